@@ -1,0 +1,17 @@
+//! The admin room's part of the configuration.
+
+use std::{net::SocketAddr, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+/// `[admin]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// The Unix socket; default `admin.sock` in the runtime directory.
+    pub(crate) socket: Option<PathBuf>,
+    /// The group whose members may give orders, besides root and the gateway's own user.
+    pub(crate) group: Option<String>,
+    /// A loopback address for `/healthz` and `/metrics` alone, for scrapers that cannot use a Unix socket.
+    pub(crate) metrics_listen: Option<SocketAddr>,
+}

@@ -1,0 +1,145 @@
+//! The backend room's part of the configuration: what to start and how to tell that it is well.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+/// `[backend.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Program and arguments of a supervised backend, such as `["node", "server.js"]`.
+    pub(crate) command: Vec<String>,
+    /// Where it is started; relative paths start at the configuration file.
+    pub(crate) directory: Option<PathBuf>,
+    /// Instead of `command`: a URL of something already running, such as `http://127.0.0.1:3000`.
+    pub(crate) upstream: Option<String>,
+    /// Hosts it serves; checked and made canonical by the configuration's check.
+    pub(crate) hosts: Vec<String>,
+    /// How many processes.
+    pub(crate) workers: Workers,
+    /// What `PORT` holds.
+    pub(crate) listen: Listen,
+    /// Its environment, besides a clean base (PATH, HOME, LANG, TZ, USER).
+    pub(crate) env: BTreeMap<String, String>,
+    /// How far its tickets reach.
+    pub(crate) ticket: Ticket,
+    /// May it get tickets without a request, from `tickets.sock`?
+    pub(crate) background_access: bool,
+    /// Readiness and health.
+    pub(crate) health: Health,
+    /// Time from start to ready before it is stopped and tried again.
+    #[serde(with = "humantime_serde")]
+    pub(crate) ready_timeout: Duration,
+    /// Time from SIGTERM to SIGKILL, and for requests in flight to end before that.
+    #[serde(with = "humantime_serde")]
+    pub(crate) stop_grace: Duration,
+    /// First pause before a crashed worker is started again; doubles, with jitter.
+    #[serde(with = "humantime_serde")]
+    pub(crate) restart_delay: Duration,
+    /// Longest such pause.
+    #[serde(with = "humantime_serde")]
+    pub(crate) restart_delay_max: Duration,
+    /// Idle connections to a worker are closed after this: before Node's own 5 s.
+    #[serde(with = "humantime_serde")]
+    pub(crate) keep_alive: Duration,
+    /// Lines of output kept per worker for `gateway logs`.
+    pub(crate) output_lines_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            command: Vec::new(),
+            directory: None,
+            upstream: None,
+            hosts: Vec::new(),
+            workers: Workers::default(),
+            listen: Listen::Unix,
+            env: BTreeMap::new(),
+            ticket: Ticket::Tenant,
+            background_access: false,
+            health: Health::default(),
+            ready_timeout: Duration::from_secs(30),
+            stop_grace: Duration::from_secs(10),
+            restart_delay: Duration::from_millis(250),
+            restart_delay_max: Duration::from_secs(30),
+            keep_alive: Duration::from_secs(4),
+            output_lines_max: 1000,
+        }
+    }
+}
+
+/// A number of processes, or one per core.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged)]
+pub(crate) enum Workers {
+    /// That many.
+    Number(u16),
+    /// `"cores"`.
+    Word(WorkersWord),
+}
+
+/// The one word that `workers` takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum WorkersWord {
+    /// One per core.
+    Cores,
+}
+
+impl Default for Workers {
+    fn default() -> Self {
+        Self::Number(1)
+    }
+}
+
+impl Workers {
+    /// The number meant on this machine.
+    pub(crate) fn count(self) -> usize {
+        match self {
+            Self::Number(number) => usize::from(number),
+            Self::Word(WorkersWord::Cores) => std::thread::available_parallelism().map_or(1, usize::from),
+        }
+    }
+}
+
+/// How far the backend's tickets reach.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Ticket {
+    /// One a tenant, good as long as the gateway lives.
+    Tenant,
+    /// One a request, dead with it.
+    Request,
+}
+
+/// What `PORT` holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Listen {
+    /// The path of a Unix socket: no port to guess, and only the gateway can connect.
+    Unix,
+    /// A free loopback port, for frameworks that parse `PORT` as a number.
+    Port,
+}
+
+/// `[backend.NAME.health]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Health {
+    /// A path that answers 2xx when the worker is ready; none: accepting a connection is enough.
+    pub(crate) path: Option<String>,
+    /// How often a starting worker is asked.
+    #[serde(with = "humantime_serde")]
+    pub(crate) interval: Duration,
+    /// How long one answer may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) timeout: Duration,
+}
+
+impl Default for Health {
+    fn default() -> Self {
+        Self { path: None, interval: Duration::from_millis(100), timeout: Duration::from_secs(2) }
+    }
+}

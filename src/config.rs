@@ -1,0 +1,62 @@
+//! The configuration: composed of the rooms' own structs, read in one place, checked as a whole.
+//!
+//! file (raw) → load (figment) → check (all problems at once). It must never be re-read behind a room's back.
+
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{admin, backend, door, edge, pool, telemetry, tenant};
+
+/// Every key of the configuration file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Registry, keys, certificates and tenants' SQLite files.
+    pub(crate) state_dir: PathBuf,
+    /// Sockets; emptied at start.
+    pub(crate) runtime_dir: PathBuf,
+    /// Longest drain after SIGTERM.
+    #[serde(with = "humantime_serde")]
+    pub(crate) shutdown_grace: Duration,
+    /// The edge.
+    pub(crate) edge: edge::Config,
+    /// TLS.
+    pub(crate) tls: edge::TlsConfig,
+    /// The default CORS policy.
+    pub(crate) cors: tenant::CorsPolicy,
+    /// Backends by name.
+    pub(crate) backend: BTreeMap<String, backend::Config>,
+    /// Pools.
+    pub(crate) pool: pool::Config,
+    /// Doors.
+    pub(crate) door: door::Config,
+    /// The registry.
+    pub(crate) registry: tenant::Config,
+    /// The admin API.
+    pub(crate) admin: admin::Config,
+    /// Our own log.
+    pub(crate) log: telemetry::Config,
+    /// Declared tenants.
+    pub(crate) tenant: Vec<tenant::Declared>,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            state_dir: PathBuf::from("/var/lib/gateway"),
+            runtime_dir: PathBuf::from("/run/gateway"),
+            shutdown_grace: Duration::from_secs(30),
+            edge: edge::Config::default(),
+            tls: edge::TlsConfig::default(),
+            cors: tenant::CorsPolicy::default(),
+            backend: BTreeMap::new(),
+            pool: pool::Config::default(),
+            door: door::Config::default(),
+            registry: tenant::Config::default(),
+            admin: admin::Config::default(),
+            log: telemetry::Config::default(),
+            tenant: Vec::new(),
+        }
+    }
+}

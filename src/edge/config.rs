@@ -1,0 +1,314 @@
+//! The edge's part of the configuration: listeners, TLS, whitelist rules, limits.
+
+use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
+
+use serde::{Deserialize, Serialize};
+
+use crate::tenant::{CorsPolicy, HostName};
+
+/// `[edge]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// Addresses that speak HTTPS (plain HTTP when `tls.mode = "off"`).
+    pub(crate) https: Vec<SocketAddr>,
+    /// Addresses that speak plain HTTP.
+    pub(crate) http: Vec<SocketAddr>,
+    /// What plain HTTP is for.
+    pub(crate) http_mode: HttpMode,
+    /// Hosts served besides those of backends and tenants.
+    pub(crate) hosts: Vec<HostName>,
+    /// Networks whose forwarding headers are believed, as address or address/prefix.
+    pub(crate) trusted_proxies: Vec<Network>,
+    /// What a request without Origin on a shared host is.
+    pub(crate) no_origin: NoOrigin,
+    /// Threads of the request path; 0 is one per core.
+    pub(crate) threads: usize,
+    /// Paths where Origin is neither required nor judged.
+    pub(crate) open: Vec<OpenPath>,
+    /// Rules for paths.
+    pub(crate) path: Vec<PathRule>,
+    /// Limits of connections and requests.
+    pub(crate) limits: Limits,
+    /// Limits per tenant and client.
+    pub(crate) admit: Admit,
+    /// Access log.
+    pub(crate) access_log: AccessLog,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            https: vec![SocketAddr::from(([0; 16], 443))],
+            http: vec![SocketAddr::from(([0; 16], 80))],
+            http_mode: HttpMode::Redirect,
+            hosts: Vec::new(),
+            trusted_proxies: Vec::new(),
+            no_origin: NoOrigin::Anonymous,
+            threads: 0,
+            open: Vec::new(),
+            path: Vec::new(),
+            limits: Limits::default(),
+            admit: Admit::default(),
+            access_log: AccessLog::default(),
+        }
+    }
+}
+
+/// What plain HTTP is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum HttpMode {
+    /// Known hosts are sent to https; everything else is refused.
+    Redirect,
+    /// Served like HTTPS: for development.
+    Serve,
+}
+
+/// What a request without Origin on a host shared by tenants is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum NoOrigin {
+    /// Forwarded without tenant, and so without database.
+    Anonymous,
+    /// 403.
+    Refuse,
+}
+
+/// An address or a network, `10.0.0.0/8`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Network {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Network {
+    /// Is `address` in this network? IPv4-mapped IPv6 addresses count as IPv4.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        let bits = |address: IpAddr| match address {
+            IpAddr::V4(v4) => (u128::from(u32::from(v4)) << 96, true),
+            IpAddr::V6(v6) => (u128::from(v6), false),
+        };
+        let ((ours, our_family), (theirs, their_family)) =
+            (bits(self.address.to_canonical()), bits(address.to_canonical()));
+        let mask = u128::MAX.checked_shl(128 - u32::from(self.prefix)).unwrap_or(0);
+        our_family == their_family && ours & mask == theirs & mask
+    }
+}
+
+impl std::str::FromStr for Network {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let wrong = || format!("`{text}` is no network: write it like `10.0.0.0/8` or `192.0.2.7`");
+        let (address, prefix) = text.split_once('/').map_or((text, None), |(a, p)| (a, Some(p)));
+        let address: IpAddr = address.parse().map_err(|_| wrong())?;
+        let longest = if address.is_ipv4() { 32 } else { 128 };
+        let prefix = prefix.map_or(Ok(longest), |p| p.parse().map_err(|_| wrong()))?;
+        if prefix > longest { Err(wrong()) } else { Ok(Self { address, prefix }) }
+    }
+}
+
+impl std::fmt::Display for Network {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.address, self.prefix)
+    }
+}
+
+impl Serialize for Network {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Network {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+/// `[[edge.open]]`: a path where Origin is neither required nor judged and no CORS headers are added.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct OpenPath {
+    /// Exact, or a prefix that ends in `/*`.
+    pub(crate) path: String,
+    /// Methods it holds for; empty is all.
+    #[serde(default)]
+    pub(crate) methods: Vec<String>,
+    /// How the caller names the tenant, without proof: `path:N` (N-th segment after the prefix, from 1),
+    /// `header:NAME`, `host` or `none`.
+    #[serde(default = "OpenPath::tenant_default")]
+    pub(crate) tenant: String,
+}
+
+impl OpenPath {
+    fn tenant_default() -> String {
+        "none".to_owned()
+    }
+}
+
+/// `[[edge.path]]`: what differs below a path prefix.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PathRule {
+    /// The prefix.
+    pub(crate) prefix: String,
+    /// `shared`: public answers may be cached for all tenants alike.
+    #[serde(default)]
+    pub(crate) cache: CacheRule,
+}
+
+/// May caches share an answer between tenants?
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum CacheRule {
+    /// Public answers to a tenant found by Origin are made private.
+    #[default]
+    Private,
+    /// The backend's `Cache-Control` stays.
+    Shared,
+}
+
+/// `[edge.limits]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Limits {
+    /// Open connections in all; further ones wait in the kernel's queue.
+    pub(crate) connections_max: usize,
+    /// Time for the TLS handshake.
+    #[serde(with = "humantime_serde")]
+    pub(crate) handshake_timeout: Duration,
+    /// Time from a connection's (or the last answer's) end to a complete request head.
+    #[serde(with = "humantime_serde")]
+    pub(crate) header_timeout: Duration,
+    /// Keep-alive connections without a request are closed after this.
+    #[serde(with = "humantime_serde")]
+    pub(crate) idle_timeout: Duration,
+    /// A body, either way, that makes no progress for this long is cut.
+    #[serde(with = "humantime_serde")]
+    pub(crate) body_idle_timeout: Duration,
+    /// An upgraded connection (WebSocket) on which nothing moves for this long is closed.
+    #[serde(with = "humantime_serde")]
+    pub(crate) upgrade_idle_timeout: Duration,
+    /// Time for a worker to begin its answer.
+    #[serde(with = "humantime_serde")]
+    pub(crate) first_byte_timeout: Duration,
+    /// Request headers, number.
+    pub(crate) headers_max: usize,
+    /// Request line and headers, bytes.
+    pub(crate) header_bytes_max: usize,
+    /// Request body, bytes.
+    pub(crate) body_bytes_max: u64,
+    /// Concurrent HTTP/2 streams per connection.
+    pub(crate) h2_streams_max: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            // Two descriptors a proxied request: 20,000 connections stay below systemd's usual 65,536.
+            connections_max: 20_000,
+            handshake_timeout: Duration::from_secs(10),
+            header_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(75),
+            body_idle_timeout: Duration::from_secs(30),
+            upgrade_idle_timeout: Duration::from_secs(600),
+            first_byte_timeout: Duration::from_secs(60),
+            headers_max: 100,
+            header_bytes_max: 32 * 1024,
+            body_bytes_max: 10 * 1024 * 1024,
+            h2_streams_max: 128,
+        }
+    }
+}
+
+/// `[edge.admit]`: what one tenant, and one client of it, may use unless the tenant says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Admit {
+    /// Requests of one tenant in flight.
+    pub(crate) tenant_in_flight_max: u32,
+    /// Requests of one tenant per second; bursts of twice as many pass.
+    pub(crate) tenant_requests_per_second: u32,
+    /// Requests of one client address (v4 /32, v6 /64) of one tenant in flight.
+    pub(crate) client_in_flight_max: u32,
+    /// Requests of one client address of one tenant per second; bursts of twice as many pass.
+    pub(crate) client_requests_per_second: u32,
+    /// Client addresses remembered in all; the longest unseen is forgotten first.
+    pub(crate) clients_max: usize,
+    /// Requests that wait for a worker, per tenant, while none is ready.
+    pub(crate) waiting_max: u32,
+    /// How long they wait.
+    #[serde(with = "humantime_serde")]
+    pub(crate) waiting_timeout: Duration,
+}
+
+impl Default for Admit {
+    fn default() -> Self {
+        Self {
+            tenant_in_flight_max: 512,
+            tenant_requests_per_second: 500,
+            // A page of a browser opens at most six HTTP/1.1 connections; offices share one address.
+            client_in_flight_max: 128,
+            client_requests_per_second: 100,
+            clients_max: 100_000,
+            waiting_max: 256,
+            waiting_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[edge.access_log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct AccessLog {
+    /// Write one JSON line a request?
+    pub(crate) enabled: bool,
+    /// A file; none is standard output.
+    pub(crate) path: Option<PathBuf>,
+    /// Lines waiting for a slow disk, bytes; what does not fit is dropped and counted.
+    pub(crate) buffer_bytes_max: usize,
+}
+
+impl Default for AccessLog {
+    fn default() -> Self {
+        Self { enabled: true, path: None, buffer_bytes_max: 4 * 1024 * 1024 }
+    }
+}
+
+/// `[tls]`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct TlsConfig {
+    /// Where certificates come from.
+    pub(crate) mode: TlsMode,
+    /// `files`: certificate chains with their keys.
+    pub(crate) certificate: Vec<CertificateFiles>,
+}
+
+/// Where certificates come from.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum TlsMode {
+    /// An own CA in the state directory, for development.
+    #[default]
+    Local,
+    /// `[[tls.certificate]]`, reloaded when the files change.
+    Files,
+    /// No TLS: plain HTTP behind another proxy.
+    Off,
+}
+
+/// `[[tls.certificate]]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct CertificateFiles {
+    /// PEM chain, leaf first; its names decide for which hosts it is served.
+    pub(crate) cert: PathBuf,
+    /// PEM private key.
+    pub(crate) key: PathBuf,
+}
+
+/// `[cors]`: the policy of tenants that have none of their own.
+pub(crate) type CorsDefault = CorsPolicy;

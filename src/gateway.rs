@@ -1,0 +1,1 @@
+//! The assembly: builds every room, binds, announces the addresses, and drains in order.

@@ -1,0 +1,27 @@
+//! The gateway: TLS edge, CORS whitelist, tenants by Origin, connection pools and Node.js workers in one
+//! process. `ARCHITECTURE.md` beside this file is the map; the modules below stand in reading order.
+
+// The command line and the assembly of the rooms.
+pub mod cli;
+mod config;
+mod gateway;
+
+// The line outside: a browser's request.
+mod edge;
+// Who is calling, and the ticket in which the two lines meet.
+mod tenant;
+// The Node application.
+mod backend;
+
+// The line inside: the application asking for data.
+mod door;
+mod pool;
+
+// The operator's side.
+mod admin;
+
+// The base: imports nothing of ours.
+mod error;
+mod metrics;
+mod shutdown;
+mod telemetry;

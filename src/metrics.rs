@@ -1,0 +1,131 @@
+//! Every metric of the process in one place, so that names and labels stay of one kind.
+//!
+//! Labels are bounded: tenants and workers that exist, fixed words; never a path, an origin or an address.
+
+use std::sync::Arc;
+
+use prometheus_client::{
+    encoding::{EncodeLabelSet, text::encode},
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::Registry,
+};
+
+/// `tenant` and the status class (`2xx`…), for requests.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RequestLabels {
+    /// The tenant's id, or `-`.
+    pub(crate) tenant: String,
+    /// `2xx`, `3xx`, `4xx`, `5xx`, `1xx`.
+    pub(crate) class: &'static str,
+}
+
+/// A fixed word.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct CodeLabels {
+    /// The error's stable code.
+    pub(crate) code: &'static str,
+}
+
+/// A tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct TenantLabels {
+    /// The tenant's id.
+    pub(crate) tenant: String,
+}
+
+/// A backend.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct BackendLabels {
+    /// The backend's name.
+    pub(crate) backend: String,
+}
+
+/// Counters and gauges, cheap to clone and to touch from any thread.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    /// Connections accepted.
+    pub(crate) connections_total: Counter,
+    /// Connections open.
+    pub(crate) connections: Gauge,
+    /// Handshakes that failed.
+    pub(crate) handshakes_failed_total: Counter,
+    /// Requests answered.
+    pub(crate) requests_total: Family<RequestLabels, Counter>,
+    /// Answers that the gateway made itself, by code.
+    pub(crate) refusals_total: Family<CodeLabels, Counter>,
+    /// Seconds from request head to the answer's first byte.
+    pub(crate) first_byte_seconds: Histogram,
+    /// Access log lines dropped because the disk was slow.
+    pub(crate) access_log_dropped_total: Counter,
+    /// Requests sent again to another worker.
+    pub(crate) retries_total: Family<BackendLabels, Counter>,
+    /// Workers that take traffic.
+    pub(crate) workers_ready: Family<BackendLabels, Gauge>,
+    /// Workers started again after a crash.
+    pub(crate) worker_restarts_total: Family<BackendLabels, Counter>,
+    /// Database connections open.
+    pub(crate) pool_connections: Family<TenantLabels, Gauge>,
+    /// Statements run at the doors.
+    pub(crate) statements_total: Family<TenantLabels, Counter>,
+    /// Waits for a database connection that ended in an error.
+    pub(crate) lease_timeouts_total: Family<TenantLabels, Counter>,
+    /// Knocks refused at the doors.
+    pub(crate) knocks_refused_total: Counter,
+}
+
+impl Metrics {
+    /// All metrics at zero.
+    pub(crate) fn new() -> Arc<Self> {
+        // 0.5 ms to 16 s in powers of two: sixteen buckets that keep a proxy and a slow report apart.
+        let buckets = prometheus_client::metrics::histogram::exponential_buckets(0.0005, 2.0, 16);
+        let mut metrics = Self {
+            registry: Registry::with_prefix("gateway"),
+            connections_total: Counter::default(),
+            connections: Gauge::default(),
+            handshakes_failed_total: Counter::default(),
+            requests_total: Family::default(),
+            refusals_total: Family::default(),
+            first_byte_seconds: Histogram::new(buckets),
+            access_log_dropped_total: Counter::default(),
+            retries_total: Family::default(),
+            workers_ready: Family::default(),
+            worker_restarts_total: Family::default(),
+            pool_connections: Family::default(),
+            statements_total: Family::default(),
+            lease_timeouts_total: Family::default(),
+            knocks_refused_total: Counter::default(),
+        };
+        metrics.register();
+        Arc::new(metrics)
+    }
+
+    fn register(&mut self) {
+        let r = &mut self.registry;
+        // The encoder appends `_total` to counters.
+        r.register("connections", "Connections accepted", self.connections_total.clone());
+        r.register("connections_open", "Connections open", self.connections.clone());
+        r.register("handshakes_failed", "TLS handshakes that failed", self.handshakes_failed_total.clone());
+        r.register("requests", "Requests answered", self.requests_total.clone());
+        r.register("refusals", "Answers made by the gateway itself", self.refusals_total.clone());
+        r.register("first_byte_seconds", "Request head to first byte", self.first_byte_seconds.clone());
+        r.register("access_log_dropped", "Access log lines dropped", self.access_log_dropped_total.clone());
+        r.register("retries", "Requests sent again to another worker", self.retries_total.clone());
+        r.register("workers_ready", "Workers that take traffic", self.workers_ready.clone());
+        r.register("worker_restarts", "Workers started again", self.worker_restarts_total.clone());
+        r.register("pool_connections", "Database connections open", self.pool_connections.clone());
+        r.register("statements", "Statements run at the doors", self.statements_total.clone());
+        r.register("lease_timeouts", "Waits for a connection that failed", self.lease_timeouts_total.clone());
+        r.register("knocks_refused", "Knocks refused at the doors", self.knocks_refused_total.clone());
+    }
+
+    /// The OpenMetrics text of all metrics.
+    pub(crate) fn text(&self) -> String {
+        let mut text = String::new();
+        match encode(&mut text, &self.registry) {
+            Ok(()) => text,
+            // Writing to a String cannot fail; an empty page would hide it if it did.
+            Err(error) => format!("# {error}\n"),
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Our own log: what goes to standard error. The access log is the edge's; worker output is the backend's.
+
+use serde::{Deserialize, Serialize};
+use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+
+/// `[log]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(crate) struct Config {
+    /// A level (`error`, `warn`, `info`, `debug`, `trace`) or directives such as `info,gateway::door=debug`.
+    pub(crate) level: String,
+    /// Text for people or JSON lines for collectors.
+    pub(crate) format: Format,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self { level: "info".to_owned(), format: Format::Text }
+    }
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Format {
+    /// One readable line an event.
+    Text,
+    /// One JSON object an event.
+    Json,
+}
+
+impl Config {
+    /// Is `level` something the log understands?
+    pub(crate) fn problem(&self) -> Option<String> {
+        EnvFilter::try_new(&self.level).err().map(|error| error.to_string())
+    }
+}
+
+/// Start logging for this process. A second call changes nothing.
+pub(crate) fn start(config: &Config) {
+    let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
+    let registry = tracing_subscriber::registry().with(filter);
+    let started = match config.format {
+        Format::Text => {
+            registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init()
+        }
+        Format::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
+    };
+    // The only failure is that a subscriber exists: in tests, where many gateways share a process.
+    drop(started);
+}
