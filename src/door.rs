@@ -2,5 +2,9 @@
 //! pools and tenants, never the edge.
 
 mod config;
+mod office;
 
-pub(crate) use self::config::Config;
+pub(crate) use self::{
+    config::Config,
+    office::{OfficeParts, SOCKET as TICKETS_SOCKET, TicketOffice},
+};
