@@ -2,5 +2,11 @@
 //! pools and tenants, never the edge.
 
 mod config;
+mod error;
+mod sqlite;
 
-pub(crate) use self::config::Config;
+pub(crate) use self::{
+    config::{Config, Sqlite},
+    error::DoorError,
+    sqlite::{DoorParts, DoorStatus, SqliteDoor},
+};
