@@ -2,10 +2,17 @@
 //!
 //! file (raw) → load (figment) → check (all problems at once). It must never be re-read behind a room's back.
 
+mod load;
+mod problem;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::{
+    load::{Flags, Loaded, load, load_with},
+    problem::{Problem, Problems},
+};
 use crate::{admin, backend, door, edge, pool, telemetry, tenant};
 
 /// Every key of the configuration file.

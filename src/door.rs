@@ -2,9 +2,13 @@
 //! pools and tenants, never the edge.
 
 mod config;
+mod error;
 mod office;
+mod sqlite;
 
 pub(crate) use self::{
-    config::Config,
+    config::{Config, Sqlite},
+    error::DoorError,
     office::{OfficeParts, SOCKET as TICKETS_SOCKET, TicketOffice},
+    sqlite::{DoorParts, DoorStatus, SqliteDoor},
 };

@@ -1,0 +1,28 @@
+//! `gateway reload`: put the configuration file's present content in force.
+
+use http::Method;
+
+use super::{Client, Failure, out};
+use crate::admin::Reloaded;
+
+/// Check the whole configuration and put it in force; a bad one changes nothing and says why
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+No connection is dropped, WebSockets included. The same as SIGHUP, but it waits for the outcome.
+
+Examples:
+  gateway reload")]
+pub(crate) struct Reload {}
+
+impl Reload {
+    pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
+        let Reloaded { changes } = client.order(Method::POST, "/reload", None::<&()>).await?;
+        if changes.is_empty() {
+            out::line("reloaded: nothing has changed");
+        }
+        for change in changes {
+            out::line(change);
+        }
+        Ok(())
+    }
+}
