@@ -4,7 +4,6 @@
 mod error;
 mod reload;
 mod rooms;
-mod state;
 
 use tokio::{
     signal::unix::{SignalKind, signal},
@@ -12,8 +11,15 @@ use tokio::{
 };
 
 pub(crate) use self::error::GatewayError;
-use self::{reload::Reloader, rooms::Rooms};
-use crate::{config, shutdown::Shutdown, telemetry};
+use self::{
+    reload::Reloader,
+    rooms::{Rooms, Runtimes},
+};
+use crate::{
+    config::{Flags, Loaded},
+    shutdown::Shutdown,
+    telemetry,
+};
 
 /// Orders to reload that may wait; a second one behind them would load the same files.
 const RELOADS_WAITING_MAX: usize = 4;
@@ -22,33 +28,28 @@ const RELOADS_WAITING_MAX: usize = 4;
 ///
 /// The calling thread must be the process's main thread: workers die with the thread that started them, and
 /// that one lives as long as the process.
-pub(crate) fn run(loaded: config::Loaded) -> Result<(), GatewayError> {
+pub(crate) fn run(loaded: Loaded, flags: Flags) -> Result<(), GatewayError> {
     let main = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let data = tokio::runtime::Builder::new_multi_thread().thread_name("data").enable_all().build()?;
-    let admin = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(1)
-        .thread_name("admin")
-        .enable_all()
-        .build()?;
-    let runtimes = rooms::Runtimes { data: data.handle().clone(), admin: admin.handle().clone() };
-    let outcome = main.block_on(live(loaded, runtimes));
+    let runtimes = Runtimes { data: data.handle().clone() };
+    let outcome = main.block_on(live(loaded, flags, &runtimes));
+    // Everything was drained or given up on: a stuck statement must not hold the exit.
     data.shutdown_background();
-    admin.shutdown_background();
+    main.shutdown_background();
     outcome
 }
 
 /// One life: build, announce, serve, drain.
-async fn live(loaded: config::Loaded, runtimes: rooms::Runtimes) -> Result<(), GatewayError> {
+async fn live(loaded: Loaded, flags: Flags, runtimes: &Runtimes) -> Result<(), GatewayError> {
     telemetry::start(&loaded.config.log);
     let grace = loaded.config.shutdown_grace;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut hang_up = signal(SignalKind::hangup())?;
     let (orders, mut reloads) = mpsc::channel(RELOADS_WAITING_MAX);
-    let flags = loaded.flags.clone();
-    let rooms = Rooms::build(loaded, &runtimes, orders).await?;
+    let rooms = Rooms::build(loaded, runtimes, orders).await?;
     rooms.announce();
-    let mut reloader = Reloader::new(flags, &rooms);
+    let reloader = Reloader::new(flags);
     loop {
         tokio::select! {
             _ = terminate.recv() => break,
@@ -73,5 +74,4 @@ struct Lives {
     backends: Shutdown,
     doors: Shutdown,
     pools: Shutdown,
-    admin: Shutdown,
 }

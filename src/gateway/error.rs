@@ -6,7 +6,9 @@ use crate::{
     backend::BackendError,
     door::DoorError,
     edge::EdgeError,
+    admin::AdminError,
     error::{Audience, Fault, Kind},
+    state_lock::StateLockProblem,
     tenant::TenantError,
 };
 
@@ -22,13 +24,8 @@ pub(crate) enum GatewayError {
         source: io::Error,
     },
     /// Another gateway has the state directory.
-    #[error("`{}` is in use by {holder}\nhint: `gateway reload` changes a running gateway; stop it to start another", state_dir.display())]
-    Taken {
-        /// Which directory.
-        state_dir: PathBuf,
-        /// Who has it.
-        holder: String,
-    },
+    #[error("{0}\nhint: `gateway reload` changes a running gateway; stop it to start another")]
+    Taken(#[from] StateLockProblem),
     /// The registry.
     #[error(transparent)]
     Tenant(#[from] TenantError),
@@ -41,6 +38,9 @@ pub(crate) enum GatewayError {
     /// The edge cannot listen or has no certificate.
     #[error(transparent)]
     Edge(#[from] EdgeError),
+    /// The admin socket cannot be bound.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
     /// The machine refuses threads, signals or sockets.
     #[error("the system refuses what every gateway needs: {0}")]
     System(#[from] io::Error),
@@ -49,11 +49,12 @@ pub(crate) enum GatewayError {
 impl Fault for GatewayError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Directory { .. } | Self::Taken { .. } | Self::System(_) => Kind::Operator,
+            Self::Directory { .. } | Self::Taken(_) | Self::System(_) => Kind::Operator,
             Self::Tenant(error) => error.kind(),
             Self::Backend(error) => error.kind(),
             Self::Door(error) => error.kind(),
             Self::Edge(error) => error.kind(),
+            Self::Admin(error) => error.kind(),
         }
     }
 
@@ -64,11 +65,12 @@ impl Fault for GatewayError {
     fn code(&self) -> &'static str {
         match self {
             Self::Directory { .. } => "directory-unusable",
-            Self::Taken { .. } => "state-directory-taken",
+            Self::Taken(_) => "state-directory-taken",
             Self::Tenant(error) => error.code(),
             Self::Backend(error) => error.code(),
             Self::Door(error) => error.code(),
             Self::Edge(error) => error.code(),
+            Self::Admin(error) => error.code(),
             Self::System(_) => "system",
         }
     }
