@@ -57,6 +57,7 @@ function paint(shop) {
 
 function showShop(shop) {
   paint(shop);
+  $('hero-action').hidden = false;
   document.title = `${shop.name}: book a chair`;
   $('shop-name').textContent = shop.name;
   $('tagline').textContent = shop.tagline;
@@ -264,9 +265,10 @@ function showProblem(problem) {
   $('notice').dataset.code = problem.code || String(problem.status);
   $('notice').hidden = false;
   $('columns').hidden = !state.shop;
-  if (!state.shop) {
-    $('shop-name').textContent = config.shop[0].toUpperCase() + config.shop.slice(1);
-    $('today').textContent = 'The calendar cannot be read';
+  $('hero-action').hidden = !state.shop;
+  if (!state.shop) $('today').textContent = 'The calendar cannot be read';
+  for (const place of [$('slots'), $('bookings')]) {
+    if (place.querySelector('.skeleton')) showEmpty(place, 'Not read yet', 'See above.');
   }
 }
 
@@ -332,6 +334,7 @@ async function start() {
 
 function showShopWaiting() {
   if (state.shop) return;
+  $('shop-name').textContent = config.shop[0].toUpperCase() + config.shop.slice(1);
   $('columns').hidden = false;
   $('days').replaceChildren(...nextDays(7).map(() => element('div', { className: 'day skeleton' })));
   showWaiting($('slots'), 12, 'grid');
