@@ -47,7 +47,7 @@ export class Api {
         title: 'Your browser does not know this certificate',
         text: `${api.https} uses a certificate from a CA made on this machine. Browsers refuse such a fetch without asking.`,
         steps: [
-          ['Trust the local CA once, then start the browser anew:', `${gateway} cert trust`],
+          ['This says how to trust the local CA. Then start the browser anew.', `${gateway} cert trust`],
           ['Or go back to HTTP with the switch at the end of this page.'],
         ],
       });
