@@ -2,4 +2,4 @@
 
 mod config;
 
-pub(crate) use self::config::{Config, HttpMode, TlsConfig};
+pub(crate) use self::config::{CertificateFiles, Config, HttpMode, OpenPath, TlsConfig, TlsMode};
