@@ -15,7 +15,12 @@ pub(super) fn explain(kind: &Kind, last_key: &str) -> (String, String) {
         }
         Kind::InvalidType(actual, expected) | Kind::InvalidValue(actual, expected) => {
             let (what, remedy) = expectation(expected);
-            (format!("{} stands where {what} belongs", name_of(actual)), remedy)
+            let message = match (kind, actual) {
+                (Kind::InvalidValue(..), Actual::Str(_)) => format!("this text is not {what}"),
+                (Kind::InvalidValue(..), Actual::Unsigned(_)) => "the number is too large".to_owned(),
+                _ => format!("{} stands where {what} belongs", name_of(actual)),
+            };
+            (message, remedy)
         }
         Kind::Message(text) => message(text, last_key),
         other => (other.to_string(), "compare it with the reference, config/gateway.toml".to_owned()),
@@ -48,7 +53,8 @@ fn quoted(words: &[&str]) -> String {
 fn name_of(actual: &Actual) -> &'static str {
     match actual {
         Actual::Bool(_) => "true or false",
-        Actual::Unsigned(_) | Actual::Signed(_) => "a number",
+        Actual::Unsigned(_) => "a number",
+        Actual::Signed(_) => "a negative number",
         Actual::Float(_) => "a number with a fraction",
         Actual::Char(_) | Actual::Str(_) => "a text",
         Actual::Seq => "a list",
@@ -60,16 +66,15 @@ fn name_of(actual: &Actual) -> &'static str {
 const ADDRESS: &str = "write address and port, such as \"127.0.0.1:8080\" or \"[::]:443\"";
 
 fn expectation(expected: &str) -> (String, String) {
-    let numbers = [
-        ("u8", u64::from(u8::MAX)),
-        ("u16", u64::from(u16::MAX)),
-        ("u32", u64::from(u32::MAX)),
-        ("u64", u64::MAX),
-        ("usize", u64::MAX),
-    ];
-    if let Some((_, most)) = numbers.iter().find(|(name, _)| *name == expected) {
-        let remedy = format!("write a whole number from 0 to {most}, without quotes");
-        return ("a whole number".to_owned(), remedy);
+    let most = match expected {
+        "u8" => Some(format!("from 0 to {}", u8::MAX)),
+        "u16" => Some(format!("from 0 to {}", u16::MAX)),
+        "u32" => Some(format!("from 0 to {}", u32::MAX)),
+        "u64" | "usize" => Some("of 0 or more".to_owned()),
+        _ => None,
+    };
+    if let Some(most) = most {
+        return ("a whole number".to_owned(), format!("write a whole number {most}, without quotes"));
     }
     let (what, remedy) = match expected {
         "a duration" => {

@@ -60,7 +60,11 @@ impl Work {
             && let Some(Value::Dict(_, table)) = find(&mut self.root, path)
         {
             table.insert(name.to_string(), Value::from(STAND_IN));
-            self.report(path, kind);
+            let own = self.places.find(path).and_then(|place| place.child(name));
+            // Missing because it was cut is reported already.
+            if own.is_none() {
+                self.report(path, kind);
+            }
             self.doomed.push(path.to_vec());
         } else if self.is_stand_in(path) {
             // A required key of a kind for which the stand-in is no value: its table is lost all the same.

@@ -45,19 +45,7 @@ impl Layer {
     pub(super) fn of_toml(name: &str, text: &str) -> Result<Self, Vec<Problem>> {
         let source: Arc<str> = name.into();
         let lines = Lines::of(text);
-        let (table, errors) = DeTable::parse_recoverable(text);
-        if !errors.is_empty() {
-            let problem = |error: toml::de::Error| Problem {
-                source: name.to_owned(),
-                line: error.span().map(|span| lines.line(span.start)),
-                key: String::new(),
-                value: None,
-                message: format!("this is not TOML: {}", error.message()),
-                remedy: "look at this line and the one above: strings stand in quotes, lists in brackets"
-                    .to_owned(),
-            };
-            return Err(errors.into_iter().map(problem).collect());
-        }
+        let table = DeTable::parse(text).map_err(|first| syntax_problems(name, text, first))?;
         let reader = Reader { text, source: &source, lines: Some(&lines) };
         let mut places = Place::root(&source);
         let values = reader.table(table.get_ref(), &mut places);
@@ -116,6 +104,46 @@ pub(super) fn of_environment(variables: &BTreeMap<String, String>) -> Vec<Layer>
 pub(super) fn of_flag(key: &str, text: &str) -> Layer {
     let parts: Vec<String> = key.split('.').map(str::to_owned).collect();
     Layer::of_text(&format!("flag --set {key}"), &parts, text)
+}
+
+/// The first syntax error of each section: what follows it in the section is mostly its own echo.
+fn syntax_problems(name: &str, text: &str, first: toml::de::Error) -> Vec<Problem> {
+    let (mut lines, mut problems): (Vec<&str>, _) = (text.lines().collect(), Vec::new());
+    let is_header = |line: &&str| line.starts_with('[');
+    let mut next = Some((first, text.to_owned()));
+    while let Some((error, read)) = next.take() {
+        let line = error.span().map(|span| Lines::of(&read).line(span.start.min(read.len())));
+        problems.push(Problem {
+            source: name.to_owned(),
+            line,
+            key: String::new(),
+            value: None,
+            message: format!("this is not TOML: {}", error.message().lines().next().unwrap_or_default()),
+            remedy: "look at this line and the one above: texts stand in quotes, lists in brackets"
+                .to_owned(),
+        });
+        // Read on without the body of that section; its header stays, for the sections below it.
+        let at = line.unwrap_or(usize::MAX).min(lines.len());
+        let Some(index) = at.checked_sub(1) else { break };
+        let begin = lines[..index].iter().rposition(is_header).map_or(0, |header| header + 1);
+        let end =
+            lines[index + 1..].iter().position(is_header).map_or(lines.len(), |found| index + 1 + found);
+        if lines[begin..end].iter().all(|line| line.is_empty()) {
+            break;
+        }
+        lines[begin..end].fill("");
+        let rest = lines.join("\n");
+        next = DeTable::parse(&rest).err().map(|error| (error, rest));
+    }
+    problems
+}
+
+/// As TOML has it: what does not fit 64 bits is no number.
+fn integer(digits: &str, radix: u32) -> Value {
+    u64::from_str_radix(digits, radix)
+        .map(Value::from)
+        .or_else(|_| i64::from_str_radix(digits, radix).map(Value::from))
+        .unwrap_or_else(|_| Value::from(digits.to_owned()))
 }
 
 fn move_lists(from: (&mut Dict, &mut Place), to: (&mut Dict, &mut Place)) {
@@ -200,8 +228,7 @@ impl Reader<'_> {
     fn value(&self, value: &DeValue<'_>, at: &mut Place) -> Value {
         match value {
             DeValue::String(text) => Value::from(text.to_string()),
-            DeValue::Integer(digits) => i128::from_str_radix(digits.as_str(), digits.radix())
-                .map_or_else(|_| Value::from(digits.to_string()), Value::from),
+            DeValue::Integer(digits) => integer(digits.as_str(), digits.radix()),
             DeValue::Float(digits) => {
                 digits.as_str().parse::<f64>().map_or_else(|_| Value::from(digits.to_string()), Value::from)
             }

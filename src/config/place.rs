@@ -69,14 +69,16 @@ impl Place {
 
     /// The value as written, if it may be repeated and is worth it.
     pub(super) fn shown(&self, path: &[String]) -> Option<String> {
-        let secret = path.iter().any(|part| part == "env")
-            || path.last().is_some_and(|part| part == "database" || part == "upstream");
+        let secret =
+            path.iter().any(|part| part == "env") || path.last().is_some_and(|part| part == "database");
         let holds_tables = match &self.shape {
             Shape::Leaf => false,
             Shape::Table(_) => true,
             Shape::List(items) => items.iter().any(|item| !matches!(item.shape, Shape::Leaf)),
         };
-        let text = self.written.as_deref().filter(|_| !secret && !holds_tables)?;
+        // A URL with an `@` may hold a password (`upstream`).
+        let hidden = |text: &str| secret || holds_tables || (text.contains("://") && text.contains('@'));
+        let text = self.written.as_deref().filter(|text| !hidden(text))?;
         let line: String = text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut shown: String = line.chars().take(SHOWN_CHARS_MAX).collect();
         if shown.len() < line.len() {

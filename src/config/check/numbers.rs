@@ -56,7 +56,7 @@ impl Check<'_> {
             let message = "nothing is given time to end: every stop cuts requests short";
             self.warn(&parts, message, "give it some seconds, such as \"10s\"");
         } else if !ZERO_IS_FINE.iter().any(|fine| key.ends_with(fine)) {
-            let message = "zero would let nothing through";
+            let message = "this cannot be zero";
             self.problem(
                 &parts,
                 message,

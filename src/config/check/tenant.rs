@@ -91,26 +91,47 @@ impl Check<'_> {
         });
         let Err(conflicts) = Snapshot::build(tenants) else { return };
         for conflict in conflicts {
-            let (claimant, list) = match &conflict {
-                Conflict::Id(id) => (id, "id"),
-                Conflict::Origin { claimant, .. } | Conflict::Covers { claimant, .. } => {
-                    (claimant, "origins")
-                }
-                Conflict::Host { claimant, .. } => (claimant, "hosts"),
-                Conflict::Database { claimant, .. } => (claimant, "database"),
-            };
-            let index = self.last_of(claimant).to_string();
-            let remedy = match list {
-                "id" => "give each `[[tenant]]` an id of its own",
-                "database" => "give each tenant a database of its own",
-                _ => "take it from one of the two",
-            };
-            self.problem(&["tenant", &index, list], conflict.to_string(), remedy);
+            let (tenant, path, remedy) = self.claim(&conflict);
+            let index = tenant.to_string();
+            let key: Vec<&str> =
+                ["tenant", &index].into_iter().chain(path.iter().map(String::as_str)).collect();
+            self.problem(&key, conflict.to_string(), remedy);
         }
     }
 
-    fn last_of(&self, id: &TenantId) -> usize {
-        self.config.tenant.iter().rposition(|tenant| tenant.id == *id).unwrap_or_default()
+    /// Where the later claim stands: the tenant's index, and the key below it.
+    fn claim(&self, conflict: &Conflict) -> (usize, Vec<String>, &'static str) {
+        let one_of_two = "take it from one of the two";
+        match conflict {
+            Conflict::Id(id) => {
+                let (tenant, _) = self.last(id, |_| Some(0));
+                (tenant, vec!["id".to_owned()], "give each `[[tenant]]` an id of its own")
+            }
+            Conflict::Origin { claimant, origin: text, .. }
+            | Conflict::Covers { claimant, pattern: text, .. } => {
+                let at = |tenant: &Declared| tenant.origins.iter().position(|own| own.as_str() == text);
+                let (tenant, at) = self.last(claimant, at);
+                (tenant, vec!["origins".to_owned(), at.to_string()], one_of_two)
+            }
+            Conflict::Host { claimant, host, .. } => {
+                let at = |tenant: &Declared| tenant.hosts.iter().position(|own| own.as_str() == host);
+                let (tenant, at) = self.last(claimant, at);
+                (tenant, vec!["hosts".to_owned(), at.to_string()], one_of_two)
+            }
+            Conflict::Database { claimant, .. } => {
+                let (tenant, _) = self.last(claimant, |tenant| tenant.database.as_ref().map(|_| 0));
+                let tenant_index = tenant.to_string();
+                let file = self.is_written(&["tenant", &tenant_index, "database_file"]);
+                let key = if file { "database_file" } else { "database" };
+                (tenant, vec![key.to_owned()], "give each tenant a database of its own")
+            }
+        }
+    }
+
+    /// The last tenant of that id that has what is looked for, and where it has it.
+    fn last(&self, id: &TenantId, has: impl Fn(&Declared) -> Option<usize>) -> (usize, usize) {
+        let tenants = self.config.tenant.iter().enumerate().rev().filter(|(_, tenant)| tenant.id == *id);
+        tenants.filter_map(|(index, tenant)| Some((index, has(tenant)?))).next().unwrap_or_default()
     }
 }
 

@@ -1,5 +1,5 @@
 //! `tests/data/config/NAME.toml` with `NAME.txt` beside it: all that `gateway check` says about that file.
-//! `NAME.env` holds variables, one a line. `GATEWAY_TEST_BLESS=1` writes the texts anew, to be read and committed.
+//! `NAME.env` holds variables, one a line. `CORPUS_BLESS=1` writes the texts anew, to be read and committed.
 
 use std::{
     fs,
@@ -35,7 +35,7 @@ fn every_problem_of_a_file_is_told_at_once_with_place_key_value_and_remedy() {
     let mut wrong = Vec::new();
     for file in files {
         let (said, want) = (said(&file), file.with_extension("txt"));
-        if std::env::var_os("GATEWAY_TEST_BLESS").is_some() {
+        if std::env::var_os("CORPUS_BLESS").is_some() {
             fs::write(&want, &said).unwrap();
         }
         if fs::read_to_string(&want).unwrap_or_default() != said {

@@ -57,7 +57,7 @@ fn tables_in_lists_add_up_over_files_and_plain_lists_are_replaced() {
     fs::write(more.join("b.toml"), format!("{}\n\n{}", tenant("c"), tenant("acme"))).unwrap();
     let problems = load_file(&file, &[], &[]).unwrap_err();
     let shown = problems.to_string();
-    assert!(shown.contains("b.toml:6: tenant[1].id = \"acme\""), "{shown}");
+    assert!(shown.contains("b.toml:7: tenant[1].id = \"acme\""), "{shown}");
 }
 
 #[test]
