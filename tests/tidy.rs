@@ -25,13 +25,15 @@ fn check(problems: Vec<String>) {
 fn check_rust(rule: fn(&Source) -> Vec<String>) {
     let sources = source::rust_files();
     assert!(sources.len() > 20, "only {} Rust files were found: the walk is broken", sources.len());
-    check(sources.iter().flat_map(rule).collect());
+    check(sources.into_iter().flat_map(rule).collect());
 }
 
 #[test]
 fn rooms_import_only_what_the_table_allows() {
     let rooms = imports::Rooms::read();
-    check(source::rust_files().iter().flat_map(|source| imports::wrong_imports(source, &rooms)).collect());
+    check(
+        source::rust_files().into_iter().flat_map(|source| imports::wrong_imports(source, &rooms)).collect(),
+    );
 }
 
 #[test]
@@ -89,7 +91,7 @@ fn processes_are_started_in_one_place() {
 #[test]
 fn only_the_store_speaks_sql_to_our_own_tables() {
     let tables = rules::own_tables();
-    check(source::rust_files().iter().flat_map(|source| rules::foreign_sql(source, &tables)).collect());
+    check(source::rust_files().into_iter().flat_map(|source| rules::foreign_sql(source, &tables)).collect());
 }
 
 #[test]

@@ -6,6 +6,7 @@ use std::{
     fs,
     path::{Path, PathBuf},
     process::Command,
+    sync::OnceLock,
 };
 
 /// One file.
@@ -22,7 +23,8 @@ pub(crate) struct Source {
 
 impl Source {
     pub(crate) fn new(path: &str, text: &str) -> Self {
-        let (code, strings) = split(text);
+        // Only Rust is lexed: the other rules look at whole lines.
+        let (code, strings) = if path.ends_with(".rs") { split(text) } else { Default::default() };
         Self { path: path.to_owned(), text: text.to_owned(), code, strings }
     }
 
@@ -67,17 +69,18 @@ pub(crate) fn top() -> &'static Path {
 }
 
 /// Our Rust files: product, tests, benches.
-pub(crate) fn rust_files() -> Vec<Source> {
-    tracked_texts().into_iter().filter(|source| source.path.ends_with(".rs")).collect()
+pub(crate) fn rust_files() -> Vec<&'static Source> {
+    tracked_texts().iter().filter(|source| source.path.ends_with(".rs")).collect()
 }
 
-/// Every text file that git tracks or would track.
-pub(crate) fn tracked_texts() -> Vec<Source> {
+/// Every text file that git tracks or would track, read once.
+pub(crate) fn tracked_texts() -> &'static [Source] {
+    static TEXTS: OnceLock<Vec<Source>> = OnceLock::new();
     let read = |path: &String| {
         let text = String::from_utf8(fs::read(top().join(path)).ok()?).ok()?;
         Some(Source::new(path, &text))
     };
-    tracked_paths().iter().filter_map(read).collect()
+    TEXTS.get_or_init(|| tracked_paths().iter().filter_map(read).collect())
 }
 
 fn tracked_paths() -> Vec<String> {
