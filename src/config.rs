@@ -2,8 +2,15 @@
 //!
 //! file (raw) → load (figment) → check (all problems at once). It must never be re-read behind a room's back.
 
+mod check;
+mod explain;
+mod extract;
+mod file;
+mod layer;
 mod load;
+mod place;
 mod problem;
+mod resolve;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -67,3 +74,6 @@ impl Default for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -84,7 +84,7 @@ impl Default for Config {
 
 /// A number of processes, or one per core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "this is neither a number of processes (0 to 65535) nor \"cores\"")]
 pub(crate) enum Workers {
     /// That many.
     Number(u16),
