@@ -106,7 +106,7 @@ impl Child {
         // After that the id is not ours any more.
         if !self.reaped {
             // It fails only when nobody is left.
-            drop(killpg(self.pid, signal));
+            let _ = killpg(self.pid, signal);
         }
     }
 }
