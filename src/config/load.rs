@@ -60,6 +60,11 @@ pub(crate) fn load(flags: &Flags) -> Result<Loaded, Problems> {
     load_with(flags, &std::env::vars_os().filter_map(text).collect())
 }
 
+/// Where systemd puts this service's credentials, if it gave it any (systemd.exec(5), `$CREDENTIALS_DIRECTORY`).
+pub(crate) fn credentials_directory() -> Option<PathBuf> {
+    std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from)
+}
+
 /// `load` with an environment of the caller's own.
 pub(crate) fn load_with(flags: &Flags, environment: &BTreeMap<String, String>) -> Result<Loaded, Problems> {
     let mut upper = layer::of_environment(environment);

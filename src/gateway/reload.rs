@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rooms::Rooms;
+use super::rooms::{Rooms, tenant_defaults};
 use crate::{
     admin::{Problem, ReloadOrder, Reloaded},
     config::{self, Config, Flags},
@@ -47,6 +47,7 @@ impl Reloader {
         let before = rooms.house().config.load_full();
         let restart_needed = restart_needed(&before, &loaded.config);
         // Tenants first: they can be refused by the registry, and then nothing else may have changed.
+        rooms.tenants().update_defaults(tenant_defaults(&loaded.config));
         let declared = loaded.config.tenant.clone();
         rooms.tenants().declare(declared).await.map_err(|error| Problem::of(&error))?;
         rooms.house().reconfigure(loaded.config).map_err(|error| Problem::of(&error))?;

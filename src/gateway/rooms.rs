@@ -16,7 +16,7 @@ use crate::{
     metrics::Metrics,
     pool::Pools,
     state_lock::StateLock,
-    tenant::{DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
+    tenant::{Defaults, DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
 };
 
 /// What the doors and pools run on; the calling thread's own runtime carries supervision.
@@ -58,7 +58,7 @@ impl Rooms {
         private_directory(&config.state_dir)?;
         let lock = StateLock::take(&config.state_dir)?;
         empty_runtime_directory(&config.runtime_dir)?;
-        let (metrics, lives, refusals) = (Metrics::new(), Lives::default(), Arc::new(Refusals::new()));
+        let (metrics, lives, refusals) = (Metrics::new(), Lives::default(), Arc::new(Refusals::new(config.registry.refused_origins_max)));
 
         let tenants = Arc::new(open_registry(&config, runtimes).await?);
         let registry = tenants.registry().clone();
@@ -229,14 +229,21 @@ fn empty_runtime_directory(path: &Path) -> Result<(), GatewayError> {
 }
 
 async fn open_registry(config: &Config, runtimes: &Runtimes) -> Result<Tenants, GatewayError> {
-    let paths = TenantPaths::of(&config.registry, &config.state_dir);
-    let declared = config.tenant.clone();
+    let credentials = config::credentials_directory();
+    let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
+    let (defaults, declared) = (tenant_defaults(config), config.tenant.clone());
     let open = async move {
         let tenants = Tenants::open(paths).await?;
+        tenants.update_defaults(defaults);
         tenants.declare(declared).await?;
         Ok::<_, crate::tenant::TenantError>(tenants)
     };
     Ok(on(&runtimes.data, open).await??)
+}
+
+/// What the configuration says of tenants in general.
+pub(super) fn tenant_defaults(config: &Config) -> Defaults {
+    Defaults { cors: config.cors.clone(), backends: config.backend.keys().cloned().collect() }
 }
 
 /// Run a step on another runtime and wait for it here.
