@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod knock;
 mod sqlite;
 
 pub(crate) use self::{
