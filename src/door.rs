@@ -2,5 +2,12 @@
 //! pools and tenants, never the edge.
 
 mod config;
+mod error;
+mod knock;
+mod sqlite;
 
-pub(crate) use self::config::Config;
+pub(crate) use self::{
+    config::{Config, Sqlite},
+    error::DoorError,
+    sqlite::{DoorParts, DoorStatus, SqliteDoor},
+};
