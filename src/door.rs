@@ -3,12 +3,6 @@
 
 mod config;
 mod error;
+mod knock;
 mod office;
-mod sqlite;
-
-pub(crate) use self::{
-    config::{Config, Sqlite},
-    error::DoorError,
-    office::{OfficeParts, SOCKET as TICKETS_SOCKET, TicketOffice},
-    sqlite::{DoorParts, DoorStatus, SqliteDoor},
-};
+mod knock;
