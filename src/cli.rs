@@ -19,6 +19,7 @@ mod run;
 mod secret;
 mod status;
 mod tenant;
+mod transfer;
 mod worker_exec;
 
 use std::{path::PathBuf, process::ExitCode};

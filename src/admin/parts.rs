@@ -1,7 +1,11 @@
 //! What the admin room works on. The registry and the databases are always there; the rest only while a
 //! gateway runs, and orders that need it say so.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
@@ -12,9 +16,9 @@ use crate::{
     door::DoorStatus,
     edge::CertificateStatus,
     metrics::Metrics,
-    pool::Pools,
+    pool::{self, Pools},
     shutdown::Shutdown,
-    tenant::{HostName, Refusals, Tenants, Tickets},
+    tenant::{self, HostName, Refusals, Tenants, Tickets},
 };
 
 /// What every order may need.
@@ -40,6 +44,19 @@ pub(crate) struct Places {
     pub(crate) seal_key_file: PathBuf,
     /// Bytes that one tenant's database may have (`pool.sqlite.file_bytes_max`).
     pub(crate) file_bytes_max: u64,
+}
+
+impl Places {
+    /// Where that configuration has them.
+    pub(crate) fn of(registry: &tenant::Config, state_dir: &Path, pool: &pool::Config) -> Self {
+        let or = |path: &Option<PathBuf>, name: &str| path.clone().unwrap_or_else(|| state_dir.join(name));
+        Self {
+            state_dir: state_dir.to_owned(),
+            registry_db: or(&registry.path, "registry.db"),
+            seal_key_file: or(&registry.seal_key_file, "seal.key"),
+            file_bytes_max: pool.sqlite.file_bytes_max,
+        }
+    }
 }
 
 /// A gateway that runs.

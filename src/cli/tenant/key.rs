@@ -5,7 +5,7 @@ use http::Method;
 use crate::{
     admin::{KeyMade, KeyOrder},
     cli::{Client, Failure, logs::escape, out},
-    tenant::{TenantId, TenantView},
+    tenant::{KeyView, TenantId},
 };
 
 /// Keys (`x-gateway-key`) for callers without an Origin: server-side rendering, apps, partners
@@ -77,11 +77,11 @@ impl Add {
 
 impl List {
     async fn run(self, client: &Client) -> Result<(), Failure> {
-        let tenant: TenantView = client.show(&format!("/tenants/{}", self.id)).await?;
+        let keys: Vec<KeyView> = client.show(&format!("/tenants/{}/keys", self.id)).await?;
         if self.form.json {
-            return out::json(&tenant.keys);
+            return out::json(&keys);
         }
-        let rows = tenant.keys.iter().map(|key| [key.name.clone(), key.created.to_string()]);
+        let rows = keys.iter().map(|key| [key.name.clone(), key.created.to_string()]);
         out::line(out::table(&["key", "created"], rows));
         Ok(())
     }
