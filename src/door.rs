@@ -3,10 +3,12 @@
 
 mod config;
 mod error;
+mod office;
 mod sqlite;
 
 pub(crate) use self::{
     config::{Config, Sqlite},
     error::DoorError,
+    office::{OfficeParts, SOCKET as TICKETS_SOCKET, TicketOffice},
     sqlite::{DoorParts, DoorStatus, SqliteDoor},
 };

@@ -15,7 +15,7 @@ use crate::{
 };
 
 pub(crate) use self::{
-    config::{Config, HttpMode, TlsConfig},
+    config::{CertificateFiles, Config, HttpMode, OpenPath, TlsConfig, TlsMode},
     error::EdgeError,
 };
 

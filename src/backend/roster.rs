@@ -19,8 +19,8 @@ use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-pub(super) use self::worker::Worker;
 pub(crate) use self::worker::{Address, WorkerLease};
+pub(super) use self::worker::{Worker, next_key};
 
 /// One backend's workers that take traffic, shared by all edge threads.
 #[derive(Debug)]

@@ -7,8 +7,10 @@ use std::fmt;
 /// One thing wrong, or (among the warnings) one thing risky.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Problem {
-    /// `gateway.toml:12`, `environment GATEWAY_EDGE__HTTPS`, `flag --set edge.https` or `built-in default`.
-    pub(crate) place: String,
+    /// The file as named, `environment GATEWAY_EDGE__HTTPS`, `flag --set edge.https` or `built-in defaults`.
+    pub(crate) source: String,
+    /// The line, where the source has lines.
+    pub(crate) line: Option<usize>,
     /// The dotted key, such as `backend.api.health.path`; empty when a whole file is meant.
     pub(crate) key: String,
     /// The value as written, unless it is secret or there is none.
@@ -31,7 +33,10 @@ impl Problems {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.place)?;
+        f.write_str(&self.source)?;
+        if let Some(line) = self.line {
+            write!(f, ":{line}")?;
+        }
         if !self.key.is_empty() {
             write!(f, ": {}", self.key)?;
         }

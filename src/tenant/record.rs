@@ -29,6 +29,11 @@ impl Status {
             Self::Suspended => "suspended",
         }
     }
+
+    /// The status of that word.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        [Self::Active, Self::Paused, Self::Suspended].into_iter().find(|status| status.as_str() == word)
+    }
 }
 
 /// SHA-256 of a key of 256 random bits: it needs no salt, since nothing can be guessed.
@@ -108,5 +113,33 @@ impl Tenant {
             declared: false,
             url: OnceLock::new(),
         }
+    }
+
+    /// End every ticket issued so far: a new epoch, and no remembered URL.
+    pub(crate) fn end_tickets(&mut self) {
+        self.epoch = Epoch::random();
+        self.url = OnceLock::new();
+    }
+
+    /// Same in everything that is of record? The remembered URL is not.
+    pub(super) fn same_record(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            origins,
+            hosts,
+            database,
+            backend,
+            status,
+            epoch,
+            cors,
+            limits,
+            keys,
+            declared,
+            url: _,
+        } = self;
+        (id, origins, hosts, database, backend, status)
+            == (&other.id, &other.origins, &other.hosts, &other.database, &other.backend, &other.status)
+            && (epoch, cors, limits, keys, declared)
+                == (&other.epoch, &other.cors, &other.limits, &other.keys, &other.declared)
     }
 }

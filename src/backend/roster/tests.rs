@@ -2,7 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{Address, Roster, Worker, WorkerLease, worker::next_key};
+use super::{Address, Roster, Worker, WorkerLease, next_key};
 
 fn roster() -> Arc<Roster> {
     Roster::new("api".to_owned(), Duration::from_secs(4), Default::default())
