@@ -3,6 +3,7 @@
 
 mod config;
 mod error;
+mod knock;
 mod office;
 mod sqlite;
 

@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{Problem, layer::Layer};
+use super::{Problem, Problems, layer::Layer};
 
 /// Where the configuration is unless somebody says otherwise.
 pub(super) const DEFAULT: &str = "/etc/gateway/gateway.toml";
@@ -19,7 +19,7 @@ const DIRECTORY: &str = "conf.d";
 const BYTES_MAX: u64 = 16 * 1024 * 1024;
 
 /// The file itself and those in `conf.d` beside it, in the order in which they are laid over each other.
-pub(super) fn list(main: &Path) -> Result<Vec<PathBuf>, Problem> {
+pub(super) fn list(main: &Path) -> Result<Vec<PathBuf>, Problems> {
     let directory = main.parent().unwrap_or(Path::new("/")).join(DIRECTORY);
     let mut files = vec![main.to_owned()];
     if directory.is_dir() {

@@ -69,8 +69,7 @@ pub(crate) fn credentials_directory() -> Option<PathBuf> {
 pub(crate) fn load_with(flags: &Flags, environment: &BTreeMap<String, String>) -> Result<Loaded, Problems> {
     let mut upper = layer::of_environment(environment);
     upper.extend(flags.set.iter().map(|(key, text)| layer::of_flag(key, text)));
-    let (files, directory) =
-        sources(flags, environment, &upper).map_err(|problem| Problems(vec![problem]))?;
+    let (files, directory) = sources(flags, environment, &upper)?;
 
     let (mut lower, mut problems) = (Vec::new(), Vec::new());
     for file in &files {
@@ -81,7 +80,7 @@ pub(crate) fn load_with(flags: &Flags, environment: &BTreeMap<String, String>) -
     }
     // What a damaged file holds is not known, so nothing can be said about what contradicts it.
     let complete = problems.is_empty();
-    let (values, places) = merge(lower, upper).map_err(|problem| Problems(vec![problem]))?;
+    let (values, places) = merge(lower, upper)?;
     let Extracted { mut config, places, problems: unread } = extract(values, places);
     problems.extend(unread);
     resolve(&mut config, &directory);
@@ -111,7 +110,7 @@ pub(crate) fn load_with(flags: &Flags, environment: &BTreeMap<String, String>) -
 fn read_secrets(config: &mut Config) {
     for tenant in config.tenant.iter_mut().filter(|tenant| tenant.database.is_none()) {
         let text = tenant.database_file.as_deref().and_then(|path| file::secret(path).ok());
-        tenant.database = text.map(|text| text.trim().to_owned().into());
+        tenant.database = text.map(|text| text.trim().into());
     }
 }
 
@@ -120,31 +119,30 @@ fn sources(
     flags: &Flags,
     environment: &BTreeMap<String, String>,
     upper: &[Layer],
-) -> Result<(Vec<PathBuf>, PathBuf), Problem> {
+) -> Result<(Vec<PathBuf>, PathBuf), Problems> {
     let named = flags.config.clone().or_else(|| environment.get("GATEWAY_CONFIG").map(PathBuf::from));
     let main = named.clone().unwrap_or_else(|| PathBuf::from(file::DEFAULT));
-    let found = std::fs::canonicalize(&main);
-    let found = match found {
-        Ok(found) => found,
+    // The file's own directory, not that of what it may be a link to: `conf.d` stands beside the link, too.
+    let parent = main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    match std::fs::metadata(&main).and_then(|_| std::fs::canonicalize(parent)) {
+        Ok(directory) => Ok((file::list(&main)?, directory)),
         Err(_) if named.is_none() && upper.iter().any(|layer| layer.values.contains_key("backend")) => {
             let here = std::env::current_dir().map_err(|error| file::unreadable(&main, &error))?;
-            return Ok((Vec::new(), here));
+            Ok((Vec::new(), here))
         }
         Err(error) if named.is_none() => {
             let remedy = "write one (config/gateway.toml is the reference), name another with --config FILE or \
                           GATEWAY_CONFIG, or set at least a backend in the environment, such as \
                           GATEWAY_BACKEND__API__COMMAND='[\"node\", \"server.js\"]'";
-            return Err(Problem { remedy: remedy.to_owned(), ..file::unreadable(&main, &error) });
+            Err(Problem { remedy: remedy.to_owned(), ..file::unreadable(&main, &error) }.into())
         }
-        Err(error) => return Err(file::unreadable(&main, &error)),
-    };
-    let directory = found.parent().unwrap_or(Path::new("/")).to_owned();
-    Ok((file::list(&main)?, directory))
+        Err(error) => Err(file::unreadable(&main, &error).into()),
+    }
 }
 
 /// Lay the layers over each other. The built-in defaults below them all are the rooms' own `Default`s, which
 /// serde puts where no layer has a key.
-fn merge(lower: Vec<Layer>, upper: Vec<Layer>) -> Result<(Dict, Place), Problem> {
+fn merge(lower: Vec<Layer>, upper: Vec<Layer>) -> Result<(Dict, Place), Problems> {
     let mut lists = Layer::empty("built-in defaults");
     let mut layers = lower;
     layers.iter_mut().for_each(|layer| layer.move_lists(&mut lists));

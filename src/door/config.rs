@@ -29,6 +29,12 @@ pub(crate) struct Sqlite {
     /// A stream not used for this long is rolled back and closed.
     #[serde(with = "humantime_serde")]
     pub(crate) stream_idle_timeout: Duration,
+    /// A request body that brings no byte for this long is given up.
+    #[serde(with = "humantime_serde")]
+    pub(crate) body_timeout: Duration,
+    /// A connection without a request for this long is closed; longer than drivers keep theirs (undici 4 s).
+    #[serde(with = "humantime_serde")]
+    pub(crate) connection_idle_timeout: Duration,
 }
 
 impl Default for Sqlite {
@@ -40,6 +46,8 @@ impl Default for Sqlite {
             pipeline_max: 1024,
             streams_max: 64,
             stream_idle_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            connection_idle_timeout: Duration::from_secs(60),
         }
     }
 }
