@@ -28,7 +28,7 @@ pub(crate) struct Backup {
 impl Backup {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         let target = Target::open(&self.file)?;
-        let order = BackupOrder { passphrase: self.passphrase.choose()? };
+        let order = BackupOrder { passphrase: self.passphrase.choose()?.to_string() };
         let body = serde_json::to_vec(&order)
             .map_err(|error| Failure::failed(format!("the order cannot be written: {error}")))?;
         let answer = client.send(Method::POST, "/backup", Body::from(body)).await?;

@@ -80,7 +80,8 @@ pub(crate) fn any(
 
 /// The registry and the databases of a gateway at rest, opened by this process.
 async fn at_rest(config: &Config) -> Result<(admin::Parts, Shutdown), Failure> {
-    let paths = TenantPaths::of(&config.registry, &config.state_dir);
+    let credentials = config::credentials_directory();
+    let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
     let tenants = Tenants::open(paths).await.map_err(|error| {
         let problem = admin::Problem::of(&error);
         Failure { hint: problem.hint, ..Failure::failed(problem.detail) }

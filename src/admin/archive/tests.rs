@@ -41,7 +41,11 @@ fn backup(directory: &Path) -> Vec<u8> {
         (id, "acme.db".into(), directory.join("tenants/acme.db")),
         (absent, "absent.db".into(), directory.join("tenants/absent.db")),
     ];
-    let contents = Contents { places: places(directory), tenants };
+    let contents = Contents {
+        places: places(directory),
+        seal_key: Zeroizing::new(b"TOP-SECRET-SEAL".to_vec()),
+        tenants,
+    };
     let copy = |from: &Path| {
         let scratch = Scratch::new(&directory.join("scratch")).map_err(|e| e.to_string())?;
         fs::copy(from, scratch.path()).map_err(|e| e.to_string())?;

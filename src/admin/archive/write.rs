@@ -8,6 +8,7 @@ use std::{
 
 use aws_lc_rs::digest;
 use jiff::Timestamp;
+use zeroize::Zeroizing;
 
 use super::{
     ArchiveProblem, CHECKSUMS, Checksums, FILES, FORMAT, MANIFEST, Manifest, REGISTRY, SEAL_KEY, SMALL_BYTES_MAX,
@@ -23,6 +24,8 @@ use crate::{
 pub(in crate::admin) struct Contents {
     /// The files.
     pub(in crate::admin) places: Places,
+    /// The sealing key as its file has it; a systemd credential may hold it instead of a file.
+    pub(in crate::admin) seal_key: Zeroizing<Vec<u8>>,
     /// Tenants with their database's path as in the registry, and the file that is.
     pub(in crate::admin) tenants: Vec<(TenantId, PathBuf, PathBuf)>,
 }
@@ -57,7 +60,7 @@ pub(in crate::admin) fn write(
     let manifest =
         serde_json::to_vec_pretty(&manifest).map_err(|error| ArchiveProblem::Stream(io::Error::other(error)))?;
     archive.bytes(MANIFEST, &manifest)?;
-    archive.secret(SEAL_KEY, &contents.places.seal_key_file)?;
+    archive.wrapped(SEAL_KEY, &contents.seal_key)?;
     archive.database(REGISTRY, &contents.places.registry_db, &copy)?;
     for relative in files {
         let name = format!("{FILES}{}", relative.display());
@@ -91,8 +94,12 @@ impl<W: Write> Archive<W> {
 
     /// A secret file, wrapped under the entry's name.
     fn secret(&mut self, name: &str, path: &Path) -> Result<(), ArchiveProblem> {
-        let secret = zeroize::Zeroizing::new(std::fs::read(path).map_err(ArchiveProblem::file("read", path))?);
-        let wrapped = self.wrap.wrap(name, &secret)?;
+        let secret = Zeroizing::new(std::fs::read(path).map_err(ArchiveProblem::file("read", path))?);
+        self.wrapped(name, &secret)
+    }
+
+    fn wrapped(&mut self, name: &str, secret: &[u8]) -> Result<(), ArchiveProblem> {
+        let wrapped = self.wrap.wrap(name, secret)?;
         self.bytes(name, &wrapped)
     }
 

@@ -6,6 +6,7 @@ use std::{
 };
 
 use axum::{body::Body, extract::State, response::Response};
+use base64::Engine as _;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc;
@@ -32,7 +33,7 @@ const CHUNK_BYTES: usize = 64 * 1024;
 #[serde(deny_unknown_fields)]
 pub(crate) struct BackupOrder {
     /// The passphrase.
-    pub(crate) passphrase: Zeroizing<String>,
+    pub(crate) passphrase: String,
 }
 
 /// The archive as a stream. An error after its beginning cuts the stream, which the caller notices: its end is
@@ -41,25 +42,37 @@ pub(super) async fn backup(
     State(desk): State<Desk>,
     Order(order): Order<BackupOrder>,
 ) -> Result<Response, Problem> {
+    let passphrase = Zeroizing::new(order.passphrase);
     let snapshot = desk.tenants.registry().snapshot();
     let tenants = snapshot.tenants().filter_map(|tenant| {
         let database = tenant.database.as_ref()?;
         Some((tenant.id.clone(), database.path().to_owned(), desk.pools.path_of(database)))
     });
-    let contents = Contents { places: desk.places.clone(), tenants: tenants.collect() };
+    let key = base64::engine::general_purpose::STANDARD.encode(desk.tenants.seal_key().expose());
+    let contents = Contents {
+        places: desk.places.clone(),
+        seal_key: Zeroizing::new(format!("{key}\n").into_bytes()),
+        tenants: tenants.collect(),
+    };
     drop(snapshot);
     let (chunks, stream) = mpsc::channel(CHUNKS_UNDER_WAY_MAX);
-    let scratch_dir = desk.scratch_dir();
+    let parts = desk.parts.clone();
     let runtime = tokio::runtime::Handle::current();
     let work = move || {
         let copy = |from: &FilePath| {
-            let scratch = Scratch::new(&scratch_dir).map_err(|error| error.to_string())?;
-            let copied = runtime.block_on(pool::online_copy(from, scratch.path()));
-            copied.map(|()| scratch).map_err(|error| Problem::of(&error).detail)
+            let scratch = Scratch::new(&parts.scratch_dir()).map_err(|error| error.to_string())?;
+            let copied = runtime.block_on(async {
+                if from == parts.places.registry_db {
+                    parts.tenants.copy_to(scratch.path()).await.map_err(|error| Problem::of(&error))
+                } else {
+                    pool::online_copy(from, scratch.path()).await.map_err(|error| Problem::of(&error))
+                }
+            });
+            copied.map(|()| scratch).map_err(|problem| problem.detail)
         };
         let writer = Chunks { chunks: chunks.clone() };
         let out = io::BufWriter::with_capacity(CHUNK_BYTES, writer);
-        if let Err(problem) = archive::write(contents, &order.passphrase, copy, out) {
+        if let Err(problem) = archive::write(contents, &passphrase, copy, out) {
             tracing::error!(%problem, "the backup failed");
             // A caller that is gone needs no telling.
             let _gone = chunks.blocking_send(Err(io::Error::other(problem.to_string())));

@@ -40,11 +40,27 @@ pub(super) async fn load(
     receive(body, scratch.path(), desk.places.file_bytes_max).await?;
     pool::check(scratch.path()).await.map_err(|error| Problem::of(&error))?;
     let hold = desk.pools.drain(&id).await.map_err(|error| Problem::of(&error))?;
-    // The backup API writes over the old content page by page inside one transaction: a crash leaves either
-    // the old database or the new one, also where the target is on another file system.
+    // What a crash left beside the old database would be replayed into the new one. Opening and closing the old
+    // one folds it in; a database too damaged for that is being replaced anyway.
+    let _folded = pool::check(&target).await;
+    for suffix in ["-wal", "-shm", "-journal"] {
+        remove_beside(&target, suffix).await?;
+    }
+    // It arrives under another name and is renamed: a crash leaves either the old database or the new one.
     pool::online_copy(scratch.path(), &target).await.map_err(|error| Problem::of(&error))?;
     drop(hold);
     Ok(())
+}
+
+async fn remove_beside(path: &FilePath, suffix: &str) -> Result<(), Problem> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(suffix);
+    match tokio::fs::remove_file(&beside).await {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(Problem::machine(&format!("remove `{}`", beside.display()), &error))
+        }
+        _ => Ok(()),
+    }
 }
 
 async fn receive(body: Body, path: &FilePath, bytes_max: u64) -> Result<(), Problem> {
@@ -57,7 +73,7 @@ async fn receive(body: Body, path: &FilePath, bytes_max: u64) -> Result<(), Prob
         .await
         .map_err(unwritable)?;
     let mut chunks = body.into_data_stream();
-    let (mut head, mut length) = (Vec::new(), 0_u64);
+    let (mut head, mut length) = (Vec::<u8>::new(), 0_u64);
     while let Some(chunk) = chunks.next().await {
         let chunk = chunk.map_err(|error| Problem::new(400, "upload-broken", error.to_string()))?;
         length += chunk.len() as u64;

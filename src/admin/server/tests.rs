@@ -12,7 +12,7 @@ use crate::{
 /// The parts of a gateway at rest in a directory of its own.
 async fn parts(directory: &Path) -> Parts {
     let registry = tenant::Config::default();
-    let tenants = Tenants::open(TenantPaths::of(&registry, directory)).await.unwrap();
+    let tenants = Tenants::open(TenantPaths::below(directory, &registry, None)).await.unwrap();
     let pools = Pools::new(
         pool::Config::default(),
         directory.to_owned(),
