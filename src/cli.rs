@@ -19,6 +19,7 @@ mod run;
 mod secret;
 mod status;
 mod tenant;
+mod transfer;
 mod worker_exec;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -120,14 +121,14 @@ impl Command {
             Self::Check(check) => check.run(settings),
             Self::WorkerExec(worker_exec) => worker_exec.run(),
             // These need a running one.
-            Self::Status(status) => reach::running(settings, |client| status.run(client)),
-            Self::Reload(reload) => reach::running(settings, |client| reload.run(client)),
-            Self::Logs(logs) => reach::running(settings, |client| logs.run(client)),
-            Self::Backend(backend) => reach::running(settings, |client| backend.run(client)),
-            Self::Cert(cert) => reach::running(settings, |client| cert.run(client)),
+            Self::Status(status) => reach::running(settings, async |client: &Client| status.run(client).await),
+            Self::Reload(reload) => reach::running(settings, async |client: &Client| reload.run(client).await),
+            Self::Logs(logs) => reach::running(settings, async |client: &Client| logs.run(client).await),
+            Self::Backend(backend) => reach::running(settings, async |client: &Client| backend.run(client).await),
+            Self::Cert(cert) => reach::running(settings, async |client: &Client| cert.run(client).await),
             // These work on one at rest as well.
-            Self::Tenant(tenant) => reach::any(settings, |client| tenant.run(client)),
-            Self::Backup(backup) => reach::any(settings, |client| backup.run(client)),
+            Self::Tenant(tenant) => reach::any(settings, async |client: &Client| tenant.run(client).await),
+            Self::Backup(backup) => reach::any(settings, async |client: &Client| backup.run(client).await),
             // This one must find it at rest.
             Self::Restore(restore) => restore.run(settings),
         }

@@ -5,4 +5,11 @@ mod config;
 mod error;
 mod knock;
 mod office;
-mod knock;
+mod sqlite;
+
+pub(crate) use self::{
+    config::{Config, Sqlite},
+    error::DoorError,
+    office::{OfficeParts, SOCKET as TICKETS_SOCKET, TicketOffice},
+    sqlite::{DoorParts, DoorStatus, SqliteDoor},
+};

@@ -18,7 +18,8 @@ pub(crate) struct Check {
 
 #[derive(Serialize)]
 struct Problem<'a> {
-    place: &'a str,
+    source: &'a str,
+    line: Option<usize>,
     key: &'a str,
     value: Option<&'a str>,
     message: &'a str,
@@ -27,8 +28,8 @@ struct Problem<'a> {
 
 impl<'a> Problem<'a> {
     fn of(problem: &'a crate::config::Problem) -> Self {
-        let crate::config::Problem { place, key, value, message, remedy } = problem;
-        Self { place, key, value: value.as_deref(), message, remedy }
+        let crate::config::Problem { source, line, key, value, message, remedy } = problem;
+        Self { source, line: *line, key, value: value.as_deref(), message, remedy }
     }
 }
 

@@ -1,7 +1,7 @@
 //! From the settings to a client: read the configuration, see whether a gateway runs, become the right user,
 //! and only then start a runtime. It must never touch the state directory of a running gateway.
 
-use std::path::PathBuf;
+use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
 use tokio::runtime::{Builder, Runtime};
 
@@ -12,9 +12,13 @@ use super::{
     identity, out,
 };
 use crate::{
-    admin,
+    admin::{self, Places},
     config::{self, Config, Loaded},
+    metrics::Metrics,
+    pool::Pools,
+    shutdown::Shutdown,
     state_lock::{StateLock, StateLockProblem},
+    tenant::{self, TenantPaths, Tenants},
 };
 
 /// Read the configuration or tell every problem, and warnings on the way.
@@ -64,12 +68,32 @@ pub(crate) fn any(
     identity::become_owner_of(&config.state_dir)?;
     let lock = lock(&config)?;
     runtime()?.block_on(async {
-        let parts = admin::Parts::at_rest(&config).await.map_err(|problem| {
-            let failure = Failure::failed(problem.detail);
-            Failure { hint: problem.hint, ..failure }
-        })?;
-        command(&Client::AtRest(admin::router(parts), lock)).await
+        let (parts, life) = at_rest(&config).await?;
+        let (tenants, pools) = (parts.tenants.clone(), parts.pools.clone());
+        let outcome = command(&Client::AtRest(admin::router(parts), lock)).await;
+        pools.close().await;
+        tenants.close().await;
+        life.begin();
+        outcome
     })
+}
+
+/// The registry and the databases of a gateway at rest, opened by this process.
+async fn at_rest(config: &Config) -> Result<(admin::Parts, Shutdown), Failure> {
+    let credentials = config::credentials_directory();
+    let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
+    let tenants = Tenants::open(paths).await.map_err(|error| {
+        let problem = admin::Problem::of(&error);
+        Failure { hint: problem.hint, ..Failure::failed(problem.detail) }
+    })?;
+    let backends = config.backend.keys().cloned().collect();
+    tenants.update_defaults(tenant::Defaults { cors: config.cors.clone(), backends });
+    let (tenants, life) = (Arc::new(tenants), Shutdown::new());
+    let registry = tenants.registry().clone();
+    let state_dir = config.state_dir.clone();
+    let pools = Pools::new(config.pool.clone(), state_dir, registry, life.clone(), Metrics::new());
+    let places = Places::of(&config.registry, &config.state_dir, &config.pool);
+    Ok((admin::Parts { tenants, pools, places, live: None }, life))
 }
 
 /// Hold the state directory of a gateway at rest, making it if this is the first time.
@@ -97,5 +121,3 @@ fn refused(failure: Failure, kind: std::io::ErrorKind) -> Failure {
     }
     failure
 }
-
-use std::os::unix::fs::DirBuilderExt as _;

@@ -16,12 +16,15 @@ pub(crate) struct Reload {}
 
 impl Reload {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
-        let Reloaded { changes } = client.order(Method::POST, "/reload", None::<&()>).await?;
-        if changes.is_empty() {
-            out::line("reloaded: nothing has changed");
+        let Reloaded { restart_needed, warnings } =
+            client.order(Method::POST, "/reload", None::<&()>).await?;
+        for warning in warnings {
+            out::remark(format!("warning: {warning}"));
         }
-        for change in changes {
-            out::line(change);
+        if restart_needed.is_empty() {
+            out::line("reloaded");
+        } else {
+            out::line(format!("reloaded, but these take a new start: {}", restart_needed.join(", ")));
         }
         Ok(())
     }

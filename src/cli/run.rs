@@ -18,6 +18,12 @@ impl Run {
         for warning in &loaded.warnings {
             out::remark(format!("warning: {warning}"));
         }
-        crate::gateway::run(loaded, settings.flags()).map_err(|error| Failure::failed(error.to_string()))
+        crate::gateway::run(loaded, settings.flags()).map_err(|error| {
+            let text = error.to_string();
+            match text.split_once("\nhint: ") {
+                Some((message, hint)) => Failure::failed(message).hint(hint),
+                None => Failure::failed(text),
+            }
+        })
     }
 }
