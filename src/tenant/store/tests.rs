@@ -1,3 +1,5 @@
+//! The registry's file: what comes back, what a failed write leaves, and what damage looks like.
+
 use super::{
     super::{CorsPolicy, Epoch, KeyHash, Status, TenantKey, TenantLimits},
     *,

@@ -1,3 +1,5 @@
+//! Every order on tenants, on a real registry in a directory of its own.
+
 use super::{
     super::{
         Clear, Conflict, DatabaseProblem, Declared, Door, DoorAddresses, TenantLimits, TenantSpec,
