@@ -1,6 +1,6 @@
 //! What SQLite said, in the operator's words: one clear problem with its remedy. Pure.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use sqlx::migrate::MigrateError;
 
@@ -44,8 +44,16 @@ pub(super) fn of(path: &Path, error: &sqlx::Error) -> StoreProblem {
     }
 }
 
+/// The problem behind an error of the file system.
+pub(super) fn of_file(path: &Path, error: &io::Error) -> StoreProblem {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreProblem::Full(path.to_owned()),
+        _ => StoreProblem::Unreadable { path: path.to_owned(), detail: error.to_string() },
+    }
+}
+
 fn is_full(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull)
+    matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull)
 }
 
 /// The problem behind an error of the migrator.
