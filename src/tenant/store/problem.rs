@@ -16,6 +16,8 @@ mod code {
     pub(super) const FULL: i32 = 13;
     pub(super) const CANTOPEN: i32 = 14;
     pub(super) const NOTADB: i32 = 26;
+    /// Extended: the index of the write-ahead log cannot grow, which is how a full disk shows when opening.
+    pub(super) const IOERR_SHMSIZE: i32 = 10 | (19 << 8);
 }
 
 /// The problem behind an error of sqlx.
@@ -26,11 +28,14 @@ pub(super) fn of(path: &Path, error: &sqlx::Error) -> StoreProblem {
         other => other.to_string(),
     };
     // The low byte is the primary code; the rest says where it happened.
-    let primary = match error {
+    let extended = match error {
         sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()),
         _ => None,
     };
-    match primary.map(|code| code & 0xff) {
+    if extended == Some(code::IOERR_SHMSIZE) {
+        return StoreProblem::Full(path);
+    }
+    match extended.map(|code| code & 0xff) {
         Some(code::CORRUPT | code::NOTADB) => StoreProblem::Damaged { path, detail },
         Some(code::FULL) => StoreProblem::Full(path),
         Some(code::BUSY | code::LOCKED) => StoreProblem::Busy(path),
