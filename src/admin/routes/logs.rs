@@ -38,7 +38,10 @@ impl Wanted {
 }
 
 /// The lines as a stream.
-pub(super) async fn logs(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
+pub(super) async fn logs(
+    State(desk): State<Desk>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
     let backends = desk.live("`logs`")?.house.backends();
     if let Some(name) = &wanted.worker {
         let backend = name.split('/').next().unwrap_or_default();
