@@ -24,7 +24,7 @@ mod worker_exec;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use self::{client::Client, failure::Failure};
 use crate::config::Flags;
@@ -80,7 +80,7 @@ enum Command {
     #[command(subcommand)]
     Backend(backend::Backend),
     #[command(subcommand)]
-    Tenant(tenant::Tenant),
+    Tenant(Box<tenant::Tenant>),
     #[command(subcommand)]
     Cert(cert::Cert),
     Backup(backup::Backup),
@@ -121,10 +121,16 @@ impl Command {
             Self::Check(check) => check.run(settings),
             Self::WorkerExec(worker_exec) => worker_exec.run(),
             // These need a running one.
-            Self::Status(status) => reach::running(settings, async |client: &Client| status.run(client).await),
-            Self::Reload(reload) => reach::running(settings, async |client: &Client| reload.run(client).await),
+            Self::Status(status) => {
+                reach::running(settings, async |client: &Client| status.run(client).await)
+            }
+            Self::Reload(reload) => {
+                reach::running(settings, async |client: &Client| reload.run(client).await)
+            }
             Self::Logs(logs) => reach::running(settings, async |client: &Client| logs.run(client).await),
-            Self::Backend(backend) => reach::running(settings, async |client: &Client| backend.run(client).await),
+            Self::Backend(backend) => {
+                reach::running(settings, async |client: &Client| backend.run(client).await)
+            }
             Self::Cert(cert) => reach::running(settings, async |client: &Client| cert.run(client).await),
             // These work on one at rest as well.
             Self::Tenant(tenant) => reach::any(settings, async |client: &Client| tenant.run(client).await),

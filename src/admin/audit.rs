@@ -26,9 +26,11 @@ impl Gate {
         // Root's and the own user's orders need no look-up of the group.
         let own = Peer::own().uid;
         peer.may_order(own, None)
-            || self.group.as_deref().and_then(OperatorGroup::named).is_some_and(|group| {
-                peer.may_order(own, Some(&group))
-            })
+            || self
+                .group
+                .as_deref()
+                .and_then(OperatorGroup::named)
+                .is_some_and(|group| peer.may_order(own, Some(&group)))
     }
 }
 
@@ -43,15 +45,21 @@ pub(super) async fn audit(State(gate): State<Gate>, request: Request, next: Next
     let (user, pid) = (peer.name(), peer.pid.unwrap_or(0));
     if !gate.lets_in(&peer) {
         tracing::warn!(target: "audit", user, uid = peer.uid, pid, order, "order refused: not permitted");
-        return Problem::new(403, NOT_PERMITTED, format!("user `{user}` may not give orders to this gateway"))
-            .hint("become root (sudo), the gateway's own user, or a member of the group in `admin.group`")
-            .into_response();
+        return Problem::new(
+            403,
+            NOT_PERMITTED,
+            format!("user `{user}` may not give orders to this gateway"),
+        )
+        .hint("become root (sudo), the gateway's own user, or a member of the group in `admin.group`")
+        .into_response();
     }
     let response = next.run(request).await;
     if changes {
         let status = response.status().as_u16();
         match response.extensions().get::<Problem>() {
-            None => tracing::info!(target: "audit", user, uid = peer.uid, pid, order, status, "order carried out"),
+            None => {
+                tracing::info!(target: "audit", user, uid = peer.uid, pid, order, status, "order carried out")
+            }
             Some(Problem { code, detail, .. }) => tracing::info!(
                 target: "audit", user, uid = peer.uid, pid, order, status, code, detail, "order failed"
             ),

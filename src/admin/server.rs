@@ -4,10 +4,7 @@
 use std::{
     io,
     net::SocketAddr,
-    os::unix::{
-        fs::PermissionsExt,
-        net::UnixListener as BlockingUnixListener,
-    },
+    os::unix::{fs::PermissionsExt, net::UnixListener as BlockingUnixListener},
     path::{Path, PathBuf},
     sync::Arc,
     thread::JoinHandle,
@@ -54,10 +51,8 @@ impl Admin {
         scratch::sweep(&parts.scratch_dir());
 
         let (parts, shutdown) = (Arc::new(parts), Shutdown::new());
-        let routers = (
-            guarded_router(parts.clone(), config.group.clone(), shutdown.clone()),
-            metrics_router(parts),
-        );
+        let routers =
+            (guarded_router(parts.clone(), config.group.clone(), shutdown.clone()), metrics_router(parts));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("admin")

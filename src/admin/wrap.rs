@@ -60,7 +60,9 @@ impl Wrap {
     pub(crate) fn again(passphrase: &str, derivation: &Derivation) -> Result<Self, WrapProblem> {
         let salt = STANDARD.decode(&derivation.salt).map_err(|_| WrapProblem::Unknown)?;
         let iterations = NonZeroU32::new(derivation.iterations)
-            .filter(|rounds| (ITERATIONS..=NonZeroU32::MAX).contains(rounds) && rounds.get() <= ITERATIONS_MAX)
+            .filter(|rounds| {
+                (ITERATIONS..=NonZeroU32::MAX).contains(rounds) && rounds.get() <= ITERATIONS_MAX
+            })
             .ok_or(WrapProblem::Unknown)?;
         if derivation.kdf != "pbkdf2-hmac-sha256" || salt.len() < 16 {
             return Err(WrapProblem::Unknown);

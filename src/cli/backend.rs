@@ -102,7 +102,8 @@ async fn the_one(client: &Client, name: Option<String>) -> Result<String, Failur
         [] => Err(Failure::failed("there is no backend").hint("add a `[backend.NAME]` and reload")),
         many => {
             let names: Vec<_> = many.iter().map(|backend| backend.name.as_str()).collect();
-            Err(Failure::usage("there are several backends").hint(format!("name one of: {}", names.join(", "))))
+            Err(Failure::usage("there are several backends")
+                .hint(format!("name one of: {}", names.join(", "))))
         }
     }
 }

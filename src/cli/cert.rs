@@ -66,9 +66,10 @@ impl List {
             Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
             other => other.as_str().unwrap_or_default().to_owned(),
         };
-        let rows = status.certificates.iter().map(|one| {
-            ["names", "issuer", "not_after", "source"].map(|key| names(&one[key]))
-        });
+        let rows = status
+            .certificates
+            .iter()
+            .map(|one| ["names", "issuer", "not_after", "source"].map(|key| names(&one[key])));
         out::line(out::table(&["names", "issuer", "not after", "source"], rows));
         Ok(())
     }
@@ -126,7 +127,14 @@ fn install(ca: &Path) -> Result<(), Failure> {
     } else if mac {
         return done(
             Command::new("security")
-                .args(["add-trusted-cert", "-d", "-r", "trustRoot", "-k", "/Library/Keychains/System.keychain"])
+                .args([
+                    "add-trusted-cert",
+                    "-d",
+                    "-r",
+                    "trustRoot",
+                    "-k",
+                    "/Library/Keychains/System.keychain",
+                ])
                 .arg(ca),
         );
     } else {
@@ -136,9 +144,10 @@ fn install(ca: &Path) -> Result<(), Failure> {
     std::fs::copy(ca, anchor).map_err(|error| {
         let failure = Failure::io("write", Path::new(anchor), &error);
         match error.kind() {
-            std::io::ErrorKind::PermissionDenied => {
-                Failure { exit: Exit::Denied, ..failure.hint("run it as root: `sudo gateway cert trust --install`") }
-            }
+            std::io::ErrorKind::PermissionDenied => Failure {
+                exit: Exit::Denied,
+                ..failure.hint("run it as root: `sudo gateway cert trust --install`")
+            },
             _ => failure,
         }
     })?;

@@ -100,7 +100,12 @@ impl Client {
     }
 
     /// Send a body as it is and get the answer's stream; an answer that is no success becomes a failure.
-    pub(crate) async fn send(&self, method: Method, path: &str, body: Body) -> Result<Response<Body>, Failure> {
+    pub(crate) async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<Response<Body>, Failure> {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -124,7 +129,8 @@ impl Client {
 }
 
 async fn over(socket: &Path, request: Request<Body>) -> Result<Response<Body>, Failure> {
-    let timeout = |_| Failure::failed(format!("the gateway at `{}` does not answer in time", socket.display()));
+    let timeout =
+        |_| Failure::failed(format!("the gateway at `{}` does not answer in time", socket.display()));
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(socket)).await.map_err(timeout)?;
     let stream = stream.map_err(|error| match error.kind() {
         io::ErrorKind::PermissionDenied => denied(socket),
@@ -136,8 +142,7 @@ async fn over(socket: &Path, request: Request<Body>) -> Result<Response<Body>, F
     // The command ends with its runtime, and this task with it: there is nothing to drain.
     #[expect(clippy::disallowed_methods, reason = "a command has no shutdown: its process ends")]
     tokio::spawn(connection);
-    let answer =
-        tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await.map_err(timeout)?;
+    let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await.map_err(timeout)?;
     answer.map(|answer| answer.map(Body::new)).map_err(broke)
 }
 
@@ -173,8 +178,8 @@ mod tests {
         for (status, code, want) in [
             (503, admin::NOT_RUNNING, Exit::NotRunning),
             (403, admin::NOT_PERMITTED, Exit::Denied),
-            (403, "tenant-declared", Exit::Failed),
-            (404, "no-such-tenant", Exit::Failed),
+            (409, "tenant-declared", Exit::Failed),
+            (404, "tenant-unknown", Exit::Failed),
             (409, "conflict", Exit::Failed),
             (422, "bad-body", Exit::Usage),
             (500, "registry", Exit::Failed),

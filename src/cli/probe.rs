@@ -77,7 +77,8 @@ pub(super) fn trust(local_ca_pem: Option<&str>) -> Result<Arc<ClientConfig>, Pro
         // A system's list may hold oddities; one of them must not cost all the others.
         roots.add_parsable_certificates(certificates.flatten());
     }
-    for certificate in local_ca_pem.into_iter().flat_map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes())) {
+    for certificate in local_ca_pem.into_iter().flat_map(|pem| CertificateDer::pem_slice_iter(pem.as_bytes()))
+    {
         let certificate = certificate.map_err(|error| ProbeProblem::Tls(error.to_string()))?;
         roots.add(certificate).map_err(|error| ProbeProblem::Tls(error.to_string()))?;
     }
@@ -123,7 +124,8 @@ impl Target {
         tls: &Arc<ClientConfig>,
         stream: TcpStream,
     ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ProbeProblem> {
-        let name = ServerName::try_from(self.host.clone()).map_err(|error| ProbeProblem::Tls(error.to_string()))?;
+        let name =
+            ServerName::try_from(self.host.clone()).map_err(|error| ProbeProblem::Tls(error.to_string()))?;
         let handshake = TlsConnector::from(tls.clone()).connect(name, stream);
         match tokio::time::timeout(STEP_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(stream),
@@ -144,7 +146,8 @@ async fn exchange(
             .map_err(|error| broke(&error))?;
         // Driven beside the request and dropped with it: no task is left behind.
         let answer = async {
-            let (head, body) = sender.send_request(request).await.map_err(|error| broke(&error))?.into_parts();
+            let (head, body) =
+                sender.send_request(request).await.map_err(|error| broke(&error))?.into_parts();
             let body = Limited::new(body, BODY_BYTES_MAX).collect().await.map_err(|error| broke(&error))?;
             Ok(Reply { status: head.status, headers: head.headers, body: body.to_bytes() })
         };

@@ -5,12 +5,7 @@ use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{
-    Client, Failure, Settings,
-    client::Presence,
-    failure::Exit,
-    identity, out,
-};
+use super::{Client, Failure, Settings, client::Presence, failure::Exit, identity, out};
 use crate::{
     admin::{self, Places},
     config::{self, Config, Loaded},
@@ -105,9 +100,8 @@ pub(crate) fn lock(config: &Config) -> Result<StateLock, Failure> {
         .create(directory)
         .map_err(|error| refused(Failure::io("make the state directory", directory, &error), error.kind()))?;
     StateLock::take(directory).map_err(|problem| match &problem {
-        StateLockProblem::Held { .. } => {
-            Failure::failed(problem.to_string()).hint("it is starting, or another command is at work: try again")
-        }
+        StateLockProblem::Held { .. } => Failure::failed(problem.to_string())
+            .hint("it is starting, or another command is at work: try again"),
         StateLockProblem::Unusable { source, .. } => {
             refused(Failure::failed(problem.to_string()), source.kind())
         }

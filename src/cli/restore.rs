@@ -3,11 +3,7 @@
 use std::{io::Read, path::PathBuf};
 
 use super::{
-    Failure, Settings,
-    client::Presence,
-    failure::Exit,
-    identity, out, reach,
-    secret::PassphraseSource,
+    Failure, Settings, client::Presence, failure::Exit, identity, out, reach, secret::PassphraseSource,
 };
 use crate::{
     admin::{self, Places},
@@ -47,7 +43,9 @@ impl Restore {
         let archive: Box<dyn Read> = if self.file.as_os_str() == "-" {
             Box::new(std::io::stdin().lock())
         } else {
-            Box::new(std::fs::File::open(&self.file).map_err(|error| Failure::io("read", &self.file, &error))?)
+            Box::new(
+                std::fs::File::open(&self.file).map_err(|error| Failure::io("read", &self.file, &error))?,
+            )
         };
         let _lock = reach::lock(&config)?;
         let order = admin::Restore {

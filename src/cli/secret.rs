@@ -50,11 +50,13 @@ fn database(text: &str) -> Result<String, Failure> {
         // A SQLite URL is a path and holds no secret.
         path if path.starts_with("sqlite:") || path.starts_with("file:") => Ok(path.to_owned()),
         // Not repeated: it is in the shell's history and in `ps` already, and need not be in a log too.
-        _ => Err(Failure::usage("a database URL on the command line can be read by everybody on this machine")
-            .hint(format!(
-                "give it on standard input (`--database -`), in a file (`--database-file FILE`) or in \
+        _ => {
+            Err(Failure::usage("a database URL on the command line can be read by everybody on this machine")
+                .hint(format!(
+                    "give it on standard input (`--database -`), in a file (`--database-file FILE`) or in \
                  {DATABASE_VARIABLE}"
-            ))),
+                )))
+        }
     }
 }
 

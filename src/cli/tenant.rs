@@ -80,7 +80,6 @@ async fn all(client: &Client) -> Result<Vec<TenantView>, Failure> {
 
 /// An order of one word to one tenant.
 async fn tell(client: &Client, method: Method, id: &TenantId, verb: &str) -> Result<(), Failure> {
-    let _done: serde_json::Value =
-        client.order(method, &format!("/tenants/{id}{verb}"), None::<&()>).await?;
+    let _done: serde_json::Value = client.order(method, &format!("/tenants/{id}{verb}"), None::<&()>).await?;
     Ok(())
 }

@@ -1,4 +1,4 @@
-use clap::Command as Clap;
+use clap::{Command as Clap, CommandFactory};
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn examples(command: &Clap) -> Vec<String> {
 
 /// The words of the gateway's part of a shell line: quotes are honoured, pipes and redirections cut off.
 fn words(line: &str) -> Vec<String> {
-    let part = line.split(" | ").find(|part| part.starts_with("gateway ")).unwrap_or_default();
+    let part = line.rsplit(" | ").find(|part| part.starts_with("gateway ")).unwrap_or_default();
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     for character in part.chars().chain([' ']) {
         match character {
@@ -57,7 +57,11 @@ fn every_command_has_a_word_of_help_and_examples_that_parse_as_that_command() {
         for example in examples {
             let words = words(&example);
             let leads: Vec<_> = path.split(' ').collect();
-            assert_eq!(words.get(..leads.len()).unwrap_or_default(), leads, "{example} does not show `{path}`");
+            assert_eq!(
+                words.get(..leads.len()).unwrap_or_default(),
+                leads,
+                "{example} does not show `{path}`"
+            );
             if let Err(error) = Cli::try_parse_from(&words) {
                 panic!("{example}\n{error}");
             }
@@ -103,8 +107,10 @@ fn what_makes_no_sense_is_refused_with_clap_s_words() {
 
 #[test]
 fn the_settings_may_stand_anywhere_and_reach_the_loader() {
-    for line in ["gateway --config a.toml --set log.level=debug status", "gateway status --set log.level=debug -c a.toml"]
-    {
+    for line in [
+        "gateway --config a.toml --set log.level=debug status",
+        "gateway status --set log.level=debug -c a.toml",
+    ] {
         let flags = Cli::try_parse_from(line.split(' ')).unwrap().settings.flags();
         assert_eq!(flags.config.as_deref(), Some(std::path::Path::new("a.toml")), "{line}");
         assert_eq!(flags.set, [("log.level".to_owned(), "debug".to_owned())], "{line}");

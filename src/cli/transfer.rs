@@ -45,16 +45,18 @@ impl Target {
         path.push(format!(".partial-{}", std::process::id()));
         let path = PathBuf::from(path);
         let handle =
-            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(|error| {
-                let failure = Failure::io("write", &path, &error);
-                match error.kind() {
-                    std::io::ErrorKind::PermissionDenied => failure.hint(
-                        "without a running gateway this works as the state directory's owner: write to \
+            std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path).map_err(
+                |error| {
+                    let failure = Failure::io("write", &path, &error);
+                    match error.kind() {
+                        std::io::ErrorKind::PermissionDenied => failure.hint(
+                            "without a running gateway this works as the state directory's owner: write to \
                          `-` and redirect",
-                    ),
-                    _ => failure,
-                }
-            })?;
+                        ),
+                        _ => failure,
+                    }
+                },
+            )?;
         Ok(Self::File { file: file.to_owned(), partial: Partial { path, handle, kept: false } })
     }
 

@@ -12,8 +12,8 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{
-    ArchiveProblem, CHECKSUMS, Checksums, FILES, FORMAT, MANIFEST, Manifest, REGISTRY, SEAL_KEY, SMALL_BYTES_MAX,
-    hex, place::Placement,
+    ArchiveProblem, CHECKSUMS, Checksums, FILES, FORMAT, MANIFEST, Manifest, REGISTRY, SEAL_KEY,
+    SMALL_BYTES_MAX, hex, place::Placement,
 };
 use crate::{
     admin::{Places, scratch, wrap::Wrap},

@@ -66,7 +66,10 @@ fn what_was_backed_up_is_restored_with_its_secrets_and_nothing_else() {
     state(from.path());
     let bytes = backup(from.path());
     for secret in ["TOP-SECRET-SEAL", "TOP-SECRET-CA"] {
-        assert!(!bytes.windows(secret.len()).any(|window| window == secret.as_bytes()), "{secret} is readable");
+        assert!(
+            !bytes.windows(secret.len()).any(|window| window == secret.as_bytes()),
+            "{secret} is readable"
+        );
     }
     let checked = Cell::new(0);
     let count = |_: &Path| {
@@ -76,7 +79,11 @@ fn what_was_backed_up_is_restored_with_its_secrets_and_nothing_else() {
     let restored = restore(&bytes[..], &order(to.path(), PASSPHRASE, false), count).unwrap();
     assert_eq!((restored.databases, restored.files, checked.get()), (1, 5, 2));
     for name in ["registry.db", "seal.key", "tls/ca.key", "tls/deep/cert.pem", "tenants/acme.db"] {
-        assert_eq!(fs::read(to.path().join(name)).unwrap(), fs::read(from.path().join(name)).unwrap(), "{name}");
+        assert_eq!(
+            fs::read(to.path().join(name)).unwrap(),
+            fs::read(from.path().join(name)).unwrap(),
+            "{name}"
+        );
     }
     for name in ["registry.db-wal", "tenants/orphan.db", "gateway.lock"] {
         assert!(!to.path().join(name).exists(), "{name}");
@@ -93,7 +100,9 @@ fn a_wrong_passphrase_a_cut_and_a_changed_archive_leave_nothing() {
         let target = to.path().join("state");
         assert!(restore(bytes, &order(&target, passphrase, false), |_| Ok(())).is_err(), "{what}");
         let left = |path: &Path| fs::read_dir(path).map(|entries| entries.flatten().count()).unwrap_or(0);
-        let files = left(&target) - usize::from(target.join("tenants").exists()) - usize::from(target.join("tls").exists());
+        let files = left(&target)
+            - usize::from(target.join("tenants").exists())
+            - usize::from(target.join("tls").exists());
         assert_eq!(files, 0, "{what}");
         assert_eq!((left(&target.join("tenants")), left(&target.join("tls/deep"))), (0, 0), "{what}");
     };
@@ -101,7 +110,9 @@ fn a_wrong_passphrase_a_cut_and_a_changed_archive_leave_nothing() {
     check(&bytes[..bytes.len() / 2], PASSPHRASE, "cut in the middle");
     check(b"hello", PASSPHRASE, "no archive");
     check(b"", PASSPHRASE, "nothing");
-    for (needle, what) in [("acme's data", "a tenant's data"), ("the registry", "the registry"), ("0.1.0", "the manifest")] {
+    for (needle, what) in
+        [("acme's data", "a tenant's data"), ("the registry", "the registry"), ("0.1.0", "the manifest")]
+    {
         let at = bytes.windows(needle.len()).position(|window| window == needle.as_bytes()).unwrap();
         let mut changed = bytes.clone();
         changed[at] ^= 1;

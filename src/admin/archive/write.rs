@@ -11,8 +11,8 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{
-    ArchiveProblem, CHECKSUMS, Checksums, FILES, FORMAT, MANIFEST, Manifest, REGISTRY, SEAL_KEY, SMALL_BYTES_MAX,
-    TenantFile, hex,
+    ArchiveProblem, CHECKSUMS, Checksums, FILES, FORMAT, MANIFEST, Manifest, REGISTRY, SEAL_KEY,
+    SMALL_BYTES_MAX, TenantFile, hex,
 };
 use crate::{
     admin::{Places, scratch, scratch::Scratch, wrap::Wrap},
@@ -57,8 +57,8 @@ pub(in crate::admin) fn write(
         skipped,
     };
     let mut archive = Archive { tar: tar::Builder::new(out), wrap, checksums: Checksums::new() };
-    let manifest =
-        serde_json::to_vec_pretty(&manifest).map_err(|error| ArchiveProblem::Stream(io::Error::other(error)))?;
+    let manifest = serde_json::to_vec_pretty(&manifest)
+        .map_err(|error| ArchiveProblem::Stream(io::Error::other(error)))?;
     archive.bytes(MANIFEST, &manifest)?;
     archive.wrapped(SEAL_KEY, &contents.seal_key)?;
     archive.database(REGISTRY, &contents.places.registry_db, &copy)?;
@@ -121,8 +121,8 @@ impl<W: Write> Archive<W> {
     }
 
     fn finish(mut self) -> Result<(), ArchiveProblem> {
-        let checksums =
-            serde_json::to_vec(&self.checksums).map_err(|error| ArchiveProblem::Stream(io::Error::other(error)))?;
+        let checksums = serde_json::to_vec(&self.checksums)
+            .map_err(|error| ArchiveProblem::Stream(io::Error::other(error)))?;
         let sealed = self.wrap.wrap(CHECKSUMS, &checksums)?;
         self.append(CHECKSUMS, sealed.len() as u64, &sealed[..])?;
         self.tar.into_inner()?.flush()?;

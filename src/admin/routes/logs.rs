@@ -38,7 +38,10 @@ impl Wanted {
 }
 
 /// The lines as a stream.
-pub(super) async fn logs(State(desk): State<Desk>, Query(wanted): Query<Wanted>) -> Result<Response, Problem> {
+pub(super) async fn logs(
+    State(desk): State<Desk>,
+    Query(wanted): Query<Wanted>,
+) -> Result<Response, Problem> {
     let backends = desk.live("`logs`")?.house.backends();
     if let Some(name) = &wanted.worker {
         let backend = name.split('/').next().unwrap_or_default();
@@ -57,7 +60,7 @@ pub(super) async fn logs(State(desk): State<Desk>, Query(wanted): Query<Wanted>)
         }
     }
     drop(lines);
-    let past: Vec<u8> = past(&backends, &wanted).iter().flat_map(|line| encoded(line)).collect();
+    let past: Vec<u8> = past(&backends, &wanted).iter().flat_map(encoded).collect();
     let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(past))]);
     let rest = futures_util::stream::unfold(stream, |mut stream| async {
         stream.recv().await.map(|line| (Ok(line), stream))

@@ -44,7 +44,8 @@ pub(super) async fn migrate(
     Order(order): Order<MigrateOrder>,
 ) -> Result<Json<Migrated>, Problem> {
     let path = tenants::database_path(&desk, &id)?;
-    let files = order.migrations.into_iter().map(|one| MigrationFile { name: one.name, sql: one.sql }).collect();
+    let files =
+        order.migrations.into_iter().map(|one| MigrationFile { name: one.name, sql: one.sql }).collect();
     // A caller that goes away must not leave a migration half waited for: it ends on its own, and so does the
     // hold.
     let parts = desk.parts.clone();

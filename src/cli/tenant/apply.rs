@@ -40,7 +40,8 @@ impl Apply {
         let read = if self.file.as_os_str() == "-" {
             std::io::stdin().take(FILE_BYTES_MAX).read_to_string(&mut text)
         } else {
-            std::fs::File::open(&self.file).and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
+            std::fs::File::open(&self.file)
+                .and_then(|file| file.take(FILE_BYTES_MAX).read_to_string(&mut text))
         };
         read.map_err(|error| Failure::io("read", &self.file, &error))?;
         let tenants = parse(&text)

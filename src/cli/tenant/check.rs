@@ -88,7 +88,11 @@ impl Check {
         let host = facts.hosts.first();
         match host {
             Some(host) => take(dns(host).await),
-            None => take(bad("dns", "there is no host to serve it on", "set `edge.hosts` or the tenant's `--add-host`")),
+            None => take(bad(
+                "dns",
+                "there is no host to serve it on",
+                "set `edge.hosts` or the tenant's `--add-host`",
+            )),
         }
         match self.target(&facts, host) {
             Ok(target) => {
@@ -126,7 +130,11 @@ impl Check {
             (Some(https), _) => (https, true),
             (None, Some(http)) => (http, false),
             (None, None) => {
-                return Err(bad("certificate", "the edge listens nowhere", "set `edge.https` or `edge.http`"));
+                return Err(bad(
+                    "certificate",
+                    "the edge listens nowhere",
+                    "set `edge.https` or `edge.http`",
+                ));
             }
         };
         let tls = trust(tls).map_err(|error| bad("certificate", error.to_string(), "gateway cert list"))?;
@@ -166,19 +174,14 @@ impl Check {
         };
         match select_one(url).await {
             Ok(()) => good("database", "SELECT 1 through the door"),
-            Err(problem) => bad(
-                "database",
-                problem,
-                format!("gateway tenant show {}; gateway status", self.id),
-            ),
+            Err(problem) => {
+                bad("database", problem, format!("gateway tenant show {}; gateway status", self.id))
+            }
         }
     }
 }
 
-async fn send(
-    target: &Target,
-    request: Result<Request<Full<Bytes>>, http::Error>,
-) -> Result<Reply, String> {
+async fn send(target: &Target, request: Result<Request<Full<Bytes>>, http::Error>) -> Result<Reply, String> {
     let request = request.map_err(|error| error.to_string())?;
     target.send(request).await.map_err(|problem| problem.to_string())
 }
@@ -214,7 +217,8 @@ async fn dns(host: &HostName) -> Step {
         return skipped("dns", format!("{host} needs none"));
     }
     let remedy = format!("make an A (and AAAA) record for {host} that leads to this machine");
-    let lookup = tokio::time::timeout(std::time::Duration::from_secs(10), tokio::net::lookup_host((name, 443)));
+    let lookup =
+        tokio::time::timeout(std::time::Duration::from_secs(10), tokio::net::lookup_host((name, 443)));
     match lookup.await {
         Ok(Ok(addresses)) => {
             let addresses: std::collections::BTreeSet<_> =

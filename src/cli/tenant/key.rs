@@ -69,7 +69,10 @@ impl Add {
         let path = format!("/tenants/{}/keys", self.id);
         let order = KeyOrder { name: self.name };
         let KeyMade { key } = client.order(Method::POST, &path, Some(&order)).await?;
-        out::remark(format!("key `{}` of tenant {}: keep it now, it is shown this once", order.name, self.id));
+        out::remark(format!(
+            "key `{}` of tenant {}: keep it now, it is shown this once",
+            order.name, self.id
+        ));
         out::line(key);
         Ok(())
     }

@@ -54,7 +54,11 @@ impl Migrate {
         while let Some(verdict) = running.next().await {
             let line = format!("[{}/{total}] {}", verdicts.len() + 1, verdict.line());
             // Progress is for people; scripts get one JSON document at the end.
-            if self.form.json { out::remark(line) } else { out::line(line) }
+            if self.form.json {
+                out::remark(line)
+            } else {
+                out::line(line)
+            }
             verdicts.push(verdict);
         }
         conclude(&verdicts, self.form)
@@ -64,10 +68,14 @@ impl Migrate {
 async fn one(client: &Client, tenant: TenantId, order: &MigrateOrder) -> Verdict {
     let path = format!("/tenants/{tenant}/migrate");
     match client.order::<Migrated>(Method::POST, &path, Some(order)).await {
-        Ok(report) if report.applied.is_empty() => {
-            Verdict { tenant, good: true, detail: format!("nothing to do, {} had been applied", report.already) }
+        Ok(report) if report.applied.is_empty() => Verdict {
+            tenant,
+            good: true,
+            detail: format!("nothing to do, {} had been applied", report.already),
+        },
+        Ok(report) => {
+            Verdict { tenant, good: true, detail: format!("applied {}", report.applied.join(", ")) }
         }
-        Ok(report) => Verdict { tenant, good: true, detail: format!("applied {}", report.applied.join(", ")) },
         Err(failure) => Verdict { tenant, good: false, detail: failure.message },
     }
 }

@@ -31,7 +31,8 @@ impl Show {
 
 /// A tenant for people.
 pub(super) fn text(tenant: &TenantView) -> String {
-    let list = |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join("\n            ") };
+    let list =
+        |items: Vec<String>| if items.is_empty() { "-".to_owned() } else { items.join("\n            ") };
     let or_dash = |text: &Option<String>| text.clone().unwrap_or_else(|| "-".to_owned());
     let limits = [
         ("in flight", tenant.limits.in_flight_max),
@@ -61,7 +62,8 @@ pub(super) fn text(tenant: &TenantView) -> String {
         ),
     });
     if tenant.declared {
-        lines.push("declared    in the configuration file: change it there, then `gateway reload`".to_owned());
+        lines
+            .push("declared    in the configuration file: change it there, then `gateway reload`".to_owned());
     }
     lines.join("\n")
 }
