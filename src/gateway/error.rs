@@ -3,10 +3,10 @@
 use std::{io, path::PathBuf};
 
 use crate::{
+    admin::AdminError,
     backend::BackendError,
     door::DoorError,
     edge::EdgeError,
-    admin::AdminError,
     error::{Audience, Fault, Kind},
     state_lock::StateLockProblem,
     tenant::TenantError,

@@ -1,6 +1,9 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
-use std::{collections::BTreeMap, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
@@ -58,9 +61,10 @@ impl Rooms {
         private_directory(&config.state_dir)?;
         let lock = StateLock::take(&config.state_dir)?;
         empty_runtime_directory(&config.runtime_dir)?;
-        let (metrics, lives, refusals) = (Metrics::new(), Lives::default(), Arc::new(Refusals::new(config.registry.refused_origins_max)));
+        let (metrics, lives, refusals) =
+            (Metrics::new(), Lives::default(), Arc::new(Refusals::new(config.registry.refused_origins_max)));
 
-        let tenants = Arc::new(open_registry(&config, runtimes).await?);
+        let tenants = Arc::new(open_registry(&config).await?);
         let registry = tenants.registry().clone();
         // Pools and doors spawn onto the runtime that they are made in.
         let entered = runtimes.data.enter();
@@ -72,7 +76,13 @@ impl Rooms {
             metrics.clone(),
         );
         drop(entered);
-        let (door, tickets) = open_doors(&config, runtimes, &lives, DoorNeeds { tenants: &tenants, pools: &pools, metrics: &metrics }).await?;
+        let (door, tickets) = open_doors(
+            &config,
+            runtimes,
+            &lives,
+            DoorNeeds { tenants: &tenants, pools: &pools, metrics: &metrics },
+        )
+        .await?;
 
         let backends = start_backends(&config, &config_dir, &lives, &metrics)?;
         let settings = edge_settings(&config, &backends);
@@ -80,7 +90,6 @@ impl Rooms {
             settings,
             registry,
             tickets: tickets.clone(),
-            refusals: refusals.clone(),
             state_dir: config.state_dir.clone(),
             metrics: metrics.clone(),
             shutdown: lives.edge.clone(),
@@ -154,7 +163,11 @@ impl Rooms {
         self.lives.pools.begin();
         let pools = self.lives.pools.drained(rest).await;
         if !(doors && pools) {
-            tracing::warn!(doors = self.lives.doors.tasks(), pools = self.lives.pools.tasks(), "tasks were left");
+            tracing::warn!(
+                doors = self.lives.doors.tasks(),
+                pools = self.lives.pools.tasks(),
+                "tasks were left"
+            );
         }
         self.tenants.close().await;
         if let Some(admin) = self.admin.take() {
@@ -228,17 +241,13 @@ fn empty_runtime_directory(path: &Path) -> Result<(), GatewayError> {
     Ok(())
 }
 
-async fn open_registry(config: &Config, runtimes: &Runtimes) -> Result<Tenants, GatewayError> {
+async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
     let credentials = config::credentials_directory();
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
-    let (defaults, declared) = (tenant_defaults(config), config.tenant.clone());
-    let open = async move {
-        let tenants = Tenants::open(paths).await?;
-        tenants.update_defaults(defaults);
-        tenants.declare(declared).await?;
-        Ok::<_, crate::tenant::TenantError>(tenants)
-    };
-    Ok(on(&runtimes.data, open).await??)
+    let tenants = Tenants::open(paths).await?;
+    tenants.update_defaults(tenant_defaults(config));
+    tenants.declare(config.tenant.clone()).await?;
+    Ok(tenants)
 }
 
 /// What the configuration says of tenants in general.
@@ -269,7 +278,6 @@ async fn open_doors(
 ) -> Result<(Arc<SqliteDoor>, Arc<Tickets>), GatewayError> {
     let (listen, runtime_dir) = (config.door.sqlite.clone(), config.runtime_dir.clone());
     let door = on(&runtimes.data, async move { SqliteDoor::bind(&listen, &runtime_dir).await }).await??;
-    let door = Arc::new(door);
     let tickets = Tickets::new(DoorAddresses { sqlite: Some(door.address()) });
     let registry = needs.tenants.registry().clone();
     let _entered = runtimes.data.enter();
@@ -278,10 +286,12 @@ async fn open_doors(
         registry: registry.clone(),
         pools: needs.pools.clone(),
         metrics: needs.metrics.clone(),
+        response_bytes_max: config.pool.sqlite.response_bytes_max,
         shutdown: lives.doors.clone(),
     }));
     if config.backend.values().any(|backend| backend.background_access) {
-        let wrong = |source| GatewayError::Directory { path: config.runtime_dir.join(door::TICKETS_SOCKET), source };
+        let wrong =
+            |source| GatewayError::Directory { path: config.runtime_dir.join(door::TICKETS_SOCKET), source };
         let uids = [0, nix::unistd::getuid().as_raw()];
         let parts = OfficeParts { registry, tickets: tickets.clone(), uids: Arc::new(uids) };
         TicketOffice::bind(&config.runtime_dir).map_err(wrong)?.run(parts, &lives.doors);

@@ -151,7 +151,7 @@ pub(crate) enum StoreProblem {
     #[error("another process is writing to registry `{}`: nothing was changed; try again", .0.display())]
     Busy(PathBuf),
     /// Anything else that SQLite says.
-    #[error("registry `{}` failed: nothing was changed ({detail}); the disk may be failing", path.display())]
+    #[error("registry `{}` failed: nothing was changed ({detail}); the disk may be full or failing", path.display())]
     Failed {
         /// Which file.
         path: PathBuf,

@@ -11,7 +11,7 @@ use std::{
 };
 
 use sqlx::{
-    AssertSqlSafe, SqliteConnection, SqlitePool,
+    AssertSqlSafe, Connection, SqliteConnection, SqlitePool,
     sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePoolOptions, SqliteSynchronous},
 };
 
@@ -160,55 +160,32 @@ impl Store {
             let database = tenant.database.as_ref();
             sealed.push(database.map(|database| key.seal(&tenant.id, database.expose())).transpose()?);
         }
-        let written = self.write_sealed(batch, &sealed, revision).await;
+        let mut connection = self.pool.acquire().await.map_err(|error| problem::of(&self.path, &error))?;
+        let written = write_sealed(&mut connection, batch, &sealed, revision).await;
+        if written.is_err() {
+            // On a full disk SQLite ends the transaction by itself; sqlx's own ROLLBACK then fails, and it would take
+            // the connection for busy with that transaction for ever. A new one begins clean.
+            connection.close_on_drop();
+        }
+        drop(connection);
         Ok(written.map_err(|error| problem::of(&self.path, &error))?)
-    }
-
-    async fn write_sealed(
-        &self,
-        batch: &Batch,
-        sealed: &[Option<Vec<u8>>],
-        revision: i64,
-    ) -> Result<Written, sqlx::Error> {
-        // IMMEDIATE takes the write lock first, where a busy wait is possible.
-        let mut transaction = self.pool.begin_with("BEGIN IMMEDIATE").await?;
-        let bumped = sqlx::query("UPDATE registry SET revision = revision + 1 WHERE id = 1 AND revision = ?")
-            .bind(revision)
-            .execute(&mut *transaction)
-            .await?;
-        if bumped.rows_affected() == 0 {
-            transaction.rollback().await?;
-            return Ok(Written::Stale);
-        }
-        // All old rows first: an origin may move from one tenant to another in one batch.
-        for id in batch.gone.iter().chain(batch.put.iter().map(|tenant| &tenant.id)) {
-            for table in ["tenant_origin", "tenant_host", "tenant_key"] {
-                sqlx::query(AssertSqlSafe(format!("DELETE FROM {table} WHERE tenant_id = ?")))
-                    .bind(id.as_str())
-                    .execute(&mut *transaction)
-                    .await?;
-            }
-        }
-        for id in &batch.gone {
-            let delete = sqlx::query("DELETE FROM tenant WHERE id = ?").bind(id.as_str());
-            delete.execute(&mut *transaction).await?;
-        }
-        for (tenant, sealed) in batch.put.iter().zip(sealed) {
-            put(&mut transaction, tenant, sealed.as_deref()).await?;
-        }
-        transaction.commit().await?;
-        Ok(Written::Done(revision + 1))
     }
 
     /// A consistent copy of the registry in a new file that nobody else can read, while it is in use.
     pub(super) async fn copy_to(&self, to: &Path) -> Result<(), StoreProblem> {
-        let unreadable = |detail: String| StoreProblem::Unreadable { path: to.to_owned(), detail };
-        let target = to.to_str().ok_or_else(|| unreadable("its name is not UTF-8".into()))?;
+        let target = to.to_str().ok_or_else(|| StoreProblem::Unreadable {
+            path: to.to_owned(),
+            detail: "its name is not UTF-8".into(),
+        })?;
         // SQLite takes an empty file, so its permissions are right before the first byte.
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        options.open(to).map_err(|error| unreadable(error.to_string()))?;
+        options.open(to).map_err(|error| problem::of_file(to, &error))?;
         let copied = sqlx::query("VACUUM INTO ?").bind(target).execute(&self.pool).await;
+        if copied.is_err() {
+            // Half a copy is worse than none; the first error is the one to tell.
+            _ = fs::remove_file(to);
+        }
         copied.map(drop).map_err(|error| problem::of(to, &error))
     }
 
@@ -216,6 +193,42 @@ impl Store {
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }
+}
+
+async fn write_sealed(
+    connection: &mut SqliteConnection,
+    batch: &Batch,
+    sealed: &[Option<Vec<u8>>],
+    revision: i64,
+) -> Result<Written, sqlx::Error> {
+    // IMMEDIATE takes the write lock first, where a busy wait is possible.
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    let bumped = sqlx::query("UPDATE registry SET revision = revision + 1 WHERE id = 1 AND revision = ?")
+        .bind(revision)
+        .execute(&mut *transaction)
+        .await?;
+    if bumped.rows_affected() == 0 {
+        transaction.rollback().await?;
+        return Ok(Written::Stale);
+    }
+    // All old rows first: an origin may move from one tenant to another in one batch.
+    for id in batch.gone.iter().chain(batch.put.iter().map(|tenant| &tenant.id)) {
+        for table in ["tenant_origin", "tenant_host", "tenant_key"] {
+            sqlx::query(AssertSqlSafe(format!("DELETE FROM {table} WHERE tenant_id = ?")))
+                .bind(id.as_str())
+                .execute(&mut *transaction)
+                .await?;
+        }
+    }
+    for id in &batch.gone {
+        let delete = sqlx::query("DELETE FROM tenant WHERE id = ?").bind(id.as_str());
+        delete.execute(&mut *transaction).await?;
+    }
+    for (tenant, sealed) in batch.put.iter().zip(sealed) {
+        put(&mut transaction, tenant, sealed.as_deref()).await?;
+    }
+    transaction.commit().await?;
+    Ok(Written::Done(revision + 1))
 }
 
 async fn put(

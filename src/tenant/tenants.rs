@@ -2,7 +2,7 @@
 //! building the new snapshot, write it, put it in force. So memory never holds what is not on disk, and a refused
 //! order changes neither.
 
-use std::{collections::HashSet, fmt, path::Path, sync::Arc, time::Duration};
+use std::{fmt, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -11,9 +11,8 @@ use tokio::sync::Mutex;
 
 use self::roll::Roll;
 use super::{
-    ApplyReport, Change, Conflict, CorsPolicy, Database, DatabaseText, Declared, KeyHash, KeyView, NewTenant,
-    Registry, SealKey, Snapshot, Status, Tenant, TenantError, TenantId, TenantKey, TenantPaths, TenantSpec,
-    TenantView,
+    Change, CorsPolicy, Database, DatabaseText, KeyHash, KeyView, NewTenant, Registry, SealKey, Snapshot,
+    Status, Tenant, TenantError, TenantId, TenantKey, TenantPaths, TenantView,
     error::{SealProblem, StoreProblem},
     store::{Store, Written},
 };

@@ -2,39 +2,21 @@
 
 use super::Check;
 
-/// A writer and a reader, and the two that are kept for tenants that hold none.
-const BUDGET_LEAST: u32 = 4;
-
 impl Check<'_> {
     pub(super) fn pool(&mut self) {
         let pool = &self.config.pool;
-        let budget: &[&str] = &["pool", "budget"];
-        if (1..BUDGET_LEAST).contains(&pool.budget) {
-            let message =
-                "too small: a tenant needs a writer and a reader, and 2 are kept for those that hold none";
-            self.problem(budget, message, format!("write {BUDGET_LEAST} or more; 64 is the default"));
-        }
-        if pool.tenant_max > pool.budget {
-            let message = format!("more than the whole budget of {}", pool.budget);
-            let remedy = "make it smaller than `pool.budget`, or 0 for a quarter of it";
-            self.contradiction(&["pool", "tenant_max"], &[budget], message, remedy);
-        }
-        if pool.tenant_max == 1 {
-            let message = "too small: a tenant needs a writer and a reader";
-            self.problem(
-                &["pool", "tenant_max"],
-                message,
-                "write 2 or more, or 0 for a quarter of the budget",
-            );
-        }
-        if pool.tenant_max != 0 && pool.tenant_min > pool.tenant_max {
-            let message = format!("the floor is above `pool.tenant_max` = {}", pool.tenant_max);
-            self.contradiction(
-                &["pool", "tenant_min"],
-                &[&["pool", "tenant_max"]],
-                message,
-                "make it smaller",
-            );
+        // The room knows its own numbers; those of zero have been reported already.
+        for (key, needs) in pool.problems() {
+            let parts: Vec<&str> = key.split('.').collect();
+            if !self.problems.iter().any(|problem| problem.key == key) {
+                let because_of: &[&[&str]] = &[&["pool", "budget"], &["pool", "tenant_max"]];
+                self.contradiction(
+                    &parts,
+                    because_of,
+                    "the pools cannot work with this",
+                    format!("write {needs}"),
+                );
+            }
         }
         self.floors();
         if pool.statement_timeout > pool.transaction_timeout {
@@ -56,16 +38,10 @@ impl Check<'_> {
     /// What is reserved must be there.
     fn floors(&mut self) {
         let config = self.config;
-        let floor = |own: Option<u32>| u64::from(own.unwrap_or(config.pool.tenant_min));
-        let tenants = config.tenant.iter().filter(|t| t.database.is_some() || t.database_file.is_some());
-        let sum: u64 = tenants.map(|tenant| floor(tenant.limits.connections_min)).sum();
-        if sum.max(u64::from(config.pool.tenant_min)) > u64::from(config.pool.budget) {
-            let message = format!(
-                "the floors add up to {}, more than the budget of {}",
-                sum.max(u64::from(config.pool.tenant_min)),
-                config.pool.budget
-            );
-            let remedy = "raise `pool.budget`, or lower `pool.tenant_min` and the tenants' `connections_min`";
+        let tenants = config.tenant.iter().filter(|tenant| tenant.database.is_some());
+        let floors = tenants.map(|tenant| tenant.limits.connections_min);
+        if let Some(problem) = config.pool.floors_problem(floors) {
+            let (message, remedy) = problem.split_once("; ").unwrap_or((&problem, "raise the budget"));
             self.contradiction(&["pool", "budget"], &[&["pool", "tenant_min"]], message, remedy);
         }
         for (index, tenant) in config.tenant.iter().enumerate() {

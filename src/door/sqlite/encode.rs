@@ -58,7 +58,11 @@ pub(super) fn value(out: &mut Vec<u8>, value: ValueRef<'_>) {
 }
 
 /// Write a JSON array, one item a call.
-pub(super) fn list<T>(out: &mut Vec<u8>, items: impl IntoIterator<Item = T>, mut one: impl FnMut(&mut Vec<u8>, T)) {
+pub(super) fn list<T>(
+    out: &mut Vec<u8>,
+    items: impl IntoIterator<Item = T>,
+    mut one: impl FnMut(&mut Vec<u8>, T),
+) {
     out.push(b'[');
     for (index, item) in items.into_iter().enumerate() {
         if index > 0 {

@@ -1,3 +1,5 @@
+//! The table of refusals through its public face: rows, bounds, and that nothing a stranger sends gets out of it.
+
 use super::{super::Tenant, *};
 
 fn snapshot(tenants: &[(&str, &[&str], &[&str])]) -> Snapshot {

@@ -1,3 +1,5 @@
+//! The look-up by the rules of the design, against a naive search among others.
+
 use super::*;
 
 fn tenant(id: &str, origins: &[&str], hosts: &[&str]) -> Tenant {

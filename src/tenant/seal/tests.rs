@@ -1,3 +1,5 @@
+//! Sealing: what opens, what does not, and the key's file.
+
 use std::os::unix::fs::PermissionsExt;
 
 use super::*;

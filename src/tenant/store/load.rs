@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, str::FromStr};
 
-use sqlx::{Row, SqlitePool, sqlite::SqliteRow};
+use sqlx::{Connection, Row, SqliteConnection, SqlitePool, sqlite::SqliteRow};
 
 use super::{
     super::{
@@ -15,7 +15,15 @@ use super::{
 
 /// Read everything in one transaction.
 pub(super) async fn load(pool: &SqlitePool, path: &Path, key: &SealKey) -> Result<Loaded, TenantError> {
-    let rows = read(pool).await.map_err(|error| problem::of(path, &error))?;
+    let failed = |error: sqlx::Error| problem::of(path, &error);
+    let mut connection = pool.acquire().await.map_err(failed)?;
+    let rows = read(&mut connection).await;
+    if rows.is_err() {
+        // It may think itself in a transaction that SQLite has ended; see `Store::write`.
+        connection.close_on_drop();
+    }
+    drop(connection);
+    let rows = rows.map_err(failed)?;
     let damaged = |detail: String| StoreProblem::Damaged { path: path.to_owned(), detail };
     let mut tenants = BTreeMap::new();
     for row in &rows.tenants {
@@ -60,8 +68,8 @@ struct Rows {
     keys: Vec<SqliteRow>,
 }
 
-async fn read(pool: &SqlitePool) -> Result<Rows, sqlx::Error> {
-    let mut transaction = pool.begin().await?;
+async fn read(connection: &mut SqliteConnection) -> Result<Rows, sqlx::Error> {
+    let mut transaction = connection.begin().await?;
     let revision =
         sqlx::query_scalar("SELECT revision FROM registry WHERE id = 1").fetch_one(&mut *transaction).await?;
     let tenants = sqlx::query("SELECT * FROM tenant ORDER BY id").fetch_all(&mut *transaction).await?;

@@ -1,6 +1,6 @@
 //! What SQLite said, in the operator's words: one clear problem with its remedy. Pure.
 
-use std::path::Path;
+use std::{io, path::Path};
 
 use sqlx::migrate::MigrateError;
 
@@ -16,6 +16,8 @@ mod code {
     pub(super) const FULL: i32 = 13;
     pub(super) const CANTOPEN: i32 = 14;
     pub(super) const NOTADB: i32 = 26;
+    /// Extended: the index of the write-ahead log cannot grow, which is how a full disk shows when opening.
+    pub(super) const IOERR_SHMSIZE: i32 = 10 | (19 << 8);
 }
 
 /// The problem behind an error of sqlx.
@@ -26,11 +28,14 @@ pub(super) fn of(path: &Path, error: &sqlx::Error) -> StoreProblem {
         other => other.to_string(),
     };
     // The low byte is the primary code; the rest says where it happened.
-    let primary = match error {
+    let extended = match error {
         sqlx::Error::Database(error) => error.code().and_then(|code| code.parse::<i32>().ok()),
         _ => None,
     };
-    match primary.map(|code| code & 0xff) {
+    if extended == Some(code::IOERR_SHMSIZE) {
+        return StoreProblem::Full(path);
+    }
+    match extended.map(|code| code & 0xff) {
         Some(code::CORRUPT | code::NOTADB) => StoreProblem::Damaged { path, detail },
         Some(code::FULL) => StoreProblem::Full(path),
         Some(code::BUSY | code::LOCKED) => StoreProblem::Busy(path),
@@ -44,8 +49,16 @@ pub(super) fn of(path: &Path, error: &sqlx::Error) -> StoreProblem {
     }
 }
 
+/// The problem behind an error of the file system.
+pub(super) fn of_file(path: &Path, error: &io::Error) -> StoreProblem {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreProblem::Full(path.to_owned()),
+        _ => StoreProblem::Unreadable { path: path.to_owned(), detail: error.to_string() },
+    }
+}
+
 fn is_full(error: &sqlx::Error) -> bool {
-    matches!(error, sqlx::Error::Io(error) if error.kind() == std::io::ErrorKind::StorageFull)
+    matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::StorageFull)
 }
 
 /// The problem behind an error of the migrator.

@@ -1,6 +1,15 @@
 //! Many tenants at once: the `[[tenant]]` tables of the configuration, and `apply` and `export`. All or nothing.
 
-use super::*;
+use std::collections::HashSet;
+
+use super::{
+    super::{
+        ApplyReport, Conflict, DatabaseText, Declared, Engine, Tenant, TenantError, TenantId, TenantSpec,
+    },
+    Core, Tenants,
+    roll::Roll,
+    rules,
+};
 
 impl Tenants {
     /// Make the declared tenants what the file says: at start and at each reload. Those declared no longer are
@@ -12,11 +21,14 @@ impl Tenants {
             let mut report = ApplyReport::default();
             for table in &declared {
                 let mut tenant = existing_or_new(roll, &table.id);
-                let text = match (&table.database, &table.database_file) {
-                    (None, Some(path)) => Some(rules::read_secret_file(&table.id, path)?.into()),
-                    (text, _) => text.clone(),
-                };
-                rules::place(&mut tenant, core.settle(&table.id, text.as_ref())?);
+                if table.database.is_none() && table.database_file.is_some() {
+                    // The configuration reads it. Going on would take the tenant's database away.
+                    return Err(rules::invalid(
+                        &table.id,
+                        "its `database_file` was not read; check the file",
+                    ));
+                }
+                rules::place(&mut tenant, core.settle(&table.id, table.database.as_ref())?);
                 tenant.declared = true;
                 tenant.origins.clone_from(&table.origins);
                 tenant.hosts.clone_from(&table.hosts);
@@ -104,7 +116,7 @@ fn spec(tenant: &Tenant) -> TenantSpec {
         hosts: tenant.hosts.clone(),
         // Of an engine with passwords, this is left out: an export is a file that travels.
         database: tenant.database.as_ref().map(|database| match database.engine() {
-            super::super::Engine::Sqlite => DatabaseText::from(database.expose()),
+            Engine::Sqlite => DatabaseText::from(database.expose()),
         }),
         backend: tenant.backend.clone(),
         status: Some(tenant.status),

@@ -1,7 +1,5 @@
 //! What an order means for one tenant, and what a tenant may be. Pure: data in, data or a problem out.
 
-use std::path::Path;
-
 use super::{
     super::{Change, Clear, CorsPolicy, Database, Status, Tenant, TenantError, TenantId, TenantLimits},
     Defaults,
@@ -12,7 +10,7 @@ const KEYS_MAX: usize = 100;
 /// Characters of a key's name.
 const KEY_NAME_CHARS_MAX: usize = 64;
 
-fn invalid(id: &TenantId, problem: impl Into<String>) -> TenantError {
+pub(super) fn invalid(id: &TenantId, problem: impl Into<String>) -> TenantError {
     TenantError::Invalid { id: id.clone(), problem: problem.into() }
 }
 
@@ -146,19 +144,6 @@ pub(super) fn check_key_name(tenant: &Tenant, name: &str) -> Result<(), TenantEr
         ));
     }
     Ok(())
-}
-
-/// The URL in a `database_file`: one line, trimmed when it is parsed. The file must be private.
-pub(super) fn read_secret_file(id: &TenantId, path: &Path) -> Result<String, TenantError> {
-    use std::os::unix::fs::MetadataExt;
-    let shown = path.display();
-    let unreadable = |error| invalid(id, format!("`database_file` `{shown}` cannot be read: {error}"));
-    let mode = std::fs::metadata(path).map_err(unreadable)?.mode() & 0o777;
-    if mode & 0o077 != 0 {
-        let problem = format!("others can read `database_file` (mode {mode:03o}): run `chmod 600 {shown}`");
-        return Err(invalid(id, problem));
-    }
-    std::fs::read_to_string(path).map_err(unreadable)
 }
 
 fn allow(policy: &mut CorsPolicy, change: &Change) {
