@@ -15,7 +15,7 @@ mod status;
 mod wrap;
 
 pub(crate) use self::{
-    archive::{ArchiveProblem, Restore, Restored, restore},
+    archive::{Restore, restore},
     config::Config,
     error::AdminError,
     parts::{House, Live, Parts, Places, ReloadOrder},

@@ -24,7 +24,7 @@ mod worker_exec;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
 use self::{client::Client, failure::Failure};
 use crate::config::Flags;
@@ -80,7 +80,7 @@ enum Command {
     #[command(subcommand)]
     Backend(backend::Backend),
     #[command(subcommand)]
-    Tenant(tenant::Tenant),
+    Tenant(Box<tenant::Tenant>),
     #[command(subcommand)]
     Cert(cert::Cert),
     Backup(backup::Backup),

@@ -15,7 +15,7 @@ use aws_lc_rs::digest;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use self::read::{Restore, Restored, restore};
+pub(crate) use self::read::{Restore, restore};
 pub(super) use self::write::{Contents, write};
 use super::wrap::{Derivation, WrapProblem};
 use crate::{

@@ -59,7 +59,7 @@ impl Problem {
 
     /// There is no such tenant.
     pub(crate) fn no_tenant(id: &str) -> Self {
-        Self::new(404, "no-such-tenant", format!("there is no tenant `{id}`"))
+        Self::new(404, "tenant-unknown", format!("there is no tenant `{id}`"))
             .hint("`gateway tenant list` shows all of them")
     }
 
@@ -70,11 +70,13 @@ impl Problem {
 
     /// Whatever a room reports. Everybody who may read this is an operator, so the text is whole.
     pub(crate) fn of(fault: &impl Fault) -> Self {
-        let status = match fault.kind() {
-            Kind::Client => 422,
-            Kind::Tenant => 409,
-            Kind::Backend | Kind::Database => 502,
-            Kind::Operator | Kind::Gateway => 500,
+        let status = match (fault.code(), fault.kind()) {
+            ("tenant-unknown" | "key-unknown", _) => 404,
+            ("tenant-exists" | "tenant-conflict" | "tenant-declared" | "key-exists", _) => 409,
+            (_, Kind::Client) => 422,
+            (_, Kind::Tenant) => 409,
+            (_, Kind::Backend | Kind::Database) => 502,
+            (_, Kind::Operator | Kind::Gateway) => 500,
         };
         let mut detail = fault.to_string();
         let mut cause = std::error::Error::source(fault);
@@ -86,8 +88,13 @@ impl Problem {
             }
             cause = error.source();
         }
-        // Rooms that have a remedy write it on a line of its own.
-        let (detail, hint) = match detail.split_once("\nhint: ") {
+        // Where a text ends in its remedy, the remedy gets a line of its own on the terminal.
+        let remedy = match fault.code() {
+            "tenant-unknown" | "tenant-exists" | "key-exists" | "key-unknown" => "; ",
+            "tenant-declared" => ": ",
+            _ => "\nhint: ",
+        };
+        let (detail, hint) = match detail.split_once(remedy) {
             Some((detail, hint)) => (detail.to_owned(), Some(hint.to_owned())),
             None => (detail, None),
         };
@@ -162,6 +169,22 @@ mod tests {
         assert_eq!(problem.hint.as_deref(), Some("restore it: it is"));
     }
 
+    #[test]
+    fn the_registrys_remedies_become_hints() {
+        use crate::tenant::{TenantError, TenantId};
+        let id = || "acme".parse::<TenantId>().unwrap();
+        for (error, status, hint) in [
+            (TenantError::Unknown(id()), 404, "gateway tenant list"),
+            (TenantError::Exists(id()), 409, "gateway tenant set acme"),
+            (TenantError::Declared(id()), 409, "gateway reload"),
+        ] {
+            let problem = Problem::of(&error);
+            assert_eq!(problem.status, status);
+            assert!(problem.hint.as_deref().is_some_and(|text| text.contains(hint)), "{problem:?}");
+            assert!(!problem.detail.contains(hint), "{problem:?}");
+        }
+    }
+
     #[tokio::test]
     async fn a_problem_is_problem_json_and_reads_back() {
         use http_body_util::BodyExt;
@@ -171,7 +194,7 @@ mod tests {
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");
         let body = response.into_body().collect().await.unwrap().to_bytes();
         let value: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        assert_eq!(value["code"], "no-such-tenant");
+        assert_eq!(value["code"], "tenant-unknown");
         assert_eq!(serde_json::from_slice::<Problem>(&body).unwrap(), problem);
     }
 }

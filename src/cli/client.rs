@@ -5,6 +5,7 @@ use std::{
     io,
     os::unix::net::UnixStream as BlockingStream,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -12,11 +13,13 @@ use axum::{Router, body::Body};
 use http::{Method, Request, Response, header};
 use http_body_util::BodyExt;
 use serde::{Serialize, de::DeserializeOwned};
-use tokio::net::UnixStream;
+use tokio::{net::UnixStream, sync::OnceCell};
 use tower::ServiceExt;
 
-use super::{Failure, failure::Exit};
-use crate::{admin, state_lock::StateLock};
+use super::{Failure, failure::Exit, reach};
+use crate::{
+    admin, config::Config, pool::Pools, shutdown::Shutdown, state_lock::StateLock, tenant::Tenants,
+};
 
 /// A gateway that lives answers at once; this is for one that does not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
@@ -32,7 +35,45 @@ pub(crate) enum Client {
     /// To a running gateway.
     Running(PathBuf),
     /// To the registry itself, held by this process alone.
-    AtRest(Router, StateLock),
+    AtRest(AtRest),
+}
+
+/// A gateway at rest, opened with the first order and not before: a command that still waits for its input
+/// (`gateway tenant export | gateway tenant apply -`) must not lock the other one out.
+pub(crate) struct AtRest {
+    config: Box<Config>,
+    opened: OnceCell<Opened>,
+}
+
+/// What the first order opens.
+pub(super) struct Opened {
+    /// The same routes that a running gateway has.
+    pub(super) router: Router,
+    /// Closed when the command ends.
+    pub(super) tenants: Arc<Tenants>,
+    /// Closed when the command ends.
+    pub(super) pools: Arc<Pools>,
+    /// Ends what the pools started.
+    pub(super) life: Shutdown,
+    /// Nobody else works on the state directory.
+    pub(super) lock: StateLock,
+}
+
+impl AtRest {
+    /// The gateway with that configuration.
+    pub(super) fn new(config: Config) -> Self {
+        Self { config: Box::new(config), opened: OnceCell::new() }
+    }
+
+    /// Write everything out and let go of the state directory.
+    pub(super) async fn close(self) {
+        if let Some(opened) = self.opened.into_inner() {
+            opened.pools.close().await;
+            opened.tenants.close().await;
+            opened.life.begin();
+            drop(opened.lock);
+        }
+    }
 }
 
 /// Is somebody there?
@@ -115,10 +156,11 @@ impl Client {
             .map_err(|error| Failure::usage(format!("`{path}` is no path: {error}")))?;
         let answer = match self {
             Self::Running(socket) => over(socket, request).await?,
-            Self::AtRest(router, _lock) => {
+            Self::AtRest(rest) => {
+                let opened = rest.opened.get_or_try_init(|| reach::open(&rest.config)).await?;
                 let mut request = request;
                 request.extensions_mut().insert(admin::Peer::own());
-                match router.clone().oneshot(request).await {
+                match opened.router.clone().oneshot(request).await {
                     Ok(answer) => answer,
                     Err(never) => match never {},
                 }
@@ -178,8 +220,8 @@ mod tests {
         for (status, code, want) in [
             (503, admin::NOT_RUNNING, Exit::NotRunning),
             (403, admin::NOT_PERMITTED, Exit::Denied),
-            (403, "tenant-declared", Exit::Failed),
-            (404, "no-such-tenant", Exit::Failed),
+            (409, "tenant-declared", Exit::Failed),
+            (404, "tenant-unknown", Exit::Failed),
             (409, "conflict", Exit::Failed),
             (422, "bad-body", Exit::Usage),
             (500, "registry", Exit::Failed),

@@ -1,11 +1,16 @@
 //! From the settings to a client: read the configuration, see whether a gateway runs, become the right user,
 //! and only then start a runtime. It must never touch the state directory of a running gateway.
 
-use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
 
 use tokio::runtime::{Builder, Runtime};
 
-use super::{Client, Failure, Settings, client::Presence, failure::Exit, identity, out};
+use super::{
+    Client, Failure, Settings,
+    client::{AtRest, Opened, Presence},
+    failure::Exit,
+    identity, out,
+};
 use crate::{
     admin::{self, Places},
     config::{self, Config, Loaded},
@@ -15,6 +20,12 @@ use crate::{
     state_lock::{StateLock, StateLockProblem},
     tenant::{self, TenantPaths, Tenants},
 };
+
+/// How long a command waits for another one to let go of the state directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often it tries meanwhile.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Read the configuration or tell every problem, and warnings on the way.
 pub(crate) fn configuration(settings: &Settings) -> Result<Loaded, Failure> {
@@ -61,20 +72,19 @@ pub(crate) fn any(
         return runtime()?.block_on(command(&Client::Running(socket)));
     }
     identity::become_owner_of(&config.state_dir)?;
-    let lock = lock(&config)?;
     runtime()?.block_on(async {
-        let (parts, life) = at_rest(&config).await?;
-        let (tenants, pools) = (parts.tenants.clone(), parts.pools.clone());
-        let outcome = command(&Client::AtRest(admin::router(parts), lock)).await;
-        pools.close().await;
-        tenants.close().await;
-        life.begin();
+        let client = Client::AtRest(AtRest::new(config));
+        let outcome = command(&client).await;
+        if let Client::AtRest(rest) = client {
+            rest.close().await;
+        }
         outcome
     })
 }
 
-/// The registry and the databases of a gateway at rest, opened by this process.
-async fn at_rest(config: &Config) -> Result<(admin::Parts, Shutdown), Failure> {
+/// Open the registry and the databases of a gateway at rest, once nobody else works on them.
+pub(super) async fn open(config: &Config) -> Result<Opened, Failure> {
+    let lock = wait_for_lock(config).await?;
     let credentials = config::credentials_directory();
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
     let tenants = Tenants::open(paths).await.map_err(|error| {
@@ -88,24 +98,43 @@ async fn at_rest(config: &Config) -> Result<(admin::Parts, Shutdown), Failure> {
     let state_dir = config.state_dir.clone();
     let pools = Pools::new(config.pool.clone(), state_dir, registry, life.clone(), Metrics::new());
     let places = Places::of(&config.registry, &config.state_dir, &config.pool);
-    Ok((admin::Parts { tenants, pools, places, live: None }, life))
+    let parts = admin::Parts { tenants: tenants.clone(), pools: pools.clone(), places, live: None };
+    Ok(Opened { router: admin::router(parts), tenants, pools, life, lock })
+}
+
+/// Two commands of one pipeline take turns; a gateway that is starting does not go away by waiting.
+async fn wait_for_lock(config: &Config) -> Result<StateLock, Failure> {
+    let give_up = tokio::time::Instant::now() + LOCK_TIMEOUT;
+    make_state_dir(config)?;
+    loop {
+        match StateLock::take(&config.state_dir) {
+            Err(StateLockProblem::Held { .. }) if tokio::time::Instant::now() < give_up => {}
+            outcome => return outcome.map_err(not_locked),
+        }
+        tokio::time::sleep(LOCK_INTERVAL).await;
+    }
 }
 
 /// Hold the state directory of a gateway at rest, making it if this is the first time.
 pub(crate) fn lock(config: &Config) -> Result<StateLock, Failure> {
+    make_state_dir(config)?;
+    StateLock::take(&config.state_dir).map_err(not_locked)
+}
+
+fn make_state_dir(config: &Config) -> Result<(), Failure> {
     let directory = &config.state_dir;
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(directory)
-        .map_err(|error| refused(Failure::io("make the state directory", directory, &error), error.kind()))?;
-    StateLock::take(directory).map_err(|problem| match &problem {
-        StateLockProblem::Held { .. } => Failure::failed(problem.to_string())
-            .hint("it is starting, or another command is at work: try again"),
-        StateLockProblem::Unusable { source, .. } => {
-            refused(Failure::failed(problem.to_string()), source.kind())
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| refused(Failure::io("make the state directory", directory, &error), error.kind()))
+}
+
+fn not_locked(problem: StateLockProblem) -> Failure {
+    let failure = Failure::failed(problem.to_string());
+    match problem {
+        StateLockProblem::Held { .. } => {
+            failure.hint("it is starting, or another command is at work: try again")
         }
-    })
+        StateLockProblem::Unusable { source, .. } => refused(failure, source.kind()),
+    }
 }
 
 fn refused(failure: Failure, kind: std::io::ErrorKind) -> Failure {

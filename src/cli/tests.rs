@@ -1,4 +1,4 @@
-use clap::Command as Clap;
+use clap::{Command as Clap, CommandFactory};
 
 use super::*;
 
@@ -25,7 +25,7 @@ fn examples(command: &Clap) -> Vec<String> {
 
 /// The words of the gateway's part of a shell line: quotes are honoured, pipes and redirections cut off.
 fn words(line: &str) -> Vec<String> {
-    let part = line.split(" | ").find(|part| part.starts_with("gateway ")).unwrap_or_default();
+    let part = line.rsplit(" | ").find(|part| part.starts_with("gateway ")).unwrap_or_default();
     let (mut words, mut word, mut quoted) = (Vec::new(), String::new(), false);
     for character in part.chars().chain([' ']) {
         match character {

@@ -60,7 +60,7 @@ pub(super) async fn logs(
         }
     }
     drop(lines);
-    let past: Vec<u8> = past(&backends, &wanted).iter().flat_map(|line| encoded(line)).collect();
+    let past: Vec<u8> = past(&backends, &wanted).iter().flat_map(encoded).collect();
     let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(past))]);
     let rest = futures_util::stream::unfold(stream, |mut stream| async {
         stream.recv().await.map(|line| (Ok(line), stream))

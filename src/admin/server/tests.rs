@@ -59,7 +59,7 @@ async fn orders_over_the_socket_change_the_registry_and_problems_have_codes() {
     assert_eq!(registry.snapshot().by_id("acme").unwrap().status, tenant::Status::Suspended);
 
     for (method, path, body, status, code) in [
-        (Method::GET, "/tenants/other", "", 404, "no-such-tenant"),
+        (Method::GET, "/tenants/other", "", 404, "tenant-unknown"),
         (Method::POST, "/tenants/acme/ticket", "", 503, "gateway-not-running"),
         (Method::POST, "/tenants/acme/migrate", r#"{"migrations":[]}"#, 409, "no-database"),
         (Method::POST, "/tenants", r#"{"id": "acme", "frob": 1}"#, 422, "bad-order"),

@@ -83,8 +83,8 @@ impl Exec {
             let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
             let (status, (), ()) = tokio::join!(
                 child.wait(),
-                prefixed(stdout, &tenant, |line| out::line(line)),
-                prefixed(stderr, &tenant, |line| out::remark(line)),
+                prefixed(stdout, &tenant, out::line),
+                prefixed(stderr, &tenant, out::remark),
             );
             status.map_err(|error| Failure::failed(format!("lost the command: {error}")))
         };
