@@ -1,7 +1,9 @@
 //! One statement on one connection: prepared, its arguments checked strictly, run, its rows written into the
 //! answer. It must never run a second statement, nor one with an argument too few or too many.
 
-use rusqlite::{Batch, ErrorCode, Statement, ffi, types::Value as Sql};
+use rusqlite::{
+    Batch, ErrorCode, Statement, fallible_iterator::FallibleIterator as _, ffi, types::Value as Sql,
+};
 
 use super::{
     encode,
