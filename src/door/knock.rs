@@ -21,7 +21,11 @@ pub(super) struct Doorkeeper {
 
 impl Doorkeeper {
     /// `credential` is the ticket's name and password.
-    pub(super) fn knock(&self, door: tenant::Door, credential: (&str, &str)) -> Result<Admitted, TicketProblem> {
+    pub(super) fn knock(
+        &self,
+        door: tenant::Door,
+        credential: (&str, &str),
+    ) -> Result<Admitted, TicketProblem> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_secs());
         let admitted = self.tickets.admit(&self.registry.snapshot(), door, credential, now);
         if admitted.is_err() {

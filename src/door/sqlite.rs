@@ -10,14 +10,7 @@ mod stream;
 mod words;
 mod work;
 
-use std::{
-    fs, io,
-    net::SocketAddr,
-    os::unix::fs::PermissionsExt,
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;

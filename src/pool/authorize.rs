@@ -55,7 +55,8 @@ fn judge(context: &AuthContext<'_>) -> Verdict {
         AuthAction::Attach { .. } | AuthAction::Detach { .. } | AuthAction::Unknown { .. } => Verdict::Deny,
         AuthAction::Function { function_name } => {
             let name = function_name.to_ascii_lowercase();
-            let reaches_out = matches!(&*name, "load_extension" | "fts3_tokenizer" | "readfile" | "writefile" | "edit");
+            let reaches_out =
+                matches!(&*name, "load_extension" | "fts3_tokenizer" | "readfile" | "writefile" | "edit");
             if reaches_out { Verdict::Deny } else { Verdict::Allow }
         }
         AuthAction::Pragma { pragma_name, pragma_value } => {

@@ -14,8 +14,8 @@ use tokio::{
     sync::{Notify, oneshot},
 };
 
-use self::ledger::{Effect, Ledger, Slot, Ticket};
 pub(crate) use self::ledger::{Counts, Share, standard_max};
+use self::ledger::{Effect, Ledger, Slot, Ticket};
 use crate::tenant::TenantId;
 
 /// The connections of one database server over all tenants.
@@ -108,8 +108,12 @@ impl<C: Send + 'static> Budget<C> {
     /// Close what has been idle for that long.
     pub(crate) fn expire(self: &Arc<Self>, idle_timeout: Duration) {
         self.carry_out(|books| {
-            let old: Vec<_> =
-                books.idle.iter().filter(|(_, idle)| idle.since.elapsed() >= idle_timeout).map(|(s, _)| *s).collect();
+            let old: Vec<_> = books
+                .idle
+                .iter()
+                .filter(|(_, idle)| idle.since.elapsed() >= idle_timeout)
+                .map(|(s, _)| *s)
+                .collect();
             old.into_iter().filter(|slot| books.ledger.retire(*slot)).map(Effect::Close).collect()
         });
     }

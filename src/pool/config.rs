@@ -75,7 +75,8 @@ impl Config {
     pub(crate) fn problems(&self) -> Vec<(&'static str, String)> {
         let mut problems = Vec::new();
         if self.budget < 2 {
-            problems.push(("pool.budget", "at least 2: a SQLite tenant has a writer and a reader".to_owned()));
+            problems
+                .push(("pool.budget", "at least 2: a SQLite tenant has a writer and a reader".to_owned()));
         }
         if self.tenant_max == 1 || self.tenant_max > self.budget {
             let problem = format!("0 (a quarter of the budget), or 2 to `pool.budget` = {}", self.budget);

@@ -60,7 +60,8 @@ pub(super) fn prepare_file(path: &Path) -> Result<FileIdentity, PoolError> {
         if let Some(parent) = path.parent() {
             DirBuilder::new().recursive(true).mode(0o700).create(parent)?;
         }
-        let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        let file =
+            OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)?;
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(io::Error::other("it is no regular file"));
@@ -97,7 +98,8 @@ fn open_guarded(path: &Path, limits: &Sqlite) -> rusqlite::Result<Open> {
     sqlite.pragma_update(None, "journal_size_limit", i64::try_from(WAL_BYTES_KEPT).unwrap_or(i64::MAX))?;
     sqlite.pragma_update(None, "cache_size", -i64::from(limits.cache_kib))?;
     let page_bytes: u32 = sqlite.pragma_query_value(None, "page_size", |row| row.get(0))?;
-    let pages_max = (limits.file_bytes_max / u64::from(page_bytes.max(512))).clamp(16, u64::from(u32::MAX - 1));
+    let pages_max =
+        (limits.file_bytes_max / u64::from(page_bytes.max(512))).clamp(16, u64::from(u32::MAX - 1));
     sqlite.pragma_update(None, "max_page_count", i64::try_from(pages_max).unwrap_or(i64::MAX))?;
     sqlite.pragma_update(None, "query_only", true)?;
     let cell_bytes_max = i32::try_from(limits.response_bytes_max).unwrap_or(i32::MAX);

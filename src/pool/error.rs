@@ -94,7 +94,9 @@ impl Fault for PoolError {
 
     fn audience(&self) -> Audience {
         match self {
-            Self::Wait { .. } | Self::Crowd { .. } | Self::Closed(_) | Self::NoDatabase(_) => Audience::Anyone,
+            Self::Wait { .. } | Self::Crowd { .. } | Self::Closed(_) | Self::NoDatabase(_) => {
+                Audience::Anyone
+            }
             _ => Audience::Operator,
         }
     }

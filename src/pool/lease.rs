@@ -110,7 +110,11 @@ impl Lease {
 
     /// Run a job on a blocking thread. When this future is dropped, `ends` is cancelled, the pool closes or
     /// the lease's time is up, the job's statement is interrupted; the connection is safe in every case.
-    pub(crate) async fn run<T, F>(self, ends: Option<&CancellationToken>, job: F) -> Result<(Self, T), PoolError>
+    pub(crate) async fn run<T, F>(
+        self,
+        ends: Option<&CancellationToken>,
+        job: F,
+    ) -> Result<(Self, T), PoolError>
     where
         T: Send + 'static,
         F: FnOnce(&Running<'_>) -> T + Send + 'static,
@@ -118,11 +122,8 @@ impl Lease {
         let Some(seat) = self.seat.as_ref() else { return Err(PoolError::Thread("no seat".to_owned())) };
         let pool = seat.pool.clone();
         let run = seat.open.watchdog.begin(self.limit, pool.settings.statement_timeout);
-        let guard = StopOnDrop {
-            watchdog: seat.open.watchdog.clone(),
-            interrupt: seat.open.interrupt.clone(),
-            run,
-        };
+        let guard =
+            StopOnDrop { watchdog: seat.open.watchdog.clone(), interrupt: seat.open.interrupt.clone(), run };
         let statement_timeout = pool.settings.statement_timeout;
         let mut work = pool.runtime.spawn_blocking(move || {
             let output = self.seat.as_ref().map(|seat| {

@@ -71,12 +71,14 @@ fn ordered(files: Vec<MigrationFile>) -> Result<Vec<File>, PoolError> {
         if name.ends_with(".down.sql") {
             continue;
         }
-        let problem = |problem: &str| PoolError::Migration { name: name.clone(), problem: problem.to_owned() };
+        let problem =
+            |problem: &str| PoolError::Migration { name: name.clone(), problem: problem.to_owned() };
         let stem = name.strip_suffix(".sql").ok_or_else(|| problem("a migration's name ends in `.sql`"))?;
         let stem = stem.strip_suffix(".up").unwrap_or(stem);
         let (version, description) = stem.split_once('_').unwrap_or((stem, ""));
-        let version: i64 =
-            version.parse().map_err(|_| problem("a migration's name begins with its number: `0001_what.sql`"))?;
+        let version: i64 = version
+            .parse()
+            .map_err(|_| problem("a migration's name begins with its number: `0001_what.sql`"))?;
         let no_tx = sql.starts_with("-- no-transaction");
         let description = Cow::Owned(description.replace('_', " "));
         let sql = AssertSqlSafe(sql).into_sql_str();
@@ -84,7 +86,8 @@ fn ordered(files: Vec<MigrationFile>) -> Result<Vec<File>, PoolError> {
         ordered.push(File { name, migration });
     }
     ordered.sort_by_key(|file| file.migration.version);
-    if let Some(pair) = ordered.windows(2).find(|pair| pair[0].migration.version == pair[1].migration.version) {
+    if let Some(pair) = ordered.windows(2).find(|pair| pair[0].migration.version == pair[1].migration.version)
+    {
         let problem = format!("it has the same number as `{}`", pair[0].name);
         return Err(PoolError::Migration { name: pair[1].name.clone(), problem });
     }

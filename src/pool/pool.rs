@@ -173,7 +173,10 @@ impl Pool {
                 "SQLite has one writer per file, and it was busy (`pool.wait_timeout`)".to_owned()
             }
             (Wait::Turn, Access::Read) => {
-                format!("all {} readers of its file were busy (`pool.sqlite.readers_max`)", self.settings.readers)
+                format!(
+                    "all {} readers of its file were busy (`pool.sqlite.readers_max`)",
+                    self.settings.readers
+                )
             }
             (Wait::Budget, _) => format!(
                 "it may have {} connections (`pool.tenant_max`), all tenants together {} (`pool.budget`)",

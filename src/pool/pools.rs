@@ -87,8 +87,7 @@ impl Pools {
         let standard = Share { max: config.standard_max(), floor: config.tenant_min };
         let budget = Budget::new(config.budget, standard, runtime.clone());
         let (claims, state) = (Arc::default(), Mutex::default());
-        let pools =
-            Arc::new(Self { config, state_dir, registry, metrics, runtime, budget, claims, state });
+        let pools = Arc::new(Self { config, state_dir, registry, metrics, runtime, budget, claims, state });
         let (watcher, life) = (pools.clone(), shutdown.clone());
         shutdown.spawn(async move { watcher.watch(life).await });
         pools
@@ -250,7 +249,9 @@ impl Pools {
             })
         };
         let ended: Vec<_> = state.pools.extract_if(|_, pool| !stays(pool)).map(|(_, pool)| pool).collect();
-        state.gates.retain(|tenant, gate| snapshot.by_id(tenant.as_str()).is_some() || Arc::strong_count(gate) > 1);
+        state
+            .gates
+            .retain(|tenant, gate| snapshot.by_id(tenant.as_str()).is_some() || Arc::strong_count(gate) > 1);
         drop(state);
         for pool in ended {
             self.end(&pool);

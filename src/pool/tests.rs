@@ -11,7 +11,8 @@ use crate::{
 };
 
 /// Would run for hours.
-const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+const ENDLESS: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
 struct House {
     dir: TempDir,
@@ -34,8 +35,7 @@ fn house(config: Config, tenants: &[&Tenant]) -> House {
     let dir = TempDir::new().unwrap();
     let registry = Arc::new(Registry::new(Snapshot::build(tenants.iter().map(|t| (*t).clone())).unwrap()));
     let shutdown = Shutdown::new();
-    let pools =
-        Pools::new(config, dir.path().to_owned(), registry.clone(), shutdown.clone(), Metrics::new());
+    let pools = Pools::new(config, dir.path().to_owned(), registry.clone(), shutdown.clone(), Metrics::new());
     House { dir, pools, registry, shutdown }
 }
 
@@ -198,7 +198,10 @@ async fn a_full_file_is_full_and_its_neighbours_are_not() {
     let sql = "CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(300 * 1024))";
     let error = house.run(&a, Access::Write, sql).await.unwrap_err();
     assert_eq!(error.sqlite_error_code(), Some(ErrorCode::DiskFull));
-    house.run(&b, Access::Write, "CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100 * 1024))").await.unwrap();
+    house
+        .run(&b, Access::Write, "CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(100 * 1024))")
+        .await
+        .unwrap();
     house.end().await;
 }
 
@@ -308,7 +311,8 @@ async fn a_migration_that_failed_goes_on_where_it_stopped() {
     let dir = TempDir::new().unwrap();
     let path = dir.path().join("deep/a.db");
     let first = ("0001_bookings.sql", "CREATE TABLE bookings (id INTEGER PRIMARY KEY)");
-    let wrong = files(&[("0002_shops.sql", "CREATE TABLE shops (id); INSERT INTO nowhere VALUES (1)"), first]);
+    let wrong =
+        files(&[("0002_shops.sql", "CREATE TABLE shops (id); INSERT INTO nowhere VALUES (1)"), first]);
     let error = migrate(&path, wrong).await.unwrap_err().to_string();
     assert!(error.contains("0002_shops.sql") && error.contains("nowhere"), "{error}");
     let right = files(&[first, ("0002_shops.sql", "CREATE TABLE shops (id)")]);

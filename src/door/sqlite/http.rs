@@ -100,15 +100,17 @@ fn knock<'a>(doorkeeper: &Doorkeeper, headers: &'a HeaderMap) -> Result<(&'a str
 }
 
 fn parse(body: &[u8], pipeline_max: usize) -> Result<PipelineBody, Refusal> {
-    let malformed = |message: String| Refusal(StatusCode::BAD_REQUEST, Failure::new("HRANA_PROTO_ERROR", message));
-    let body: PipelineBody =
-        serde_json::from_slice(body).map_err(|error| malformed(format!("the body is no pipeline: {error}")))?;
+    let malformed =
+        |message: String| Refusal(StatusCode::BAD_REQUEST, Failure::new("HRANA_PROTO_ERROR", message));
+    let body: PipelineBody = serde_json::from_slice(body)
+        .map_err(|error| malformed(format!("the body is no pipeline: {error}")))?;
     let longest_batch = body.requests.iter().map(|request| match request {
         StreamRequest::Batch { batch } => batch.steps.len(),
         _ => 0,
     });
     if body.requests.len().max(longest_batch.max().unwrap_or(0)) > pipeline_max {
-        let message = format!("a pipeline or batch has more than {pipeline_max} parts (`door.sqlite.pipeline_max`)");
+        let message =
+            format!("a pipeline or batch has more than {pipeline_max} parts (`door.sqlite.pipeline_max`)");
         return Err(malformed(message));
     }
     Ok(body)

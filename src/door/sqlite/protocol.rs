@@ -144,7 +144,9 @@ fn integer<'de, D: Deserializer<'de>>(deserializer: D) -> Result<i64, D::Error> 
         Number(i64),
     }
     match Written::deserialize(deserializer)? {
-        Written::Text(text) => text.parse().map_err(|_| de::Error::custom("an integer is 64 bits in decimal")),
+        Written::Text(text) => {
+            text.parse().map_err(|_| de::Error::custom("an integer is 64 bits in decimal"))
+        }
         Written::Number(number) => Ok(number),
     }
 }

@@ -18,7 +18,8 @@ use crate::{
     tenant::{DoorAddresses, Issued, Snapshot, Status, Tenant, TicketMode},
 };
 
-const ENDLESS: &str = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
+const ENDLESS: &str =
+    "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n";
 
 struct House {
     dir: TempDir,
@@ -46,8 +47,7 @@ async fn house_with(config: Sqlite, pool: pool::Config) -> House {
     let registry = Arc::new(Registry::new(Snapshot::build(tenants.clone()).unwrap()));
     let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
     let response_bytes_max = pool.sqlite.response_bytes_max;
-    let pools =
-        Pools::new(pool, dir.path().to_owned(), registry.clone(), shutdown.clone(), metrics.clone());
+    let pools = Pools::new(pool, dir.path().to_owned(), registry.clone(), shutdown.clone(), metrics.clone());
     let door = SqliteDoor::bind(&config, dir.path()).await.unwrap();
     let tickets = Tickets::new(DoorAddresses { sqlite: Some(door.address()) });
     let parts = DoorParts {
@@ -184,9 +184,10 @@ async fn values_of_every_type_come_back_as_the_protocol_writes_them() {
     let (_, answer) = a
         .pipeline(
             None,
-            json!([{"type": "execute", "stmt": insert}, execute("SELECT *, 9e999 FROM t"), {"type": "close"}]),
+            json!([{"type": "execute", "stmt": insert}, execute("SELECT * FROM t"), {"type": "close"}]),
         )
         .await;
+    assert_eq!(answer["results"][0]["type"], "ok", "{answer}");
     let inserted = &answer["results"][0]["response"]["result"];
     assert_eq!(inserted["affected_row_count"], 1);
     assert_eq!(inserted["last_insert_rowid"], "1");
@@ -206,9 +207,7 @@ async fn values_of_every_type_come_back_as_the_protocol_writes_them() {
 async fn whole_javascript_numbers_bind_as_integers_and_arguments_are_checked() {
     let house = house().await;
     let a = house.caller(0);
-    let stmt = |sql: &str, args: Json, named: Json| {
-        json!({"type": "execute", "stmt": {"sql": sql, "args": args, "named_args": named}})
-    };
+    let stmt = |sql: &str, args: Json, named: Json| json!({"type": "execute", "stmt": {"sql": sql, "args": args, "named_args": named}});
     let seven = json!({"type": "float", "value": 7.0});
     let named = |name: &str| json!([{"name": name, "value": seven}]);
     let (_, answer) = a
@@ -517,8 +516,7 @@ async fn a_ticket_opens_its_own_database_on_both_listeners_and_strangers_get_not
 async fn what_is_too_large_or_malformed_is_refused() {
     let mut pool = pool::Config::default();
     pool.sqlite.response_bytes_max = 64 * 1024;
-    let config =
-        Sqlite { request_bytes_max: 100_000, pipeline_max: 3, streams_max: 1, ..Sqlite::default() };
+    let config = Sqlite { request_bytes_max: 100_000, pipeline_max: 3, streams_max: 1, ..Sqlite::default() };
     let house = house_with(config, pool).await;
     let a = house.caller(0);
     let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n";

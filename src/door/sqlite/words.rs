@@ -66,7 +66,9 @@ impl<'a> Iterator for Words<'a> {
     /// The next word; `None` at the end or at anything that is no word.
     fn next(&mut self) -> Option<&'a str> {
         loop {
-            let rest = self.rest.trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '\u{feff}');
+            let rest = self
+                .rest
+                .trim_start_matches(|c: char| c.is_ascii_whitespace() || c == ';' || c == '\u{feff}');
             if let Some(comment) = rest.strip_prefix("--") {
                 self.rest = comment.split_once('\n').map_or("", |(_, rest)| rest);
             } else if let Some(comment) = rest.strip_prefix("/*") {

@@ -184,7 +184,9 @@ impl Work {
                 return Err(lost());
             }
             self.session.lost = false;
-            out.extend_from_slice(br#"{"cols":[],"rows":[],"affected_row_count":0,"last_insert_rowid":null}"#);
+            out.extend_from_slice(
+                br#"{"cols":[],"rows":[],"affected_row_count":0,"last_insert_rowid":null}"#,
+            );
             return Ok(None);
         }
         let Some(seat) = seat else { return Ok(Some(look.access())) };
@@ -203,7 +205,10 @@ impl Work {
             named_args: &stmt.named_args,
             want_rows: stmt.want_rows.unwrap_or(true),
             may_move: may_move && look == Look::Read,
-            bytes_max: self.limits.answer_bytes_max.saturating_sub(self.results.len() + self.batch.results.len()),
+            bytes_max: self
+                .limits
+                .answer_bytes_max
+                .saturating_sub(self.results.len() + self.batch.results.len()),
         };
         let ran = statement::execute(seat.running, &order, out);
         if ran == Ok(Ran::NeedsWriter) {
@@ -222,8 +227,10 @@ impl Work {
     ) -> Result<Carried, Failure> {
         while let Some(step) = batch.steps.get(self.batch.outcomes.len()) {
             let autocommit = seat.is_none_or(|seat| seat.running.sqlite.is_autocommit());
-            let runs =
-                step.condition.as_ref().is_none_or(|condition| condition.holds(&self.batch.outcomes, autocommit));
+            let runs = step
+                .condition
+                .as_ref()
+                .is_none_or(|condition| condition.holds(&self.batch.outcomes, autocommit));
             let mut result = Vec::new();
             let outcome = match runs.then(|| self.statement(&step.stmt, seat, &mut result)) {
                 None => (StepOutcome::Skipped, None, None),

@@ -54,7 +54,11 @@ impl Naive {
                 Effect::Reuse(ticket, slot) => {
                     let tenant = self.grant(ticket);
                     let connection = self.connections.iter_mut().find(|(_, s, _)| *s == slot).unwrap();
-                    assert_eq!((connection.0, connection.2), (tenant, Is::Idle), "not its own idle connection");
+                    assert_eq!(
+                        (connection.0, connection.2),
+                        (tenant, Is::Idle),
+                        "not its own idle connection"
+                    );
                     connection.2 = Is::Used;
                 }
                 Effect::Close(slot) => {
@@ -82,7 +86,9 @@ impl Naive {
         for (tenant, _) in &self.waiting {
             assert_eq!(self.idle(*tenant), 0, "{tenant} waits beside its own idle connection");
             assert!(!self.may_open(*tenant), "{tenant} waits although it may open one");
-            let spare = |owner: usize| self.idle(owner).min(self.held(owner).saturating_sub(self.shares[owner].floor as usize));
+            let spare = |owner: usize| {
+                self.idle(owner).min(self.held(owner).saturating_sub(self.shares[owner].floor as usize))
+            };
             let spare: usize = (0..self.shares.len()).filter(|owner| owner != tenant).map(spare).sum();
             let closing = self.connections.iter().any(|(.., is)| *is == Is::Closing);
             let newcomer = self.held(*tenant) == 0 && self.shares[*tenant].max > 0;
