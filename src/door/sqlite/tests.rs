@@ -46,7 +46,6 @@ async fn house_with(config: Sqlite, pool: pool::Config) -> House {
     let tenants = vec![tenant("a"), tenant("b")];
     let registry = Arc::new(Registry::new(Snapshot::build(tenants.clone()).unwrap()));
     let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
-    let response_bytes_max = pool.sqlite.response_bytes_max;
     let pools = Pools::new(pool, dir.path().to_owned(), registry.clone(), shutdown.clone(), metrics.clone());
     let door = SqliteDoor::bind(&config, dir.path()).await.unwrap();
     let tickets = Tickets::new(DoorAddresses { sqlite: Some(door.address()) });
@@ -55,7 +54,6 @@ async fn house_with(config: Sqlite, pool: pool::Config) -> House {
         registry: registry.clone(),
         pools: pools.clone(),
         metrics,
-        response_bytes_max,
         shutdown: shutdown.clone(),
     };
     shutdown.spawn(door.clone().run(parts));
@@ -235,11 +233,11 @@ async fn whole_javascript_numbers_bind_as_integers_and_arguments_are_checked() {
     assert_eq!(rows(&results[1])[0][0]["value"], "real");
     // Three parameters, one name without prefix: the first that fits takes it, the others are missing.
     assert_eq!(code(&results[2]), "ARGS_INVALID");
-    for index in 3..6 {
-        assert_eq!(rows(&results[index])[0][0], json!({"type": "integer", "value": "7"}));
+    for result in &results[3..6] {
+        assert_eq!(rows(result)[0][0], json!({"type": "integer", "value": "7"}));
     }
-    for index in 6..9 {
-        assert_eq!(code(&results[index]), "ARGS_INVALID");
+    for result in &results[6..9] {
+        assert_eq!(code(result), "ARGS_INVALID");
     }
     assert_eq!(code(&results[9]), "SQL_MANY_STATEMENTS");
     assert_eq!(code(&results[10]), "SQL_NO_STATEMENT");
