@@ -15,7 +15,7 @@ mod ticket;
 
 pub(crate) use self::{
     config::{Config, Declared},
-    cors_policy::{CorsPolicy, CorsProblem},
+    cors_policy::{Announcement, CorsPolicy, CorsProblem},
     database::{Database, DatabaseProblem, Engine},
     epoch::Epoch,
     host::{HostName, HostProblem},

@@ -5,7 +5,7 @@ use std::{fmt, sync::OnceLock};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use super::{CorsPolicy, Database, Epoch, HostName, OriginPattern, TenantId, TenantLimits};
+use super::{Announcement, CorsPolicy, Database, Epoch, HostName, OriginPattern, TenantId, TenantLimits};
 
 /// What a tenant may do now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -89,6 +89,10 @@ pub(crate) struct Tenant {
     pub(crate) declared: bool,
     /// The database URL of the default ticket mode, made once: it is stable for the epoch's life.
     pub(super) url: OnceLock<HeaderValue>,
+    /// Its own CORS policy as header values, made once.
+    pub(super) announcement: OnceLock<Announcement>,
+    /// Its id as a header value, made once.
+    pub(super) id_header: OnceLock<HeaderValue>,
 }
 
 impl Tenant {
@@ -107,6 +111,25 @@ impl Tenant {
             keys: Vec::new(),
             declared: false,
             url: OnceLock::new(),
+            announcement: OnceLock::new(),
+            id_header: OnceLock::new(),
         }
+    }
+
+    /// Forget what was made from fields that may have changed since: a snapshot begins with this.
+    pub(super) fn afresh(self) -> Self {
+        Self { url: OnceLock::new(), announcement: OnceLock::new(), id_header: OnceLock::new(), ..self }
+    }
+
+    /// Its own CORS policy as header values; `None` when it takes the default.
+    pub(crate) fn announcement(&self) -> Option<&Announcement> {
+        let policy = self.cors.as_ref()?;
+        Some(self.announcement.get_or_init(|| policy.announcement()))
+    }
+
+    /// Its id as a header value. Ids are letters, digits and hyphens, so this cannot fail.
+    pub(crate) fn id_header(&self) -> &HeaderValue {
+        let make = || HeaderValue::from_str(self.id.as_str()).unwrap_or(HeaderValue::from_static("-"));
+        self.id_header.get_or_init(make)
     }
 }

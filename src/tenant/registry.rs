@@ -72,7 +72,7 @@ impl Snapshot {
     pub(crate) fn build(tenants: impl IntoIterator<Item = Tenant>) -> Result<Self, Vec<Conflict>> {
         let mut snapshot = Self::default();
         let mut conflicts = Vec::new();
-        let mut tenants: Vec<_> = tenants.into_iter().map(Arc::new).collect();
+        let mut tenants: Vec<_> = tenants.into_iter().map(|tenant| Arc::new(tenant.afresh())).collect();
         tenants.sort_by(|a, b| a.id.cmp(&b.id));
         let mut places = HashMap::new();
         for tenant in &tenants {
