@@ -27,7 +27,8 @@ pub(crate) fn check(limits: &Limits, head: &Parts) -> Result<(), Refusal> {
             return Err(Refusal::Malformed("ambiguous length"));
         }
     }
-    match head.headers.get(header::CONTENT_LENGTH).map(|value| value.to_str().ok().and_then(|n| n.parse().ok())) {
+    let number = |value: &http::HeaderValue| value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
+    match head.headers.get(header::CONTENT_LENGTH).map(number) {
         None => Ok(()),
         Some(Some(bytes)) if bytes <= limits.body_bytes_max => Ok(()),
         Some(Some(_)) => Err(Refusal::BodyTooLarge { bytes_max: limits.body_bytes_max }),

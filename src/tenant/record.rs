@@ -29,6 +29,11 @@ impl Status {
             Self::Suspended => "suspended",
         }
     }
+
+    /// The status of that word.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        [Self::Active, Self::Paused, Self::Suspended].into_iter().find(|status| status.as_str() == word)
+    }
 }
 
 /// SHA-256 of a key of 256 random bits: it needs no salt, since nothing can be guessed.
@@ -62,6 +67,22 @@ pub(crate) struct TenantKey {
     pub(crate) created_unix_s: i64,
 }
 
+/// Made from other fields on first use. A clone begins without it, since clones are made to be changed.
+#[derive(Debug)]
+pub(super) struct Made<T>(OnceLock<T>);
+
+impl<T> Default for Made<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> Clone for Made<T> {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
 /// One customer: who calls for it, where its data is, what it may use.
 #[derive(Debug, Clone)]
 pub(crate) struct Tenant {
@@ -90,9 +111,9 @@ pub(crate) struct Tenant {
     /// The database URL of the default ticket mode, made once: it is stable for the epoch's life.
     pub(super) url: OnceLock<HeaderValue>,
     /// Its own CORS policy as header values, made once.
-    pub(super) announcement: OnceLock<Announcement>,
+    pub(super) announcement: Made<Announcement>,
     /// Its id as a header value, made once.
-    pub(super) id_header: OnceLock<HeaderValue>,
+    pub(super) id_header: Made<HeaderValue>,
 }
 
 impl Tenant {
@@ -111,25 +132,50 @@ impl Tenant {
             keys: Vec::new(),
             declared: false,
             url: OnceLock::new(),
-            announcement: OnceLock::new(),
-            id_header: OnceLock::new(),
+            announcement: Made::default(),
+            id_header: Made::default(),
         }
-    }
-
-    /// Forget what was made from fields that may have changed since: a snapshot begins with this.
-    pub(super) fn afresh(self) -> Self {
-        Self { url: OnceLock::new(), announcement: OnceLock::new(), id_header: OnceLock::new(), ..self }
     }
 
     /// Its own CORS policy as header values; `None` when it takes the default.
     pub(crate) fn announcement(&self) -> Option<&Announcement> {
         let policy = self.cors.as_ref()?;
-        Some(self.announcement.get_or_init(|| policy.announcement()))
+        Some(self.announcement.0.get_or_init(|| policy.announcement()))
     }
 
     /// Its id as a header value. Ids are letters, digits and hyphens, so this cannot fail.
     pub(crate) fn id_header(&self) -> &HeaderValue {
         let make = || HeaderValue::from_str(self.id.as_str()).unwrap_or(HeaderValue::from_static("-"));
-        self.id_header.get_or_init(make)
+        self.id_header.0.get_or_init(make)
+    }
+
+    /// End every ticket issued so far: a new epoch, and no remembered URL.
+    pub(crate) fn end_tickets(&mut self) {
+        self.epoch = Epoch::random();
+        self.url = OnceLock::new();
+    }
+
+    /// Same in everything that is of record? The remembered URL is not.
+    pub(super) fn same_record(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            origins,
+            hosts,
+            database,
+            backend,
+            status,
+            epoch,
+            cors,
+            limits,
+            keys,
+            declared,
+            url: _,
+            announcement: _,
+            id_header: _,
+        } = self;
+        (id, origins, hosts, database, backend, status)
+            == (&other.id, &other.origins, &other.hosts, &other.database, &other.backend, &other.status)
+            && (epoch, cors, limits, keys, declared)
+                == (&other.epoch, &other.cors, &other.limits, &other.keys, &other.declared)
     }
 }

@@ -134,8 +134,8 @@ fn make(directory: &Path, certificate_path: &Path, key_path: &Path) -> Result<()
     fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed(directory))?;
     let mut params = CertificateParams::new(Vec::new())?;
     // The machine's name tells several people's CAs apart in a browser's list.
-    let machine = nix::unistd::gethostname().map(|name| name.to_string_lossy().into_owned());
-    let name = format!("gateway local CA ({})", machine.unwrap_or_else(|_| "development".into()));
+    let machine = fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let name = format!("gateway local CA {}", machine.trim());
     params.distinguished_name.push(DnType::CommonName, name);
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
