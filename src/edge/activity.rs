@@ -71,7 +71,9 @@ impl Activity {
         let now = now_ms();
         let since = |at: &AtomicU64| Duration::from_millis(now.saturating_sub(at.load(Relaxed)));
         let tick = limits.header_timeout.min(limits.body_idle_timeout).min(limits.idle_timeout);
-        if self.blocked_since_ms.load(Relaxed) != 0 && since(&self.blocked_since_ms) >= limits.body_idle_timeout {
+        if self.blocked_since_ms.load(Relaxed) != 0
+            && since(&self.blocked_since_ms) >= limits.body_idle_timeout
+        {
             return Verdict::Stuck;
         }
         if self.in_flight.load(Relaxed) > 0 {

@@ -27,8 +27,7 @@ use super::{
     body::Recorded,
     limits::SLACK,
     peer::Peer,
-    redirect,
-    serve,
+    redirect, serve,
     settings::Settings,
     thread::{Drained, Thread},
 };

@@ -81,7 +81,8 @@ mod tests {
             let answer = super::answer(&refusal, &id);
             assert_eq!(answer.status(), status);
             assert_eq!(answer.headers()[header::CONTENT_TYPE], "application/problem+json");
-            let wait = answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
+            let wait =
+                answer.headers().get(header::RETRY_AFTER).map(|value| value.to_str().unwrap().to_owned());
             assert_eq!(wait.as_deref(), retry);
             let body = answer.into_body().collect().await.unwrap().to_bytes();
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
