@@ -174,6 +174,10 @@ impl Rooms {
         if let Some(admin) = self.admin.take() {
             admin.stop().await;
         }
+        // A socket that leads nowhere would only mislead whoever finds it.
+        if let Err(error) = empty_runtime_directory(&self.house.config.load().runtime_dir) {
+            tracing::warn!(%error, "sockets were left behind");
+        }
     }
 }
 
