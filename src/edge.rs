@@ -46,14 +46,8 @@ use crate::{
 };
 
 use self::{
-    access_log::AccessLog,
-    admit::Admit,
-    config::TlsMode,
-    connection::Speaks,
-    listen::Bound,
-    settings::Settings,
-    thread::Shared,
-    tls::Certificates,
+    access_log::AccessLog, admit::Admit, config::TlsMode, connection::Speaks, listen::Bound,
+    settings::Settings, thread::Shared, tls::Certificates,
 };
 pub(crate) use self::{
     config::{Config, HttpMode, TlsConfig},
@@ -203,11 +197,8 @@ impl Edge {
             }
         }
         let fresh = Settings::new(&settings)?;
-        let certificates = if settings.tls == current.tls {
-            None
-        } else {
-            Some(self.certificates.prepare(&settings.tls)?)
-        };
+        let certificates =
+            if settings.tls == current.tls { None } else { Some(self.certificates.prepare(&settings.tls)?) };
         // The last thing that can fail: from here on everything is put in force.
         self.shared.access_log.reopen(&settings.config.access_log)?;
         if let Some(put_in_force) = certificates {

@@ -66,12 +66,19 @@ impl Activity {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
+    /// Is any request in flight?
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
+    }
+
     /// May the connection go on? `heads_by_bytes`: on HTTP/2 bytes between requests are no request's head.
     pub(crate) fn judge(&self, limits: &Limits, heads_by_bytes: bool) -> Verdict {
         let now = now_ms();
         let since = |at: &AtomicU64| Duration::from_millis(now.saturating_sub(at.load(Relaxed)));
         let tick = limits.header_timeout.min(limits.body_idle_timeout).min(limits.idle_timeout);
-        if self.blocked_since_ms.load(Relaxed) != 0 && since(&self.blocked_since_ms) >= limits.body_idle_timeout {
+        if self.blocked_since_ms.load(Relaxed) != 0
+            && since(&self.blocked_since_ms) >= limits.body_idle_timeout
+        {
             return Verdict::Stuck;
         }
         if self.in_flight.load(Relaxed) > 0 {

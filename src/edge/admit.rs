@@ -85,8 +85,12 @@ impl Admit {
     }
 }
 
-static DEFAULT: TenantLimits =
-    TenantLimits { in_flight_max: None, requests_per_second: None, connections_max: None, connections_min: None };
+static DEFAULT: TenantLimits = TenantLimits {
+    in_flight_max: None,
+    requests_per_second: None,
+    connections_max: None,
+    connections_min: None,
+};
 
 impl Place {
     /// A place among this tenant's requests that wait for a worker.

@@ -112,7 +112,8 @@ impl Authority {
 
     /// Is `origin` this very site: same scheme, name and port?
     pub(crate) fn is_origin(&self, scheme: Scheme, origin: &str) -> bool {
-        let Some(rest) = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_prefix("://")) else {
+        let Some(rest) = origin.strip_prefix(scheme.as_str()).and_then(|rest| rest.strip_prefix("://"))
+        else {
             return false;
         };
         let Some(port) = rest.strip_prefix(self.name()) else { return false };
@@ -157,8 +158,26 @@ mod tests {
     #[test]
     fn what_is_not_plainly_a_host_is_none() {
         for text in [
-            "", ".", "a..b", ".a", "a b", "a/b", "a@b", "a:b", "a:", "a:+80", "a:99999", "a:80:80", "[::1", "[x]",
-            "[::1]x", "[::1]:", "a,b", "a%2eb", "é.example", "a\\b",
+            "",
+            ".",
+            "a..b",
+            ".a",
+            "a b",
+            "a/b",
+            "a@b",
+            "a:b",
+            "a:",
+            "a:+80",
+            "a:99999",
+            "a:80:80",
+            "[::1",
+            "[x]",
+            "[::1]x",
+            "[::1]:",
+            "a,b",
+            "a%2eb",
+            "é.example",
+            "a\\b",
         ] {
             assert_eq!(parse(text), None, "{text:?} was taken");
         }

@@ -77,7 +77,8 @@ pub(crate) fn doomed(settings: &Settings, caller: &Caller, head: &Parts) -> Opti
         return Some(RefusalReason::PreflightMethod { tenant, method: shortened(method) });
     }
     let names = text(header::ACCESS_CONTROL_REQUEST_HEADERS).unwrap_or("");
-    let refused = names.split(',').map(str::trim).find(|name| !name.is_empty() && !policy.allows_header(name));
+    let refused =
+        names.split(',').map(str::trim).find(|name| !name.is_empty() && !policy.allows_header(name));
     refused.map(|name| RefusalReason::PreflightHeader { tenant, header: shortened(name) })
 }
 

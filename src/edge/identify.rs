@@ -58,9 +58,7 @@ pub(crate) fn identify(
         (None, None, Some(open)) => match open.rule() {
             OpenTenant::None => return Ok(Caller { tenant: None, page: None, authority }),
             OpenTenant::Host => owner,
-            OpenTenant::Path(number) => {
-                Some(by_id(snapshot, open.segment(head.uri.path(), *number))?)
-            }
+            OpenTenant::Path(number) => Some(by_id(snapshot, open.segment(head.uri.path(), *number))?),
             OpenTenant::Header(name) => {
                 Some(by_id(snapshot, head.headers.get(name).and_then(|value| value.to_str().ok()))?)
             }

@@ -60,11 +60,23 @@ mod tests {
             (&[("a", "b")][..], v1, Ok(())),
             (&[("content-length", "10")], v1, Ok(())),
             (&[("content-length", "11")], v1, Err(large.clone())),
-            (&[("content-length", "99999999999999999999")], v1, Err(Refusal::Malformed("content-length is no number"))),
-            (&[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")], v1, Err(Refusal::HeadersTooLarge)),
+            (
+                &[("content-length", "99999999999999999999")],
+                v1,
+                Err(Refusal::Malformed("content-length is no number")),
+            ),
+            (
+                &[("a", "1"), ("b", "2"), ("c", "3"), ("d", "4"), ("e", "5")],
+                v1,
+                Err(Refusal::HeadersTooLarge),
+            ),
             (&[("a", &"x".repeat(200))], v1, Err(Refusal::HeadersTooLarge)),
             (&[("transfer-encoding", "chunked")], v1, Ok(())),
-            (&[("transfer-encoding", "chunked"), ("content-length", "1")], v1, Err(Refusal::Malformed("ambiguous length"))),
+            (
+                &[("transfer-encoding", "chunked"), ("content-length", "1")],
+                v1,
+                Err(Refusal::Malformed("ambiguous length")),
+            ),
             (&[("transfer-encoding", "chunked")], v0, Err(Refusal::Malformed("ambiguous length"))),
         ] {
             assert_eq!(check_with(headers, version), want, "{headers:?}");

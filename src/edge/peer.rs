@@ -128,7 +128,11 @@ mod tests {
             (&["1.1.1.1, garbage, 10.2.2.2"], "10.2.2.2"),
             (&[], "10.0.0.1"),
         ] {
-            assert_eq!(check("10.0.0.1:9", chain, Some("https")), (client.into(), Scheme::Https), "{chain:?}");
+            assert_eq!(
+                check("10.0.0.1:9", chain, Some("https")),
+                (client.into(), Scheme::Https),
+                "{chain:?}"
+            );
         }
         assert_eq!(check("[::ffff:10.0.0.1]:9", &["203.0.113.9"], None).0, "203.0.113.9");
     }

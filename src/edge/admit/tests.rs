@@ -33,7 +33,10 @@ fn one_client_cannot_take_its_shop_down() {
     assert_eq!(enter(4).unwrap_err(), Refusal::TooMany, "the shop itself is full");
     drop(others);
     assert!(enter(4).is_ok(), "dropped places are free again");
-    assert!(admit.enter_at(0, &config, Some(&tenant("other")), client(1)).is_ok(), "other shops do not notice");
+    assert!(
+        admit.enter_at(0, &config, Some(&tenant("other")), client(1)).is_ok(),
+        "other shops do not notice"
+    );
 }
 
 #[test]

@@ -83,7 +83,11 @@ pub(super) async fn send(
         _ => {
             let reason = format!("{}: {}", lease.name(), error.error());
             let began = connection.read_bytes() != answered_bytes;
-            if began { Failure::Final(Refusal::WorkerFailed(reason)) } else { Failure::Died { reused, empty, reason } }
+            if began {
+                Failure::Final(Refusal::WorkerFailed(reason))
+            } else {
+                Failure::Died { reused, empty, reason }
+            }
         }
     })
 }

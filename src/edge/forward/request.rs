@@ -180,7 +180,6 @@ fn hop(exchange: &Exchange, caller: &Caller) -> Option<HeaderValue> {
 }
 
 fn continued(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> Option<HeaderValue> {
-    let hops: Vec<&[u8]> =
-        headers.get_all(name).iter().chain([last]).map(HeaderValue::as_bytes).collect();
+    let hops: Vec<&[u8]> = headers.get_all(name).iter().chain([last]).map(HeaderValue::as_bytes).collect();
     HeaderValue::from_bytes(&hops.join(&b", "[..])).ok()
 }

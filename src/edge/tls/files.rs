@@ -72,7 +72,8 @@ fn stamp(pair: &CertificateFiles) -> Stamp {
 
 fn load(pair: &CertificateFiles) -> Result<(Arc<CertifiedKey>, CertificateStatus), EdgeError> {
     let wrong = |path: &Path, reason: String| EdgeError::Certificate { path: path.to_owned(), reason };
-    let read = |path: &Path| fs::read(path).map_err(|source| EdgeError::File { path: path.to_owned(), source });
+    let read =
+        |path: &Path| fs::read(path).map_err(|source| EdgeError::File { path: path.to_owned(), source });
     let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(&pair.cert)?)
         .collect::<Result<_, _>>()
         .map_err(|error| wrong(&pair.cert, error.to_string()))?;
