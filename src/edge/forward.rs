@@ -224,6 +224,3 @@ pub(crate) fn is_websocket(head: &Parts) -> bool {
         && has(header::UPGRADE, "websocket")
         && has(header::CONNECTION, "upgrade")
 }
-
-#[cfg(test)]
-mod tests;
