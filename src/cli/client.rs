@@ -17,9 +17,7 @@ use tokio::{net::UnixStream, sync::OnceCell};
 use tower::ServiceExt;
 
 use super::{Failure, failure::Exit, reach};
-use crate::{
-    admin, config::Config, pool::Pools, shutdown::Shutdown, state_lock::StateLock, tenant::Tenants,
-};
+use crate::{admin, config::Config, pool::Pools, shutdown::Shutdown, state_lock::StateLock, tenant::Tenants};
 
 /// A gateway that lives answers at once; this is for one that does not.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
