@@ -141,3 +141,6 @@ async fn unknown() -> Problem {
     Problem::new(404, "no-such-order", "there is no such order")
         .hint("is the running gateway of another version than this program?")
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,3 +1,5 @@
+//! What answers mean, one by one. The way to them is `probe`'s.
+
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
