@@ -24,7 +24,7 @@ mod view;
 pub(crate) use self::{
     change::{ApplyReport, Change, Clear, NewTenant, TenantSpec},
     config::{Config, Declared},
-    cors_policy::{CorsPolicy, CorsProblem},
+    cors_policy::{Announcement, CorsPolicy, CorsProblem},
     database::{Database, DatabaseProblem, DatabaseText, Engine},
     epoch::Epoch,
     error::{SealProblem, StoreProblem, TenantError},

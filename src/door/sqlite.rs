@@ -57,8 +57,6 @@ pub(crate) struct DoorParts {
     pub(crate) pools: Arc<Pools>,
     /// Counts.
     pub(crate) metrics: Arc<Metrics>,
-    /// Bytes of one answer (`pool.sqlite.response_bytes_max`).
-    pub(crate) response_bytes_max: usize,
     /// Ends the door; begin it only after the workers have stopped.
     pub(crate) shutdown: Shutdown,
 }
@@ -141,9 +139,9 @@ impl SqliteDoor {
     }
 
     fn app(&self, parts: DoorParts) -> Router {
-        let DoorParts { tickets, registry, pools, metrics, response_bytes_max, shutdown } = parts;
+        let DoorParts { tickets, registry, pools, metrics, shutdown } = parts;
         let limits = WorkLimits {
-            answer_bytes_max: response_bytes_max,
+            answer_bytes_max: pools.response_bytes_max(),
             sqls_max: self.config.pipeline_max,
             sqls_bytes_max: self.config.request_bytes_max,
         };

@@ -48,6 +48,9 @@ pub(crate) enum EdgeError {
     /// A thread or its runtime could not be started.
     #[error("cannot start an edge thread: {0}")]
     Thread(io::Error),
+    /// A key that listeners or threads were made from.
+    #[error("`{0}` can only be changed by a restart")]
+    NeedsRestart(&'static str),
     /// An `[[edge.open]]` names its tenant in no known way.
     #[error("`edge.open` of `{path}`: `{rule}` is none of `path:N`, `header:NAME`, `host`, `none`")]
     OpenRule {
@@ -76,6 +79,7 @@ impl Fault for EdgeError {
             Self::Tls(_) => "edge-tls",
             Self::AccessLog { .. } => "edge-access-log",
             Self::Thread(_) => "edge-thread",
+            Self::NeedsRestart(_) => "edge-needs-restart",
             Self::OpenRule { .. } => "edge-open-rule",
         }
     }

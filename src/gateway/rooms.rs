@@ -90,6 +90,7 @@ impl Rooms {
             settings,
             registry,
             tickets: tickets.clone(),
+            refusals: refusals.clone(),
             state_dir: config.state_dir.clone(),
             metrics: metrics.clone(),
             shutdown: lives.edge.clone(),
@@ -287,7 +288,6 @@ async fn open_doors(
         registry: registry.clone(),
         pools: needs.pools.clone(),
         metrics: needs.metrics.clone(),
-        response_bytes_max: config.pool.sqlite.response_bytes_max,
         shutdown: lives.doors.clone(),
     }));
     if config.backend.values().any(|backend| backend.background_access) {

@@ -15,7 +15,7 @@ use tokio::{
 };
 
 pub(crate) use self::ledger::{Counts, Share, standard_max};
-use self::ledger::{Effect, Ledger, Slot, Ticket};
+use self::ledger::{Effect, Ledger, Place, Slot};
 use crate::tenant::TenantId;
 
 /// The connections of one database server over all tenants.
@@ -29,7 +29,7 @@ pub(crate) struct Budget<C: Send + 'static> {
 struct Books<C: Send + 'static> {
     ledger: Ledger<TenantId>,
     idle: HashMap<Slot, Idle<C>>,
-    waiting: HashMap<Ticket, oneshot::Sender<Grant<C>>>,
+    waiting: HashMap<Place, oneshot::Sender<Grant<C>>>,
 }
 
 struct Idle<C> {
@@ -37,12 +37,12 @@ struct Idle<C> {
     since: Instant,
 }
 
-/// A place in the budget, and the idle connection that came with it. Without one, open one.
+/// A share of the budget, and the idle connection that came with it. Without one, open one.
 pub(crate) struct Grant<C: Send + 'static> {
-    // Dropped first: the place is free only once the connection is closed.
+    // Dropped first: the permit is free only once the connection is closed.
     /// An idle connection to use again.
     pub(crate) connection: Option<C>,
-    /// The place.
+    /// The right to have it open.
     pub(crate) permit: Permit<C>,
 }
 
@@ -57,7 +57,7 @@ pub(crate) struct Permit<C: Send + 'static> {
 struct Waiter<'a, C: Send + 'static> {
     budget: &'a Arc<Budget<C>>,
     tenant: &'a TenantId,
-    ticket: Ticket,
+    place: Place,
 }
 
 impl<C: Send + 'static> Budget<C> {
@@ -78,18 +78,23 @@ impl<C: Send + 'static> Budget<C> {
         let (sender, receiver) = oneshot::channel();
         let mut asked = None;
         self.carry_out(|books| {
-            let (ticket, effects) = books.ledger.ask(tenant);
-            books.waiting.insert(ticket, sender);
-            asked = Some(ticket);
+            let (place, effects) = books.ledger.ask(tenant);
+            books.waiting.insert(place, sender);
+            asked = Some(place);
             effects
         });
-        let _waiter = Waiter { budget: self, tenant, ticket: asked? };
+        let _waiter = Waiter { budget: self, tenant, place: asked? };
         receiver.await.ok()
     }
 
     /// A tenant's numbers.
     pub(crate) fn counts(&self, tenant: &TenantId) -> Counts {
         self.books().ledger.counts(tenant)
+    }
+
+    /// Connections open over all tenants, at one moment.
+    pub(crate) fn open(&self) -> u32 {
+        self.books().ledger.open()
     }
 
     /// A tenant's maximum.
@@ -147,15 +152,15 @@ impl<C: Send + 'static> Budget<C> {
         {
             let mut books = self.books();
             for effect in change(&mut books) {
-                let (ticket, slot) = match effect {
-                    Effect::Reuse(ticket, slot) | Effect::Open(ticket, slot) => (Some(ticket), slot),
+                let (place, slot) = match effect {
+                    Effect::Reuse(place, slot) | Effect::Open(place, slot) => (Some(place), slot),
                     Effect::Close(slot) => (None, slot),
                 };
                 let connection = books.idle.remove(&slot).map(|idle| idle.connection);
                 let permit = Permit { budget: self.clone(), slot, returned: false };
                 let grant = Grant { connection, permit };
-                match ticket {
-                    Some(ticket) => grants.push((books.waiting.remove(&ticket), grant)),
+                match place {
+                    Some(place) => grants.push((books.waiting.remove(&place), grant)),
                     None => closes.push(grant),
                 }
             }
@@ -204,9 +209,9 @@ impl<C: Send + 'static> Drop for Permit<C> {
 impl<C: Send + 'static> Drop for Waiter<'_, C> {
     fn drop(&mut self) {
         self.budget.carry_out(|books| {
-            // Granted tickets left the map: nothing to cancel, and no lock held for long.
-            match books.waiting.remove(&self.ticket) {
-                Some(_) => books.ledger.cancel(self.tenant, self.ticket),
+            // Granted places left the map: nothing to cancel, and no lock held for long.
+            match books.waiting.remove(&self.place) {
+                Some(_) => books.ledger.cancel(self.tenant, self.place),
                 None => Vec::new(),
             }
         });

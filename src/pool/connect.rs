@@ -2,7 +2,7 @@
 //! statement. It must never create a file that others can read.
 
 use std::{
-    fs::{DirBuilder, OpenOptions},
+    fs::{self, DirBuilder, OpenOptions},
     io,
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt},
     path::Path,
@@ -69,6 +69,11 @@ pub(super) fn prepare_file(path: &Path) -> Result<FileIdentity, PoolError> {
         Ok((metadata.dev(), metadata.ino()))
     };
     attempt().map_err(|source| PoolError::File { path: path.to_owned(), source })
+}
+
+/// Which file is at a path now?
+pub(super) fn identity(path: &Path) -> Option<FileIdentity> {
+    fs::metadata(path).ok().map(|metadata| (metadata.dev(), metadata.ino()))
 }
 
 /// Open a connection for a tenant's own statements. Blocks.

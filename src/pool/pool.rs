@@ -201,7 +201,7 @@ impl Claims {
             && holder != tenant
         {
             // The holder's file may be gone and its inode used again.
-            if connect::prepare_file(held_path).is_ok_and(|held| held == file) {
+            if connect::identity(held_path) == Some(file) {
                 let (tenant, holder) = (tenant.clone(), holder.clone());
                 return Err(PoolError::Shared { tenant, holder, path: path.to_owned() });
             }

@@ -141,7 +141,10 @@ impl Pools {
             self.end(&pool);
         }
         if tokio::time::timeout(CLOSE_TIME, self.budget.emptied(None)).await.is_err() {
-            tracing::warn!("database connections were still open at the end of the drain");
+            tracing::warn!(
+                open = self.open(),
+                "database connections were still open at the end of the drain"
+            );
         }
     }
 
@@ -149,6 +152,16 @@ impl Pools {
     pub(crate) fn path_of(&self, database: &Database) -> PathBuf {
         // Joining an absolute path gives that path.
         self.state_dir.join("tenants").join(database.path())
+    }
+
+    /// Connections open over all tenants: never more than `pool.budget`.
+    pub(crate) fn open(&self) -> u32 {
+        self.budget.open()
+    }
+
+    /// Bytes of one answer: rows and values beyond that are refused where they are written.
+    pub(crate) fn response_bytes_max(&self) -> usize {
+        self.config.sqlite.response_bytes_max
     }
 
     fn pool_of(&self, tenant: &Tenant) -> Result<Arc<Pool>, PoolError> {

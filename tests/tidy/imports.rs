@@ -82,7 +82,7 @@ impl Rooms {
     pub(crate) fn read() -> Self {
         let exports = |room: &str| {
             let text = fs::read_to_string(top().join(format!("src/{room}.rs"))).unwrap_or_default();
-            let source = Source::new("", &text);
+            let source = Source::new(&format!("src/{room}.rs"), &text);
             let paths = use_paths(&source.code).into_iter().filter_map(|(_, path)| {
                 let path = path.strip_prefix("self::").unwrap_or(&path).to_owned();
                 path.strip_prefix("config::").map(str::to_owned)

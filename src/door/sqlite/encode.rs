@@ -72,3 +72,20 @@ pub(super) fn list<T>(
     }
     out.push(b']');
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_that_json_does_not_know_are_written_so_that_javascript_reads_them() {
+        for (number, right) in
+            [(f64::INFINITY, "1e999"), (f64::NEG_INFINITY, "-1e999"), (0.1, "0.1"), (2.0, "2.0")]
+        {
+            let mut out = Vec::new();
+            value(&mut out, ValueRef::Real(number));
+            let right = format!(r#"{{"type":"float","value":{right}}}"#);
+            assert_eq!(String::from_utf8(out).unwrap(), right);
+        }
+    }
+}

@@ -15,7 +15,7 @@ pub(crate) struct Slot(u64);
 
 /// A place in a tenant's queue.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub(crate) struct Ticket(u64);
+pub(crate) struct Place(u64);
 
 /// A tenant's share of the budget.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +30,9 @@ pub(crate) struct Share {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Effect {
     /// The waiter gets this idle connection.
-    Reuse(Ticket, Slot),
+    Reuse(Place, Slot),
     /// The waiter may open this new connection.
-    Open(Ticket, Slot),
+    Open(Place, Slot),
     /// Close this idle connection, then say `closed`.
     Close(Slot),
 }
@@ -71,7 +71,7 @@ struct Account {
     closing: u32,
     /// Most recently used last.
     idle: Vec<Slot>,
-    waiting: VecDeque<Ticket>,
+    waiting: VecDeque<Place>,
 }
 
 #[derive(Debug)]
@@ -127,21 +127,21 @@ impl<K: Clone + Eq + Hash> Ledger<K> {
         self.settle()
     }
 
-    /// Queue up. The ticket's grant is among the effects, or among those of a later call.
-    pub(crate) fn ask(&mut self, tenant: &K) -> (Ticket, Vec<Effect>) {
-        let ticket = Ticket(self.next());
+    /// Queue up. The grant for the place taken is among the effects, or among those of a later call.
+    pub(crate) fn ask(&mut self, tenant: &K) -> (Place, Vec<Effect>) {
+        let place = Place(self.next());
         let account = self.accounts.entry(tenant.clone()).or_default();
-        account.waiting.push_back(ticket);
+        account.waiting.push_back(place);
         if account.waiting.len() == 1 {
             self.turns.push_back(tenant.clone());
         }
-        (ticket, self.settle())
+        (place, self.settle())
     }
 
     /// Leave the queue.
-    pub(crate) fn cancel(&mut self, tenant: &K, ticket: Ticket) -> Vec<Effect> {
+    pub(crate) fn cancel(&mut self, tenant: &K, place: Place) -> Vec<Effect> {
         if let Some(account) = self.accounts.get_mut(tenant) {
-            account.waiting.retain(|waiting| *waiting != ticket);
+            account.waiting.retain(|waiting| *waiting != place);
             if account.waiting.is_empty() {
                 self.turns.retain(|waiting| waiting != tenant);
             }
@@ -251,13 +251,13 @@ impl<K: Clone + Eq + Hash> Ledger<K> {
         if !may_open {
             return None;
         }
-        let ticket = account.waiting.pop_front()?;
+        let place = account.waiting.pop_front()?;
         let unfilled_before = account.unfilled();
         account.open += 1;
         self.unfilled -= unfilled_before - account.unfilled();
         let slot = Slot(serial);
         self.slots.insert(slot, Connection { tenant: tenant.clone(), closing: false, idle_since: 0 });
-        Some(Effect::Open(ticket, slot))
+        Some(Effect::Open(place, slot))
     }
 
     /// How many connections the tenant could open if `gone` others were closed.

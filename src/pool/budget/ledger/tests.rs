@@ -17,7 +17,7 @@ struct Naive {
     budget: usize,
     shares: Vec<Share>,
     connections: Vec<(usize, Slot, Is)>,
-    waiting: Vec<(usize, Ticket)>,
+    waiting: Vec<(usize, Place)>,
 }
 
 impl Naive {
@@ -46,13 +46,13 @@ impl Naive {
     fn apply(&mut self, effects: &[Effect]) {
         for effect in effects {
             match *effect {
-                Effect::Open(ticket, slot) => {
-                    let tenant = self.grant(ticket);
+                Effect::Open(place, slot) => {
+                    let tenant = self.grant(place);
                     assert!(self.may_open(tenant), "tenant {tenant} opened past the rules");
                     self.connections.push((tenant, slot, Is::Used));
                 }
-                Effect::Reuse(ticket, slot) => {
-                    let tenant = self.grant(ticket);
+                Effect::Reuse(place, slot) => {
+                    let tenant = self.grant(place);
                     let connection = self.connections.iter_mut().find(|(_, s, _)| *s == slot).unwrap();
                     assert_eq!(
                         (connection.0, connection.2),
@@ -72,8 +72,8 @@ impl Naive {
         }
     }
 
-    fn grant(&mut self, ticket: Ticket) -> usize {
-        let index = self.waiting.iter().position(|(_, waiting)| *waiting == ticket).unwrap();
+    fn grant(&mut self, place: Place) -> usize {
+        let index = self.waiting.iter().position(|(_, waiting)| *waiting == place).unwrap();
         let (tenant, _) = self.waiting.remove(index);
         let earlier = self.waiting[..index].iter().any(|(other, _)| *other == tenant);
         assert!(!earlier, "tenant {tenant} was not served first come, first served");
@@ -125,8 +125,8 @@ fn nth(naive: &Naive, is: Is, n: usize) -> Option<Slot> {
 fn take(step: &Step, ledger: &mut Ledger<usize>, naive: &mut Naive) -> Vec<Effect> {
     match *step {
         Step::Ask(tenant) => {
-            let (ticket, effects) = ledger.ask(&tenant);
-            naive.waiting.push((tenant, ticket));
+            let (place, effects) = ledger.ask(&tenant);
+            naive.waiting.push((tenant, place));
             effects
         }
         Step::GiveBack(n) => nth(naive, Is::Used, n).map_or_else(Vec::new, |slot| {
@@ -145,8 +145,8 @@ fn take(step: &Step, ledger: &mut Ledger<usize>, naive: &mut Naive) -> Vec<Effec
             if naive.waiting.is_empty() {
                 return Vec::new();
             }
-            let (tenant, ticket) = naive.waiting.remove(n % naive.waiting.len());
-            ledger.cancel(&tenant, ticket)
+            let (tenant, place) = naive.waiting.remove(n % naive.waiting.len());
+            ledger.cancel(&tenant, place)
         }
     }
 }
@@ -176,8 +176,10 @@ proptest! {
                 prop_assert_eq!(counts.in_use as usize, used);
             }
         }
-        // When everybody is done and every close is carried out, everybody has been served.
-        while !naive.waiting.is_empty() {
+        // When everybody is done and every close is carried out, everybody has been served: unless the floors
+        // reserve all there is, which leaves nothing for tenants without one.
+        let reserved = naive.shares.iter().map(|share| share.floor).sum::<u32>();
+        while reserved < budget && !naive.waiting.is_empty() {
             let step = if nth(&naive, Is::Closing, 0).is_some() { Step::Closed(0) } else { Step::GiveBack(0) };
             let before = naive.connections.clone();
             let effects = take(&step, &mut ledger, &mut naive);
@@ -208,7 +210,7 @@ fn a_tenant_that_holds_none_gets_the_turn_of_a_crowd() {
     let Effect::Reuse(_, again) = effects[0] else { panic!("{effects:?}") };
     assert_eq!(ledger.give_back(again), [Effect::Close(again)]);
     let effects = ledger.closed(again);
-    assert!(matches!(effects[..], [Effect::Open(ticket, _)] if ticket == waiter));
+    assert!(matches!(effects[..], [Effect::Open(place, _)] if place == waiter));
 }
 
 #[test]

@@ -1,0 +1,92 @@
+//! The product as its users meet it: the real binary, real Node workers, real drivers, a real browser.
+//!
+//! `TestGateway::builder()` starts one in a directory of its own and gives clients; dropping it stops it and fails
+//! the test when anything of it is left behind. One module a topic; names are facts. A subset runs with
+//! `cargo test --test gateway cors::`.
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::print_stderr,
+    reason = "a test that cannot go on fails"
+)]
+
+#[path = "gateway/admin.rs"]
+mod admin;
+#[path = "gateway/answer.rs"]
+mod answer;
+#[path = "gateway/bad_input.rs"]
+mod bad_input;
+#[path = "gateway/bodies.rs"]
+mod bodies;
+#[path = "gateway/browser.rs"]
+mod browser;
+#[path = "gateway/builder.rs"]
+mod builder;
+#[path = "gateway/client.rs"]
+mod client;
+#[path = "gateway/cors.rs"]
+mod cors;
+#[path = "gateway/door.rs"]
+mod door;
+#[path = "gateway/headers.rs"]
+mod headers;
+#[path = "gateway/left_behind.rs"]
+mod left_behind;
+#[path = "gateway/limits.rs"]
+mod limits;
+#[path = "gateway/node.rs"]
+mod node;
+#[path = "gateway/origins.rs"]
+mod origins;
+#[path = "gateway/reload.rs"]
+mod reload;
+#[path = "gateway/running.rs"]
+mod running;
+#[path = "gateway/site.rs"]
+mod site;
+#[path = "gateway/tenants.rs"]
+mod tenants;
+#[path = "gateway/tenants_data.rs"]
+mod tenants_data;
+#[path = "gateway/tls.rs"]
+mod tls;
+#[path = "gateway/websocket.rs"]
+mod websocket;
+#[path = "gateway/wire.rs"]
+mod wire;
+#[path = "gateway/workers.rs"]
+mod workers;
+
+pub(crate) use answer::Answer;
+pub(crate) use client::Client;
+pub(crate) use running::TestGateway;
+pub(crate) use site::{Output, Site};
+pub(crate) use wire::Wire;
+
+/// The host that the test backends serve.
+pub(crate) const HOST: &str = "api.example";
+
+/// The origin of the tenant `navaja` in most tests.
+pub(crate) const NAVAJA: &str = "https://navaja.example";
+
+/// The origin of the tenant `barba` in most tests.
+pub(crate) const BARBA: &str = "https://barba.example";
+
+/// An origin in nobody's whitelist.
+pub(crate) const STRANGER: &str = "https://stranger.example";
+
+/// Longest wait for anything that should happen by itself.
+pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Polls until `happened` gives something, and fails with `what` when it never does.
+#[track_caller]
+pub(crate) fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
+    let begun = std::time::Instant::now();
+    loop {
+        if let Some(outcome) = happened() {
+            return outcome;
+        }
+        assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+}

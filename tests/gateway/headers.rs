@@ -1,0 +1,161 @@
+//! What the backend gets is set by the gateway: nothing that a stranger sends passes for it.
+
+use crate::{HOST, NAVAJA, TestGateway};
+
+#[test]
+fn forged_gateway_headers_never_reach_the_backend() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let answer = gateway
+        .get("/x")
+        .origin(NAVAJA)
+        .header("x-gateway-tenant", "barba")
+        .header("X-Gateway-Tenant", "barba")
+        .header("x-gateway-database-url", "http://evil.example/")
+        .header("x-gateway-anything", "1")
+        .send()
+        .is(200);
+    let json = answer.json();
+    assert_eq!(json["headers"]["x-gateway-tenant"], "navaja");
+    assert!(!answer.text().contains("evil.example") && json["headers"]["x-gateway-anything"].is_null());
+    let raw: Vec<String> = serde_json::from_value(json["raw"].clone()).unwrap();
+    assert_eq!(raw.iter().filter(|name| name.eq_ignore_ascii_case("x-gateway-tenant")).count(), 1);
+    // Nobody in particular is nobody in particular.
+    let answer = gateway.get("/x").header("x-gateway-tenant", "barba").send().is(200);
+    assert_eq!(answer.seen_header("x-gateway-tenant"), None);
+}
+
+#[test]
+fn connection_cannot_name_our_headers_away() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    for connection in [
+        "x-gateway-tenant",
+        "close, x-gateway-tenant, x-gateway-database-url",
+        "keep-alive, X-Forwarded-For, x-request-id",
+    ] {
+        let answer = gateway.get("/x").origin(NAVAJA).header("connection", connection).send().is(200);
+        assert_eq!(answer.seen_header("x-gateway-tenant").as_deref(), Some("navaja"), "{connection}");
+        assert!(answer.seen_header("x-gateway-database-url").is_some(), "{connection}");
+        assert_eq!(answer.seen_header("x-forwarded-for").as_deref(), Some("127.0.0.1"), "{connection}");
+        assert!(answer.seen_header("x-request-id").is_some(), "{connection}");
+    }
+}
+
+#[test]
+fn hop_by_hop_headers_and_those_that_connection_lists_end_here() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let answer = gateway
+        .get("/x")
+        .origin(NAVAJA)
+        .header("connection", "keep-alive, x-private")
+        .header("x-private", "1")
+        .header("keep-alive", "timeout=5")
+        .header("proxy-connection", "keep-alive")
+        .header("proxy-authorization", "Basic eA==")
+        .header("te", "trailers, deflate")
+        .header("x-kept", "1")
+        .send()
+        .is(200);
+    let headers = answer.json()["headers"].clone();
+    for gone in ["x-private", "keep-alive", "proxy-connection", "proxy-authorization"] {
+        assert!(headers[gone].is_null(), "{gone} reached the backend");
+    }
+    assert_eq!(headers["x-kept"], "1");
+    let path = "/headers?set=connection:x-inner&set=x-inner:1&set=keep-alive:timeout=5&set=x-kept:1";
+    let answer = gateway.get(path).origin(NAVAJA).send().is(200);
+    assert_eq!((answer.header("x-inner"), answer.header("x-kept")), (None, Some("1")));
+}
+
+#[test]
+fn answers_carry_none_of_our_headers_out_and_none_of_the_backends_that_look_like_ours() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let path = "/headers?set=x-gateway-tenant:navaja&set=X-Gateway-Database-Url:secret&set=x-mine:1";
+    let answer = gateway.get(path).origin(NAVAJA).send().is(200);
+    assert!(!answer.headers.iter().any(|(name, _)| name.starts_with("x-gateway-")), "{:?}", answer.headers);
+    assert_eq!(answer.header("x-mine"), Some("1"));
+    let answer = gateway.get("/chunked").origin(NAVAJA).header("te", "trailers").send().is(200);
+    assert!(!answer.trailers.iter().any(|(name, _)| name.starts_with("x-gateway-")), "{:?}", answer.trailers);
+}
+
+#[test]
+fn forwarding_headers_are_believed_from_trusted_proxies_alone() {
+    let forged = |gateway: &TestGateway| {
+        gateway
+            .get("/x")
+            .origin(NAVAJA)
+            .header("x-forwarded-for", "203.0.113.9")
+            .header("x-forwarded-proto", "https")
+            .header("x-forwarded-host", "evil.example")
+            .header("x-forwarded-port", "1")
+            .header("forwarded", "for=203.0.113.9;proto=https;host=evil.example")
+            .send()
+            .is(200)
+    };
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let answer = forged(&gateway);
+    assert!(!answer.text().contains("203.0.113.9") && !answer.text().contains("evil.example"));
+    assert_eq!(answer.seen_header("x-forwarded-for").as_deref(), Some("127.0.0.1"));
+    assert_eq!(answer.seen_header("x-forwarded-proto").as_deref(), Some("http"));
+    assert_eq!(answer.seen_header("x-forwarded-host").as_deref(), Some(HOST));
+    assert!(answer.seen_header("forwarded").unwrap().contains("127.0.0.1"));
+    let secure = gateway.get("/x").origin(NAVAJA).secure().send().is(200);
+    assert_eq!(secure.seen_header("x-forwarded-proto").as_deref(), Some("https"));
+    drop(gateway);
+
+    let trusting =
+        TestGateway::builder().shops().worker("echo.mjs").config("edge.trusted_proxies = [\"127.0.0.0/8\"]");
+    let gateway = trusting.start();
+    let answer = forged(&gateway);
+    assert!(answer.seen_header("x-forwarded-for").unwrap().contains("203.0.113.9"), "{}", answer.text());
+    assert_eq!(answer.seen_header("x-forwarded-proto").as_deref(), Some("https"));
+    // The right-most address that is not a trusted proxy is the client: what stands left of it, anybody wrote.
+    let id = gateway
+        .get("/x")
+        .origin(NAVAJA)
+        .header("x-forwarded-for", "198.51.100.1, 203.0.113.9, 127.0.0.5")
+        .send()
+        .is(200)
+        .header("x-request-id")
+        .unwrap()
+        .to_owned();
+    let line = gateway.access_line(&id);
+    let text = line.to_string();
+    assert!(text.contains("203.0.113.9") && !text.contains("\"198.51.100.1\""), "{text}");
+}
+
+#[test]
+fn a_request_keeps_one_id_from_the_worker_to_the_access_log() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let answer = gateway.get("/path?secret=1").origin(NAVAJA).send().is(200).readable_from(NAVAJA);
+    let id = answer.header("x-request-id").unwrap().to_owned();
+    assert_eq!(answer.seen_header("x-request-id").as_deref(), Some(&*id));
+    assert!(answer.seen_header("traceparent").unwrap().starts_with("00-"));
+    let line = gateway.access_line(&id);
+    for (key, value) in
+        [("tenant", "navaja"), ("origin", NAVAJA), ("host", HOST), ("method", "GET"), ("worker", "api/0")]
+    {
+        assert_eq!(line[key], value, "{key} in {line}");
+    }
+    assert_eq!(line["status"], 200, "{line}");
+    assert!(line["path"].as_str().unwrap().starts_with("/path"), "{line}");
+    // An id chosen by a stranger could collide with another's or break a log line.
+    let forged = gateway.get("/x").origin(NAVAJA).header("x-request-id", "x\u{1}\"}forged").send();
+    assert_ne!(forged.header("x-request-id"), Some("x\u{1}\"}forged"));
+}
+
+#[test]
+fn the_target_reaches_the_backend_as_it_was_sent() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    for target in ["/a%2Fb/../c;d=1?q=%20+&x=[]", "/%E2%82%AC?a=b&a=c", "/a//b/./c", "/?", "/x?%"] {
+        let answer = gateway.get(target).origin(NAVAJA).send().is(200);
+        assert_eq!(answer.json()["url"], target);
+    }
+}
+
+#[test]
+fn two_set_cookie_headers_stay_two() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let answer = gateway.get("/headers?set=set-cookie:a=1&set=set-cookie:b=2").origin(NAVAJA).send().is(200);
+    assert_eq!(answer.all("set-cookie"), ["a=1", "b=2"]);
+    let answer = gateway.get("/x").origin(NAVAJA).header("cookie", "a=1; b=2").send().is(200);
+    assert_eq!(answer.seen_header("cookie").as_deref(), Some("a=1; b=2"));
+}
