@@ -11,7 +11,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{GatewayError, Lives};
 use crate::{
-    admin::{self, Admin, Listening, Live, Parts, Places, ReloadOrder},
+    admin::{self, Admin, DoorView, Listening, Live, Parts, Places, ReloadOrder},
     backend::{self, Backend, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
@@ -203,8 +203,9 @@ impl admin::House for House {
         self.listeners.iter().map(listening).collect()
     }
 
-    fn doors(&self) -> Vec<DoorStatus> {
-        vec![self.door.status()]
+    fn doors(&self) -> Vec<DoorView> {
+        let DoorStatus { door, address, connections, streams } = self.door.status();
+        vec![DoorView { door: door.to_owned(), address, connections, streams }]
     }
 
     fn certificates(&self) -> Vec<CertificateStatus> {
