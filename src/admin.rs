@@ -1,5 +1,33 @@
-//! The operator's side: an API on a Unix socket. It shows and orders; it never serves strangers.
+//! The operator's side: an API on a Unix socket. It shows and orders; it never serves strangers, and it never
+//! answers for the public edge.
 
+mod archive;
+mod audit;
 mod config;
+mod error;
+mod parts;
+mod peer;
+mod problem;
+mod routes;
+mod scratch;
+mod server;
+mod status;
+mod wrap;
 
-pub(crate) use self::config::Config;
+pub(crate) use self::{
+    archive::{Restore, restore},
+    config::Config,
+    error::AdminError,
+    parts::{House, Live, Parts, Places, ReloadOrder},
+    peer::Peer,
+    problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
+    routes::{
+        ApplyOrder, BackupOrder, CheckFacts, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
+        Reloaded, TicketView, router,
+    },
+    server::Admin,
+    status::{Listening, Status},
+};
+
+/// The admin socket's name in the runtime directory.
+pub(crate) const SOCKET_NAME: &str = "admin.sock";

@@ -1,6 +1,188 @@
 //! The Node application: its worker processes and the roster of those that may take traffic. It knows no
 //! tenant's data and no HTTP request.
 
+mod child;
 mod config;
+mod environment;
+mod error;
+mod generation;
+mod health;
+mod job;
+mod listening;
+mod output;
+mod process;
+mod restart;
+mod roster;
+mod state;
+mod status;
+mod supervisor;
+mod upstream;
+mod worker_exec;
 
-pub(crate) use self::config::Config;
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+
+use tokio::sync::broadcast;
+
+use self::{child::Launcher, process::Stage, supervisor::Supervisor, upstream::Upstream};
+use crate::{
+    metrics::{BackendLabels, Metrics},
+    shutdown::Shutdown,
+};
+
+pub(crate) use self::{
+    config::{Config, Health, Listen, Ticket, Workers},
+    error::BackendError,
+    output::{OutputLine, Stream},
+    roster::{Address, Roster, WorkerLease},
+    status::{BackendKind, BackendStatus, WorkerStatus},
+    worker_exec::worker_exec,
+};
+
+/// Longest path that fits a Unix socket's address: `sun_path` has 108 bytes, the last one a zero.
+const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// Lines kept for followers that are slow; a ring may be larger, its followers need not be.
+const FOLLOW_LINES_MAX: usize = 4096;
+
+/// What a backend finds around it.
+#[derive(Debug, Clone)]
+pub(crate) struct Surroundings {
+    /// Sockets of workers go to `workers/` in it.
+    pub(crate) runtime_dir: PathBuf,
+    /// What the gateway itself tells its workers, such as where `tickets.sock` is.
+    pub(crate) extra_env: BTreeMap<String, String>,
+    /// Relative directories start here.
+    pub(crate) config_dir: PathBuf,
+    /// The gateway's binary, for the launcher; none: workers are started directly and could outlive a
+    /// gateway that is killed.
+    pub(crate) own_exe: Option<PathBuf>,
+}
+
+/// A backend that runs. Dropping it ends its workers in order, without waiting for them.
+#[derive(Debug)]
+pub(crate) struct Backend {
+    roster: Arc<Roster>,
+    live: broadcast::Sender<OutputLine>,
+    runner: Runner,
+}
+
+/// Who runs it.
+#[derive(Debug)]
+enum Runner {
+    /// We do.
+    Command(Supervisor),
+    /// Something else does.
+    Upstream(Upstream),
+}
+
+impl Backend {
+    /// Start the workers, without waiting until they are ready. The tasks are counted by `shutdown`, but only
+    /// [`Self::stop`] (or dropping the handle) ends them: the edge drains first, and needs its workers for that.
+    pub(crate) fn start(
+        name: &str,
+        config: Config,
+        surroundings: Surroundings,
+        shutdown: Shutdown,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, BackendError> {
+        let size = metrics.workers_ready.get_or_create(&BackendLabels { backend: name.to_owned() }).clone();
+        let roster = Roster::new(name.to_owned(), config.keep_alive, size);
+        // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
+        let (live, _) = broadcast::channel(config.output_lines_max.clamp(16, FOLLOW_LINES_MAX));
+        let runner = match (config.command.is_empty(), &config.upstream) {
+            (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
+            (false, None) => {
+                make_socket_directory(&surroundings)?;
+                let stage = Stage {
+                    backend: name.to_owned(),
+                    runtime_dir: surroundings.runtime_dir,
+                    base_env: environment::base(),
+                    extra_env: surroundings.extra_env,
+                    launcher: surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through),
+                    roster: Arc::clone(&roster),
+                    live: live.clone(),
+                    shutdown,
+                };
+                Runner::Command(Supervisor::start(stage, config, surroundings.config_dir, metrics)?)
+            }
+            (true, None) | (false, Some(_)) => {
+                return Err(BackendError::NothingToRun { backend: name.to_owned() });
+            }
+        };
+        Ok(Self { roster, live, runner })
+    }
+
+    /// The workers that may take traffic.
+    pub(crate) fn roster(&self) -> Arc<Roster> {
+        Arc::clone(&self.roster)
+    }
+
+    /// How every worker is.
+    pub(crate) fn status(&self) -> BackendStatus {
+        let (kind, workers) = match &self.runner {
+            Runner::Command(supervisor) => (BackendKind::Command, supervisor.status()),
+            Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status()),
+        };
+        BackendStatus { name: self.roster.backend().to_owned(), kind, workers }
+    }
+
+    /// Stop each worker and start it again, one after the other; resolves when all are ready, or one is not.
+    /// Cancel safe: the order is carried out even if nobody waits for it any more.
+    pub(crate) async fn restart(&self) -> Result<(), BackendError> {
+        self.supervisor()?.restart().await
+    }
+
+    /// Replace every worker the rolling way; a new one that never gets ready leaves the old ones serving.
+    /// Cancel safe, as [`Self::restart`].
+    pub(crate) async fn reload(&self) -> Result<(), BackendError> {
+        self.supervisor()?.reload(None).await
+    }
+
+    /// The same with a new configuration. A command can not become an upstream or back. Cancel safe.
+    pub(crate) async fn reload_to(&self, config: Config) -> Result<(), BackendError> {
+        match &self.runner {
+            Runner::Command(supervisor) => supervisor.reload(Some(config)).await,
+            Runner::Upstream(_) => self.supervisor().map(|_| ()),
+        }
+    }
+
+    /// Drain, SIGTERM, grace, SIGKILL; resolves when no process is left. Idempotent and cancel safe.
+    pub(crate) async fn stop(&self) {
+        match &self.runner {
+            Runner::Command(supervisor) => supervisor.stop().await,
+            Runner::Upstream(upstream) => upstream.stop().await,
+        }
+    }
+
+    /// The last lines of one worker (`api/0`) or of all, oldest first.
+    pub(crate) fn output(&self, worker: Option<&str>, lines: usize) -> Vec<OutputLine> {
+        match &self.runner {
+            Runner::Command(supervisor) => supervisor.output(worker, lines),
+            Runner::Upstream(_) => Vec::new(),
+        }
+    }
+
+    /// Every line from now on; a follower that is too slow misses lines and is told how many.
+    pub(crate) fn follow(&self) -> broadcast::Receiver<OutputLine> {
+        self.live.subscribe()
+    }
+
+    fn supervisor(&self) -> Result<&Supervisor, BackendError> {
+        match &self.runner {
+            Runner::Command(supervisor) => Ok(supervisor),
+            Runner::Upstream(_) => {
+                Err(BackendError::NotSupervised { backend: self.roster.backend().to_owned() })
+            }
+        }
+    }
+}
+
+/// Make the directory of the workers' sockets, for us alone: only the gateway connects to them.
+fn make_socket_directory(surroundings: &Surroundings) -> Result<(), BackendError> {
+    let directory = generation::socket_directory(&surroundings.runtime_dir);
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+    made.map_err(|source| BackendError::SocketDirectory { directory, source })
+}

@@ -1,8 +1,145 @@
-//! The command line: parse, run, exit code.
+//! The command line: parse, run, exit code. One enum, one file a command; a command, its argument struct and
+//! one method of the core carry the same name. What a command prints goes through `out`, how it fails through
+//! `Failure`, and how it reaches the gateway through `Client`.
 
-use std::process::ExitCode;
+mod backend;
+mod backup;
+mod cert;
+mod check;
+mod client;
+mod failure;
+mod identity;
+mod logs;
+mod out;
+mod probe;
+mod reach;
+mod reload;
+mod restore;
+mod run;
+mod secret;
+mod status;
+mod tenant;
+mod transfer;
+mod worker_exec;
+
+use std::{path::PathBuf, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+use self::{client::Client, failure::Failure};
+use crate::config::Flags;
+
+/// TLS edge, CORS whitelist, tenants by Origin, connection pools and Node.js workers in one binary
+#[derive(Debug, Parser)]
+#[command(name = "gateway", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(after_help = "\
+Exit codes:
+  0  done
+  1  the order was understood and failed
+  2  wrong usage, or a configuration with problems
+  3  the order needs a running gateway and there is none
+  4  you may not give orders to this gateway
+
+Examples:
+  gateway run --config config/quickstart.toml
+  gateway status
+  gateway tenant add navaja --origin https://navaja.example --database sqlite://navaja.db
+  gateway tenant check navaja")]
+struct Cli {
+    #[command(flatten)]
+    settings: Settings,
+    #[command(subcommand)]
+    command: Command,
+}
+
+/// What every command takes.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Settings {
+    /// The configuration file [default: /etc/gateway/gateway.toml]
+    #[arg(short, long, global = true, value_name = "FILE", env = "GATEWAY_CONFIG")]
+    config: Option<PathBuf>,
+    /// Set one key of the configuration, such as `log.level=debug`; may be repeated
+    #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = Flags::parse_set)]
+    set: Vec<(String, String)>,
+}
+
+impl Settings {
+    /// For the configuration's loader.
+    pub(crate) fn flags(&self) -> Flags {
+        Flags { config: self.config.clone(), set: self.set.clone() }
+    }
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    Run(run::Run),
+    Check(check::Check),
+    Status(status::Status),
+    Reload(reload::Reload),
+    Logs(logs::Logs),
+    #[command(subcommand)]
+    Backend(backend::Backend),
+    #[command(subcommand)]
+    Tenant(Box<tenant::Tenant>),
+    #[command(subcommand)]
+    Cert(cert::Cert),
+    Backup(backup::Backup),
+    Restore(restore::Restore),
+    WorkerExec(worker_exec::WorkerExec),
+}
 
 /// Run the command line of this process.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return told_by_clap(&error),
+    };
+    match cli.command.run(&cli.settings) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            let text = failure.to_string();
+            if !text.is_empty() {
+                out::remark(text.trim_start_matches('\n'));
+            }
+            failure.exit.into()
+        }
+    }
 }
+
+/// Help and version are no errors; everything else is wrong usage, with clap's own words and its code 2.
+fn told_by_clap(error: &clap::Error) -> ExitCode {
+    // A reader that went away is no failure either.
+    let _gone = error.print();
+    if error.use_stderr() { failure::Exit::Usage.into() } else { ExitCode::SUCCESS }
+}
+
+impl Command {
+    fn run(self, settings: &Settings) -> Result<(), Failure> {
+        match self {
+            // These three do not speak with a gateway, and the first and last make their own runtime or none.
+            Self::Run(run) => run.run(settings),
+            Self::Check(check) => check.run(settings),
+            Self::WorkerExec(worker_exec) => worker_exec.run(),
+            // These need a running one.
+            Self::Status(status) => {
+                reach::running(settings, async |client: &Client| status.run(client).await)
+            }
+            Self::Reload(reload) => {
+                reach::running(settings, async |client: &Client| reload.run(client).await)
+            }
+            Self::Logs(logs) => reach::running(settings, async |client: &Client| logs.run(client).await),
+            Self::Backend(backend) => {
+                reach::running(settings, async |client: &Client| backend.run(client).await)
+            }
+            Self::Cert(cert) => reach::running(settings, async |client: &Client| cert.run(client).await),
+            // These work on one at rest as well.
+            Self::Tenant(tenant) => reach::any(settings, async |client: &Client| tenant.run(client).await),
+            Self::Backup(backup) => reach::any(settings, async |client: &Client| backup.run(client).await),
+            // This one must find it at rest.
+            Self::Restore(restore) => restore.run(settings),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -2,10 +2,24 @@
 //!
 //! file (raw) → load (figment) → check (all problems at once). It must never be re-read behind a room's back.
 
+mod check;
+mod explain;
+mod extract;
+mod file;
+mod layer;
+mod load;
+mod place;
+mod problem;
+mod resolve;
+
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::{
+    load::{Flags, Loaded, credentials_directory, load, load_with},
+    problem::{Problem, Problems},
+};
 use crate::{admin, backend, door, edge, pool, telemetry, tenant};
 
 /// Every key of the configuration file.
@@ -60,3 +74,6 @@ impl Default for Config {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,5 +2,14 @@
 //! pools and tenants, never the edge.
 
 mod config;
+mod error;
+mod knock;
+mod office;
+mod sqlite;
 
-pub(crate) use self::config::Config;
+pub(crate) use self::{
+    config::{Config, Sqlite},
+    error::DoorError,
+    office::{OfficeParts, SOCKET as TICKETS_SOCKET, TicketOffice},
+    sqlite::{DoorParts, DoorStatus, SqliteDoor},
+};

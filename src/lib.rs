@@ -24,4 +24,5 @@ mod admin;
 mod error;
 mod metrics;
 mod shutdown;
+mod state_lock;
 mod telemetry;

@@ -1,28 +1,43 @@
 //! Who is calling: tenants, their origins and hosts, the registry that holds them, and the ticket with which
 //! the backend opens their database. It knows no HTTP path, no worker and no pool.
 
+mod change;
 mod config;
 mod cors_policy;
 mod database;
 mod epoch;
+mod error;
 mod host;
 mod id;
 mod limits;
 mod origin;
+mod paths;
 mod record;
+mod refusals;
 mod registry;
+mod seal;
+mod store;
+mod tenants;
 mod ticket;
+mod view;
 
 pub(crate) use self::{
+    change::{ApplyReport, Change, Clear, NewTenant, TenantSpec},
     config::{Config, Declared},
-    cors_policy::{CorsPolicy, CorsProblem},
-    database::{Database, DatabaseProblem, Engine},
+    cors_policy::{Announcement, CorsPolicy, CorsProblem},
+    database::{Database, DatabaseProblem, DatabaseText, Engine},
     epoch::Epoch,
+    error::{SealProblem, StoreProblem, TenantError},
     host::{HostName, HostProblem},
     id::{TenantId, TenantIdProblem},
     limits::TenantLimits,
     origin::{OriginPattern, OriginProblem},
+    paths::TenantPaths,
     record::{KeyHash, Status, Tenant, TenantKey},
+    refusals::{Refusal, RefusalReason, Refusals, RefusedView},
     registry::{Conflict, Registry, Snapshot},
+    seal::SealKey,
+    tenants::{Defaults, Tenants},
     ticket::{Admitted, Door, DoorAddresses, Issued, LiveTicket, TicketMode, TicketProblem, Tickets},
+    view::{KeyView, TenantView},
 };

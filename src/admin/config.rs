@@ -5,7 +5,7 @@ use std::{net::SocketAddr, path::PathBuf};
 use serde::{Deserialize, Serialize};
 
 /// `[admin]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// The Unix socket; default `admin.sock` in the runtime directory.
@@ -14,4 +14,14 @@ pub(crate) struct Config {
     pub(crate) group: Option<String>,
     /// A loopback address for `/healthz` and `/metrics` alone, for scrapers that cannot use a Unix socket.
     pub(crate) metrics_listen: Option<SocketAddr>,
+    /// Open connections, on the socket and for metrics each; further ones wait in the kernel's queue.
+    pub(crate) connections_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // A migration of all tenants uses up to 64 at a time, and somebody must still be able to ask for the
+        // status meanwhile.
+        Self { socket: None, group: None, metrics_listen: None, connections_max: 128 }
+    }
 }

@@ -40,11 +40,18 @@ pub(crate) struct Config {
     /// Longest such pause.
     #[serde(with = "humantime_serde")]
     pub(crate) restart_delay_max: Duration,
+    /// A worker that was ready for this long begins again with the first pause.
+    #[serde(with = "humantime_serde")]
+    pub(crate) stable_after: Duration,
     /// Idle connections to a worker are closed after this: before Node's own 5 s.
     #[serde(with = "humantime_serde")]
     pub(crate) keep_alive: Duration,
     /// Lines of output kept per worker for `gateway logs`.
     pub(crate) output_lines_max: usize,
+    /// Longer lines of output are cut into several.
+    pub(crate) output_line_bytes_max: usize,
+    /// Lines of one worker's stream that go to our log in a second; the rest is kept for `gateway logs` only.
+    pub(crate) output_logged_per_second_max: u32,
 }
 
 impl Default for Config {
@@ -64,15 +71,20 @@ impl Default for Config {
             stop_grace: Duration::from_secs(10),
             restart_delay: Duration::from_millis(250),
             restart_delay_max: Duration::from_secs(30),
+            stable_after: Duration::from_secs(60),
             keep_alive: Duration::from_secs(4),
             output_lines_max: 1000,
+            // Room for a stack trace printed as one JSON line; with 1000 lines at most 8 MiB a worker.
+            output_line_bytes_max: 8 * 1024,
+            // Far above what an application says on purpose, far below what fills a disk in an hour.
+            output_logged_per_second_max: 1000,
         }
     }
 }
 
 /// A number of processes, or one per core.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "this is neither a number of processes (0 to 65535) nor \"cores\"")]
 pub(crate) enum Workers {
     /// That many.
     Number(u16),
@@ -136,10 +148,22 @@ pub(crate) struct Health {
     /// How long one answer may take.
     #[serde(with = "humantime_serde")]
     pub(crate) timeout: Duration,
+    /// How often an upstream is asked while it is well.
+    #[serde(with = "humantime_serde")]
+    pub(crate) watch_interval: Duration,
+    /// So many misses in a row take an upstream out.
+    pub(crate) unhealthy_after: u32,
 }
 
 impl Default for Health {
     fn default() -> Self {
-        Self { path: None, interval: Duration::from_millis(100), timeout: Duration::from_secs(2) }
+        Self {
+            path: None,
+            interval: Duration::from_millis(100),
+            timeout: Duration::from_secs(2),
+            watch_interval: Duration::from_secs(2),
+            // One miss may be a lost packet or a pause of the garbage collector.
+            unhealthy_after: 2,
+        }
     }
 }

@@ -194,6 +194,13 @@ pub(crate) struct Limits {
     /// Time for a worker to begin its answer.
     #[serde(with = "humantime_serde")]
     pub(crate) first_byte_timeout: Duration,
+    /// Time to connect to a worker.
+    #[serde(with = "humantime_serde")]
+    pub(crate) connect_timeout: Duration,
+    /// How often a request without body that its worker took and died of is given to another; 0 is never.
+    pub(crate) retries_max: u32,
+    /// Idle connections kept per worker and thread.
+    pub(crate) upstream_idle_max: usize,
     /// Request headers, number.
     pub(crate) headers_max: usize,
     /// Request line and headers, bytes.
@@ -215,6 +222,11 @@ impl Default for Limits {
             body_idle_timeout: Duration::from_secs(30),
             upgrade_idle_timeout: Duration::from_secs(600),
             first_byte_timeout: Duration::from_secs(60),
+            connect_timeout: Duration::from_secs(2),
+            // Once: a request that kills every worker it meets must not meet them all.
+            retries_max: 1,
+            // What one thread can have in flight at one worker without opening a connection anew.
+            upstream_idle_max: 256,
             headers_max: 100,
             header_bytes_max: 32 * 1024,
             body_bytes_max: 10 * 1024 * 1024,

@@ -4,16 +4,25 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{CorsPolicy, HostName, OriginPattern, TenantId, TenantLimits};
+use super::{CorsPolicy, DatabaseText, HostName, OriginPattern, TenantId, TenantLimits};
 
 /// `[registry]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct Config {
     /// The SQLite file; default `registry.db` in the state directory.
     pub(crate) path: Option<PathBuf>,
     /// The 0600 file with the sealing key; default `seal.key` in the state directory, made on first use.
     pub(crate) seal_key_file: Option<PathBuf>,
+    /// Refused origins remembered for `gateway tenant refused`; the rarest and longest unseen go first.
+    pub(crate) refused_origins_max: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        // A screenful many times over; strangers fill the table, and at some 700 bytes each it stays below 1 MB.
+        Self { path: None, seal_key_file: None, refused_origins_max: 1000 }
+    }
 }
 
 /// A `[[tenant]]` of the configuration file.
@@ -30,7 +39,7 @@ pub(crate) struct Declared {
     pub(crate) hosts: Vec<HostName>,
     /// Its database URL, as text: checked by the registry, so that a problem never prints it.
     #[serde(default, skip_serializing)]
-    pub(crate) database: Option<String>,
+    pub(crate) database: Option<DatabaseText>,
     /// A 0600 file that holds the URL instead.
     #[serde(default)]
     pub(crate) database_file: Option<PathBuf>,

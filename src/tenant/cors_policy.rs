@@ -35,6 +35,21 @@ impl Default for CorsPolicy {
     }
 }
 
+/// A policy as the header values that announce it.
+#[derive(Debug, Clone)]
+pub(crate) struct Announcement {
+    /// `Access-Control-Allow-Methods`.
+    pub(crate) methods: Option<HeaderValue>,
+    /// `Access-Control-Allow-Headers`.
+    pub(crate) headers: Option<HeaderValue>,
+    /// `Access-Control-Expose-Headers`.
+    pub(crate) exposed_headers: Option<HeaderValue>,
+    /// `Access-Control-Allow-Credentials`?
+    pub(crate) credentials: bool,
+    /// `Access-Control-Max-Age`.
+    pub(crate) max_age: HeaderValue,
+}
+
 /// Why a policy cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum CorsProblem {
@@ -88,6 +103,17 @@ impl CorsPolicy {
             allowed.eq_ignore_ascii_case(header)
                 || (allowed == "*" && !header.eq_ignore_ascii_case("authorization"))
         })
+    }
+
+    /// This policy as header values, made once so that answers only clone them.
+    pub(crate) fn announcement(&self) -> Announcement {
+        Announcement {
+            methods: Self::joined(&self.methods),
+            headers: Self::joined(&self.headers),
+            exposed_headers: Self::joined(&self.exposed_headers),
+            credentials: self.credentials,
+            max_age: HeaderValue::from(self.max_age.as_secs()),
+        }
     }
 
     /// A list as a header value, or none when empty. The entries are tokens, so this cannot fail.

@@ -45,11 +45,25 @@ impl FromStr for HostName {
         }
         let bare = text.strip_suffix('.').unwrap_or(text);
         match url::Host::parse(bare) {
+            Ok(url::Host::Domain(name)) if !is_dns_name(&name) => {
+                Err(problem("names hold letters, digits, hyphens, underscores and dots"))
+            }
             Ok(host) => Ok(Self(host.to_string().into())),
             Err(_) if bare.contains(':') => Err(problem("write the name alone, without a port")),
             Err(error) => Err(problem(&error.to_string())),
         }
     }
+}
+
+/// The URL standard lets `$`, `;` or quotes stand in a domain. No name in DNS that anyone serves has them, and
+/// ours are printed into commands that people paste. Empty labels and names too long for DNS go too.
+pub(super) fn is_dns_name(name: &str) -> bool {
+    // 253: RFC 1035 2.3.4, in text form without the last dot; 63 a label.
+    name.len() <= 253
+        && name.split('.').all(|label| {
+            matches!(label.len(), 1..=63)
+                && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
+        })
 }
 
 impl fmt::Display for HostName {
@@ -85,7 +99,22 @@ mod tests {
         ] {
             assert_eq!(text.parse::<HostName>().map(|h| h.to_string()).as_deref(), Ok(want));
         }
-        for bad in ["", "https://a.example", "a.example:443", "*.a.example", "a b", "a/b", "a@b", "a%2eb"] {
+        for bad in [
+            "",
+            "https://a.example",
+            "a.example:443",
+            "*.a.example",
+            "a b",
+            "a/b",
+            "a@b",
+            "a%2eb",
+            "a..b",
+            ".a",
+            "$(x).b",
+            "a;b",
+            "`a`.b",
+            "a'b",
+        ] {
             assert!(bad.parse::<HostName>().is_err(), "{bad:?} was taken");
         }
     }

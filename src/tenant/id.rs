@@ -1,6 +1,6 @@
 //! A tenant's id: the short name that stands in logs, metrics, tickets and file names.
 
-use std::{fmt, str::FromStr, sync::Arc};
+use std::{borrow::Borrow, fmt, str::FromStr, sync::Arc};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -19,6 +19,13 @@ pub(crate) struct TenantIdProblem(pub(crate) String);
 impl TenantId {
     /// The id as text.
     pub(crate) fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+/// So that a map keyed by ids can be asked with a text that is none; hashes and compares as the text does.
+impl Borrow<str> for TenantId {
+    fn borrow(&self) -> &str {
         &self.0
     }
 }

@@ -7,6 +7,8 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use super::host::is_dns_name;
+
 /// `https://acme.example`, `http://localhost:5173` or `https://*.acme.example` in canonical form: lower-case,
 /// punycode, default port dropped.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,16 +37,10 @@ impl OriginPattern {
         self.wildcard
     }
 
-    /// Does this wildcard cover that exact origin or narrower wildcard? False for exact patterns.
-    pub(crate) fn covers(&self, other: &Self) -> bool {
-        let (Some((scheme, base)), Some((other_scheme, other_host))) =
-            (self.text.split_once("://*"), other.text.split_once("://"))
-        else {
-            return false;
-        };
-        // `base` begins with a dot, so the bare domain is never covered.
-        let longer = other_host.len() > base.len() + usize::from(other.wildcard);
-        scheme == other_scheme && longer && other_host.ends_with(base)
+    /// The host without scheme, star and port.
+    pub(crate) fn host(&self) -> &str {
+        let host = self.text.split_once("://").map_or("", |(_, rest)| rest);
+        without_port(host.strip_prefix("*.").unwrap_or(host))
     }
 }
 
@@ -70,8 +66,15 @@ impl FromStr for OriginPattern {
             return Err(problem("write scheme, host and port alone, without path, query or user".into()));
         }
         let url = url::Url::parse(&format!("{scheme}://{rest}")).map_err(|e| problem(e.to_string()))?;
-        let host = url.host_str().filter(|host| !host.ends_with('.'));
-        let host = host.ok_or_else(|| problem("there is no host, or it ends in a dot".into()))?;
+        let name = match url.host() {
+            Some(url::Host::Domain(name)) => is_dns_name(name),
+            Some(_) => true,
+            None => false,
+        };
+        let host = url.host_str().filter(|_| name);
+        let host = host.ok_or_else(|| {
+            problem("the host is no name that browsers call from, or it ends in a dot".into())
+        })?;
         if wildcard {
             wildcard_base(host).map_err(problem)?;
         }
@@ -81,13 +84,31 @@ impl FromStr for OriginPattern {
     }
 }
 
+/// `a.example:8443` → `a.example`, `[::1]:3000` → `[::1]`.
+pub(super) fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|b| b.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+/// Do two names belong to one owner, as the Public Suffix List sees it? A wildcard reaches no further: below
+/// `amazonaws.com` lies `s3.amazonaws.com`, where strangers register, so `*.amazonaws.com` does not cover them.
+pub(super) fn same_owner(name: &str, base: &str) -> bool {
+    is_local(base) || psl::domain_str(base).is_some_and(|domain| psl::domain_str(name) == Some(domain))
+}
+
+/// `localhost` is no public registry, and development needs `*.localhost`.
+fn is_local(host: &str) -> bool {
+    host == "localhost" || host.ends_with(".localhost")
+}
+
 /// May anyone own all names below `host`? Not where the Public Suffix List says that strangers register there.
 fn wildcard_base(host: &str) -> Result<(), String> {
     if host.starts_with('[') || host.parse::<std::net::IpAddr>().is_ok() {
         return Err("an address has no names below it".into());
     }
-    // `localhost` and other single labels are no public registry, but development needs `*.localhost`.
-    if host == "localhost" || host.ends_with(".localhost") {
+    if is_local(host) {
         return Ok(());
     }
     match psl::domain_str(host) {
@@ -162,6 +183,10 @@ mod tests {
             "https://*.127.0.0.1",
             "https://acme.example\\x",
             "https://a%2e.example",
+            "https://$(reboot).example",
+            "https://a;b.example",
+            "https://a'b.example",
+            "https://a..example",
         ] {
             assert!(bad.parse::<OriginPattern>().is_err(), "{bad:?} was taken");
         }
@@ -176,20 +201,22 @@ mod tests {
     }
 
     #[test]
-    fn a_wildcard_covers_names_below_its_base_and_never_the_base() {
-        let pattern = |text: &str| text.parse::<OriginPattern>().unwrap();
-        let wide = pattern("https://*.acme.example");
-        for (other, covered) in [
-            ("https://a.acme.example", true),
-            ("https://a.b.acme.example", true),
-            ("https://*.b.acme.example", true),
-            ("https://acme.example", false),
-            ("https://*.acme.example", false),
-            ("https://evilacme.example", false),
-            ("http://a.acme.example", false),
-            ("https://a.acme.example:8443", false),
+    fn an_origins_host_is_its_name_alone() {
+        for (text, host) in [
+            ("https://acme.example:8443", "acme.example"),
+            ("https://*.acme.example", "acme.example"),
+            ("http://[::1]:3000", "[::1]"),
+            ("http://[::1]", "[::1]"),
         ] {
-            assert_eq!(wide.covers(&pattern(other)), covered, "{other}");
+            assert_eq!(text.parse::<OriginPattern>().unwrap().host(), host, "{text}");
         }
+    }
+
+    #[test]
+    fn names_below_a_public_suffix_do_not_belong_to_the_owner_of_a_name_above_it() {
+        assert!(same_owner("a.acme.example", "acme.example"));
+        assert!(same_owner("a.localhost", "localhost"));
+        assert!(!same_owner("stranger.s3.amazonaws.com", "amazonaws.com"));
+        assert!(same_owner("console.amazonaws.com", "amazonaws.com"));
     }
 }

@@ -5,7 +5,7 @@ use std::{fmt, sync::OnceLock};
 use http::HeaderValue;
 use serde::{Deserialize, Serialize};
 
-use super::{CorsPolicy, Database, Epoch, HostName, OriginPattern, TenantId, TenantLimits};
+use super::{Announcement, CorsPolicy, Database, Epoch, HostName, OriginPattern, TenantId, TenantLimits};
 
 /// What a tenant may do now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +28,11 @@ impl Status {
             Self::Paused => "paused",
             Self::Suspended => "suspended",
         }
+    }
+
+    /// The status of that word.
+    pub(super) fn from_word(word: &str) -> Option<Self> {
+        [Self::Active, Self::Paused, Self::Suspended].into_iter().find(|status| status.as_str() == word)
     }
 }
 
@@ -62,6 +67,22 @@ pub(crate) struct TenantKey {
     pub(crate) created_unix_s: i64,
 }
 
+/// Made from other fields on first use. A clone begins without it, since clones are made to be changed.
+#[derive(Debug)]
+pub(super) struct Made<T>(OnceLock<T>);
+
+impl<T> Default for Made<T> {
+    fn default() -> Self {
+        Self(OnceLock::new())
+    }
+}
+
+impl<T> Clone for Made<T> {
+    fn clone(&self) -> Self {
+        Self::default()
+    }
+}
+
 /// One customer: who calls for it, where its data is, what it may use.
 #[derive(Debug, Clone)]
 pub(crate) struct Tenant {
@@ -89,6 +110,10 @@ pub(crate) struct Tenant {
     pub(crate) declared: bool,
     /// The database URL of the default ticket mode, made once: it is stable for the epoch's life.
     pub(super) url: OnceLock<HeaderValue>,
+    /// Its own CORS policy as header values, made once.
+    pub(super) announcement: Made<Announcement>,
+    /// Its id as a header value, made once.
+    pub(super) id_header: Made<HeaderValue>,
 }
 
 impl Tenant {
@@ -107,6 +132,50 @@ impl Tenant {
             keys: Vec::new(),
             declared: false,
             url: OnceLock::new(),
+            announcement: Made::default(),
+            id_header: Made::default(),
         }
+    }
+
+    /// Its own CORS policy as header values; `None` when it takes the default.
+    pub(crate) fn announcement(&self) -> Option<&Announcement> {
+        let policy = self.cors.as_ref()?;
+        Some(self.announcement.0.get_or_init(|| policy.announcement()))
+    }
+
+    /// Its id as a header value. Ids are letters, digits and hyphens, so this cannot fail.
+    pub(crate) fn id_header(&self) -> &HeaderValue {
+        let make = || HeaderValue::from_str(self.id.as_str()).unwrap_or(HeaderValue::from_static("-"));
+        self.id_header.0.get_or_init(make)
+    }
+
+    /// End every ticket issued so far: a new epoch, and no remembered URL.
+    pub(crate) fn end_tickets(&mut self) {
+        self.epoch = Epoch::random();
+        self.url = OnceLock::new();
+    }
+
+    /// Same in everything that is of record? The remembered URL is not.
+    pub(super) fn same_record(&self, other: &Self) -> bool {
+        let Self {
+            id,
+            origins,
+            hosts,
+            database,
+            backend,
+            status,
+            epoch,
+            cors,
+            limits,
+            keys,
+            declared,
+            url: _,
+            announcement: _,
+            id_header: _,
+        } = self;
+        (id, origins, hosts, database, backend, status)
+            == (&other.id, &other.origins, &other.hosts, &other.database, &other.backend, &other.status)
+            && (epoch, cors, limits, keys, declared)
+                == (&other.epoch, &other.cors, &other.limits, &other.keys, &other.declared)
     }
 }

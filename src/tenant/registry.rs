@@ -1,12 +1,19 @@
 //! The registry in memory: a snapshot of all tenants with its indexes, rebuilt from plain data on change and
 //! swapped whole, so that the request path reads it without a lock.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, hash_map::Entry},
+    sync::Arc,
+};
 
 use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
-use super::{KeyHash, Tenant, TenantId};
+use super::{
+    KeyHash, Tenant, TenantId,
+    host::is_dns_name,
+    origin::{same_owner, without_port},
+};
 
 /// All tenants at one moment. Lookups are hashes, whatever the number of tenants.
 #[derive(Debug, Default)]
@@ -68,19 +75,27 @@ pub(crate) enum Conflict {
 }
 
 impl Snapshot {
-    /// Build the indexes, or say every conflict.
+    /// Build the indexes, or say every conflict. Of two tenants with one claim the earlier one holds.
     pub(crate) fn build(tenants: impl IntoIterator<Item = Tenant>) -> Result<Self, Vec<Conflict>> {
+        Self::of(tenants.into_iter().map(Arc::new))
+    }
+
+    /// The same, of tenants that are shared with an earlier snapshot.
+    pub(super) fn of(tenants: impl IntoIterator<Item = Arc<Tenant>>) -> Result<Self, Vec<Conflict>> {
         let mut snapshot = Self::default();
         let mut conflicts = Vec::new();
-        let mut tenants: Vec<_> = tenants.into_iter().map(Arc::new).collect();
-        tenants.sort_by(|a, b| a.id.cmp(&b.id));
+        let tenants: Vec<_> = tenants.into_iter().collect();
         let mut places = HashMap::new();
         for tenant in &tenants {
             snapshot.index(tenant, &mut conflicts);
-            if let Some(database) = &tenant.database
-                && let Some(holder) = places.insert((database.engine(), database.path()), tenant.id.clone())
-            {
-                conflicts.push(Conflict::Database { holder, claimant: tenant.id.clone() });
+            if let Some(database) = &tenant.database {
+                match places.entry((database.engine(), database.path())) {
+                    Entry::Vacant(place) => _ = place.insert(&tenant.id),
+                    Entry::Occupied(place) => {
+                        let (holder, claimant) = ((*place.get()).clone(), tenant.id.clone());
+                        conflicts.push(Conflict::Database { holder, claimant });
+                    }
+                }
             }
         }
         for tenant in &tenants {
@@ -145,7 +160,12 @@ impl Snapshot {
         if self.wildcards.is_empty() || !is_plain_origin(origin) {
             return None;
         }
-        wildcards_over(origin).find_map(|pattern| self.wildcards.get(pattern.as_str()))
+        let name = without_port(origin.split_once("://").map_or("", |(_, host)| host));
+        wildcards_over(origin).find_map(|pattern| {
+            let tenant = self.wildcards.get(pattern.as_str())?;
+            let base = without_port(pattern.split_once("://*.").map_or("", |(_, base)| base));
+            same_owner(name, base).then_some(tenant)
+        })
     }
 
     /// The tenant that owns a host (lower-case, without port).
@@ -155,8 +175,7 @@ impl Snapshot {
 
     /// The tenant of that name.
     pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<Tenant>> {
-        // `TenantId` borrows as text only here, where the map needs it.
-        id.parse::<TenantId>().ok().and_then(|id| self.ids.get(&id))
+        self.ids.get(id)
     }
 
     /// The tenant that holds a key.
@@ -183,10 +202,12 @@ impl Snapshot {
 /// Only what a browser can send may match a wildcard: lower-case scheme, name and port, nothing else.
 fn is_plain_origin(origin: &str) -> bool {
     let host = origin.strip_prefix("https://").or_else(|| origin.strip_prefix("http://"));
-    let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-._:".contains(&b);
     host.is_some_and(|host| {
-        // 253 bytes of name and 6 of port: RFC 1035 2.3.4.
-        host.len() <= 259 && host.bytes().all(plain) && !host.contains("..") && !host.starts_with('.')
+        let name = without_port(host);
+        // A colon and five digits, the first of which is not 0.
+        let port = &host[name.len()..];
+        let port_is_plain = port.is_empty() || (matches!(port.len(), 2..=6) && !port.starts_with(":0"));
+        port_is_plain && is_dns_name(name)
     })
 }
 

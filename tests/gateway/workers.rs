@@ -144,7 +144,7 @@ fn a_worker_that_never_listens_is_stopped_and_tried_again() {
 fn a_worker_that_ignores_sigterm_is_killed_when_its_grace_ends() {
     let gateway = TestGateway::builder()
         .shops()
-        .backend("api", "stubborn.mjs", &[crate::HOST])
+        .backend("api", "unwilling.mjs", &[crate::HOST])
         .config("[backend.api]\nstop_grace = \"500ms\"\nenv.STUBBORN_CHILD = \"1\"")
         .start();
     gateway.get("/x").origin(NAVAJA).send().is(200);
@@ -156,7 +156,7 @@ fn a_worker_that_ignores_sigterm_is_killed_when_its_grace_ends() {
 #[test]
 fn no_worker_outlives_a_gateway_that_is_killed() {
     let gateway =
-        TestGateway::builder().shops().backend("api", "stubborn.mjs", &[crate::HOST]).workers(2).start();
+        TestGateway::builder().shops().backend("api", "unwilling.mjs", &[crate::HOST]).workers(2).start();
     let site = gateway.kill();
     // And the next one starts in what it left.
     let gateway = site.start();

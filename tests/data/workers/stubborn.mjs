@@ -1,13 +1,10 @@
-// A backend that does not want to go: it ignores SIGTERM. With STUBBORN_CHILD it has a child that does so too.
-
+// Ignores SIGTERM, and so do its two descendants, of which one lives on when its parent is gone.
 import { spawn } from 'node:child_process';
-import { rmSync } from 'node:fs';
 import http from 'node:http';
 
-process.on('SIGTERM', () => {});
-const script = "process.on('SIGTERM', () => {}); setInterval(() => {}, 1000)";
-if (process.env.STUBBORN_CHILD) spawn(process.execPath, ['-e', script], { stdio: 'ignore' });
-
-const { PORT } = process.env;
-rmSync(PORT, { force: true });
-http.createServer((req, res) => res.end(JSON.stringify({ pid: process.pid }))).listen({ path: PORT });
+process.on('SIGTERM', () => console.log('no'));
+const child = 'process.on("SIGTERM", () => {}); setInterval(() => {}, 1000)';
+const children = [1, 2].map(() => spawn(process.execPath, ['-e', child], { stdio: 'inherit' }).pid);
+http
+  .createServer((request, response) => response.end(JSON.stringify({ children })))
+  .listen(process.env.PORT);

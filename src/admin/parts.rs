@@ -1,0 +1,109 @@
+//! What the admin room works on. The registry and the databases are always there; the rest only while a
+//! gateway runs, and orders that need it say so.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use jiff::Timestamp;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Problem, routes::Reloaded, status::Listening};
+use crate::{
+    backend::Backend,
+    door::DoorStatus,
+    edge::CertificateStatus,
+    metrics::Metrics,
+    pool::{self, Pools},
+    shutdown::Shutdown,
+    tenant::{self, HostName, Refusals, Tenants, Tickets},
+};
+
+/// What every order may need.
+pub(crate) struct Parts {
+    /// The registry.
+    pub(crate) tenants: Arc<Tenants>,
+    /// The databases.
+    pub(crate) pools: Arc<Pools>,
+    /// The files.
+    pub(crate) places: Places,
+    /// A gateway that runs; none when a command works on the registry of one at rest.
+    pub(crate) live: Option<Live>,
+}
+
+/// Where a gateway keeps what a backup must hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Places {
+    /// The state directory.
+    pub(crate) state_dir: PathBuf,
+    /// The registry's file.
+    pub(crate) registry_db: PathBuf,
+    /// The sealing key's file.
+    pub(crate) seal_key_file: PathBuf,
+    /// Bytes that one tenant's database may have (`pool.sqlite.file_bytes_max`).
+    pub(crate) file_bytes_max: u64,
+}
+
+impl Places {
+    /// Where that configuration has them.
+    pub(crate) fn of(registry: &tenant::Config, state_dir: &Path, pool: &pool::Config) -> Self {
+        let or = |path: &Option<PathBuf>, name: &str| path.clone().unwrap_or_else(|| state_dir.join(name));
+        Self {
+            state_dir: state_dir.to_owned(),
+            registry_db: or(&registry.path, "registry.db"),
+            seal_key_file: or(&registry.seal_key_file, "seal.key"),
+            file_bytes_max: pool.sqlite.file_bytes_max,
+        }
+    }
+}
+
+/// A gateway that runs.
+pub(crate) struct Live {
+    /// When it started.
+    pub(crate) started: Timestamp,
+    /// Its tickets.
+    pub(crate) tickets: Arc<Tickets>,
+    /// Who was refused.
+    pub(crate) refusals: Arc<Refusals>,
+    /// Its metrics.
+    pub(crate) metrics: Arc<Metrics>,
+    /// Its life, to tell whether it is draining.
+    pub(crate) shutdown: Shutdown,
+    /// Orders to reload; the assembly carries them out one after the other.
+    pub(crate) reload: mpsc::Sender<ReloadOrder>,
+    /// What a reload may change.
+    pub(crate) house: Arc<dyn House>,
+}
+
+/// An order to reload; the answer goes back through it.
+pub(crate) type ReloadOrder = oneshot::Sender<Result<Reloaded, Problem>>;
+
+/// The parts of a running gateway that a reload may change: asked anew for each order.
+pub(crate) trait House: Send + Sync {
+    /// The backends by name.
+    fn backends(&self) -> BTreeMap<String, Arc<Backend>>;
+    /// The bound addresses.
+    fn listeners(&self) -> Vec<Listening>;
+    /// The doors.
+    fn doors(&self) -> Vec<DoorStatus>;
+    /// The certificates that are served.
+    fn certificates(&self) -> Vec<CertificateStatus>;
+    /// The local CA's certificate (PEM), in `tls.mode = "local"`.
+    fn local_ca(&self) -> Option<PathBuf>;
+    /// The hosts on which a tenant without hosts of its own is served: the edge's and those of its backend.
+    fn shared_hosts(&self, backend: Option<&str>) -> Vec<HostName>;
+}
+
+impl Parts {
+    /// The running gateway, or the problem that there is none.
+    pub(super) fn live(&self, what: &str) -> Result<&Live, Problem> {
+        self.live.as_ref().ok_or_else(|| Problem::not_running(what))
+    }
+
+    /// Where files are made that live shorter than an order.
+    pub(super) fn scratch_dir(&self) -> PathBuf {
+        self.places.state_dir.join(super::scratch::DIRECTORY_NAME)
+    }
+}

@@ -1,0 +1,79 @@
+//! The house as a whole: health, metrics, status, refused origins, reload.
+
+use axum::{Json, extract::State};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use tokio::sync::oneshot;
+
+use super::Desk;
+use crate::{
+    admin::{Problem, Status, status::Counts},
+    tenant::RefusedView,
+};
+
+/// What a reload did.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Reloaded {
+    /// Changed keys that only a new start brings into force.
+    pub(crate) restart_needed: Vec<String>,
+    /// Legal, but probably not meant.
+    pub(crate) warnings: Vec<String>,
+}
+
+/// 200 while requests are taken, 503 while the gateway drains.
+pub(super) async fn healthz(State(desk): State<Desk>) -> (StatusCode, &'static str) {
+    match &desk.live {
+        Some(live) if !live.shutdown.has_begun() => (StatusCode::OK, "ok\n"),
+        _ => (StatusCode::SERVICE_UNAVAILABLE, "stopping\n"),
+    }
+}
+
+/// OpenMetrics text.
+pub(super) async fn metrics(State(desk): State<Desk>) -> Result<(HeaderMap, String), Problem> {
+    let text = desk.live("metrics")?.metrics.text();
+    let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
+    Ok((HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]), text))
+}
+
+/// The whole house.
+pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Problem> {
+    let live = desk.live("status")?;
+    let now = Timestamp::now();
+    Ok(Json(Status {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        pid: std::process::id(),
+        started: live.started,
+        uptime_s: u64::try_from(now.as_second() - live.started.as_second()).unwrap_or(0),
+        stopping: live.shutdown.has_begun(),
+        listeners: live.house.listeners(),
+        doors: values(live.house.doors())?,
+        backends: live.house.backends().values().map(|backend| backend.status()).collect(),
+        pools: values(desk.pools.status())?,
+        tenants: Counts::of(&desk.tenants.registry().snapshot()),
+        certificates: values(live.house.certificates())?,
+        local_ca: live.house.local_ca(),
+    }))
+}
+
+fn values(items: Vec<impl Serialize>) -> Result<Vec<Value>, Problem> {
+    let values: Result<_, _> = items.iter().map(serde_json::to_value).collect();
+    values.map_err(|error| Problem::machine("write the status", &error))
+}
+
+/// Origins refused lately.
+pub(super) async fn refused(State(desk): State<Desk>) -> Result<Json<Vec<RefusedView>>, Problem> {
+    let live = desk.live("`tenant refused`")?;
+    Ok(Json(live.refusals.list(&desk.tenants.registry().snapshot())))
+}
+
+/// Put the configuration file's present content in force.
+pub(super) async fn reload(State(desk): State<Desk>) -> Result<Json<Reloaded>, Problem> {
+    let live = desk.live("a reload")?;
+    let stopping = |_| Problem::new(503, "stopping", "the gateway is stopping");
+    let (answer, outcome) = oneshot::channel();
+    live.reload.send(answer).await.map_err(|_| stopping(()))?;
+    // The assembly bounds each step of a reload by its own timeouts, `ready_timeout` above all.
+    outcome.await.map_err(|_| stopping(()))?.map(Json)
+}

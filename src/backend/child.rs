@@ -1,0 +1,182 @@
+//! One process and its descendants. This is the only place that spawns. What it starts gets a process group
+//! of its own, an empty environment but for what it is given, no input, and dies with its handle.
+//!
+//! It must never fork from a thread that can end before the process: the kernel sends the launcher's death
+//! signal when the forking *thread* ends, and a runtime may end its threads when it likes.
+
+use std::{
+    ffi::OsString,
+    io,
+    path::PathBuf,
+    process::{ExitStatus, Stdio},
+    sync::{
+        OnceLock,
+        mpsc::{SyncSender, sync_channel},
+    },
+};
+
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    process::{ChildStderr, ChildStdout, Command},
+    runtime::Handle,
+    sync::oneshot,
+};
+
+use super::{environment::Environment, worker_exec::PARENT_VARIABLE};
+
+/// How a worker's program is started.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Launcher {
+    /// As it is: it outlives a gateway that is killed.
+    Direct,
+    /// By `gateway worker-exec`, of which this is the binary.
+    Through(PathBuf),
+}
+
+/// What to start.
+#[derive(Debug, Clone)]
+pub(super) struct Program {
+    /// Program and arguments, at least one.
+    pub(super) command: Vec<String>,
+    /// Where it starts.
+    pub(super) directory: PathBuf,
+    /// Its whole environment.
+    pub(super) environment: Environment,
+    /// How.
+    pub(super) launcher: Launcher,
+}
+
+/// A running process, the leader of its group. Dropping it kills the whole group.
+#[derive(Debug)]
+pub(super) struct Child {
+    process: tokio::process::Child,
+    pid: Pid,
+    reaped: bool,
+}
+
+impl Child {
+    /// Start it; returns when the program (or its launcher) has been executed. Not cancel safe in the sense
+    /// that a start once asked for happens, but then the child is killed at once.
+    pub(super) async fn spawn(program: &Program) -> io::Result<Self> {
+        let mut process = fork(command(program)).await?;
+        let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+        let Some(pid) = pid else {
+            drop(process.start_kill());
+            return Err(io::Error::other("the process ended before it had an id"));
+        };
+        Ok(Self { process, pid, reaped: false })
+    }
+
+    /// Its process id, and its group's.
+    pub(super) fn pid(&self) -> u32 {
+        self.pid.as_raw().unsigned_abs()
+    }
+
+    /// The reading ends of its output; once.
+    pub(super) fn output(&mut self) -> (Option<ChildStdout>, Option<ChildStderr>) {
+        (self.process.stdout.take(), self.process.stderr.take())
+    }
+
+    /// Resolves when it has ended; its descendants are killed then. Cancel safe.
+    pub(super) async fn exited(&mut self) -> io::Result<ExitStatus> {
+        let status = self.process.wait().await;
+        if !self.reaped {
+            // The group lives on while a descendant does, so its id is still ours; if it is empty the call
+            // fails, and ids go round far too slowly to have been given to somebody else already.
+            self.kill();
+            self.reaped = true;
+        }
+        status
+    }
+
+    /// Ask the whole group to end.
+    pub(super) fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    /// End the whole group.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::SIGKILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        // After that the id is not ours any more.
+        if !self.reaped {
+            // It fails only when nobody is left.
+            let _ = killpg(self.pid, signal);
+        }
+    }
+}
+
+impl Drop for Child {
+    fn drop(&mut self) {
+        // tokio reaps it afterwards (`kill_on_drop`).
+        self.kill();
+    }
+}
+
+fn command(program: &Program) -> Command {
+    let mut words = program.command.iter();
+    let mut command = match &program.launcher {
+        Launcher::Through(gateway) => {
+            let mut command = Command::new(gateway);
+            command.args(["worker-exec", "--"]);
+            command
+        }
+        // An empty command was refused at start; an empty program name fails with a clear "not found".
+        Launcher::Direct => Command::new(words.next().map_or("", String::as_str)),
+    };
+    command
+        .args(words)
+        .current_dir(&program.directory)
+        .env_clear()
+        .envs(&program.environment)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true);
+    if let Launcher::Through(_) = program.launcher {
+        command.env(PARENT_VARIABLE, OsString::from(std::process::id().to_string()));
+    }
+    command
+}
+
+/// An order to the forking thread.
+struct Fork {
+    command: Command,
+    runtime: Handle,
+    done: oneshot::Sender<io::Result<tokio::process::Child>>,
+}
+
+/// Starts that may wait for the forking thread; each takes about a millisecond, so this is never reached.
+const FORKS_WAITING_MAX: usize = 64;
+
+/// Fork on the one thread that lives as long as the process.
+async fn fork(command: Command) -> io::Result<tokio::process::Child> {
+    static THREAD: OnceLock<Option<SyncSender<Fork>>> = OnceLock::new();
+    let thread = THREAD.get_or_init(forking_thread).as_ref();
+    let (done, result) = oneshot::channel();
+    let order = Fork { command, runtime: Handle::current(), done };
+    let sent = thread.is_some_and(|thread| thread.try_send(order).is_ok());
+    if !sent {
+        return Err(io::Error::other("the thread that starts processes is not there or overrun"));
+    }
+    result.await.unwrap_or_else(|_| Err(io::Error::other("the thread that starts processes has ended")))
+}
+
+fn forking_thread() -> Option<SyncSender<Fork>> {
+    let (sender, orders) = sync_channel::<Fork>(FORKS_WAITING_MAX);
+    let forking = move || {
+        // The sender stands in a static and is never dropped: this loop, and with it the thread, never ends.
+        for Fork { mut command, runtime, done } in orders {
+            let _guard = runtime.enter();
+            // When nobody waits any more, the child is dropped and so killed.
+            drop(done.send(command.spawn()));
+        }
+    };
+    std::thread::Builder::new().name("gateway-fork".to_owned()).spawn(forking).ok().map(|_thread| sender)
+}

@@ -1,0 +1,109 @@
+//! The environment of a worker: a clean base, what the operator set, what the gateway says. Pure but for one
+//! function that reads our own environment; it must never pass on the rest of it, which may hold secrets.
+
+use std::{collections::BTreeMap, ffi::OsString};
+
+/// What a program expects to find, and nothing else of ours.
+const BASE: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
+
+/// Where programs are when nobody said so: systemd's own default.
+const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Variables by name, in order.
+pub(super) type Environment = BTreeMap<String, OsString>;
+
+/// The base as this process has it.
+pub(super) fn base() -> Environment {
+    BASE.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?))).collect()
+}
+
+/// What only the gateway can know about one start of one worker.
+#[derive(Debug, Clone)]
+pub(super) struct Place<'a> {
+    /// What to listen on.
+    pub(super) port: OsString,
+    /// The slot's number.
+    pub(super) slot: usize,
+    /// Such as `api/0`.
+    pub(super) worker: &'a str,
+}
+
+/// The whole environment: each later source wins, so that nobody can move a worker off its socket by accident.
+pub(super) fn environment(
+    base: &Environment,
+    configured: &BTreeMap<String, String>,
+    extra: &BTreeMap<String, String>,
+    place: Place<'_>,
+) -> Environment {
+    let mut all = Environment::from([
+        ("PATH".to_owned(), PATH_DEFAULT.into()),
+        // Frameworks are slow and talkative without it, and this is no development server.
+        ("NODE_ENV".to_owned(), "production".into()),
+    ]);
+    all.extend(base.clone());
+    for source in [configured, extra] {
+        all.extend(source.iter().map(|(name, value)| (name.clone(), value.into())));
+    }
+    all.insert("PORT".to_owned(), place.port);
+    all.insert("NODE_APP_INSTANCE".to_owned(), place.slot.to_string().into());
+    all.insert("GATEWAY_WORKER".to_owned(), place.worker.into());
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn strings<const N: usize>(pairs: [(&str, &str); N]) -> BTreeMap<String, String> {
+        pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    }
+
+    fn check<const N: usize>(
+        base: &[(&str, &str)],
+        env: &[(&str, &str)],
+        extra: &[(&str, &str)],
+        expected: [(&str, &str); N],
+    ) {
+        let own = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+            pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+        };
+        let base = own(base).into_iter().map(|(name, value)| (name, value.into())).collect();
+        let place = Place { port: "/run/w.sock".into(), slot: 3, worker: "api/3" };
+        let got: BTreeMap<String, String> = environment(&base, &own(env), &own(extra), place)
+            .into_iter()
+            .map(|(name, value)| (name, value.into_string().unwrap()))
+            .collect();
+        let mut all =
+            strings([("PORT", "/run/w.sock"), ("NODE_APP_INSTANCE", "3"), ("GATEWAY_WORKER", "api/3")]);
+        all.extend(strings(expected));
+        assert_eq!(got, all);
+    }
+
+    #[test]
+    fn later_sources_win_and_the_gateways_word_is_last() {
+        check(&[], &[], &[], [("PATH", PATH_DEFAULT), ("NODE_ENV", "production")]);
+        check(&[("PATH", "/opt/bin")], &[], &[], [("PATH", "/opt/bin"), ("NODE_ENV", "production")]);
+        check(
+            &[("PATH", "/opt/bin"), ("HOME", "/root")],
+            &[
+                ("NODE_ENV", "development"),
+                ("HOME", "/srv/app"),
+                ("PORT", "3000"),
+                ("GATEWAY_TICKETS", "mine"),
+            ],
+            &[("GATEWAY_TICKETS", "/run/t.sock")],
+            [
+                ("PATH", "/opt/bin"),
+                ("HOME", "/srv/app"),
+                ("NODE_ENV", "development"),
+                ("GATEWAY_TICKETS", "/run/t.sock"),
+            ],
+        );
+    }
+
+    #[test]
+    fn of_our_own_environment_only_the_base_is_passed_on() {
+        assert!(std::env::vars_os().count() > 0);
+        assert!(base().keys().all(|name| BASE.contains(&name.as_str())));
+    }
+}

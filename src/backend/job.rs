@@ -1,0 +1,340 @@
+//! The life of one worker slot: start, serve, back off, start again, and orders in between. One task owns it
+//! all; a handle gives orders, and each order's answer comes when it has been carried out.
+//!
+//! It must never take a ready worker out before its successor is ready, unless told to restart or end.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::{
+    sync::{mpsc, oneshot},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    generation::Generation,
+    process::{Process, Stage},
+    restart::History,
+    state::{Failure, Seat, Slot, State},
+};
+use crate::metrics::{BackendLabels, Metrics};
+
+/// Why an order was not carried out.
+#[derive(Debug)]
+pub(super) enum Undone {
+    /// The worker did not get ready.
+    NotReady(Failure),
+    /// The slot is ending.
+    Ending,
+}
+
+type Answer = oneshot::Sender<Result<(), Undone>>;
+
+/// What a slot can be told.
+#[derive(Debug)]
+enum Order {
+    /// Stop the worker, then start it from the same generation.
+    Restart(Answer),
+    /// Start a worker of this generation, and only when it is ready stop the old one.
+    Reload(Arc<Generation>, Answer),
+}
+
+/// The handle of one slot's task. Dropping it ends the slot in order.
+#[derive(Debug)]
+pub(super) struct Job {
+    slot: Arc<Slot>,
+    orders: mpsc::Sender<Order>,
+    ending: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+impl Job {
+    /// Start the slot's first worker and keep it alive, whatever happens.
+    pub(super) fn start(
+        stage: Arc<Stage>,
+        metrics: Arc<Metrics>,
+        slot: Arc<Slot>,
+        generation: Arc<Generation>,
+    ) -> Self {
+        let (orders, inbox) = mpsc::channel(1);
+        let ending = CancellationToken::new();
+        let shutdown = stage.shutdown.clone();
+        let life = Life {
+            stage,
+            metrics,
+            slot: Arc::clone(&slot),
+            generation,
+            history: History::default(),
+            orders: inbox,
+            ending: ending.clone(),
+        };
+        let task = shutdown.spawn(Box::pin(life.run()));
+        Self { slot, orders, ending, task }
+    }
+
+    /// The place whose worker this is.
+    pub(super) fn slot(&self) -> &Arc<Slot> {
+        &self.slot
+    }
+
+    /// Stop and start; resolves when the new one is ready, or failed.
+    pub(super) async fn restart(&self) -> Result<(), Undone> {
+        self.order(Order::Restart).await
+    }
+
+    /// The rolling way; resolves when the old one is gone, or the new one failed.
+    pub(super) async fn reload(&self, generation: &Arc<Generation>) -> Result<(), Undone> {
+        self.order(|answer| Order::Reload(Arc::clone(generation), answer)).await
+    }
+
+    /// Ends the slot from elsewhere, while an order is under way.
+    pub(super) fn ender(&self) -> CancellationToken {
+        self.ending.clone()
+    }
+
+    /// Begin the end: drain, SIGTERM, grace, SIGKILL.
+    pub(super) fn begin_end(&self) {
+        self.ending.cancel();
+    }
+
+    /// Resolves when no process of this slot is left.
+    pub(super) async fn end(self) {
+        self.begin_end();
+        // An error is a panic of the task: it dropped its process, and so killed it.
+        drop(self.task.await);
+    }
+
+    async fn order(&self, order: impl FnOnce(Answer) -> Order) -> Result<(), Undone> {
+        let (answer, done) = oneshot::channel();
+        if self.orders.send(order(answer)).await.is_err() {
+            return Err(Undone::Ending);
+        }
+        done.await.unwrap_or(Err(Undone::Ending))
+    }
+}
+
+/// What the task does next.
+enum Next {
+    Start,
+    Serve(Box<Process>),
+    /// The failure, and how long the worker had been ready before it.
+    BackOff(Failure, Duration),
+    Obey(Order),
+    End,
+}
+
+/// The state of a slot's task.
+struct Life {
+    stage: Arc<Stage>,
+    metrics: Arc<Metrics>,
+    slot: Arc<Slot>,
+    generation: Arc<Generation>,
+    history: History,
+    orders: mpsc::Receiver<Order>,
+    ending: CancellationToken,
+}
+
+impl Life {
+    async fn run(mut self) {
+        let mut next = Next::Start;
+        loop {
+            next = match next {
+                Next::Start => self.start().await,
+                Next::Serve(process) => self.serve(process).await,
+                Next::BackOff(failure, ready_for) => self.back_off(failure, ready_for).await,
+                Next::Obey(order) => self.obey_while_down(order).await,
+                Next::End => break,
+            };
+        }
+        self.slot.set(Seat::Main, State::Finished);
+    }
+
+    async fn start(&mut self) -> Next {
+        let told = async {
+            tokio::select! {
+                biased;
+                () = self.ending.cancelled() => None,
+                order = self.orders.recv() => order,
+            }
+        };
+        match bring_up(&self.stage, &self.slot, &self.generation, Seat::Main, told).await {
+            Ok(process) => Next::Serve(self.seat(process)),
+            Err(NotUp::Failed(failure)) => Next::BackOff(failure, Duration::ZERO),
+            Err(NotUp::GivenUp(Some(order))) => Next::Obey(order),
+            Err(NotUp::GivenUp(None)) => Next::End,
+        }
+    }
+
+    /// Until it crashes or is told something.
+    async fn serve(&mut self, mut process: Box<Process>) -> Next {
+        let order = tokio::select! {
+            biased;
+            reason = process.exited() => {
+                let failure = process.failure(reason).await;
+                return Next::BackOff(failure, process.ready_for());
+            }
+            () = self.ending.cancelled() => None,
+            order = self.orders.recv() => order,
+        };
+        match order {
+            None => {
+                self.retire(process, Seat::Main).await;
+                Next::End
+            }
+            Some(Order::Restart(answer)) => {
+                self.retire(process, Seat::Main).await;
+                Next::Obey(Order::Restart(answer))
+            }
+            Some(Order::Reload(generation, answer)) => self.replace(process, generation, answer).await,
+        }
+    }
+
+    /// New one up, ready, swapped in; old one drained, stopped.
+    async fn replace(&mut self, mut old: Box<Process>, generation: Arc<Generation>, answer: Answer) -> Next {
+        let mut old_ended = None;
+        let outcome = {
+            let ending = self.ending.cancelled();
+            let mut starting = Box::pin(bring_up(&self.stage, &self.slot, &generation, Seat::Beside, ending));
+            loop {
+                tokio::select! {
+                    started = &mut starting => break started,
+                    // It may crash meanwhile: the newcomer is all there is then.
+                    reason = old.exited(), if old_ended.is_none() => old_ended = Some(reason),
+                }
+            }
+        };
+        self.slot.clear_beside();
+        match outcome {
+            Ok(newcomer) => {
+                self.generation = generation;
+                self.history = History::default();
+                let newcomer = self.seat(newcomer);
+                self.retire(old, Seat::Beside).await;
+                self.slot.clear_beside();
+                drop(answer.send(Ok(())));
+                Next::Serve(newcomer)
+            }
+            Err(not_up) => {
+                drop(answer.send(Err(not_up.into())));
+                match old_ended {
+                    None => Next::Serve(old),
+                    Some(reason) => Next::BackOff(old.failure(reason).await, old.ready_for()),
+                }
+            }
+        }
+    }
+
+    /// There is no worker to protect: try at once what the order says.
+    async fn obey_while_down(&mut self, order: Order) -> Next {
+        let (generation, answer) = match order {
+            Order::Restart(answer) => (Arc::clone(&self.generation), answer),
+            Order::Reload(generation, answer) => (generation, answer),
+        };
+        let ending = self.ending.cancelled();
+        match bring_up(&self.stage, &self.slot, &generation, Seat::Main, ending).await {
+            Ok(process) => {
+                self.generation = generation;
+                self.history = History::default();
+                let process = self.seat(process);
+                drop(answer.send(Ok(())));
+                Next::Serve(process)
+            }
+            Err(NotUp::Failed(failure)) => {
+                drop(answer.send(Err(Undone::NotReady(failure.clone()))));
+                Next::BackOff(failure, Duration::ZERO)
+            }
+            Err(NotUp::GivenUp(())) => Next::End,
+        }
+    }
+
+    async fn back_off(&mut self, failure: Failure, ready_for: Duration) -> Next {
+        let policy = self.generation.policy();
+        self.history.failed(&policy, ready_for);
+        let pause = self.history.pause(&policy, jitter());
+        tracing::error!(
+            backend = self.stage.backend,
+            worker = self.slot.name,
+            reason = failure.reason,
+            last_lines = failure.lines.join("\n"),
+            failures = self.history.failures(),
+            pause_ms = u64::try_from(pause.as_millis()).unwrap_or(u64::MAX),
+            "worker failed, it is started again after a pause"
+        );
+        self.slot.failed(failure);
+        self.slot.set(Seat::Main, State::BackOff);
+        tokio::select! {
+            biased;
+            () = self.ending.cancelled() => return Next::End,
+            order = self.orders.recv() => return order.map_or(Next::End, Next::Obey),
+            () = tokio::time::sleep(pause) => {}
+        }
+        self.slot.restarted();
+        let labels = BackendLabels { backend: self.stage.backend.clone() };
+        self.metrics.worker_restarts_total.get_or_create(&labels).inc();
+        Next::Start
+    }
+
+    /// Let a ready process take traffic.
+    fn seat(&self, process: Process) -> Box<Process> {
+        let (pid, worker) = (process.pid(), Arc::clone(process.worker()));
+        self.stage.roster.add(&worker);
+        self.slot.set(Seat::Main, State::Ready { pid, worker });
+        tracing::info!(backend = self.stage.backend, worker = self.slot.name, pid, "worker ready");
+        Box::new(process)
+    }
+
+    /// Drain and stop a process.
+    async fn retire(&self, mut process: Box<Process>, seat: Seat) {
+        let (pid, worker) = (process.pid(), Arc::clone(process.worker()));
+        self.slot.set(seat, State::Draining { pid, worker });
+        let grace = self.generation.config.stop_grace;
+        process.drain(grace).await;
+        process.end(grace).await;
+    }
+}
+
+/// Why there is no ready process.
+enum NotUp<T> {
+    /// It did not get ready.
+    Failed(Failure),
+    /// Something else became more important.
+    GivenUp(T),
+}
+
+impl From<NotUp<()>> for Undone {
+    fn from(not_up: NotUp<()>) -> Self {
+        match not_up {
+            NotUp::Failed(failure) => Self::NotReady(failure),
+            NotUp::GivenUp(()) => Self::Ending,
+        }
+    }
+}
+
+/// Start a process and wait until it is ready, or until `give_up` resolves. One that does not get ready is
+/// stopped like any other, with its grace: it may be in the middle of a migration.
+async fn bring_up<T>(
+    stage: &Stage,
+    slot: &Arc<Slot>,
+    generation: &Generation,
+    seat: Seat,
+    give_up: impl Future<Output = T>,
+) -> Result<Process, NotUp<T>> {
+    slot.set(seat, State::Starting { pid: None });
+    let mut process = Process::start(stage, slot, generation).await.map_err(NotUp::Failed)?;
+    slot.set(seat, State::Starting { pid: Some(process.pid()) });
+    let not_up = tokio::select! {
+        ready = process.ready(generation) => match ready {
+            Ok(()) => return Ok(process),
+            Err(failure) => NotUp::Failed(failure),
+        },
+        given_up = give_up => NotUp::GivenUp(given_up),
+    };
+    process.end(generation.config.stop_grace).await;
+    Err(not_up)
+}
+
+/// Any number: workers that failed together must not come back together, and nothing depends on more.
+fn jitter() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}

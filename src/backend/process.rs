@@ -1,0 +1,318 @@
+//! One start of a worker, from fork to reaping: the child, its socket, its output, its place in the roster.
+//! Everything it holds is given back when it is dropped; it must never be in the roster without running.
+
+use std::{
+    ffi::OsString,
+    io,
+    os::unix::process::ExitStatusExt,
+    path::PathBuf,
+    process::ExitStatus,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use nix::sys::signal::Signal;
+use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
+
+use super::{
+    OutputLine,
+    child::{Child, Launcher, Program},
+    config::Listen,
+    environment::{Environment, Place, environment},
+    generation::{Generation, socket_path},
+    health::{self, Unwell},
+    listening,
+    output::{Sink, Stream},
+    roster::{Address, Roster, Worker, next_key},
+    state::{Failure, Slot},
+};
+use crate::shutdown::Shutdown;
+
+/// Lines of output that an error message carries: one screen.
+const LAST_LINES: usize = 20;
+
+/// How long to wait for the rest of a dead process's output; it is in the pipe already.
+const LAST_WORDS: Duration = Duration::from_millis(200);
+
+/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
+const KILL_WAIT: Duration = Duration::from_secs(5);
+
+/// What every start of a backend's workers needs, whatever the slot and the generation.
+#[derive(Debug)]
+pub(super) struct Stage {
+    /// The backend.
+    pub(super) backend: String,
+    /// Sockets go to `workers/` in it.
+    pub(super) runtime_dir: PathBuf,
+    /// The clean base of every environment.
+    pub(super) base_env: Environment,
+    /// What the gateway itself tells its workers.
+    pub(super) extra_env: std::collections::BTreeMap<String, String>,
+    /// How programs are started.
+    pub(super) launcher: Launcher,
+    /// Where ready workers go.
+    pub(super) roster: Arc<Roster>,
+    /// Those who follow the output.
+    pub(super) live: broadcast::Sender<OutputLine>,
+    /// Counts the tasks that read the output.
+    pub(super) shutdown: Shutdown,
+}
+
+/// One running worker process.
+#[derive(Debug)]
+pub(super) struct Process {
+    child: Child,
+    worker: Arc<Worker>,
+    slot: Arc<Slot>,
+    roster: Arc<Roster>,
+    readers: Vec<JoinHandle<()>>,
+    _socket: Option<SocketFile>,
+    ready_at: Option<Instant>,
+}
+
+impl Process {
+    /// Fork it. Ready comes later.
+    pub(super) async fn start(
+        stage: &Stage,
+        slot: &Arc<Slot>,
+        generation: &Generation,
+    ) -> Result<Self, Failure> {
+        let key = next_key();
+        let (address, socket) = match generation.config.listen {
+            Listen::Unix => {
+                let path = socket_path(&stage.runtime_dir, &stage.backend, slot.number, key);
+                let socket = SocketFile::fresh(path.clone()).map_err(|error| not_started(&error))?;
+                (Address::Unix(path), Some(socket))
+            }
+            Listen::Port => (free_port().await.map_err(|error| not_started(&error))?, None),
+        };
+        let port: OsString = match &address {
+            Address::Unix(path) => path.clone().into_os_string(),
+            Address::Tcp(address) => address.port().to_string().into(),
+        };
+        let place = Place { port, slot: slot.number, worker: &slot.name };
+        let program = Program {
+            command: generation.config.command.clone(),
+            directory: generation.directory.clone(),
+            environment: environment(&stage.base_env, &generation.config.env, &stage.extra_env, place),
+            launcher: stage.launcher.clone(),
+        };
+        let mut child = Child::spawn(&program).await.map_err(|error| not_started(&error))?;
+        let readers = read_output(&mut child, stage, slot, generation);
+        tracing::info!(
+            backend = stage.backend,
+            worker = slot.name,
+            pid = child.pid(),
+            generation = generation.number,
+            "worker started"
+        );
+        Ok(Self {
+            child,
+            worker: Worker::new(key, slot.name.clone(), address),
+            slot: Arc::clone(slot),
+            roster: Arc::clone(&stage.roster),
+            readers,
+            _socket: socket,
+            ready_at: None,
+        })
+    }
+
+    /// Its process id.
+    pub(super) fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
+    /// As the edge sees it.
+    pub(super) fn worker(&self) -> &Arc<Worker> {
+        &self.worker
+    }
+
+    /// Resolves when it is ready, or will not be. Cancel safe.
+    pub(super) async fn ready(&mut self, generation: &Generation) -> Result<(), Failure> {
+        let health = &generation.config.health;
+        let mut last_seen: Option<Unwell> = None;
+        let address = self.worker.address().clone();
+        let asking = async {
+            loop {
+                match health::check(&address, health.path.as_deref(), health.timeout).await {
+                    Ok(()) => return,
+                    Err(unwell) => last_seen = Some(unwell),
+                }
+                tokio::time::sleep(health.interval).await;
+            }
+        };
+        let outcome = tokio::select! {
+            // First, so that an answer from a process that is gone counts for nothing.
+            biased;
+            status = self.child.exited() => Err(Some(describe(&status))),
+            () = asking => Ok(()),
+            () = tokio::time::sleep(generation.config.ready_timeout) => Err(None),
+        };
+        match outcome {
+            Ok(()) => {
+                self.ready_at = Some(Instant::now());
+                Ok(())
+            }
+            Err(Some(ended)) => Err(self.failure(format!("{ended} before it was ready")).await),
+            Err(None) => {
+                let reason = self.never_ready(generation, last_seen).await;
+                Err(self.failure(reason).await)
+            }
+        }
+    }
+
+    /// Resolves when it has ended, with the reason. It is out of the roster then. Cancel safe.
+    pub(super) async fn exited(&mut self) -> String {
+        let status = self.child.exited().await;
+        self.roster.remove(&self.worker);
+        describe(&status)
+    }
+
+    /// How long it has been ready.
+    pub(super) fn ready_for(&self) -> Duration {
+        self.ready_at.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// The failure of a process with its last words.
+    pub(super) async fn failure(&self, reason: String) -> Failure {
+        self.last_words().await;
+        Failure { reason, lines: self.slot.ring.last_of(self.child.pid(), LAST_LINES) }
+    }
+
+    /// Take no new request and let those in flight end, for at most `grace`.
+    pub(super) async fn drain(&mut self, grace: Duration) {
+        self.roster.remove(&self.worker);
+        tokio::select! {
+            () = self.worker.idle() => {}
+            _ = self.child.exited() => {}
+            () = tokio::time::sleep(grace) => tracing::warn!(
+                worker = self.slot.name,
+                pid = self.child.pid(),
+                in_flight = self.worker.in_flight(),
+                "requests are still in flight after stop_grace: the worker is stopped all the same"
+            ),
+        }
+    }
+
+    /// SIGTERM, grace, SIGKILL; the whole group.
+    pub(super) async fn end(mut self, grace: Duration) {
+        self.child.terminate();
+        if tokio::time::timeout(grace, self.child.exited()).await.is_err() {
+            let (worker, pid) = (&self.slot.name, self.child.pid());
+            tracing::warn!(worker, pid, "the worker ignored SIGTERM for stop_grace: killed");
+            self.child.kill();
+            drop(tokio::time::timeout(KILL_WAIT, self.child.exited()).await);
+        }
+        // Its goodbye is in the pipe still.
+        self.last_words().await;
+        tracing::info!(worker = self.slot.name, pid = self.child.pid(), "worker stopped");
+    }
+
+    async fn last_words(&self) {
+        let pipes_closed = async {
+            while !self.readers.iter().all(JoinHandle::is_finished) {
+                tokio::time::sleep(Duration::from_millis(2)).await;
+            }
+        };
+        // A descendant that left the group may hold the pipe open for ever, and the process itself while it
+        // still runs: what has been read by then has to do.
+        drop(tokio::time::timeout(LAST_WORDS, pipes_closed).await);
+    }
+
+    async fn never_ready(&self, generation: &Generation, last_seen: Option<Unwell>) -> String {
+        let waited = generation.config.ready_timeout;
+        let seen = last_seen.map_or_else(|| "it was never asked".to_owned(), |unwell| unwell.to_string());
+        let mut reason = format!("not ready after {}: {seen}", humantime::format_duration(waited));
+        let group = self.child.pid();
+        // Reading /proc blocks, if only for a moment.
+        let ports =
+            tokio::task::spawn_blocking(move || listening::tcp_ports(group)).await.unwrap_or_default();
+        let own_port = match self.worker.address() {
+            Address::Tcp(address) => Some(address.port()),
+            Address::Unix(_) => None,
+        };
+        if let Some(port) = ports.into_iter().find(|port| Some(*port) != own_port) {
+            let remedy = match generation.config.listen {
+                Listen::Unix => "set listen = \"port\", and let it listen on process.env.PORT",
+                Listen::Port => "let it listen on process.env.PORT",
+            };
+            reason.push_str(&format!("; it listens on TCP port {port}: {remedy}"));
+        }
+        reason
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.roster.remove(&self.worker);
+        self.readers.iter().for_each(JoinHandle::abort);
+    }
+}
+
+fn read_output(
+    child: &mut Child,
+    stage: &Stage,
+    slot: &Slot,
+    generation: &Generation,
+) -> Vec<JoinHandle<()>> {
+    let sink = |stream| Sink {
+        backend: stage.backend.clone(),
+        worker: slot.name.clone(),
+        pid: child.pid(),
+        stream,
+        ring: Arc::clone(&slot.ring),
+        live: stage.live.clone(),
+        limits: generation.output_limits(),
+    };
+    let (stdout_sink, stderr_sink) = (sink(Stream::Stdout), sink(Stream::Stderr));
+    let (stdout, stderr) = child.output();
+    let stdout = stdout.map(|pipe| stage.shutdown.spawn(stdout_sink.capture(pipe)));
+    let stderr = stderr.map(|pipe| stage.shutdown.spawn(stderr_sink.capture(pipe)));
+    stdout.into_iter().chain(stderr).collect()
+}
+
+/// A port that nobody uses: the system's choice. It may be taken by another before the worker binds it; then
+/// the worker ends with EADDRINUSE and the next start gets another.
+async fn free_port() -> io::Result<Address> {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).await?;
+    listener.local_addr().map(Address::Tcp)
+}
+
+fn not_started(error: &io::Error) -> Failure {
+    Failure { reason: format!("it could not be started: {error}"), lines: Vec::new() }
+}
+
+fn describe(status: &io::Result<ExitStatus>) -> String {
+    match status {
+        Ok(status) => match (status.code(), status.signal()) {
+            (Some(code), _) => format!("it ended with exit code {code}"),
+            (None, Some(signal)) => {
+                let name = Signal::try_from(signal).map_or("an unknown signal", Signal::as_str);
+                format!("it was ended by {name}")
+            }
+            (None, None) => "it ended".to_owned(),
+        },
+        Err(error) => format!("its end could not be observed ({error})"),
+    }
+}
+
+/// A worker's socket file; not there before the worker makes it, removed with the worker.
+#[derive(Debug)]
+struct SocketFile(PathBuf);
+
+impl SocketFile {
+    fn fresh(path: PathBuf) -> io::Result<Self> {
+        match std::fs::remove_file(&path) {
+            // A gateway that was killed may have left one; Node would fail with EADDRINUSE.
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(Self(path)),
+        }
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        // Node removes it itself when it ends in order.
+        drop(std::fs::remove_file(&self.0));
+    }
+}

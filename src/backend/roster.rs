@@ -1,0 +1,131 @@
+//! The workers that may take traffic now. Every core's edge thread reads it for every request, so reading takes
+//! no lock; the supervisor is the only writer. It must never hand out a worker that is being stopped.
+
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+use std::{
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use prometheus_client::metrics::gauge::Gauge;
+use tokio::sync::Notify;
+
+pub(crate) use self::worker::{Address, WorkerLease};
+pub(super) use self::worker::{Worker, next_key};
+
+/// One backend's workers that take traffic, shared by all edge threads.
+#[derive(Debug)]
+pub(crate) struct Roster {
+    backend: String,
+    keep_alive_ms: AtomicU64,
+    workers: ArcSwap<Vec<Arc<Worker>>>,
+    // Where the next search begins, so that ties go round instead of always to the first.
+    turn: AtomicUsize,
+    arrivals: Notify,
+    size: Gauge,
+}
+
+impl Roster {
+    /// An empty roster; `size` follows the number of workers in it.
+    pub(super) fn new(backend: String, keep_alive: Duration, size: Gauge) -> Arc<Self> {
+        let roster = Self {
+            backend,
+            keep_alive_ms: AtomicU64::new(0),
+            workers: ArcSwap::default(),
+            turn: AtomicUsize::new(0),
+            arrivals: Notify::new(),
+            size,
+        };
+        roster.keep_alive_is(keep_alive);
+        Arc::new(roster)
+    }
+
+    /// The backend whose workers these are.
+    pub(crate) fn backend(&self) -> &str {
+        &self.backend
+    }
+
+    /// How long an idle connection to a worker may be kept: shorter than Node's own patience.
+    pub(crate) fn keep_alive(&self) -> Duration {
+        Duration::from_millis(self.keep_alive_ms.load(Ordering::Relaxed))
+    }
+
+    /// The worker with the least requests in flight, ties in turn, none of those whose keys are in `avoid`.
+    pub(crate) fn pick(&self, avoid: &[u64]) -> Option<WorkerLease> {
+        loop {
+            let workers = self.workers.load();
+            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+            let worker = least_busy(&workers, turn, avoid)?;
+            if let Some(lease) = WorkerLease::take(worker) {
+                return Some(lease);
+            }
+            // It was closed between look and take. Closed workers are skipped by the next search, and each
+            // closes once, so this ends.
+        }
+    }
+
+    /// Resolves when a worker can be picked. Cancel safe.
+    pub(crate) async fn ready(&self) {
+        loop {
+            let mut arrival = pin!(self.arrivals.notified());
+            // Registered before the look, or an arrival between look and wait would be missed.
+            arrival.as_mut().enable();
+            if !self.workers.load().is_empty() {
+                return;
+            }
+            arrival.await;
+        }
+    }
+
+    /// Let a worker take traffic.
+    pub(super) fn add(&self, worker: &Arc<Worker>) {
+        self.workers.rcu(|workers| {
+            let mut workers = Vec::clone(workers);
+            workers.push(Arc::clone(worker));
+            workers
+        });
+        self.size.inc();
+        self.arrivals.notify_waiters();
+    }
+
+    /// No request goes to this worker from here on; those in flight go on. False when it was not there.
+    pub(super) fn remove(&self, worker: &Worker) -> bool {
+        let before = self.workers.rcu(|workers| {
+            let mut workers = Vec::clone(workers);
+            workers.retain(|other| other.key() != worker.key());
+            workers
+        });
+        // After the list, so that a search that lost the race looks again and finds it gone.
+        worker.close();
+        let was_there = before.iter().any(|other| other.key() == worker.key());
+        if was_there {
+            self.size.dec();
+        }
+        was_there
+    }
+
+    /// A new configuration's patience.
+    pub(super) fn keep_alive_is(&self, keep_alive: Duration) {
+        let keep_alive_ms = u64::try_from(keep_alive.as_millis()).unwrap_or(u64::MAX);
+        self.keep_alive_ms.store(keep_alive_ms, Ordering::Relaxed);
+    }
+}
+
+/// The first of the least busy, searched from `turn` on.
+fn least_busy<'a>(workers: &'a [Arc<Worker>], turn: usize, avoid: &[u64]) -> Option<&'a Arc<Worker>> {
+    let start = turn.checked_rem(workers.len())?;
+    let (early, late) = workers.split_at(start);
+    late.iter()
+        .chain(early)
+        .filter(|worker| !worker.is_closed() && !avoid.contains(&worker.key()))
+        .min_by_key(|worker| worker.in_flight())
+}

@@ -1,0 +1,136 @@
+//! One worker as the edge sees it: where it is and how many requests it has. It must never count a request
+//! for a worker that has been closed.
+
+use std::{
+    net::SocketAddr,
+    path::PathBuf,
+    pin::pin,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering},
+    },
+};
+
+use tokio::sync::Notify;
+
+/// Set in the count of a worker that takes no more requests: one atomic, so that "still open" and "one more"
+/// are decided together.
+const CLOSED: usize = 1 << (usize::BITS - 1);
+
+/// Keys are unique in this process, so that connections to a gone worker are never mistaken for its successor's.
+static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
+
+/// Where a worker listens.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(crate) enum Address {
+    /// The path of a Unix socket.
+    Unix(PathBuf),
+    /// A TCP address.
+    Tcp(SocketAddr),
+}
+
+/// A key that no worker of this process had before.
+pub(in crate::backend) fn next_key() -> u64 {
+    NEXT_KEY.fetch_add(1, Ordering::Relaxed)
+}
+
+/// One process (or upstream) that can take requests.
+#[derive(Debug)]
+pub(in crate::backend) struct Worker {
+    key: u64,
+    name: String,
+    address: Address,
+    in_flight: AtomicUsize,
+    idle: Notify,
+}
+
+impl Worker {
+    /// A worker with no request yet; `key` comes from [`next_key`].
+    pub(in crate::backend) fn new(key: u64, name: String, address: Address) -> Arc<Self> {
+        Arc::new(Self { key, name, address, in_flight: AtomicUsize::new(0), idle: Notify::new() })
+    }
+
+    /// Unique per process start.
+    pub(in crate::backend) fn key(&self) -> u64 {
+        self.key
+    }
+
+    /// Where it listens.
+    pub(in crate::backend) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// Requests it has not finished.
+    pub(in crate::backend) fn in_flight(&self) -> usize {
+        self.in_flight.load(Ordering::Relaxed) & !CLOSED
+    }
+
+    /// Takes it no more requests?
+    pub(in crate::backend) fn is_closed(&self) -> bool {
+        self.in_flight.load(Ordering::Relaxed) & CLOSED != 0
+    }
+
+    /// Take no more requests, for good.
+    pub(in crate::backend) fn close(&self) {
+        self.in_flight.fetch_or(CLOSED, Ordering::AcqRel);
+    }
+
+    /// Resolves when a closed worker has finished its last request. Cancel safe.
+    pub(in crate::backend) async fn idle(&self) {
+        loop {
+            let mut idle = pin!(self.idle.notified());
+            idle.as_mut().enable();
+            if self.in_flight() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    fn enter(&self) -> bool {
+        let one_more = |count: usize| (count & CLOSED == 0).then_some(count + 1);
+        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
+    }
+
+    fn leave(&self) {
+        let before = self.in_flight.fetch_sub(1, Ordering::AcqRel);
+        // Only a drain waits, and only a closed worker drains: the common path stays one atomic.
+        if before == CLOSED | 1 {
+            self.idle.notify_waiters();
+        }
+    }
+}
+
+/// A request's place at a worker; dropping it gives the place back.
+#[derive(Debug)]
+pub(crate) struct WorkerLease {
+    worker: Arc<Worker>,
+}
+
+impl WorkerLease {
+    /// A place at this worker, unless it has been closed.
+    pub(super) fn take(worker: &Arc<Worker>) -> Option<Self> {
+        worker.enter().then(|| Self { worker: Arc::clone(worker) })
+    }
+
+    /// Unique per process start: a connection belongs to a key, never to a name.
+    pub(crate) fn key(&self) -> u64 {
+        self.worker.key
+    }
+
+    /// For logs, such as `api/0`.
+    pub(crate) fn name(&self) -> &str {
+        &self.worker.name
+    }
+
+    /// Where to connect.
+    pub(crate) fn address(&self) -> &Address {
+        &self.worker.address
+    }
+}
+
+impl Drop for WorkerLease {
+    fn drop(&mut self) {
+        self.worker.leave();
+    }
+}

@@ -1,0 +1,71 @@
+use super::*;
+
+#[tokio::test]
+async fn a_crash_loop_backs_off_and_stays_visible() {
+    let bench = Bench::start(config("exits.mjs"));
+    bench.until("three tries", |status| status.workers[0].restarts >= 3).await;
+    let worker = bench.worker();
+    assert_eq!(worker.last_error.as_deref(), Some("it ended with exit code 3 before it was ready"));
+    assert!(
+        worker.last_lines.contains(&"Error: Cannot find module \"./missing.js\"".to_owned()),
+        "{worker:?}"
+    );
+    assert!(worker.last_lines.contains(&"reading the configuration".to_owned()), "{worker:?}");
+    assert!(bench.backend.roster().pick(&[]).is_none());
+    bench.until("back-off", |status| status.workers[0].state == "back-off").await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_on_a_port_of_its_own_is_told_about_listen() {
+    let bench = Bench::start(Config { ready_timeout: Duration::from_millis(1500), ..config("never.mjs") });
+    bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
+    let error = bench.worker().last_error.unwrap();
+    assert!(error.starts_with("not ready after 1s 500ms: it accepts no connection"), "{error}");
+    let line = bench.worker().last_lines.pop().unwrap();
+    let port = line.strip_prefix("listening on ").unwrap();
+    let hint = format!("; it listens on TCP port {port}: set listen = \"port\"");
+    assert!(error.contains(&hint), "{error}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_is_never_well_is_explained_by_its_answer() {
+    let bench = Bench::start(Config {
+        ready_timeout: Duration::from_millis(1500),
+        health: health_path("/"),
+        ..config("unhealthy.mjs")
+    });
+    bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
+    let error = bench.worker().last_error.unwrap();
+    assert_eq!(error, "not ready after 1s 500ms: the health path answered 500 Internal Server Error");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_program_that_is_not_there_is_named() {
+    let bench = Bench::start(Config { command: vec!["no-such-program".to_owned()], ..config("well.mjs") });
+    bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
+    let error = bench.worker().last_error.unwrap();
+    assert!(error.starts_with("it could not be started: No such file"), "{error}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn stop_interrupts_a_start() {
+    let bench = Bench::start(config("never.mjs"));
+    bench.until("a process", |status| status.workers[0].pid.is_some()).await;
+    let began = Instant::now();
+    bench.finish().await;
+    assert!(began.elapsed() < Duration::from_secs(5), "it waited for ready_timeout");
+}
+
+#[tokio::test]
+async fn a_directory_that_is_not_there_is_refused_at_start() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config { directory: Some("gone".into()), ..config("well.mjs") };
+    let error =
+        Backend::start("api", config, surroundings(directory.path(), None), Shutdown::new(), &Metrics::new())
+            .unwrap_err();
+    assert!(matches!(error, BackendError::Directory { .. }), "{error}");
+}

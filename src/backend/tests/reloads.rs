@@ -1,0 +1,167 @@
+use super::*;
+
+fn labelled(label: &str) -> Config {
+    Config {
+        env: BTreeMap::from([("LABEL".to_owned(), label.to_owned())]),
+        health: health_path("/health"),
+        ..config("well.mjs")
+    }
+}
+
+async fn labels(bench: &Bench) -> Vec<String> {
+    let workers = bench.backend.status().workers.len();
+    let mut labels = Vec::new();
+    // Idle workers are picked in turn: as many picks as workers see each once.
+    for _ in 0..workers {
+        labels.push(bench.get_json("/").await["env"]["LABEL"].as_str().unwrap().to_owned());
+    }
+    labels
+}
+
+#[tokio::test]
+async fn reload_swaps_without_a_moment_without_workers() {
+    let bench = Bench::start(labelled("old"));
+    bench.ready().await;
+    let (old_pid, roster) = (bench.pid(), bench.backend.roster());
+    let slow = roster.pick(&[]).unwrap();
+    let old_key = slow.key();
+    let mut most = 0;
+    let watching = async {
+        loop {
+            assert!(roster.pick(&[]).is_some(), "no worker during the reload");
+            most = most.max(bench.backend.status().workers.len());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    let reload = async { tokio::join!(bench.backend.reload_to(labelled("new")), get(slow, "/slow?ms=1500")) };
+    let (reloaded, answer) = tokio::select! {
+        done = reload => done,
+        () = watching => unreachable!("it watches for ever"),
+    };
+    reloaded.unwrap();
+    assert_eq!(answer, "slow", "the request in flight on the old worker");
+    assert_eq!(most, 2, "old and new are seen side by side");
+    assert!(!alive(old_pid), "reload is done when the old one is gone");
+    assert_ne!(roster.pick(&[]).unwrap().key(), old_key);
+    assert_eq!(labels(&bench).await, ["new"]);
+    assert_eq!(bench.worker().restarts, 0);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_broken_build_leaves_the_old_worker_serving() {
+    let bench = Bench::start(labelled("old"));
+    bench.ready().await;
+    let pid = bench.pid();
+    let error = bench.backend.reload_to(config("exits.mjs")).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, BackendError::NotReady { .. }), "{text}");
+    assert!(text.contains("worker api/0 is not ready: it ended with exit code 3"), "{text}");
+    assert!(text.contains("\n  | Error: Cannot find module \"./missing.js\""), "{text}");
+    assert_eq!((bench.pid(), bench.worker().state.as_str()), (pid, "ready"));
+    assert_eq!(labels(&bench).await, ["old"]);
+
+    // And a crash afterwards starts the old generation, not the broken one.
+    kill(pid);
+    bench
+        .until("another life", |status| status.workers[0].restarts == 1 && status.workers[0].state == "ready")
+        .await;
+    assert_eq!(labels(&bench).await, ["old"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_build_that_breaks_in_one_slot_is_taken_back_in_all() {
+    let bench = Bench::start(Config { workers: Workers::Number(2), ..labelled("old") });
+    bench.until("both ready", |status| status.workers.iter().all(|worker| worker.state == "ready")).await;
+    let mut broken = Config { workers: Workers::Number(2), ..labelled("new") };
+    broken.env.insert("FAIL_INSTANCE".to_owned(), "1".to_owned());
+    let text = bench.backend.reload_to(broken).await.unwrap_err().to_string();
+    assert!(text.contains("worker api/1") && text.contains("slot 1 fails on purpose"), "{text}");
+    assert_eq!(labels(&bench).await, ["old", "old"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn reload_resolves_the_directory_anew_and_a_crash_does_not() {
+    let link = tempfile::tempdir().unwrap();
+    let release = |name: &str| {
+        let directory = link.path().join(name);
+        std::fs::create_dir(&directory).unwrap();
+        directory.canonicalize().unwrap()
+    };
+    let (first, second) = (release("first"), release("second"));
+    let current = link.path().join("current");
+    std::os::unix::fs::symlink(&first, &current).unwrap();
+    let bench = Bench::start(Config { directory: Some(current.clone()), ..labelled("x") });
+    bench.ready().await;
+    std::fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink(&second, &current).unwrap();
+
+    kill(bench.pid());
+    bench
+        .until("another life", |status| status.workers[0].restarts == 1 && status.workers[0].state == "ready")
+        .await;
+    assert_eq!(bench.get_json("/").await["directory"], first.display().to_string());
+    bench.backend.reload().await.unwrap();
+    assert_eq!(bench.get_json("/").await["directory"], second.display().to_string());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn reload_brings_a_crash_loop_back_to_life() {
+    let bench = Bench::start(Config {
+        restart_delay: Duration::from_secs(600),
+        restart_delay_max: Duration::from_secs(600),
+        ..config("exits.mjs")
+    });
+    bench.until("back-off", |status| status.workers[0].state == "back-off").await;
+    bench.backend.reload_to(labelled("mended")).await.unwrap();
+    assert_eq!(labels(&bench).await, ["mended"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn reload_changes_the_number_of_workers() {
+    let bench = Bench::start(labelled("one"));
+    bench.ready().await;
+    bench.backend.reload_to(Config { workers: Workers::Number(3), ..labelled("three") }).await.unwrap();
+    bench
+        .until("three ready", |status| {
+            status.workers.len() == 3 && status.workers.iter().all(|worker| worker.state == "ready")
+        })
+        .await;
+    assert_eq!(labels(&bench).await, ["three"; 3]);
+    bench.backend.reload_to(labelled("one")).await.unwrap();
+    assert_eq!(bench.backend.status().workers.len(), 1);
+    assert_eq!(labels(&bench).await, ["one"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn restart_starts_every_worker_again() {
+    let bench = Bench::start(Config { workers: Workers::Number(2), ..labelled("x") });
+    bench.until("both ready", |status| status.workers.iter().all(|worker| worker.state == "ready")).await;
+    let pids = |bench: &Bench| -> Vec<_> {
+        bench.backend.status().workers.iter().map(|worker| worker.pid).collect()
+    };
+    let before = pids(&bench);
+    bench.backend.restart().await.unwrap();
+    let after = pids(&bench);
+    assert!(after.iter().all(|pid| pid.is_some() && !before.contains(pid)), "{before:?} → {after:?}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn stop_ends_a_reload_that_is_under_way_and_refuses_those_after_it() {
+    let bench = Bench::start(labelled("old"));
+    bench.ready().await;
+    let (reloaded, ()) = tokio::join!(bench.backend.reload_to(config("never.mjs")), async {
+        bench.until("a newcomer", |status| status.workers.len() == 2).await;
+        bench.backend.stop().await;
+    });
+    assert!(matches!(reloaded, Err(BackendError::Stopping { .. })), "{reloaded:?}");
+    let late = bench.backend.reload().await;
+    assert!(matches!(late, Err(BackendError::Stopping { .. })), "{late:?}");
+    bench.finish().await;
+}

@@ -1,0 +1,73 @@
+//! The hidden launcher `gateway worker-exec -- CMD…`: what has to happen between fork and the worker's own
+//! program, as a program of its own, because code between fork and exec may do next to nothing safely.
+//!
+//! It runs before any thread or runtime exists, and must never return to a caller that could go on as a gateway.
+
+use std::{ffi::OsString, io::Write, os::unix::process::CommandExt, process::Command};
+
+use nix::{
+    sys::{
+        prctl,
+        resource::{Resource, getrlimit},
+        signal::Signal,
+    },
+    unistd,
+};
+
+/// Tells the launcher who started it; the worker itself never sees it.
+pub(super) const PARENT_VARIABLE: &str = "GATEWAY_PARENT_PID";
+
+/// As `env` and shells have it: the command could not be run.
+const EXIT_CANNOT_RUN: i32 = 127;
+
+/// Closed one by one up to here where `/proc` is missing, and no further: soft limits can be in the billions.
+const DESCRIPTORS_MAX: u64 = 65_536;
+
+/// Become the worker: die with the gateway, inherit nothing but standard input, output and error, and exec.
+///
+/// The death signal comes when the *thread* that forked ends, not only its process. `child`'s forking thread
+/// therefore lives as long as the process.
+pub(crate) fn worker_exec(command: Vec<OsString>) -> ! {
+    let problem = become_worker(&command);
+    // Standard error is the pipe that the gateway reads: this line becomes the worker's last output.
+    drop(writeln!(std::io::stderr(), "{problem}"));
+    std::process::exit(EXIT_CANNOT_RUN)
+}
+
+/// Returns only when it failed, and says why.
+fn become_worker(command: &[OsString]) -> String {
+    let Some((program, arguments)) = command.split_first() else {
+        return "worker-exec: no command given".to_owned();
+    };
+    if let Err(error) = prctl::set_pdeathsig(Signal::SIGKILL) {
+        return format!("worker-exec: cannot ask to die with the gateway: {error}");
+    }
+    // If the gateway died before the request above took effect, nobody will ever signal us.
+    let parent = std::env::var(PARENT_VARIABLE).ok();
+    if parent.is_some_and(|pid| pid != unistd::getppid().to_string()) {
+        return "worker-exec: the gateway is gone".to_owned();
+    }
+    close_inherited();
+    let error = Command::new(program).args(arguments).env_remove(PARENT_VARIABLE).exec();
+    format!("cannot start {}: {error}", program.display())
+}
+
+/// Close every descriptor above standard error: what leaked into the gateway from its own parent must not
+/// reach a worker, which may belong to another user.
+fn close_inherited() {
+    for descriptor in open_descriptors() {
+        // Already closed (the directory listing's own) is what we want as well.
+        let _ = unistd::close(descriptor);
+    }
+}
+
+fn open_descriptors() -> Vec<i32> {
+    let listed = std::fs::read_dir("/proc/self/fd").map(|entries| {
+        let names = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        names.filter(|descriptor| *descriptor > 2).collect()
+    });
+    listed.unwrap_or_else(|_| {
+        let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS_MAX, |(soft, _)| soft);
+        (3..i32::try_from(limit.min(DESCRIPTORS_MAX)).unwrap_or(i32::MAX)).collect()
+    })
+}

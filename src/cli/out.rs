@@ -1,0 +1,92 @@
+//! What commands print: tables and lines for people, JSON for scripts, all on standard output. Progress and
+//! errors go to standard error, so that `--json | jq` and `backup -` stay clean.
+
+use std::io::{self, Write};
+
+use comfy_table::{ContentArrangement, Table, presets};
+use serde::Serialize;
+
+use super::Failure;
+
+/// `--json`, for the commands that show something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
+pub(crate) struct Form {
+    /// Print JSON for scripts instead of text for people
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// One line on standard output. A reader that went away (`| head`) is no failure.
+pub(crate) fn line(text: impl AsRef<str>) {
+    whole(io::stdout().lock(), text.as_ref());
+}
+
+/// One line on standard error: progress and remarks.
+pub(crate) fn remark(text: impl AsRef<str>) {
+    whole(io::stderr().lock(), text.as_ref());
+}
+
+fn whole(mut stream: impl Write, text: &str) {
+    // Written at once, so that lines of parallel tenants do not mix. There is nobody left to tell of a
+    // standard stream that cannot be written.
+    let _gone = stream.write_all(format!("{text}\n").as_bytes());
+    let _gone = stream.flush();
+}
+
+/// A value as indented JSON on standard output.
+pub(crate) fn json(value: &impl Serialize) -> Result<(), Failure> {
+    let text = serde_json::to_string_pretty(value)
+        .map_err(|error| Failure::failed(format!("the answer cannot be written as JSON: {error}")))?;
+    line(text);
+    Ok(())
+}
+
+/// A table without rules, as wide as its content needs and the terminal allows.
+pub(crate) fn table<R, C>(head: &[&str], rows: R) -> String
+where
+    R: IntoIterator<Item = C>,
+    C: IntoIterator<Item = String>,
+{
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head.iter().map(|word| word.to_uppercase()));
+    for row in rows {
+        table.add_row(row.into_iter().map(|cell| if cell.is_empty() { "-".to_owned() } else { cell }));
+    }
+    let text = table.to_string();
+    text.lines().map(|line| line.trim_end().trim_start_matches(' ')).collect::<Vec<_>>().join("\n")
+}
+
+/// `3 d 4 h`, `4 h 2 min`, `2 min 5 s`, `5 s`: the two units that matter.
+pub(crate) fn duration(seconds: u64) -> String {
+    let (days, hours, minutes) = (seconds / 86_400, seconds / 3600 % 24, seconds / 60 % 60);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min {} s", seconds % 60),
+        (0, _, _) => format!("{hours} h {minutes} min"),
+        _ => format!("{days} d {hours} h"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_has_upper_case_heads_aligned_columns_and_a_dash_for_nothing() {
+        let text = table(
+            &["tenant", "status"],
+            [["acme".to_owned(), "active".to_owned()], ["navaja-shop".to_owned(), String::new()]],
+        );
+        assert_eq!(text, "TENANT       STATUS\nacme         active\nnavaja-shop  -");
+    }
+
+    #[test]
+    fn durations_show_their_two_largest_units() {
+        for (seconds, want) in
+            [(5, "5 s"), (125, "2 min 5 s"), (7320, "2 h 2 min"), (277_200, "3 d 5 h"), (0, "0 s")]
+        {
+            assert_eq!(duration(seconds), want);
+        }
+    }
+}

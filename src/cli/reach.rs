@@ -1,0 +1,146 @@
+//! From the settings to a client: read the configuration, see whether a gateway runs, become the right user,
+//! and only then start a runtime. It must never touch the state directory of a running gateway.
+
+use std::{os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc, time::Duration};
+
+use tokio::runtime::{Builder, Runtime};
+
+use super::{
+    Client, Failure, Settings,
+    client::{AtRest, Opened, Presence},
+    failure::Exit,
+    identity, out,
+};
+use crate::{
+    admin::{self, Places},
+    config::{self, Config, Loaded},
+    metrics::Metrics,
+    pool::Pools,
+    shutdown::Shutdown,
+    state_lock::{StateLock, StateLockProblem},
+    tenant::{self, TenantPaths, Tenants},
+};
+
+/// How long a command waits for another one to let go of the state directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often it tries meanwhile.
+const LOCK_INTERVAL: Duration = Duration::from_millis(50);
+
+/// Read the configuration or tell every problem, and warnings on the way.
+pub(crate) fn configuration(settings: &Settings) -> Result<Loaded, Failure> {
+    let loaded = config::load(&settings.flags()).map_err(|problems| {
+        out::remark(problems.to_string());
+        Failure { exit: Exit::Usage, ..Failure::told() }
+    })?;
+    Ok(loaded)
+}
+
+/// The admin socket of a gateway with this configuration.
+pub(crate) fn socket(config: &Config) -> PathBuf {
+    config.admin.socket.clone().unwrap_or_else(|| config.runtime_dir.join(admin::SOCKET_NAME))
+}
+
+/// A runtime for one command: it waits most of its time, so one thread is enough.
+pub(crate) fn runtime() -> Result<Runtime, Failure> {
+    Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed(format!("cannot start: {error}")))
+}
+
+/// Run a command on a gateway that runs.
+pub(crate) fn running(
+    settings: &Settings,
+    command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let socket = socket(&configuration(settings)?.config);
+    match Presence::at(&socket)? {
+        Presence::Running => runtime()?.block_on(command(&Client::Running(socket))),
+        Presence::AtRest => Err(Failure::not_running(&socket)),
+    }
+}
+
+/// Run a command on a gateway, whether it runs or rests.
+pub(crate) fn any(
+    settings: &Settings,
+    command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let config = configuration(settings)?.config;
+    let socket = socket(&config);
+    if Presence::at(&socket)? == Presence::Running {
+        return runtime()?.block_on(command(&Client::Running(socket)));
+    }
+    identity::become_owner_of(&config.state_dir)?;
+    runtime()?.block_on(async {
+        let client = Client::AtRest(AtRest::new(config));
+        let outcome = command(&client).await;
+        if let Client::AtRest(rest) = client {
+            rest.close().await;
+        }
+        outcome
+    })
+}
+
+/// Open the registry and the databases of a gateway at rest, once nobody else works on them.
+pub(super) async fn open(config: &Config) -> Result<Opened, Failure> {
+    let lock = wait_for_lock(config).await?;
+    let credentials = config::credentials_directory();
+    let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
+    let tenants = Tenants::open(paths).await.map_err(|error| {
+        let problem = admin::Problem::of(&error);
+        Failure { hint: problem.hint, ..Failure::failed(problem.detail) }
+    })?;
+    let backends = config.backend.keys().cloned().collect();
+    tenants.update_defaults(tenant::Defaults { cors: config.cors.clone(), backends });
+    let (tenants, life) = (Arc::new(tenants), Shutdown::new());
+    let registry = tenants.registry().clone();
+    let state_dir = config.state_dir.clone();
+    let pools = Pools::new(config.pool.clone(), state_dir, registry, life.clone(), Metrics::new());
+    let places = Places::of(&config.registry, &config.state_dir, &config.pool);
+    let parts = admin::Parts { tenants: tenants.clone(), pools: pools.clone(), places, live: None };
+    Ok(Opened { router: admin::router(parts), tenants, pools, life, lock })
+}
+
+/// Two commands of one pipeline take turns; a gateway that is starting does not go away by waiting.
+async fn wait_for_lock(config: &Config) -> Result<StateLock, Failure> {
+    let give_up = tokio::time::Instant::now() + LOCK_TIMEOUT;
+    make_state_dir(config)?;
+    loop {
+        match StateLock::take(&config.state_dir) {
+            Err(StateLockProblem::Held { .. }) if tokio::time::Instant::now() < give_up => {}
+            outcome => return outcome.map_err(not_locked),
+        }
+        tokio::time::sleep(LOCK_INTERVAL).await;
+    }
+}
+
+/// Hold the state directory of a gateway at rest, making it if this is the first time.
+pub(crate) fn lock(config: &Config) -> Result<StateLock, Failure> {
+    make_state_dir(config)?;
+    StateLock::take(&config.state_dir).map_err(not_locked)
+}
+
+fn make_state_dir(config: &Config) -> Result<(), Failure> {
+    let directory = &config.state_dir;
+    let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
+    made.map_err(|error| refused(Failure::io("make the state directory", directory, &error), error.kind()))
+}
+
+fn not_locked(problem: StateLockProblem) -> Failure {
+    let failure = Failure::failed(problem.to_string());
+    match problem {
+        StateLockProblem::Held { .. } => {
+            failure.hint("it is starting, or another command is at work: try again")
+        }
+        StateLockProblem::Unusable { source, .. } => refused(failure, source.kind()),
+    }
+}
+
+fn refused(failure: Failure, kind: std::io::ErrorKind) -> Failure {
+    if kind == std::io::ErrorKind::PermissionDenied {
+        let failure = failure.hint("become root (sudo) or the state directory's owner");
+        return Failure { exit: Exit::Denied, ..failure };
+    }
+    failure
+}

@@ -1,0 +1,31 @@
+//! `gateway reload`: put the configuration file's present content in force.
+
+use http::Method;
+
+use super::{Client, Failure, out};
+use crate::admin::Reloaded;
+
+/// Check the whole configuration and put it in force; a bad one changes nothing and says why
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+No connection is dropped, WebSockets included. The same as SIGHUP, but it waits for the outcome.
+
+Examples:
+  gateway reload")]
+pub(crate) struct Reload {}
+
+impl Reload {
+    pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
+        let Reloaded { restart_needed, warnings } =
+            client.order(Method::POST, "/reload", None::<&()>).await?;
+        for warning in warnings {
+            out::remark(format!("warning: {warning}"));
+        }
+        if restart_needed.is_empty() {
+            out::line("reloaded");
+        } else {
+            out::line(format!("reloaded, but these take a new start: {}", restart_needed.join(", ")));
+        }
+        Ok(())
+    }
+}

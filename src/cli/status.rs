@@ -1,0 +1,132 @@
+//! `gateway status`: the whole house on one screen.
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::{Client, Failure, out};
+use crate::{admin, backend::WorkerStatus};
+
+/// Show tenants, workers, doors, pools, certificates and listeners of the running gateway
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gateway status
+  gateway status --json | jq .listeners")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    form: out::Form,
+}
+
+impl Status {
+    pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
+        let status: admin::Status = client.show("/status").await?;
+        if self.form.json {
+            return out::json(&status);
+        }
+        out::line(text(&status, Timestamp::now()));
+        Ok(())
+    }
+}
+
+fn text(status: &admin::Status, now: Timestamp) -> String {
+    let state = if status.stopping { "draining" } else { "running" };
+    let uptime = out::duration(status.uptime_s);
+    let tenants = status.tenants;
+    let mut sections = vec![
+        format!("gateway {} {state} for {uptime}, pid {}", status.version, status.pid),
+        format!(
+            "tenants: {} ({} active, {} paused, {} suspended)",
+            tenants.total, tenants.active, tenants.paused, tenants.suspended
+        ),
+    ];
+    let listeners = status.listeners.iter().map(|one| [one.kind.clone(), one.address.to_string()]);
+    push(&mut sections, &["listener", "address"], listeners.collect());
+    let workers = status.backends.iter().flat_map(|backend| &backend.workers);
+    push(&mut sections, &WORKER_HEAD, workers.map(|worker| worker_row(worker, now)).collect());
+    push_values(&mut sections, "door", &status.doors);
+    push_values(&mut sections, "pool", &status.pools);
+    push_values(&mut sections, "certificate", &status.certificates);
+    sections.join("\n\n")
+}
+
+/// The columns of a worker.
+pub(super) const WORKER_HEAD: [&str; 7] =
+    ["worker", "pid", "state", "since", "restarts", "in flight", "last error"];
+
+/// The row of a worker.
+pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 7] {
+    let seconds = u64::try_from(now.as_second() - worker.since.as_second()).unwrap_or(0);
+    [
+        worker.name.clone(),
+        worker.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+        worker.state.clone(),
+        out::duration(seconds),
+        worker.restarts.to_string(),
+        worker.in_flight.to_string(),
+        worker.last_error.clone().unwrap_or_default(),
+    ]
+}
+
+fn push<const N: usize>(sections: &mut Vec<String>, head: &[&str; N], rows: Vec<[String; N]>) {
+    if !rows.is_empty() {
+        sections.push(out::table(head, rows));
+    }
+}
+
+/// Rooms tell of themselves as flat objects: their keys are the columns, the first object's order holds.
+fn push_values(sections: &mut Vec<String>, noun: &str, values: &[Value]) {
+    let Some(Value::Object(first)) = values.first() else { return };
+    let keys: Vec<&String> = first.keys().collect();
+    let mut head: Vec<String> = keys.iter().map(|key| key.replace('_', " ")).collect();
+    if let Some(name) = head.first_mut() {
+        *name = format!("{noun}: {name}");
+    }
+    let head: Vec<&str> = head.iter().map(String::as_str).collect();
+    let rows = values.iter().map(|value| keys.iter().map(|key| cell(&value[key.as_str()])));
+    sections.push(out::table(&head, rows));
+}
+
+fn cell(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => items.iter().map(cell).collect::<Vec<_>>().join(", "),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_screen_shows_every_part_of_the_house() {
+        let status: admin::Status = serde_json::from_value(json!({
+            "version": "0.1.0", "pid": 17, "started": "2026-01-01T00:00:00Z", "uptime_s": 3700,
+            "stopping": false, "local_ca": null,
+            "listeners": [{"kind": "https", "address": "127.0.0.1:8443"}],
+            "doors": [{"door": "sqlite", "address": "127.0.0.1:4000"}],
+            "backends": [{"name": "api", "kind": "command", "workers": [{
+                "name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z",
+                "restarts": 2, "in_flight": 1, "last_error": null, "last_lines": []}]}],
+            "pools": [{"tenant": "navaja", "open": 2}],
+            "tenants": {"total": 2, "active": 1, "paused": 0, "suspended": 1},
+            "certificates": [{"names": ["a.example", "b.example"], "issuer": "CA"}],
+        }))
+        .unwrap();
+        let text = text(&status, "2026-01-01T00:00:10Z".parse().unwrap());
+        for part in [
+            "gateway 0.1.0 running for 1 h 1 min, pid 17",
+            "tenants: 2 (1 active, 0 paused, 1 suspended)",
+            "127.0.0.1:8443",
+            "api/0",
+            "5 s",
+            "navaja",
+            "a.example, b.example",
+        ] {
+            assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Makes what was read fit for use: paths absolute, hosts canonical. It must never touch the disk: what is not
+//! there is the check's to say.
+
+use std::path::{Component, Path, PathBuf};
+
+use super::Config;
+use crate::tenant::HostName;
+
+/// Relative paths start at `directory`, which is absolute and real.
+pub(super) fn resolve(config: &mut Config, directory: &Path) {
+    let absolute = |path: &mut PathBuf| {
+        if !path.as_os_str().is_empty() {
+            *path = plain(&directory.join(&*path));
+        }
+    };
+    absolute(&mut config.state_dir);
+    absolute(&mut config.runtime_dir);
+    config.registry.path.iter_mut().for_each(absolute);
+    config.registry.seal_key_file.iter_mut().for_each(absolute);
+    config.admin.socket.iter_mut().for_each(absolute);
+    config.edge.access_log.path.iter_mut().for_each(absolute);
+    for certificate in &mut config.tls.certificate {
+        absolute(&mut certificate.cert);
+        absolute(&mut certificate.key);
+    }
+    for backend in config.backend.values_mut() {
+        absolute(backend.directory.get_or_insert_with(|| directory.to_owned()));
+        for host in &mut backend.hosts {
+            if let Ok(name) = host.parse::<HostName>() {
+                name.as_str().clone_into(host);
+            }
+        }
+    }
+    for tenant in &mut config.tenant {
+        tenant.database_file.iter_mut().for_each(absolute);
+    }
+}
+
+/// Without `.` and `..`: socket paths have 107 bytes, and messages are easier to read. The configuration's
+/// directory is canonical, so only links below it could make `..` mean something else.
+fn plain(path: &Path) -> PathBuf {
+    let mut parts = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => {
+                parts.pop();
+            }
+            other => parts.push(other),
+        }
+    }
+    parts
+}

@@ -1,0 +1,180 @@
+//! One line a request, written when its answer has passed. Never a header's value but Origin and Host, never a
+//! query, a ticket or a key: those may hold secrets.
+
+mod line;
+mod writer;
+
+use std::{
+    cell::{Cell, RefCell},
+    net::IpAddr,
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
+
+use crate::tenant::TenantId;
+
+use super::{activity::Activity, body::Upload, peer::Peer, request_id::RequestId, thread::Thread};
+
+pub(crate) use self::{line::Lines, writer::AccessLog};
+
+/// Client closed the request before we answered; nginx's word for it, and what dashboards know.
+const CLIENT_CLOSED: u16 = 499;
+
+/// What is known of one request, filled in along the way and written at its end.
+#[derive(Debug)]
+pub(crate) struct Record {
+    thread: Rc<Thread>,
+    activity: Arc<Activity>,
+    id: RequestId,
+    method: Method,
+    uri: Uri,
+    host: Option<HeaderValue>,
+    origin: Option<HeaderValue>,
+    client: IpAddr,
+    protocol: &'static str,
+    started: Instant,
+    tenant: RefCell<Option<TenantId>>,
+    worker: RefCell<Option<Rc<str>>>,
+    code: Cell<Option<&'static str>>,
+    status: Cell<u16>,
+    bytes_in: Cell<u64>,
+    bytes_out: Cell<u64>,
+    upload: Cell<Upload>,
+    sent: Cell<Option<Instant>>,
+    answered: Cell<Option<Instant>>,
+    ended: Cell<bool>,
+}
+
+impl Record {
+    /// A request begins.
+    pub(crate) fn begin(
+        thread: &Rc<Thread>,
+        peer: &Peer,
+        client: IpAddr,
+        (id, head): (RequestId, &Parts),
+    ) -> Rc<Self> {
+        peer.activity.request_begins();
+        Rc::new(Self {
+            thread: thread.clone(),
+            activity: peer.activity.clone(),
+            id,
+            method: head.method.clone(),
+            uri: head.uri.clone(),
+            host: head.headers.get(header::HOST).cloned(),
+            origin: head.headers.get(header::ORIGIN).cloned(),
+            client,
+            protocol: peer.protocol,
+            started: Instant::now(),
+            tenant: RefCell::default(),
+            worker: RefCell::default(),
+            code: Cell::default(),
+            status: Cell::new(CLIENT_CLOSED),
+            bytes_in: Cell::default(),
+            bytes_out: Cell::default(),
+            upload: Cell::default(),
+            sent: Cell::default(),
+            answered: Cell::default(),
+            ended: Cell::default(),
+        })
+    }
+
+    /// The request's id.
+    pub(crate) fn id(&self) -> &RequestId {
+        &self.id
+    }
+
+    /// Whose request it is.
+    pub(crate) fn tenant(&self, tenant: &TenantId) {
+        *self.tenant.borrow_mut() = Some(tenant.clone());
+    }
+
+    /// It goes to this worker now.
+    pub(crate) fn sent(&self, worker: &Rc<str>) {
+        self.sent.set(Some(Instant::now()));
+        *self.worker.borrow_mut() = Some(worker.clone());
+    }
+
+    /// The answer's head is there.
+    pub(crate) fn answered(&self, status: StatusCode) {
+        self.status.set(status.as_u16());
+        self.answered.set(Some(Instant::now()));
+    }
+
+    /// The answer is ours.
+    pub(crate) fn refused(&self, code: &'static str) {
+        self.code.set(Some(code));
+    }
+
+    /// Bytes of the request's body.
+    pub(crate) fn bytes_in(&self, bytes: u64) {
+        self.bytes_in.set(self.bytes_in.get() + bytes);
+    }
+
+    /// Bytes of the answer's body.
+    pub(crate) fn bytes_out(&self, bytes: u64) {
+        self.bytes_out.set(self.bytes_out.get() + bytes);
+    }
+
+    /// How far the request's body has come.
+    pub(crate) fn upload(&self, upload: Upload) {
+        self.upload.set(upload);
+    }
+
+    /// How far the request's body has come.
+    pub(crate) fn uploaded(&self) -> Upload {
+        self.upload.get()
+    }
+
+    /// The answer has passed, or was given up. Only the first call counts.
+    pub(crate) fn end(&self) {
+        if self.ended.replace(true) {
+            return;
+        }
+        self.activity.request_ends();
+        let first_byte = self.answered.get().map(|answered| answered.duration_since(self.started));
+        self.thread.tally.count(&self.tenant.borrow(), self.status.get(), first_byte);
+        if self.thread.writes_log() {
+            self.thread.lines.push(|line| self.write(line));
+        }
+    }
+
+    fn write(&self, line: &mut line::Line<'_>) {
+        let between = |from: Instant, to: Option<Instant>| to.map(|to| to.duration_since(from));
+        let text = |value: &Option<HeaderValue>| {
+            value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
+        };
+        line.text("tenant", self.tenant.borrow().as_ref().map(TenantId::as_str));
+        line.text("origin", text(&self.origin).as_deref());
+        line.text("host", text(&self.host).as_deref().or(self.uri.authority().map(|a| a.as_str())));
+        line.text("method", Some(self.method.as_str()));
+        line.text("path", Some(self.uri.path()));
+        line.number("status", self.status.get().into());
+        line.text("code", self.code.get());
+        line.number("bytes_in", self.bytes_in.get());
+        line.number("bytes_out", self.bytes_out.get());
+        line.text("worker", self.worker.borrow().as_deref());
+        line.text("request_id", Some(self.id.as_str()));
+        line.address("client", self.client);
+        line.text("protocol", Some(self.protocol));
+        line.time("queue_ms", between(self.started, self.sent.get()));
+        let worker = self.sent.get().and_then(|sent| between(sent, self.answered.get()));
+        line.time("worker_ms", worker);
+        line.time("first_byte_ms", between(self.started, self.answered.get()));
+        line.time("total_ms", Some(self.started.elapsed()));
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// How long finished lines and counts may stay in a thread's own memory.
+pub(crate) const FLUSH_EVERY: Duration = Duration::from_millis(100);
+
+#[cfg(test)]
+mod tests;

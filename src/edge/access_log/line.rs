@@ -1,0 +1,124 @@
+//! Lines as JSON, written by hand into one buffer a thread: a serialiser would allocate a request's worth of
+//! strings. It must never wait for the disk.
+
+use std::{
+    cell::{Cell, RefCell},
+    io::Write as _,
+    net::IpAddr,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use super::AccessLog;
+
+/// A full buffer goes to the writer at this size: large enough that its channel is cheap, small enough to stay in
+/// the cache.
+const FLUSH_BYTES: usize = 32 * 1024;
+
+/// One thread's finished lines.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    log: Arc<AccessLog>,
+    buffer: RefCell<Vec<u8>>,
+    lines: Cell<u64>,
+    /// The second in which the last line was written, and its text.
+    second: RefCell<(u64, String)>,
+}
+
+impl Lines {
+    /// No lines yet.
+    pub(crate) fn new(log: Arc<AccessLog>) -> Self {
+        Self { log, buffer: RefCell::default(), lines: Cell::default(), second: RefCell::default() }
+    }
+
+    /// Write one line.
+    pub(crate) fn push(&self, fields: impl FnOnce(&mut Line<'_>)) {
+        let full = {
+            let mut buffer = self.buffer.borrow_mut();
+            self.time_stamp(&mut buffer);
+            fields(&mut Line { buffer: &mut buffer });
+            buffer.extend_from_slice(b"}\n");
+            buffer.len() >= FLUSH_BYTES
+        };
+        self.lines.set(self.lines.get() + 1);
+        if full {
+            self.flush();
+        }
+    }
+
+    /// Hand the finished lines to the writer.
+    pub(crate) fn flush(&self) {
+        let buffer = std::mem::take(&mut *self.buffer.borrow_mut());
+        if !buffer.is_empty() {
+            self.log.write(buffer, self.lines.take());
+        }
+    }
+
+    fn time_stamp(&self, buffer: &mut Vec<u8>) {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let mut second = self.second.borrow_mut();
+        if second.0 != now.as_secs() {
+            let at = i64::try_from(now.as_secs()).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
+            let text = at.map(|at| at.to_string()).unwrap_or_default();
+            *second = (now.as_secs(), text.trim_end_matches('Z').to_owned());
+        }
+        // Writing to a Vec cannot fail.
+        drop(write!(buffer, "{{\"ts\":\"{}.{:03}Z\"", second.1, now.subsec_millis()));
+    }
+}
+
+/// One line being written. Names are ours and plain; values may be anyone's.
+pub(crate) struct Line<'a> {
+    buffer: &'a mut Vec<u8>,
+}
+
+impl Line<'_> {
+    fn name(&mut self, name: &str) {
+        self.buffer.extend_from_slice(b",\"");
+        self.buffer.extend_from_slice(name.as_bytes());
+        self.buffer.extend_from_slice(b"\":");
+    }
+
+    /// A string, or null.
+    pub(crate) fn text(&mut self, name: &str, value: Option<&str>) {
+        self.name(name);
+        let Some(value) = value else { return self.buffer.extend_from_slice(b"null") };
+        self.buffer.push(b'"');
+        if value.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f) {
+            self.buffer.extend_from_slice(value.as_bytes());
+        } else {
+            for char in value.chars() {
+                match char {
+                    '"' | '\\' => drop(write!(self.buffer, "\\{char}")),
+                    char if char.is_control() => drop(write!(self.buffer, "\\u{:04x}", u32::from(char))),
+                    char => drop(write!(self.buffer, "{char}")),
+                }
+            }
+        }
+        self.buffer.push(b'"');
+    }
+
+    /// A whole number.
+    pub(crate) fn number(&mut self, name: &str, value: u64) {
+        self.name(name);
+        drop(write!(self.buffer, "{value}"));
+    }
+
+    /// An address.
+    pub(crate) fn address(&mut self, name: &str, value: IpAddr) {
+        self.name(name);
+        drop(write!(self.buffer, "\"{value}\""));
+    }
+
+    /// Milliseconds with three digits, or null.
+    pub(crate) fn time(&mut self, name: &str, value: Option<Duration>) {
+        self.name(name);
+        match value {
+            Some(time) => {
+                let us = time.as_micros();
+                drop(write!(self.buffer, "{}.{:03}", us / 1000, us % 1000));
+            }
+            None => self.buffer.extend_from_slice(b"null"),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! What a connection is doing, noted where bytes move and read by the one timer that ends idle connections: a
+//! timer armed anew for every byte would cost more than the bytes.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc, LazyLock,
+        atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
+    },
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::config::Limits;
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// Milliseconds of this process's monotonic clock; never 0, which means "not".
+fn now_ms() -> u64 {
+    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX) + 1
+}
+
+/// One connection's notes. Only its own thread writes; atomics because the io must be `Send` for upgrades.
+#[derive(Debug, Default)]
+pub(crate) struct Activity {
+    in_flight: AtomicU32,
+    /// When bytes of a request head began to arrive; 0 when none is awaited in the middle.
+    head_since_ms: AtomicU64,
+    /// When the last request ended, or the connection began.
+    idle_since_ms: AtomicU64,
+    /// Since when the client takes no bytes; 0 when it does.
+    blocked_since_ms: AtomicU64,
+}
+
+/// What the timer finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Look again after this.
+    Fine(Duration),
+    /// Nothing asked for too long: close in good order.
+    Idle,
+    /// A head that never ends, or answers that are never taken: cut.
+    Stuck,
+}
+
+impl Activity {
+    /// A connection that begins now.
+    pub(crate) fn new() -> Arc<Self> {
+        let activity = Self::default();
+        activity.idle_since_ms.store(now_ms(), Relaxed);
+        Arc::new(activity)
+    }
+
+    /// A request's head is complete.
+    pub(crate) fn request_begins(&self) {
+        self.head_since_ms.store(0, Relaxed);
+        self.in_flight.fetch_add(1, Relaxed);
+    }
+
+    /// A request's answer is complete or given up.
+    pub(crate) fn request_ends(&self) {
+        self.idle_since_ms.store(now_ms(), Relaxed);
+        self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// May the connection go on? `heads_by_bytes`: on HTTP/2 bytes between requests are no request's head.
+    pub(crate) fn judge(&self, limits: &Limits, heads_by_bytes: bool) -> Verdict {
+        let now = now_ms();
+        let since = |at: &AtomicU64| Duration::from_millis(now.saturating_sub(at.load(Relaxed)));
+        let tick = limits.header_timeout.min(limits.body_idle_timeout).min(limits.idle_timeout);
+        if self.blocked_since_ms.load(Relaxed) != 0
+            && since(&self.blocked_since_ms) >= limits.body_idle_timeout
+        {
+            return Verdict::Stuck;
+        }
+        if self.in_flight.load(Relaxed) > 0 {
+            return Verdict::Fine(tick);
+        }
+        if heads_by_bytes && self.head_since_ms.load(Relaxed) != 0 {
+            let waited = since(&self.head_since_ms);
+            let left = limits.header_timeout.checked_sub(waited).filter(|left| !left.is_zero());
+            return left.map_or(Verdict::Stuck, |left| Verdict::Fine(left.min(tick)));
+        }
+        let left = limits.idle_timeout.checked_sub(since(&self.idle_since_ms)).filter(|left| !left.is_zero());
+        left.map_or(Verdict::Idle, |left| Verdict::Fine(left.min(tick)))
+    }
+}
+
+/// A connection's io, watched.
+#[derive(Debug)]
+pub(crate) struct Watched<T> {
+    io: T,
+    activity: Arc<Activity>,
+}
+
+impl<T> Watched<T> {
+    /// Watch this io.
+    pub(crate) fn new(io: T, activity: Arc<Activity>) -> Self {
+        Self { io, activity }
+    }
+
+    fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
+        let blocked = &self.activity.blocked_since_ms;
+        match outcome {
+            Poll::Pending if blocked.load(Relaxed) == 0 => blocked.store(now_ms(), Relaxed),
+            Poll::Ready(_) if blocked.load(Relaxed) != 0 => blocked.store(0, Relaxed),
+            _ => {}
+        }
+    }
+}
+
+impl<T: AsyncRead + Unpin> AsyncRead for Watched<T> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
+        let activity = &self.activity;
+        if buf.filled().len() > before
+            && activity.in_flight.load(Relaxed) == 0
+            && activity.head_since_ms.load(Relaxed) == 0
+        {
+            activity.head_since_ms.store(now_ms(), Relaxed);
+        }
+        outcome
+    }
+}
+
+impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        self.note_write(&outcome);
+        outcome
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bufs: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        self.note_write(&outcome);
+        outcome
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn limits(ms: u64) -> Limits {
+        let time = Duration::from_millis(ms);
+        Limits { header_timeout: time, idle_timeout: time, body_idle_timeout: time, ..Limits::default() }
+    }
+
+    #[test]
+    fn a_connection_is_judged_by_what_it_is_doing() {
+        let (at_once, later) = (limits(0), limits(60_000));
+        let activity = Activity::new();
+        assert!(matches!(activity.judge(&later, true), Verdict::Fine(_)), "fresh");
+        assert_eq!(activity.judge(&at_once, true), Verdict::Idle);
+        activity.head_since_ms.store(1, Relaxed);
+        assert_eq!(activity.judge(&at_once, true), Verdict::Stuck, "a head that never ends");
+        assert_eq!(activity.judge(&at_once, false), Verdict::Idle, "on HTTP/2 those bytes were a ping");
+        activity.request_begins();
+        assert!(matches!(activity.judge(&at_once, true), Verdict::Fine(_)), "an answer may take its time");
+        activity.blocked_since_ms.store(1, Relaxed);
+        assert_eq!(activity.judge(&at_once, true), Verdict::Stuck, "but must be taken");
+        activity.blocked_since_ms.store(0, Relaxed);
+        activity.request_ends();
+        assert!(matches!(activity.judge(&later, true), Verdict::Fine(_)));
+    }
+}

@@ -1,0 +1,122 @@
+//! Is there room? Requests in flight and requests per second, per tenant and inside it per client address, so
+//! that one client cannot take its shop down. Shared by all cores through one lock a shard and atomics; every
+//! place taken is a guard that gives itself back.
+
+mod gauge;
+mod table;
+
+use std::{
+    net::{IpAddr, Ipv6Addr},
+    sync::{Arc, LazyLock},
+    time::Instant,
+};
+
+use crate::tenant::{Tenant, TenantId, TenantLimits};
+
+use self::{
+    gauge::{Gauge, InFlight},
+    table::Table,
+};
+use super::{config, refusal::Refusal};
+
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// What tenants and clients have taken, over all cores.
+#[derive(Debug)]
+pub(crate) struct Admit {
+    tenants: Table<Option<TenantId>>,
+    clients: Table<(Option<TenantId>, IpAddr)>,
+}
+
+/// One admitted request; dropping it gives everything back.
+#[derive(Debug)]
+pub(crate) struct Place {
+    tenant: InFlight,
+    _client: InFlight,
+}
+
+/// One request that waits for a worker.
+#[derive(Debug)]
+pub(crate) struct Waiting {
+    _place: InFlight,
+}
+
+impl Admit {
+    /// Nobody has taken anything.
+    pub(crate) fn new(clients_max: usize) -> Self {
+        // A tenant that is forgotten loses nothing but a full bucket, so both tables take the same bound.
+        Self { tenants: Table::new(clients_max), clients: Table::new(clients_max) }
+    }
+
+    /// The new bound of what is remembered.
+    pub(crate) fn bound(&self, clients_max: usize) {
+        self.tenants.bound(clients_max);
+        self.clients.bound(clients_max);
+    }
+
+    /// A place for one request, or how long to stay away.
+    pub(crate) fn enter(
+        &self,
+        config: &config::Admit,
+        tenant: Option<&Tenant>,
+        client: IpAddr,
+    ) -> Result<Place, Refusal> {
+        let now_ns = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.enter_at(now_ns, config, tenant, client)
+    }
+
+    fn enter_at(
+        &self,
+        now_ns: u64,
+        config: &config::Admit,
+        tenant: Option<&Tenant>,
+        client: IpAddr,
+    ) -> Result<Place, Refusal> {
+        let id = tenant.map(|tenant| tenant.id.clone());
+        let own = tenant.map_or(&DEFAULT, |tenant| &tenant.limits);
+        // The client first: one that is refused must not use up its tenant's share.
+        let gauge = self.clients.gauge((id.clone(), network(client)), now_ns);
+        let in_flight = take(&gauge, config.client_in_flight_max)?;
+        pass(&gauge, config.client_requests_per_second, now_ns)?;
+        let shop = self.tenants.gauge(id, now_ns);
+        let place = take(&shop, own.in_flight_max.unwrap_or(config.tenant_in_flight_max))?;
+        pass(&shop, own.requests_per_second.unwrap_or(config.tenant_requests_per_second), now_ns)?;
+        Ok(Place { tenant: place, _client: in_flight })
+    }
+}
+
+static DEFAULT: TenantLimits = TenantLimits {
+    in_flight_max: None,
+    requests_per_second: None,
+    connections_max: None,
+    connections_min: None,
+};
+
+impl Place {
+    /// A place among this tenant's requests that wait for a worker.
+    pub(crate) fn wait(&self, waiting_max: u32) -> Result<Waiting, Refusal> {
+        self.tenant.wait(waiting_max).map(|place| Waiting { _place: place }).ok_or(Refusal::NoWorker)
+    }
+}
+
+fn take(gauge: &Arc<Gauge>, in_flight_max: u32) -> Result<InFlight, Refusal> {
+    gauge.take(in_flight_max).ok_or(Refusal::TooMany)
+}
+
+fn pass(gauge: &Gauge, per_second: u32, now_ns: u64) -> Result<(), Refusal> {
+    gauge.pass(per_second, now_ns).map_err(|wait_ns| Refusal::TooFast {
+        // Rounded up: a client that comes back at the second it was told must get through.
+        retry_after_s: wait_ns.div_ceil(1_000_000_000).max(1),
+    })
+}
+
+/// Whose address this is: one IPv4 address or one IPv6 /64, which is what one household gets.
+fn network(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & (u128::MAX << 64)).into(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,305 @@
+//! Bodies on their way through: an enum where a box would do, each with its limit, its idle timeout and its
+//! count. They stream; nothing here ever collects one.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+    time::{Duration, Instant},
+};
+
+use bytes::{Buf, Bytes};
+use http::{HeaderMap, HeaderName};
+use http_body::{Body as _, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::Sleep;
+
+use super::{access_log::Record, forward::Flight};
+
+/// Why a body broke off. The peer sees a cut connection; the reason stands in our record.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BodyError {
+    /// The other side's bytes ended early or made no sense.
+    #[error(transparent)]
+    Broken(#[from] hyper::Error),
+    /// No progress for too long.
+    #[error("the body made no progress")]
+    Stalled,
+    /// More than `limits.body_bytes_max`.
+    #[error("the body is too large")]
+    TooLarge,
+}
+
+/// How far a request's body has come.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Upload {
+    /// There is none, or nobody has asked for it yet.
+    #[default]
+    NotBegun,
+    /// Under way.
+    Running,
+    /// All passed on.
+    Done(Instant),
+    /// Cut: too large.
+    TooLarge,
+    /// Cut: the client stopped sending.
+    Stalled,
+    /// Cut: the client's bytes broke off.
+    Broken,
+}
+
+/// A request's body on its way to a worker.
+#[derive(Debug)]
+pub(crate) enum RequestBody {
+    /// None, and so the request can be sent again.
+    Empty,
+    /// The client's.
+    Client(ClientBody),
+}
+
+/// A client's body with its limits.
+#[derive(Debug)]
+pub(crate) struct ClientBody {
+    incoming: Incoming,
+    left_bytes: u64,
+    patience: Patience,
+    record: Rc<Record>,
+}
+
+/// An answer's body.
+#[derive(Debug)]
+pub(crate) enum Body {
+    /// None.
+    Empty,
+    /// Our own words.
+    Full(Option<Bytes>),
+    /// A worker's.
+    Worker(WorkerBody),
+}
+
+/// A worker's body and everything that is held until it has passed.
+#[derive(Debug)]
+pub(crate) struct WorkerBody {
+    incoming: Incoming,
+    patience: Patience,
+    flight: Option<Flight>,
+}
+
+/// An idle timeout that costs nothing while bytes come: its timer exists only while we wait.
+#[derive(Debug)]
+struct Patience {
+    idle: Duration,
+    timer: Option<Pin<Box<Sleep>>>,
+}
+
+impl Patience {
+    fn new(idle: Duration) -> Self {
+        Self { idle, timer: None }
+    }
+
+    /// Called when nothing came: is it enough?
+    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
+        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.idle)));
+        timer.as_mut().poll(cx).is_ready()
+    }
+}
+
+/// Next frame, or an error when none comes in time.
+fn next(
+    incoming: &mut Incoming,
+    patience: &mut Patience,
+    cx: &mut Context<'_>,
+) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+    match Pin::new(incoming).poll_frame(cx) {
+        Poll::Pending if patience.is_over(cx) => Poll::Ready(Some(Err(BodyError::Stalled))),
+        Poll::Pending => Poll::Pending,
+        Poll::Ready(frame) => {
+            patience.timer = None;
+            Poll::Ready(frame.map(|frame| Ok(without_ours(frame?))))
+        }
+    }
+}
+
+/// Trailers must no more than headers speak in our name.
+fn without_ours(frame: Frame<Bytes>) -> Frame<Bytes> {
+    match frame.into_trailers() {
+        Ok(mut trailers) => {
+            strip_ours(&mut trailers);
+            Frame::trailers(trailers)
+        }
+        Err(frame) => frame,
+    }
+}
+
+/// Remove every `x-gateway-*`.
+pub(crate) fn strip_ours(headers: &mut HeaderMap) {
+    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
+    for name in ours {
+        headers.remove(name);
+    }
+}
+
+/// Is this a name in which only the gateway speaks?
+pub(crate) fn is_ours(name: &HeaderName) -> bool {
+    name.as_str().starts_with("x-gateway-")
+}
+
+impl ClientBody {
+    /// A body of at most `bytes_max`, that must not pause for longer than `idle`.
+    pub(crate) fn new(incoming: Incoming, bytes_max: u64, idle: Duration, record: Rc<Record>) -> Self {
+        Self { incoming, left_bytes: bytes_max, patience: Patience::new(idle), record }
+    }
+}
+
+impl http_body::Body for RequestBody {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Self::Client(body) = self.get_mut() else { return Poll::Ready(None) };
+        body.record.upload(Upload::Running);
+        let frame = ready!(next(&mut body.incoming, &mut body.patience, cx));
+        match &frame {
+            Some(Ok(frame)) => {
+                let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+                body.record.bytes_in(bytes);
+                let Some(left) = body.left_bytes.checked_sub(bytes) else {
+                    body.record.upload(Upload::TooLarge);
+                    return Poll::Ready(Some(Err(BodyError::TooLarge)));
+                };
+                body.left_bytes = left;
+                if body.incoming.is_end_stream() {
+                    body.record.upload(Upload::Done(Instant::now()));
+                }
+            }
+            Some(Err(BodyError::Stalled)) => body.record.upload(Upload::Stalled),
+            Some(Err(_)) => body.record.upload(Upload::Broken),
+            None => body.record.upload(Upload::Done(Instant::now())),
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Client(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Client(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+impl WorkerBody {
+    /// A worker's body that must not pause for longer than `idle`; `flight` is released at its end.
+    pub(crate) fn new(incoming: Incoming, idle: Duration, flight: Flight) -> Self {
+        let mut body = Self { incoming, patience: Patience::new(idle), flight: Some(flight) };
+        body.release_at_end();
+        body
+    }
+
+    /// At the end, not at the drop: hyper drops a body only after the client has taken the last byte.
+    fn release_at_end(&mut self) {
+        if self.incoming.is_end_stream()
+            && let Some(flight) = self.flight.take()
+        {
+            flight.complete();
+        }
+    }
+}
+
+impl http_body::Body for Body {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match self.get_mut() {
+            Self::Empty => Poll::Ready(None),
+            Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::Worker(body) => {
+                let frame = ready!(next(&mut body.incoming, &mut body.patience, cx));
+                match &frame {
+                    None => drop(body.flight.take().map(Flight::complete)),
+                    Some(Ok(_)) => body.release_at_end(),
+                    // Dropped without completing, the connection to the worker is closed with it.
+                    Some(Err(_)) => drop(body.flight.take()),
+                }
+                Poll::Ready(frame)
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Empty => true,
+            Self::Full(bytes) => bytes.is_none(),
+            Self::Worker(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Empty => SizeHint::with_exact(0),
+            Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::Worker(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+/// An answer's body with the record that is closed when it has passed.
+#[derive(Debug)]
+pub(crate) struct Recorded {
+    body: Body,
+    record: Option<Rc<Record>>,
+}
+
+impl Recorded {
+    /// Count this body, and end the record with it.
+    pub(crate) fn new(body: Body, record: Option<Rc<Record>>) -> Self {
+        Self { body, record }
+    }
+}
+
+impl http_body::Body for Recorded {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let this = self.get_mut();
+        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
+        if let (Some(Ok(frame)), Some(record)) = (&frame, &this.record) {
+            record.bytes_out(frame.data_ref().map_or(0, |data| data.remaining() as u64));
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
+impl Drop for Recorded {
+    fn drop(&mut self) {
+        if let Some(record) = &self.record {
+            record.end();
+        }
+    }
+}

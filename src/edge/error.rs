@@ -1,0 +1,86 @@
+//! Why the edge cannot start or change: what the operator reads. What a caller reads is a `Refusal`.
+
+use std::{io, net::SocketAddr, path::PathBuf};
+
+use crate::error::{Audience, Fault, Kind};
+
+/// Binding, certificates and threads.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum EdgeError {
+    /// An address is taken, privileged or not ours.
+    #[error("cannot listen on {address}: {source}")]
+    Bind {
+        /// The address asked for.
+        address: SocketAddr,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file of the local CA or of `[[tls.certificate]]` cannot be read or written.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A file was read, but what it holds is no certificate or no key, or the two do not belong together.
+    #[error("{}: {reason}", path.display())]
+    Certificate {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The local CA could not sign.
+    #[error("cannot issue a local certificate: {0}")]
+    Issue(#[from] rcgen::Error),
+    /// The TLS library refuses our own settings.
+    #[error("cannot set up TLS: {0}")]
+    Tls(#[from] rustls::Error),
+    /// The access log's file cannot be opened.
+    #[error("cannot write the access log to {}: {source}", path.display())]
+    AccessLog {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A thread or its runtime could not be started.
+    #[error("cannot start an edge thread: {0}")]
+    Thread(io::Error),
+    /// A key that listeners or threads were made from.
+    #[error("`{0}` can only be changed by a restart")]
+    NeedsRestart(&'static str),
+    /// An `[[edge.open]]` names its tenant in no known way.
+    #[error("`edge.open` of `{path}`: `{rule}` is none of `path:N`, `header:NAME`, `host`, `none`")]
+    OpenRule {
+        /// Its path.
+        path: String,
+        /// What it says.
+        rule: String,
+    },
+}
+
+impl Fault for EdgeError {
+    fn kind(&self) -> Kind {
+        Kind::Operator
+    }
+
+    fn audience(&self) -> Audience {
+        Audience::Operator
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::Bind { .. } => "edge-bind",
+            Self::File { .. } => "edge-file",
+            Self::Certificate { .. } => "edge-certificate",
+            Self::Issue(_) => "edge-issue",
+            Self::Tls(_) => "edge-tls",
+            Self::AccessLog { .. } => "edge-access-log",
+            Self::Thread(_) => "edge-thread",
+            Self::NeedsRestart(_) => "edge-needs-restart",
+            Self::OpenRule { .. } => "edge-open-rule",
+        }
+    }
+}

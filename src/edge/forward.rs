@@ -1,0 +1,229 @@
+//! To a worker and back: pick one, send the rebuilt request, stream the answer. It retries exactly where that is
+//! safe, and a request is never sent twice once its worker may have begun to act on it, unless its method says
+//! that twice is as good as once.
+
+mod answer;
+mod attempt;
+mod request;
+mod upstream;
+
+use std::{
+    rc::Rc,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use http::{Method, Response, StatusCode, header, request::Parts};
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+use tokio::time::Instant;
+
+use crate::{backend::WorkerLease, tenant::LiveTicket};
+
+use super::{
+    admit::Place,
+    body::{Body, ClientBody, RequestBody, WorkerBody},
+    identify::Caller,
+    refusal::Refusal,
+    serve::Exchange,
+    settings::Route,
+    thread::Thread,
+    upgrade,
+};
+
+pub(crate) use self::{answer::strip as strip_answer, upstream::Upstreams};
+use self::{
+    attempt::{Failure, Sent},
+    upstream::Connection,
+};
+
+/// A worker may be listed for a moment after it died; waiting between tries starts here and doubles.
+const PAUSE_MIN: Duration = Duration::from_millis(10);
+/// Until it reaches this: soon enough after a worker is back.
+const PAUSE_MAX: Duration = Duration::from_millis(200);
+
+/// Everything held while a request is at a worker. Dropped, it closes the connection; completed, the connection
+/// is kept for the next request.
+#[derive(Debug)]
+pub(crate) struct Flight {
+    connection: Connection,
+    lease: WorkerLease,
+    keep_alive: Duration,
+    thread: Rc<Thread>,
+    _place: Place,
+    _ticket: Option<LiveTicket>,
+}
+
+impl Flight {
+    /// The answer has passed whole.
+    pub(crate) fn complete(self) {
+        // The drain waits for the connections' tasks, so none is kept any more.
+        if self.thread.drain.has_begun() {
+            return;
+        }
+        let idle_max = self.thread.shared.settings.load().limits.upstream_idle_max;
+        self.thread.upstreams.give_back(self.lease.key(), self.connection, self.keep_alive, idle_max);
+    }
+}
+
+/// What the tries of one request share.
+struct Tries<'a> {
+    exchange: &'a Exchange,
+    route: &'a Arc<Route>,
+    place: &'a Place,
+    /// Workers that failed this request.
+    avoid: Vec<u64>,
+    /// Only connections made for it: an idle one has failed it already.
+    fresh: bool,
+    /// Times it may still be given to another worker after one took it and died.
+    retries: u32,
+    pause: Duration,
+    give_up: Option<Instant>,
+}
+
+/// Pass a request on and its answer back.
+pub(crate) async fn forward(
+    exchange: &Exchange,
+    caller: &Caller,
+    place: Place,
+    head: &Parts,
+    (body, upgrade): (Incoming, Option<OnUpgrade>),
+) -> Result<Response<Body>, Refusal> {
+    let tenant = caller.tenant.as_deref();
+    let route = exchange.settings.route(tenant, caller.authority.name()).ok_or(Refusal::NoBackend)?;
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
+    let issued = tenant.and_then(|tenant| exchange.thread.shared.tickets.issue(tenant, route.ticket, now));
+    let url = issued.as_ref().map(|issued| &issued.url);
+    let mut body = Some(request_body(exchange, body));
+    let mut tries = Tries::new(exchange, route, &place);
+    let (sent, lease) = loop {
+        let lease = tries.worker().await?;
+        // Built from the original each time: nothing of a failed try can leak into the next.
+        let request = request::rebuild(exchange, caller, head, url, upgrade.is_some());
+        match attempt::send(exchange, &lease, request, body.take(), tries.fresh).await {
+            Ok(sent) => break (sent, lease),
+            Err(failure) => body = Some(tries.judge(failure, head, &lease)?),
+        }
+    };
+    let Sent { connection, response } = sent;
+    let flight = Flight {
+        connection,
+        keep_alive: route.roster.keep_alive(),
+        thread: exchange.thread.clone(),
+        lease,
+        _place: place,
+        _ticket: issued.and_then(|issued| issued.live),
+    };
+    if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+        let upgrade = upgrade.ok_or_else(|| Refusal::WorkerFailed("it switched protocols unasked".into()))?;
+        return Ok(upgrade::relay(exchange, upgrade, response, flight));
+    }
+    Ok(stream(exchange, caller, head, response, flight))
+}
+
+fn request_body(exchange: &Exchange, body: Incoming) -> RequestBody {
+    if http_body::Body::is_end_stream(&body) {
+        return RequestBody::Empty;
+    }
+    let limits = &exchange.settings.limits;
+    let record = exchange.record.clone();
+    RequestBody::Client(ClientBody::new(body, limits.body_bytes_max, limits.body_idle_timeout, record))
+}
+
+fn stream(
+    exchange: &Exchange,
+    caller: &Caller,
+    head: &Parts,
+    response: Response<Incoming>,
+    flight: Flight,
+) -> Response<Body> {
+    let (mut parts, incoming) = response.into_parts();
+    answer::rebuild(&exchange.settings, caller, head, &mut parts.headers);
+    let limits = &exchange.settings.limits;
+    let media_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+    // Server-sent events pause like WebSockets do, not like downloads.
+    let events = media_type.starts_with(b"text/event-stream");
+    let idle = if events { limits.upgrade_idle_timeout } else { limits.body_idle_timeout };
+    let mut answer = Response::new(Body::Worker(WorkerBody::new(incoming, idle, flight)));
+    *answer.status_mut() = parts.status;
+    *answer.headers_mut() = parts.headers;
+    answer
+}
+
+impl<'a> Tries<'a> {
+    fn new(exchange: &'a Exchange, route: &'a Arc<Route>, place: &'a Place) -> Self {
+        let retries = exchange.settings.limits.retries_max;
+        let avoid = Vec::new();
+        Self { exchange, route, place, avoid, fresh: false, retries, pause: PAUSE_MIN, give_up: None }
+    }
+
+    /// A worker for the next try; waits, bounded in number and time, while there is none.
+    async fn worker(&mut self) -> Result<WorkerLease, Refusal> {
+        let roster = &self.route.roster;
+        if let Some(lease) = roster.pick(&self.avoid) {
+            return Ok(lease);
+        }
+        let admit = &self.exchange.settings.admit;
+        let _waiting = self.place.wait(admit.waiting_max)?;
+        let give_up = *self.give_up.get_or_insert_with(|| Instant::now() + admit.waiting_timeout);
+        loop {
+            if !self.avoid.is_empty() {
+                // Those that are listed have failed: the supervisor needs a moment to notice and to replace them.
+                tokio::time::sleep_until(give_up.min(Instant::now() + self.pause)).await;
+                self.pause = (self.pause * 2).min(PAUSE_MAX);
+                self.avoid.clear();
+            }
+            let ready = tokio::time::timeout_at(give_up, roster.ready()).await;
+            match roster.pick(&[]) {
+                Some(lease) if ready.is_ok() && Instant::now() < give_up => return Ok(lease),
+                _ if ready.is_err() || Instant::now() >= give_up => return Err(Refusal::NoWorker),
+                // Another took it between the call and us.
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// May it be tried again, and with which body?
+    fn judge(&mut self, failure: Failure, head: &Parts, lease: &WorkerLease) -> Result<RequestBody, Refusal> {
+        let again = match failure {
+            Failure::Final(refusal) => return Err(refusal),
+            // It never reached a worker, so it is as good as new.
+            Failure::NotConnected(body) => {
+                self.avoid.push(lease.key());
+                body
+            }
+            Failure::NotSent(body) => {
+                self.fresh = true;
+                body
+            }
+            // Idle connections die of old age; that says nothing about the worker.
+            Failure::Died { reused: true, empty: true, .. } if head.method.is_idempotent() => {
+                self.fresh = true;
+                RequestBody::Empty
+            }
+            Failure::Died { empty: true, .. } if head.method.is_idempotent() && self.retries > 0 => {
+                self.retries -= 1;
+                self.avoid.push(lease.key());
+                RequestBody::Empty
+            }
+            Failure::Died { reason, .. } => return Err(Refusal::WorkerFailed(reason)),
+        };
+        attempt::count_retry(self.exchange, self.route.roster.backend());
+        Ok(again)
+    }
+}
+
+/// WebSocket over HTTP/1.1, the only upgrade that passes.
+pub(crate) fn is_websocket(head: &Parts) -> bool {
+    let has = |name, word: &str| {
+        let values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
+    };
+    head.version == http::Version::HTTP_11
+        && head.method == Method::GET
+        && head.headers.contains_key(header::UPGRADE)
+        && has(header::UPGRADE, "websocket")
+        && has(header::CONNECTION, "upgrade")
+}
+
+#[cfg(test)]
+mod tests;

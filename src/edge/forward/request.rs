@@ -1,0 +1,185 @@
+//! What a worker gets: a request built anew from what passes, and what we say ourselves set last, so that no
+//! caller can speak in our name or strip what we say.
+
+use bytes::{BufMut, BytesMut};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
+    header::{self, Entry},
+    request::Parts,
+};
+
+use super::super::{
+    authority::Scheme,
+    body::is_ours,
+    identify::Caller,
+    peer::{FORWARDED_FOR, FORWARDED_PROTO},
+    request_id::{REQUEST_ID, TRACEPARENT},
+    serve::Exchange,
+};
+
+const TENANT: HeaderName = HeaderName::from_static("x-gateway-tenant");
+const DATABASE_URL: HeaderName = HeaderName::from_static("x-gateway-database-url");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+
+/// Headers we add at most.
+const OURS_MAX: usize = 14;
+
+/// The request as the worker gets it.
+pub(super) fn rebuild(
+    exchange: &Exchange,
+    caller: &Caller,
+    head: &Parts,
+    database_url: Option<&HeaderValue>,
+    upgrade: bool,
+) -> Request<()> {
+    let mut headers = HeaderMap::with_capacity(head.headers.len() + OURS_MAX);
+    pass(head, &mut headers);
+    if upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    }
+    headers.insert(header::HOST, caller.authority.value().clone());
+    if let Some(tenant) = &caller.tenant {
+        headers.insert(TENANT, tenant.id_header().clone());
+    }
+    if let Some(url) = database_url {
+        headers.insert(DATABASE_URL, url.clone());
+    }
+    let id = exchange.record.id();
+    headers.insert(REQUEST_ID, id.header.clone());
+    headers.insert(TRACEPARENT, id.traceparent(&head.headers));
+    forwarding(exchange, caller, head, &mut headers);
+    let mut request = Request::new(());
+    *request.method_mut() = head.method.clone();
+    *request.uri_mut() = match (head.uri.authority(), head.uri.path_and_query()) {
+        // Origin form; most requests come in it already.
+        (Some(_), Some(target)) => Uri::from(target.clone()),
+        _ => head.uri.clone(),
+    };
+    *request.version_mut() = Version::HTTP_11;
+    *request.headers_mut() = headers;
+    request
+}
+
+/// Copy what may pass.
+fn pass(head: &Parts, headers: &mut HeaderMap) {
+    let listed = Listed::of(&head.headers);
+    for (name, value) in &head.headers {
+        if is_consumed(name) || is_ours(name) || listed.contains(name) {
+            continue;
+        }
+        // HTTP/2 may cut cookies into crumbs; HTTP/1.1 takes one line (RFC 9113 8.2.3).
+        if *name == header::COOKIE {
+            match headers.entry(header::COOKIE) {
+                Entry::Vacant(entry) => drop(entry.insert(value.clone())),
+                Entry::Occupied(mut entry) => {
+                    let joined = [entry.get().as_bytes(), value.as_bytes()].join(&b"; "[..]);
+                    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
+                        entry.insert(joined);
+                    }
+                }
+            }
+        } else {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    if head.headers.contains_key(header::TRANSFER_ENCODING) {
+        headers.remove(header::CONTENT_LENGTH);
+    }
+}
+
+/// Headers of one hop, and those that are written anew: host, forwarding, ids. `Expect` was answered by us.
+fn is_consumed(name: &HeaderName) -> bool {
+    matches!(
+        name.as_str(),
+        "connection"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authorization"
+            | "proxy-authenticate"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "http2-settings"
+            | "expect"
+            | "host"
+            | "forwarded"
+            | "x-forwarded-for"
+            | "x-forwarded-proto"
+            | "x-forwarded-host"
+            | "x-forwarded-port"
+            | "x-real-ip"
+            | "x-request-id"
+            | "traceparent"
+    )
+}
+
+/// Headers that `Connection` declares to be of this hop only.
+pub(super) struct Listed<'a>(Vec<&'a str>);
+
+impl<'a> Listed<'a> {
+    pub(super) fn of(headers: &'a HeaderMap) -> Self {
+        let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+        let tokens = values.flat_map(|value| value.split(',')).map(str::trim);
+        // The usual words name nothing that would pass, and so cost no allocation.
+        let usual = ["keep-alive", "close", "upgrade", ""];
+        Self(tokens.filter(|token| !usual.iter().any(|word| token.eq_ignore_ascii_case(word))).collect())
+    }
+
+    pub(super) fn contains(&self, name: &HeaderName) -> bool {
+        self.0.iter().any(|token| token.eq_ignore_ascii_case(name.as_str()))
+    }
+
+    pub(super) fn names(&self) -> &[&'a str] {
+        &self.0
+    }
+}
+
+/// Who called, how, and as what; a trusted proxy's chain is continued, anyone else's begins with us.
+fn forwarding(exchange: &Exchange, caller: &Caller, head: &Parts, headers: &mut HeaderMap) {
+    let (peer, scheme) = (&exchange.peer, exchange.client.scheme);
+    let chain = |name: &HeaderName, last: HeaderValue| {
+        if peer.trusted { continued(&head.headers, name, &last).unwrap_or(last) } else { last }
+    };
+    headers.insert(FORWARDED_FOR, chain(&FORWARDED_FOR, peer.address_header.clone()));
+    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
+    headers.insert(FORWARDED_HOST, caller.authority.value().clone());
+    let port = match (caller.authority.port(), scheme) {
+        (Some(port), _) => HeaderValue::from(port),
+        (None, Scheme::Https) => HeaderValue::from_static("443"),
+        (None, Scheme::Http) => HeaderValue::from_static("80"),
+    };
+    headers.insert(FORWARDED_PORT, port);
+    if let Some(hop) = hop(exchange, caller) {
+        headers.insert(header::FORWARDED, chain(&header::FORWARDED, hop));
+    }
+}
+
+/// One hop of RFC 7239: `for=192.0.2.1;proto=https;host=api.example`.
+fn hop(exchange: &Exchange, caller: &Caller) -> Option<HeaderValue> {
+    let (peer, host) = (&exchange.peer, caller.authority.value());
+    let mut text = BytesMut::with_capacity(40 + peer.address_header.len() + host.len());
+    text.put_slice(b"for=");
+    if peer.address.is_ipv6() {
+        text.put_slice(b"\"[");
+        text.put_slice(peer.address_header.as_bytes());
+        text.put_slice(b"]\"");
+    } else {
+        text.put_slice(peer.address_header.as_bytes());
+    }
+    text.put_slice(b";proto=");
+    text.put_slice(exchange.client.scheme.as_str().as_bytes());
+    text.put_slice(b";host=");
+    // A colon is no token character, so a host with a port (or an IPv6 address) is quoted.
+    let quote: &[u8] = if host.as_bytes().contains(&b':') { b"\"" } else { b"" };
+    text.put_slice(quote);
+    text.put_slice(host.as_bytes());
+    text.put_slice(quote);
+    HeaderValue::from_maybe_shared(text.freeze()).ok()
+}
+
+fn continued(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> Option<HeaderValue> {
+    let hops: Vec<&[u8]> = headers.get_all(name).iter().chain([last]).map(HeaderValue::as_bytes).collect();
+    HeaderValue::from_bytes(&hops.join(&b", "[..])).ok()
+}

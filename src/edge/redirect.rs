@@ -1,0 +1,124 @@
+//! Plain HTTP in redirect mode: known hosts are sent to https for good, everything else is refused. It must never
+//! redirect to a name that is not ours: that is how open redirects are made.
+
+use std::rc::Rc;
+
+use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
+
+use crate::{error::Fault, tenant::Snapshot};
+
+use super::{
+    access_log::Record,
+    authority::Authority,
+    body::{Body, Recorded},
+    cors,
+    peer::Peer,
+    refusal::Refusal,
+    request_id::REQUEST_ID,
+    rescue,
+    settings::Settings,
+    thread::Thread,
+};
+
+/// Answer one request on the plain port.
+pub(crate) fn serve(
+    thread: &Rc<Thread>,
+    peer: &Peer,
+    request: Request<Incoming>,
+    https_port: Option<u16>,
+) -> Response<Recorded> {
+    let (head, _) = request.into_parts();
+    let id = thread.ids.of(peer.trusted, &head.headers);
+    let record = Record::begin(thread, peer, peer.address, (id, &head));
+    let settings = thread.shared.settings.load();
+    let mut answer = match location(&settings, &thread.shared.registry.snapshot(), &head, https_port) {
+        Ok(location) => {
+            let mut answer = Response::new(Body::Empty);
+            *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
+            answer.headers_mut().insert(header::LOCATION, location);
+            answer
+        }
+        Err(refusal) => {
+            record.refused(refusal.code());
+            rescue::answer(&refusal, record.id())
+        }
+    };
+    cors::vary(answer.headers_mut());
+    answer.headers_mut().insert(REQUEST_ID, record.id().header.clone());
+    record.answered(answer.status());
+    answer.map(|body| Recorded::new(body, Some(record)))
+}
+
+/// The same address over https. 308 keeps method and body, so that a misconfigured API client still works.
+fn location(
+    settings: &Settings,
+    snapshot: &Snapshot,
+    head: &Parts,
+    https_port: Option<u16>,
+) -> Result<HeaderValue, Refusal> {
+    let authority = Authority::of(head)?;
+    if !settings.serves(snapshot, authority.name()) {
+        return Err(Refusal::HostNotServed);
+    }
+    let port = https_port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();
+    let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
+    let target = if target.starts_with('/') { target } else { "/" };
+    HeaderValue::try_from(format!("https://{}{port}{target}", authority.name()))
+        .map_err(|_| Refusal::HostInvalid)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use crate::{
+        edge::{Config, EdgeSettings, TlsConfig},
+        tenant::{CorsPolicy, Tenant},
+    };
+
+    use super::*;
+
+    fn check(uri: &str, host: Option<&str>, port: Option<u16>) -> Result<String, Refusal> {
+        let config = Config { hosts: vec!["api.example".parse().unwrap()], ..Config::default() };
+        let settings = EdgeSettings {
+            config,
+            tls: TlsConfig::default(),
+            cors: CorsPolicy::default(),
+            backends: BTreeMap::new(),
+        };
+        let mut tenant = Tenant::new("acme".parse().unwrap());
+        tenant.hosts = vec!["api.acme.example".parse().unwrap()];
+        let mut request = Request::builder().uri(uri);
+        if let Some(host) = host {
+            request = request.header("host", host);
+        }
+        let head = request.body(()).unwrap().into_parts().0;
+        let snapshot = Snapshot::build([tenant]).unwrap();
+        location(&Settings::new(&settings).unwrap(), &snapshot, &head, port)
+            .map(|location| location.to_str().unwrap().to_owned())
+    }
+
+    #[test]
+    fn known_hosts_are_sent_to_https_with_path_and_query() {
+        for (uri, host, port, want) in [
+            ("/a?b=c", "api.example", Some(443), "https://api.example/a?b=c"),
+            ("/", "API.example:8080", None, "https://api.example/"),
+            ("/", "api.acme.example:80", Some(8443), "https://api.acme.example:8443/"),
+            ("*", "api.example", Some(443), "https://api.example/"),
+            ("//evil.example/x", "api.example", Some(443), "https://api.example//evil.example/x"),
+        ] {
+            assert_eq!(check(uri, Some(host), port).as_deref(), Ok(want), "{uri} {host}");
+        }
+    }
+
+    #[test]
+    fn nobody_is_sent_to_a_host_that_is_not_ours() {
+        assert_eq!(check("/", Some("evil.example"), None), Err(Refusal::HostNotServed));
+        assert_eq!(check("/", None, None), Err(Refusal::HostInvalid));
+        assert_eq!(
+            check("http://evil.example/", Some("api.example"), None),
+            Err(Refusal::Malformed("target and host differ"))
+        );
+    }
+}

@@ -1,0 +1,169 @@
+//! Every reason for which a request gets an answer of our own. It says who is to blame and what the caller may
+//! read; how the answer looks is `rescue`'s business alone.
+
+use http::StatusCode;
+
+use crate::{
+    error::{Audience, Fault, Kind},
+    tenant::TenantId,
+};
+
+/// Why a request was not passed on, or why nothing usable came back.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Refusal {
+    /// No Host, or nothing that is a host.
+    #[error("the request names no valid host")]
+    HostInvalid,
+    /// `Host` or `Origin` twice: two readers could take two different ones.
+    #[error("the header `{0}` may stand in a request only once")]
+    HeaderTwice(&'static str),
+    /// A head that could be read in two ways.
+    #[error("the request is malformed: {0}")]
+    Malformed(&'static str),
+    /// More or larger headers than configured.
+    #[error("the request's headers are too large")]
+    HeadersTooLarge,
+    /// A larger body than configured.
+    #[error("the request's body is larger than {bytes_max} bytes")]
+    BodyTooLarge {
+        /// `limits.body_bytes_max`.
+        bytes_max: u64,
+    },
+    /// The client stopped sending in the middle of the body.
+    #[error("the request's body did not arrive in time")]
+    BodyStalled,
+    /// The client's body broke off or was malformed.
+    #[error("the request's body broke off")]
+    BodyBroken,
+    /// A host that nobody here owns.
+    #[error("this host is not served here")]
+    HostNotServed,
+    /// `Origin: null`: sandboxed frames, files, redirects across origins.
+    #[error("pages without an origin (`null`) are not admitted")]
+    OriginNull,
+    /// An origin in nobody's whitelist.
+    #[error("this origin is not listed")]
+    OriginNotListed,
+    /// No origin on a shared host, and `no_origin = "refuse"`.
+    #[error("requests without an origin are not admitted on this host")]
+    OriginRequired,
+    /// Two parts of the request name two different tenants.
+    #[error("the origin or key and the host belong to two different tenants")]
+    TenantsDiffer,
+    /// `x-gateway-key` that opens nothing.
+    #[error("the key is not valid")]
+    KeyInvalid,
+    /// An open path that names nobody.
+    #[error("the request names no tenant that exists")]
+    TenantUnknown,
+    /// Suspended.
+    #[error("this account is suspended")]
+    Suspended(TenantId),
+    /// Paused.
+    #[error("this account is paused for maintenance; try again soon")]
+    Paused(TenantId),
+    /// More requests per second than allowed.
+    #[error("too many requests; slow down")]
+    TooFast {
+        /// When one more would pass.
+        retry_after_s: u64,
+    },
+    /// More requests in flight than allowed.
+    #[error("too many requests at once")]
+    TooMany,
+    /// Several backends, and nothing says which.
+    #[error("no backend is configured for this host")]
+    NoBackend,
+    /// No worker got ready in time, or too many requests wait for one already.
+    #[error("the application is not ready; try again soon")]
+    NoWorker,
+    /// A worker took the request and gave no usable answer.
+    #[error("the application failed to answer: {0}")]
+    WorkerFailed(String),
+    /// A worker did not begin its answer in time.
+    #[error("the application did not answer in time")]
+    WorkerSlow,
+}
+
+impl Refusal {
+    /// The answer's status.
+    pub(crate) fn status(&self) -> StatusCode {
+        match self {
+            Self::HostInvalid | Self::HeaderTwice(_) | Self::Malformed(_) | Self::BodyBroken => {
+                StatusCode::BAD_REQUEST
+            }
+            Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::HostNotServed => StatusCode::MISDIRECTED_REQUEST,
+            Self::OriginNull
+            | Self::OriginNotListed
+            | Self::OriginRequired
+            | Self::TenantsDiffer
+            | Self::Suspended(_) => StatusCode::FORBIDDEN,
+            Self::KeyInvalid => StatusCode::UNAUTHORIZED,
+            Self::TenantUnknown => StatusCode::NOT_FOUND,
+            Self::TooFast { .. } | Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
+            Self::Paused(_) | Self::NoBackend | Self::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WorkerFailed(_) => StatusCode::BAD_GATEWAY,
+            Self::WorkerSlow => StatusCode::GATEWAY_TIMEOUT,
+        }
+    }
+
+    /// `Retry-After`, where trying again makes sense.
+    pub(crate) fn retry_after_s(&self) -> Option<u64> {
+        match self {
+            Self::TooFast { retry_after_s } => Some(*retry_after_s),
+            // Requests end within seconds, and a worker starts within seconds.
+            Self::TooMany | Self::NoWorker => Some(1),
+            // A migration takes longer; five seconds keep a thousand waiting pages at 200 requests a second.
+            Self::Paused(_) => Some(5),
+            _ => None,
+        }
+    }
+}
+
+impl Fault for Refusal {
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Suspended(_) | Self::Paused(_) | Self::TooFast { .. } | Self::TooMany => Kind::Tenant,
+            Self::NoBackend => Kind::Operator,
+            Self::NoWorker | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
+            _ => Kind::Client,
+        }
+    }
+
+    fn audience(&self) -> Audience {
+        match self {
+            Self::WorkerFailed(_) => Audience::Operator,
+            _ => Audience::Anyone,
+        }
+    }
+
+    fn code(&self) -> &'static str {
+        match self {
+            Self::HostInvalid => "host-invalid",
+            Self::HeaderTwice(_) => "header-twice",
+            Self::Malformed(_) => "malformed",
+            Self::HeadersTooLarge => "headers-too-large",
+            Self::BodyTooLarge { .. } => "body-too-large",
+            Self::BodyStalled => "body-stalled",
+            Self::BodyBroken => "body-broken",
+            Self::HostNotServed => "host-not-served",
+            Self::OriginNull => "origin-null",
+            Self::OriginNotListed => "origin-not-listed",
+            Self::OriginRequired => "origin-required",
+            Self::TenantsDiffer => "tenants-differ",
+            Self::KeyInvalid => "key-invalid",
+            Self::TenantUnknown => "tenant-unknown",
+            Self::Suspended(_) => "tenant-suspended",
+            Self::Paused(_) => "tenant-paused",
+            Self::TooFast { .. } => "too-many-requests",
+            Self::TooMany => "too-many-in-flight",
+            Self::NoBackend => "no-backend",
+            Self::NoWorker => "no-worker",
+            Self::WorkerFailed(_) => "worker-failed",
+            Self::WorkerSlow => "worker-slow",
+        }
+    }
+}

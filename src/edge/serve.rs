@@ -1,0 +1,183 @@
+//! The line outside, once per request, top to bottom. It decides the order and nothing else: each step is a file
+//! of its own.
+
+use std::{convert::Infallible, rc::Rc, sync::Arc, time::Duration};
+
+use http::{Request, Response, StatusCode, header, request::Parts};
+use http_body_util::BodyExt;
+use hyper::{body::Incoming, upgrade::OnUpgrade};
+
+use crate::{error::Fault, metrics::CodeLabels, tenant};
+
+use super::{
+    access_log::Record,
+    body::{Body, Recorded},
+    cors::{self, Page},
+    forward,
+    identify::{self, Caller},
+    limits,
+    peer::{Client, Peer},
+    refusal::Refusal,
+    request_id::REQUEST_ID,
+    rescue,
+    settings::Settings,
+    status,
+    thread::Thread,
+};
+
+/// How long the rest of a refused body is read and thrown away: a client that is still sending when we close
+/// gets a reset instead of our answer.
+const LINGER: Duration = Duration::from_secs(2);
+
+/// One request and what surrounds it.
+#[derive(Debug)]
+pub(crate) struct Exchange {
+    /// This core.
+    pub(crate) thread: Rc<Thread>,
+    /// The other end of the connection.
+    pub(crate) peer: Rc<Peer>,
+    /// The client behind it.
+    pub(crate) client: Client,
+    /// The configuration in force when the request came.
+    pub(crate) settings: Arc<Settings>,
+    /// What is known of it so far.
+    pub(crate) record: Rc<Record>,
+}
+
+/// One request, from its head to its answer's head.
+pub(crate) async fn serve(
+    thread: Rc<Thread>,
+    peer: Rc<Peer>,
+    mut request: Request<Incoming>,
+) -> Result<Response<Recorded>, Infallible> {
+    let upgrade = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
+    let (head, body) = request.into_parts();
+    let settings = thread.shared.settings.load_full();
+    let client = peer.client(&settings.trusted_proxies, &head.headers);
+    // Request id: first, so that whatever happens has a name.
+    let id = thread.ids.of(peer.trusted, &head.headers);
+    // Access log: begun before anything can refuse; the line is written when the answer has passed.
+    let record = Record::begin(&thread, &peer, client.address, (id, &head));
+    let exchange = Exchange { thread, peer, client, settings, record };
+    // Rescue: the one place where a refusal becomes an answer.
+    let mut answer = match line(&exchange, &head, (body, upgrade)).await {
+        Ok(answer) => answer,
+        Err(refusal) => refused(&exchange, &head, &refusal),
+    };
+    let record = exchange.record;
+    answer.headers_mut().insert(REQUEST_ID, record.id().header.clone());
+    record.answered(answer.status());
+    // A switched connection's record ends with the relay, not with the empty body of the 101.
+    let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    Ok(answer.map(|body| Recorded::new(body, (!switched).then_some(record))))
+}
+
+/// The steps that may refuse.
+async fn line(
+    exchange: &Exchange,
+    head: &Parts,
+    (body, upgrade): (Incoming, Option<OnUpgrade>),
+) -> Result<Response<Body>, Refusal> {
+    let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
+    let mut unread = Unread::new(exchange, head, body);
+    // Limits: before the request is looked at, because looking costs.
+    limits::check(&settings.limits, head)?;
+    // Identify: who calls? Unlisted origins end here; the backend never sees them.
+    let caller = identify(exchange, head)?;
+    // Cors: preflights are answered here whatever comes below, or the page could never read the real answer.
+    if let Some(answer) = cors::preflight(settings, &caller, head) {
+        return Ok(answer);
+    }
+    // Status: suspended and paused tenants; only now, so that the page can read it.
+    status::check(caller.tenant.as_deref())?;
+    // Admit: is there room for this tenant and this client? The place is held until the answer has passed.
+    let place = shared.admit.enter(&settings.admit, caller.tenant.as_deref(), exchange.client.address)?;
+    // Forward: ticket, headers, worker, and back.
+    let upgrade = upgrade.filter(|_| forward::is_websocket(head));
+    let mut answer = forward::forward(exchange, &caller, place, head, (unread.take(), upgrade)).await?;
+    cors::announce(settings, caller.page.as_ref(), answer.headers_mut());
+    Ok(answer)
+}
+
+/// The look-up, and what the operator wants to know of its outcome.
+fn identify(exchange: &Exchange, head: &Parts) -> Result<Caller, Refusal> {
+    let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
+    let caller = {
+        let snapshot = shared.registry.snapshot();
+        identify::identify(settings, &snapshot, exchange.client.scheme, head)
+    };
+    let reason = match &caller {
+        Ok(caller) => cors::doomed(settings, caller, head),
+        Err(refusal) => identify::lesson(refusal, head),
+    };
+    if let Some(reason) = reason {
+        let text = |name| head.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("");
+        let host = head.uri.authority().map_or_else(|| text(header::HOST), |authority| authority.as_str());
+        let (origin, path) = (text(header::ORIGIN), head.uri.path());
+        shared.refusals.record(tenant::Refusal { origin, host, path, reason });
+    }
+    if let Ok(Caller { tenant: Some(tenant), .. }) = &caller {
+        exchange.record.tenant(&tenant.id);
+    }
+    caller
+}
+
+/// The answer to a refused request, readable by the page that asked whichever step refused it.
+fn refused(exchange: &Exchange, head: &Parts, refusal: &Refusal) -> Response<Body> {
+    let (record, shared) = (&exchange.record, &exchange.thread.shared);
+    record.refused(refusal.code());
+    shared.metrics.refusals_total.get_or_create(&CodeLabels { code: refusal.code() }).inc();
+    let mut answer = rescue::answer(refusal, record.id());
+    let page = Page::of_refused(&exchange.settings, &shared.registry.snapshot(), head);
+    cors::announce(&exchange.settings, page.as_ref(), answer.headers_mut());
+    answer
+}
+
+/// A body nobody has asked for yet.
+struct Unread<'a> {
+    exchange: &'a Exchange,
+    body: Option<Incoming>,
+    expects: bool,
+}
+
+impl<'a> Unread<'a> {
+    fn new(exchange: &'a Exchange, head: &Parts, body: Incoming) -> Self {
+        // Who waits for `100 Continue` sends nothing after our final answer.
+        let expects = head.headers.contains_key(header::EXPECT);
+        Self { exchange, body: Some(body), expects }
+    }
+
+    fn take(&mut self) -> Incoming {
+        #[expect(clippy::expect_used, reason = "taken once, by forward, as the last step of the line")]
+        self.body.take().expect("the body is taken once")
+    }
+}
+
+impl Drop for Unread<'_> {
+    fn drop(&mut self) {
+        let Some(mut body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body)) else {
+            return;
+        };
+        // HTTP/2 resets the one stream; HTTP/1 would have to close the connection in the sender's face.
+        if self.expects || self.exchange.peer.protocol == crate::edge::connection::HTTP_2 {
+            return;
+        }
+        let mut left = self.exchange.settings.limits.body_bytes_max;
+        self.exchange.thread.shared.shutdown.spawn_local(async move {
+            let rest = async {
+                while let Some(Ok(frame)) = body.frame().await {
+                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
+                    match left.checked_sub(bytes) {
+                        Some(less) => left = less,
+                        None => break,
+                    }
+                }
+            };
+            // Read or not, the answer is out.
+            drop(tokio::time::timeout(LINGER, rest).await);
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests;

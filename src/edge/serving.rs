@@ -1,0 +1,129 @@
+//! The edge's threads: one per core, each with a runtime of its own, so that nothing on the request path passes
+//! between cores. It must never outlive its handle.
+
+use std::{net::TcpListener, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+
+use tokio::task::LocalSet;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    EdgeError,
+    access_log::FLUSH_EVERY,
+    connection::Speaks,
+    listen,
+    thread::{Shared, Thread},
+    tls::Certificates,
+};
+
+/// How often certificate files are looked at: a renewal is served well before anyone misses it.
+const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
+
+/// The edge's threads. Dropping it ends them at once, cutting what has not drained; wait for the drain first.
+pub(crate) struct Serving {
+    end: CancellationToken,
+    threads: Vec<JoinHandle<()>>,
+    shared: Arc<Shared>,
+}
+
+/// What one thread begins with.
+struct Start {
+    shared: Arc<Shared>,
+    /// The first thread looks after the certificates.
+    certificates: Option<Arc<Certificates>>,
+    listeners: Vec<(Speaks, TcpListener)>,
+    end: CancellationToken,
+}
+
+impl Serving {
+    /// Start every thread; each takes one listener of every address.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        certificates: &Arc<Certificates>,
+        threads: usize,
+        mut bound: Vec<(Speaks, Vec<TcpListener>)>,
+    ) -> Result<Self, EdgeError> {
+        let mut serving = Self { end: CancellationToken::new(), threads: Vec::new(), shared: shared.clone() };
+        for index in 0..threads {
+            let take = |(speaks, listeners): &mut (Speaks, Vec<TcpListener>)| {
+                listeners.pop().map(|listener| (speaks.clone(), listener))
+            };
+            let start = Start {
+                shared: shared.clone(),
+                certificates: (index == 0).then(|| certificates.clone()),
+                listeners: bound.iter_mut().filter_map(take).collect(),
+                end: serving.end.clone(),
+            };
+            // Made here, so that a failure is reported and not found in a log.
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.map_err(EdgeError::Thread)?;
+            let thread = std::thread::Builder::new().name(format!("edge-{index}"));
+            let thread = thread.spawn(move || run(&runtime, start)).map_err(EdgeError::Thread)?;
+            serving.threads.push(thread);
+        }
+        Ok(serving)
+    }
+
+    /// End the threads: what has not drained is cut. Returns when they have ended and the access log is written.
+    pub(crate) fn stop(self) {
+        drop(self);
+    }
+}
+
+impl Drop for Serving {
+    fn drop(&mut self) {
+        self.end.cancel();
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("an edge thread panicked");
+            }
+        }
+        self.shared.access_log.close();
+    }
+}
+
+fn run(runtime: &tokio::runtime::Runtime, start: Start) {
+    let thread = Thread::new(start.shared.clone());
+    let local = LocalSet::new();
+    local.block_on(runtime, serve(&thread, start));
+    // The tasks that are left end here, and write their last lines.
+    let entered = runtime.enter();
+    drop(local);
+    drop(entered);
+    thread.tick();
+}
+
+async fn serve(thread: &Rc<Thread>, start: Start) {
+    let shutdown = &start.shared.shutdown;
+    for (speaks, listener) in start.listeners {
+        match tokio::net::TcpListener::from_std(listener) {
+            Ok(listener) => drop(shutdown.spawn_local(listen::accept(thread.clone(), listener, speaks))),
+            Err(error) => tracing::error!(%error, "cannot use a listener"),
+        }
+    }
+    let certificates = async {
+        loop {
+            tokio::time::sleep(CERTIFICATES_EVERY).await;
+            if let Some(certificates) = &start.certificates {
+                certificates.refresh();
+            }
+        }
+    };
+    let ticks = async {
+        loop {
+            tokio::time::sleep(FLUSH_EVERY).await;
+            thread.tick();
+        }
+    };
+    let drain = async {
+        shutdown.begun().await;
+        thread.drain.begin();
+        thread.upstreams.clear();
+        std::future::pending::<()>().await;
+    };
+    tokio::select! {
+        () = start.end.cancelled() => {}
+        () = certificates => {}
+        () = ticks => {}
+        () = drain => {}
+    }
+}

@@ -1,0 +1,220 @@
+//! The configuration as the request path reads it: parsed, indexed, swapped whole on reload. It must never be
+//! changed in place.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
+
+use http::{HeaderName, Method};
+
+use crate::{
+    backend::Roster,
+    tenant::{Announcement, CorsPolicy, Snapshot, Tenant, TicketMode},
+};
+
+use super::{
+    EdgeError, EdgeSettings,
+    config::{Admit, CacheRule, Limits, Network, NoOrigin, OpenPath, PathRule},
+};
+
+/// Everything a request needs to know about the configuration.
+#[derive(Debug)]
+pub(crate) struct Settings {
+    pub(crate) limits: Limits,
+    pub(crate) admit: Admit,
+    pub(crate) no_origin: NoOrigin,
+    pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) cors: CorsPolicy,
+    pub(crate) announcement: Announcement,
+    pub(crate) access_log: bool,
+    open: Vec<Open>,
+    paths: Vec<PathRule>,
+    hosts: HashSet<Box<str>>,
+    routes: Routes,
+}
+
+/// Which backend serves whom.
+#[derive(Debug, Default)]
+struct Routes {
+    by_name: HashMap<String, Arc<Route>>,
+    by_host: HashMap<Box<str>, Arc<Route>>,
+}
+
+/// One backend.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) roster: Arc<Roster>,
+    pub(crate) ticket: TicketMode,
+}
+
+/// An `[[edge.open]]`, parsed.
+#[derive(Debug)]
+pub(crate) struct Open {
+    /// Without the `/*`.
+    path: String,
+    prefix: bool,
+    methods: Vec<Method>,
+    rule: OpenTenant,
+}
+
+/// How an open path's caller names the tenant, without proof.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum OpenTenant {
+    /// The N-th segment after the prefix, from 1.
+    Path(usize),
+    /// A request header.
+    Header(HeaderName),
+    /// The owner of the host.
+    Host,
+    /// Nobody.
+    None,
+}
+
+impl Settings {
+    /// Parse and index, or say what is wrong.
+    pub(crate) fn new(settings: &EdgeSettings) -> Result<Self, EdgeError> {
+        let config = &settings.config;
+        let open = config.open.iter().map(Open::parse).collect::<Result<_, _>>()?;
+        let mut paths = config.path.clone();
+        // The longest prefix that matches wins, so it is asked first.
+        paths.sort_by_key(|rule| std::cmp::Reverse(rule.prefix.len()));
+        let mut hosts: HashSet<Box<str>> = config.hosts.iter().map(|host| host.as_str().into()).collect();
+        let mut routes = Routes::default();
+        for (name, backend) in &settings.backends {
+            let route = Arc::new(Route { roster: backend.roster.clone(), ticket: backend.ticket });
+            for host in &backend.hosts {
+                hosts.insert(host.as_str().into());
+                routes.by_host.insert(host.as_str().into(), route.clone());
+            }
+            routes.by_name.insert(name.clone(), route);
+        }
+        Ok(Self {
+            limits: config.limits.clone(),
+            admit: config.admit.clone(),
+            no_origin: config.no_origin,
+            trusted_proxies: config.trusted_proxies.clone(),
+            announcement: settings.cors.announcement(),
+            cors: settings.cors.clone(),
+            access_log: config.access_log.enabled,
+            open,
+            paths,
+            hosts,
+            routes,
+        })
+    }
+
+    /// Is this host ours: listed at the edge, by a backend or by a tenant?
+    pub(crate) fn serves(&self, snapshot: &Snapshot, host: &str) -> bool {
+        self.hosts.contains(host) || snapshot.by_host(host).is_some()
+    }
+
+    /// Hosts of the edge and of backends; tenants' own are in the snapshot.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(AsRef::as_ref)
+    }
+
+    /// The backend for a request: the tenant's own, else the host's, else the only one.
+    pub(crate) fn route(&self, tenant: Option<&Tenant>, host: &str) -> Option<&Arc<Route>> {
+        if let Some(name) = tenant.and_then(|tenant| tenant.backend.as_ref()) {
+            return self.routes.by_name.get(name);
+        }
+        let only = || self.routes.by_name.values().next().filter(|_| self.routes.by_name.len() == 1);
+        self.routes.by_host.get(host).or_else(only)
+    }
+
+    /// The open path that a request falls under.
+    pub(crate) fn open(&self, method: &Method, path: &str) -> Option<&Open> {
+        self.open.iter().find(|open| open.matches(method, path))
+    }
+
+    /// May caches share answers of this path between tenants?
+    pub(crate) fn cache_rule(&self, path: &str) -> CacheRule {
+        let rule = self.paths.iter().find(|rule| path.starts_with(&rule.prefix));
+        rule.map_or(CacheRule::Private, |rule| rule.cache)
+    }
+
+    /// The policy of a tenant: its own or the default.
+    pub(crate) fn announcement<'a>(&'a self, tenant: &'a Tenant) -> &'a Announcement {
+        tenant.announcement().unwrap_or(&self.announcement)
+    }
+}
+
+impl Open {
+    fn parse(open: &OpenPath) -> Result<Self, EdgeError> {
+        let wrong = || EdgeError::OpenRule { path: open.path.clone(), rule: open.tenant.clone() };
+        let rule = match open.tenant.split_once(':') {
+            None if open.tenant == "none" => OpenTenant::None,
+            None if open.tenant == "host" => OpenTenant::Host,
+            Some(("path", segment)) => {
+                let segment = segment.parse().ok().filter(|segment| *segment > 0);
+                OpenTenant::Path(segment.ok_or_else(wrong)?)
+            }
+            Some(("header", name)) => OpenTenant::Header(name.parse().map_err(|_| wrong())?),
+            _ => return Err(wrong()),
+        };
+        let methods = open.methods.iter().map(|method| method.parse().map_err(|_| wrong()));
+        let (path, prefix) = match open.path.strip_suffix("/*") {
+            Some(path) => (path.to_owned(), true),
+            None => (open.path.clone(), false),
+        };
+        Ok(Self { path, prefix, methods: methods.collect::<Result<_, _>>()?, rule })
+    }
+
+    fn matches(&self, method: &Method, path: &str) -> bool {
+        let under = match path.strip_prefix(self.path.as_str()) {
+            Some("") => true,
+            Some(rest) => self.prefix && rest.starts_with('/'),
+            None => false,
+        };
+        under && (self.methods.is_empty() || self.methods.contains(method))
+    }
+
+    /// How its tenant is named.
+    pub(crate) fn rule(&self) -> &OpenTenant {
+        &self.rule
+    }
+
+    /// The N-th segment after the prefix.
+    pub(crate) fn segment<'a>(&self, path: &'a str, number: usize) -> Option<&'a str> {
+        path.strip_prefix(self.path.as_str())?.strip_prefix('/')?.split('/').nth(number.checked_sub(1)?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn open(path: &str, methods: &[&str], tenant: &str) -> Result<Open, EdgeError> {
+        Open::parse(&OpenPath {
+            path: path.into(),
+            methods: methods.iter().map(|m| (*m).into()).collect(),
+            tenant: tenant.into(),
+        })
+    }
+
+    #[test]
+    fn open_paths_match_whole_segments_and_listed_methods_only() {
+        let hooks = open("/webhooks/*", &["POST"], "path:1").unwrap();
+        for (method, path, matches) in [
+            (Method::POST, "/webhooks/acme", true),
+            (Method::POST, "/webhooks", true),
+            (Method::POST, "/webhooks/", true),
+            (Method::POST, "/webhooksx/acme", false),
+            (Method::GET, "/webhooks/acme", false),
+            (Method::POST, "/x/webhooks/acme", false),
+        ] {
+            assert_eq!(hooks.matches(&method, path), matches, "{method} {path}");
+        }
+        assert_eq!(hooks.segment("/webhooks/acme/paid", 1), Some("acme"));
+        assert_eq!(hooks.segment("/webhooks", 1), None);
+        assert!(!open("/exact", &[], "none").unwrap().matches(&Method::GET, "/exact/more"));
+    }
+
+    #[test]
+    fn rules_that_name_nobody_are_refused() {
+        for bad in ["", "path", "path:0", "path:x", "header:", "header:a b", "cookie:x", "hosts"] {
+            assert!(open("/x", &[], bad).is_err(), "{bad:?} was taken");
+        }
+    }
+}

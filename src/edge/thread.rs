@@ -1,0 +1,170 @@
+//! What one core's edge thread owns: its connections, its idle connections to workers, its buffers. Nothing of it
+//! is ever seen by another thread; what all share is in `Shared`.
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::HashMap,
+    rc::Rc,
+    sync::{Arc, atomic::AtomicUsize},
+    task::Waker,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+
+use crate::{
+    metrics::{Metrics, RequestLabels},
+    shutdown::Shutdown,
+    tenant::{Refusals, Registry, TenantId, Tickets},
+};
+
+use super::{
+    access_log::{AccessLog, Lines},
+    admit::Admit,
+    forward::Upstreams,
+    request_id::RequestIds,
+    settings::Settings,
+};
+
+/// What all edge threads share; on the request path only atomics and short shard locks.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) settings: ArcSwap<Settings>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) tickets: Arc<Tickets>,
+    pub(crate) refusals: Arc<Refusals>,
+    pub(crate) admit: Admit,
+    pub(crate) access_log: Arc<AccessLog>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) shutdown: Shutdown,
+    /// Connections open, over all threads.
+    pub(crate) connections: AtomicUsize,
+}
+
+/// One thread's own things.
+#[derive(Debug)]
+pub(crate) struct Thread {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) upstreams: Upstreams,
+    pub(crate) lines: Lines,
+    pub(crate) tally: Tally,
+    pub(crate) ids: RequestIds,
+    pub(crate) drain: Drain,
+}
+
+impl Thread {
+    /// A thread that has served nothing yet.
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        Rc::new(Self {
+            upstreams: Upstreams::default(),
+            lines: Lines::new(shared.access_log.clone()),
+            tally: Tally::default(),
+            ids: RequestIds::new(),
+            drain: Drain::default(),
+            shared,
+        })
+    }
+
+    /// Is the access log on?
+    pub(crate) fn writes_log(&self) -> bool {
+        self.shared.settings.load().access_log
+    }
+
+    /// What is done every now and then instead of with every request.
+    pub(crate) fn tick(&self) {
+        self.lines.flush();
+        self.tally.flush(&self.shared.metrics);
+        self.upstreams.sweep();
+    }
+}
+
+/// Has the drain begun, and whom to wake then. The shutdown's own future takes a lock that all cores share at
+/// every poll of every connection; this takes none.
+#[derive(Debug, Default)]
+pub(crate) struct Drain {
+    begun: Cell<bool>,
+    next: Cell<u64>,
+    wakers: RefCell<HashMap<u64, Waker>>,
+}
+
+/// One connection's place in the drain's list.
+#[derive(Debug)]
+pub(crate) struct Drained {
+    thread: Rc<Thread>,
+    key: u64,
+}
+
+impl Drain {
+    /// Has it begun?
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.get()
+    }
+
+    /// Begin: every connection looks up.
+    pub(crate) fn begin(&self) {
+        self.begun.set(true);
+        self.wakers.borrow().values().for_each(Waker::wake_by_ref);
+    }
+}
+
+impl Drained {
+    /// A place for a connection that begins.
+    pub(crate) fn new(thread: &Rc<Thread>) -> Self {
+        let key = thread.drain.next.get();
+        thread.drain.next.set(key + 1);
+        Self { thread: thread.clone(), key }
+    }
+
+    /// Wake this task when the drain begins. A task's waker does not change, so once is enough.
+    pub(crate) fn wake(&self, waker: &Waker) {
+        self.thread.drain.wakers.borrow_mut().insert(self.key, waker.clone());
+    }
+}
+
+impl Drop for Drained {
+    fn drop(&mut self) {
+        self.thread.drain.wakers.borrow_mut().remove(&self.key);
+    }
+}
+
+/// Counts of finished requests, added to the process's metrics every now and then: labels are strings, and
+/// counters that all cores touch at every request bounce between them.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    requests: RefCell<HashMap<Option<TenantId>, [u64; 5]>>,
+    first_bytes_s: RefCell<Vec<f64>>,
+}
+
+/// Samples kept until the next flush at most: at 100,000 requests a second that is every 40 ms.
+const SAMPLES_MAX: usize = 4096;
+
+impl Tally {
+    /// One request has ended.
+    pub(crate) fn count(&self, tenant: &Option<TenantId>, status: u16, first_byte: Option<Duration>) {
+        let class = usize::from((status / 100).clamp(1, 5)) - 1;
+        let mut requests = self.requests.borrow_mut();
+        match requests.get_mut(tenant) {
+            Some(counts) => counts[class] += 1,
+            None => requests.entry(tenant.clone()).or_default()[class] += 1,
+        }
+        let mut samples = self.first_bytes_s.borrow_mut();
+        if let Some(time) = first_byte.filter(|_| samples.len() < SAMPLES_MAX) {
+            samples.push(time.as_secs_f64());
+        }
+    }
+
+    fn flush(&self, metrics: &Metrics) {
+        for (tenant, counts) in self.requests.borrow_mut().drain() {
+            let name = tenant.map_or_else(|| "-".to_owned(), |tenant| tenant.to_string());
+            for (count, class) in counts.into_iter().zip(["1xx", "2xx", "3xx", "4xx", "5xx"]) {
+                if count > 0 {
+                    let labels = RequestLabels { tenant: name.clone(), class };
+                    metrics.requests_total.get_or_create(&labels).inc_by(count);
+                }
+            }
+        }
+        for seconds in self.first_bytes_s.borrow_mut().drain(..) {
+            metrics.first_byte_seconds.observe(seconds);
+        }
+    }
+}

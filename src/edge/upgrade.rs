@@ -1,0 +1,137 @@
+//! WebSockets: once both sides have switched, bytes pass until one side ends, nothing moves for too long, or the
+//! gateway drains. The request's place and its worker's lease are held all the while.
+
+use std::{
+    cell::Cell,
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+    time::{Duration, Instant},
+};
+
+use http::{HeaderValue, Response, StatusCode, header};
+use hyper::{
+    body::Incoming,
+    upgrade::{OnUpgrade, Upgraded},
+};
+use hyper_util::rt::TokioIo;
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use super::{
+    access_log::Record,
+    body::Body,
+    forward::{Flight, strip_answer},
+    serve::Exchange,
+    thread::{Drained, Thread},
+};
+
+/// Answer 101 and pass bytes from then on.
+pub(crate) fn relay(
+    exchange: &Exchange,
+    client: OnUpgrade,
+    mut response: Response<Incoming>,
+    flight: Flight,
+) -> Response<Body> {
+    let worker = hyper::upgrade::on(&mut response);
+    let mut answer = Response::new(Body::Empty);
+    *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
+    let (mut parts, _) = response.into_parts();
+    strip_answer(&mut parts.headers);
+    parts.headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+    parts.headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    *answer.headers_mut() = parts.headers;
+    let (thread, record) = (exchange.thread.clone(), exchange.record.clone());
+    let limits = &exchange.settings.limits;
+    let (switch_timeout, idle) = (limits.header_timeout, limits.upgrade_idle_timeout);
+    exchange.thread.shared.shutdown.spawn_local(async move {
+        let switched = async { tokio::try_join!(client, worker) };
+        if let Ok(Ok((client, worker))) = tokio::time::timeout(switch_timeout, switched).await {
+            pass(&thread, &record, idle, (client, worker)).await;
+        }
+        record.end();
+        drop(flight);
+    });
+    answer
+}
+
+async fn pass(thread: &Rc<Thread>, record: &Rc<Record>, idle: Duration, ends: (Upgraded, Upgraded)) {
+    let moved = Rc::new(Cell::new(Instant::now()));
+    let mut client = Moving { io: TokioIo::new(ends.0), moved: moved.clone() };
+    let mut worker = Moving { io: TokioIo::new(ends.1), moved: moved.clone() };
+    let drained = Drained::new(thread);
+    // Each end's half-close passes to the other.
+    let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut worker, 8192, 8192);
+    tokio::select! {
+        outcome = copy => {
+            if let Ok((bytes_in, bytes_out)) = outcome {
+                record.bytes_in(bytes_in);
+                record.bytes_out(bytes_out);
+            }
+        }
+        () = stillness(&moved, idle) => {}
+        () = drain(thread, &drained) => {}
+    }
+}
+
+/// Resolves when nothing has moved for that long.
+async fn stillness(moved: &Cell<Instant>, idle: Duration) {
+    loop {
+        let still = moved.get().elapsed();
+        if still >= idle {
+            return;
+        }
+        tokio::time::sleep(idle - still).await;
+    }
+}
+
+/// Resolves when the gateway drains: the front end opens a new one to whoever serves next.
+async fn drain(thread: &Thread, drained: &Drained) {
+    let mut registered = false;
+    std::future::poll_fn(|cx| {
+        if !std::mem::replace(&mut registered, true) {
+            drained.wake(cx.waker());
+        }
+        if thread.drain.has_begun() { Poll::Ready(()) } else { Poll::Pending }
+    })
+    .await;
+}
+
+/// An end that notes when bytes move.
+struct Moving {
+    io: TokioIo<Upgraded>,
+    moved: Rc<Cell<Instant>>,
+}
+
+impl AsyncRead for Moving {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let before = buf.filled().len();
+        let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
+        if buf.filled().len() > before {
+            self.moved.set(Instant::now());
+        }
+        outcome
+    }
+}
+
+impl AsyncWrite for Moving {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
+        let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
+        if outcome.is_ready() {
+            self.moved.set(Instant::now());
+        }
+        outcome
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

@@ -1,0 +1,361 @@
+//! All rooms of one gateway: built bottom up, drained top down.
+
+use std::{
+    collections::BTreeMap, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc,
+    time::Duration,
+};
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use tokio::{runtime::Handle, sync::mpsc};
+
+use super::{GatewayError, Lives};
+use crate::{
+    admin::{self, Admin, Listening, Live, Parts, Places, ReloadOrder},
+    backend::{self, Backend, Surroundings},
+    config::{self, Config},
+    door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
+    edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving},
+    metrics::Metrics,
+    pool::Pools,
+    state_lock::StateLock,
+    tenant::{Defaults, DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
+};
+
+/// What the doors and pools run on; the calling thread's own runtime carries supervision.
+pub(super) struct Runtimes {
+    /// Doors, pools and the registry.
+    pub(super) data: Handle,
+}
+
+/// A whole house. Fields stand in the order in which they drain.
+pub(super) struct Rooms {
+    lives: Lives,
+    serving: Option<Serving>,
+    house: Arc<House>,
+    pools: Arc<Pools>,
+    tenants: Arc<Tenants>,
+    admin: Option<Admin>,
+    _lock: StateLock,
+}
+
+/// What orders and status look at, and what a reload may change.
+pub(super) struct House {
+    /// The configuration in force.
+    pub(super) config: ArcSwap<Config>,
+    edge: Arc<Edge>,
+    backends: BTreeMap<String, Arc<Backend>>,
+    door: Arc<SqliteDoor>,
+    listeners: Vec<(&'static str, SocketAddr)>,
+}
+
+impl Rooms {
+    /// Build every room and start it; the edge comes last, so that no request finds a house half built.
+    pub(super) async fn build(
+        loaded: config::Loaded,
+        runtimes: &Runtimes,
+        reload: mpsc::Sender<ReloadOrder>,
+    ) -> Result<Self, GatewayError> {
+        let config_dir = loaded.directory;
+        let config = loaded.config;
+        private_directory(&config.state_dir)?;
+        let lock = StateLock::take(&config.state_dir)?;
+        empty_runtime_directory(&config.runtime_dir)?;
+        let (metrics, lives, refusals) =
+            (Metrics::new(), Lives::default(), Arc::new(Refusals::new(config.registry.refused_origins_max)));
+
+        let tenants = Arc::new(open_registry(&config).await?);
+        let registry = tenants.registry().clone();
+        // Pools and doors spawn onto the runtime that they are made in.
+        let entered = runtimes.data.enter();
+        let pools = Pools::new(
+            config.pool.clone(),
+            config.state_dir.clone(),
+            registry.clone(),
+            lives.pools.clone(),
+            metrics.clone(),
+        );
+        drop(entered);
+        let (door, tickets) = open_doors(
+            &config,
+            runtimes,
+            &lives,
+            DoorNeeds { tenants: &tenants, pools: &pools, metrics: &metrics },
+        )
+        .await?;
+
+        let backends = start_backends(&config, &config_dir, &lives, &metrics)?;
+        let settings = edge_settings(&config, &backends);
+        let edge = Edge::new(EdgeParts {
+            settings,
+            registry,
+            tickets: tickets.clone(),
+            refusals: refusals.clone(),
+            state_dir: config.state_dir.clone(),
+            metrics: metrics.clone(),
+            shutdown: lives.edge.clone(),
+        })?;
+        let listeners = edge.bind()?;
+        let house = Arc::new(House {
+            config: ArcSwap::from_pointee(config),
+            edge: edge.clone(),
+            backends,
+            door,
+            listeners: listeners.addresses(),
+        });
+        let live = Live {
+            started: Timestamp::now(),
+            tickets,
+            refusals,
+            metrics,
+            shutdown: lives.edge.clone(),
+            reload,
+            house: house.clone(),
+        };
+        let admin = start_admin(&house, &tenants, &pools, live)?;
+        let serving = Some(edge.serve(listeners)?);
+        Ok(Self { lives, serving, house, pools, tenants, admin: Some(admin), _lock: lock })
+    }
+
+    /// Say every bound address, for people and for whoever waits for the start.
+    pub(super) fn announce(&self) {
+        for (kind, address) in &self.house.listeners {
+            tracing::info!(%address, "listening for {kind}");
+        }
+        tracing::info!(address = %self.house.door.address(), "the SQLite door is open");
+        if let Some(admin) = &self.admin {
+            if let Some(address) = admin.metrics() {
+                tracing::info!(%address, "listening for metrics");
+            }
+            tracing::info!(socket = %admin.socket().display(), "ready for orders");
+        }
+    }
+
+    /// What orders look at.
+    pub(super) fn house(&self) -> &Arc<House> {
+        &self.house
+    }
+
+    /// The registry's owner.
+    pub(super) fn tenants(&self) -> &Arc<Tenants> {
+        &self.tenants
+    }
+
+    /// Requests first, then the workers, then what the workers stand on; the admin side last, so that
+    /// `gateway status` sees the drain. `grace` bounds the requests; each later room has bounds of its own.
+    pub(super) async fn drain(mut self, grace: Duration) {
+        self.lives.edge.begin();
+        if !self.lives.edge.drained(grace).await {
+            let connections = self.lives.edge.tasks();
+            tracing::warn!(connections, "the grace is over: what is still open will be cut");
+        }
+        if let Some(serving) = self.serving.take() {
+            // Joins threads: not on this runtime, where the workers' ends are noticed.
+            let _joined = tokio::task::spawn_blocking(move || serving.stop()).await;
+        }
+        for backend in self.house.backends.values() {
+            backend.stop().await;
+        }
+        self.lives.backends.begin();
+        self.lives.doors.begin();
+        let rest = Duration::from_secs(5);
+        let doors = self.lives.doors.drained(rest).await;
+        self.pools.close().await;
+        self.lives.pools.begin();
+        let pools = self.lives.pools.drained(rest).await;
+        if !(doors && pools) {
+            tracing::warn!(
+                doors = self.lives.doors.tasks(),
+                pools = self.lives.pools.tasks(),
+                "tasks were left"
+            );
+        }
+        self.tenants.close().await;
+        if let Some(admin) = self.admin.take() {
+            admin.stop().await;
+        }
+    }
+}
+
+impl House {
+    /// Put a checked configuration in force as far as that needs no new start.
+    pub(super) fn reconfigure(&self, config: Config) -> Result<(), GatewayError> {
+        self.edge.reconfigure(edge_settings(&config, &self.backends))?;
+        self.config.store(Arc::new(config));
+        Ok(())
+    }
+}
+
+impl admin::House for House {
+    fn backends(&self) -> BTreeMap<String, Arc<Backend>> {
+        self.backends.clone()
+    }
+
+    fn listeners(&self) -> Vec<Listening> {
+        let listening = |(kind, address): &(&'static str, SocketAddr)| Listening {
+            kind: (*kind).to_owned(),
+            address: *address,
+        };
+        self.listeners.iter().map(listening).collect()
+    }
+
+    fn doors(&self) -> Vec<DoorStatus> {
+        vec![self.door.status()]
+    }
+
+    fn certificates(&self) -> Vec<CertificateStatus> {
+        self.edge.certificates()
+    }
+
+    fn local_ca(&self) -> Option<std::path::PathBuf> {
+        self.edge.local_ca()
+    }
+
+    fn shared_hosts(&self, backend: Option<&str>) -> Vec<HostName> {
+        let config = self.config.load();
+        let of_backend = |(name, each): (&String, &backend::Config)| {
+            let asked = backend.is_none_or(|backend| backend == name);
+            if asked { host_names(&each.hosts) } else { Vec::new() }
+        };
+        let mut hosts = config.edge.hosts.clone();
+        hosts.extend(config.backend.iter().flat_map(of_backend));
+        hosts
+    }
+}
+
+fn private_directory(path: &Path) -> Result<(), GatewayError> {
+    let wrong = |source| GatewayError::Directory { path: path.to_owned(), source };
+    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(wrong)
+}
+
+/// Sockets of an earlier process would only mislead; nothing else lives there.
+fn empty_runtime_directory(path: &Path) -> Result<(), GatewayError> {
+    private_directory(path)?;
+    let wrong = |source| GatewayError::Directory { path: path.to_owned(), source };
+    for entry in std::fs::read_dir(path).map_err(wrong)? {
+        let path = entry.map_err(wrong)?.path();
+        let is_socket = path.extension().is_some_and(|extension| extension == "sock");
+        if is_socket {
+            std::fs::remove_file(&path).map_err(wrong)?;
+        }
+    }
+    Ok(())
+}
+
+async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
+    let credentials = config::credentials_directory();
+    let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
+    let tenants = Tenants::open(paths).await?;
+    tenants.update_defaults(tenant_defaults(config));
+    tenants.declare(config.tenant.clone()).await?;
+    Ok(tenants)
+}
+
+/// What the configuration says of tenants in general.
+pub(super) fn tenant_defaults(config: &Config) -> Defaults {
+    Defaults { cors: config.cors.clone(), backends: config.backend.keys().cloned().collect() }
+}
+
+/// Run a step on another runtime and wait for it here.
+async fn on<T: Send + 'static>(
+    runtime: &Handle,
+    step: impl Future<Output = T> + Send + 'static,
+) -> Result<T, GatewayError> {
+    runtime.spawn(step).await.map_err(|error| GatewayError::System(std::io::Error::other(error)))
+}
+
+/// What the doors stand on.
+struct DoorNeeds<'a> {
+    tenants: &'a Arc<Tenants>,
+    pools: &'a Arc<Pools>,
+    metrics: &'a Arc<Metrics>,
+}
+
+async fn open_doors(
+    config: &Config,
+    runtimes: &Runtimes,
+    lives: &Lives,
+    needs: DoorNeeds<'_>,
+) -> Result<(Arc<SqliteDoor>, Arc<Tickets>), GatewayError> {
+    let (listen, runtime_dir) = (config.door.sqlite.clone(), config.runtime_dir.clone());
+    let door = on(&runtimes.data, async move { SqliteDoor::bind(&listen, &runtime_dir).await }).await??;
+    let tickets = Tickets::new(DoorAddresses { sqlite: Some(door.address()) });
+    let registry = needs.tenants.registry().clone();
+    let _entered = runtimes.data.enter();
+    lives.doors.spawn(door.clone().run(DoorParts {
+        tickets: tickets.clone(),
+        registry: registry.clone(),
+        pools: needs.pools.clone(),
+        metrics: needs.metrics.clone(),
+        shutdown: lives.doors.clone(),
+    }));
+    if config.backend.values().any(|backend| backend.background_access) {
+        let wrong =
+            |source| GatewayError::Directory { path: config.runtime_dir.join(door::TICKETS_SOCKET), source };
+        let uids = [0, nix::unistd::getuid().as_raw()];
+        let parts = OfficeParts { registry, tickets: tickets.clone(), uids: Arc::new(uids) };
+        TicketOffice::bind(&config.runtime_dir).map_err(wrong)?.run(parts, &lives.doors);
+    }
+    Ok((door, tickets))
+}
+
+fn start_backends(
+    config: &Config,
+    config_dir: &Path,
+    lives: &Lives,
+    metrics: &Arc<Metrics>,
+) -> Result<BTreeMap<String, Arc<Backend>>, GatewayError> {
+    let mut backends = BTreeMap::new();
+    for (name, backend) in &config.backend {
+        let office = config.runtime_dir.join(door::TICKETS_SOCKET).to_string_lossy().into_owned();
+        let told = backend.background_access.then(|| ("GATEWAY_TICKETS_SOCKET".to_owned(), office));
+        let surroundings = Surroundings {
+            runtime_dir: config.runtime_dir.clone(),
+            extra_env: told.into_iter().collect(),
+            config_dir: config_dir.to_owned(),
+            own_exe: Some(std::env::current_exe()?),
+        };
+        let started = Backend::start(name, backend.clone(), surroundings, lives.backends.clone(), metrics)?;
+        backends.insert(name.clone(), Arc::new(started));
+    }
+    Ok(backends)
+}
+
+fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> EdgeSettings {
+    let route = |(name, backend): (&String, &Arc<Backend>)| {
+        let settings = config.backend.get(name);
+        let ticket = match settings.map(|settings| settings.ticket) {
+            Some(backend::Ticket::Request) => TicketMode::Request,
+            _ => TicketMode::Tenant,
+        };
+        let hosts = settings.map(|settings| host_names(&settings.hosts)).unwrap_or_default();
+        (name.clone(), BackendRoute { roster: backend.roster(), hosts, ticket })
+    };
+    EdgeSettings {
+        config: config.edge.clone(),
+        tls: config.tls.clone(),
+        cors: config.cors.clone(),
+        backends: backends.iter().map(route).collect(),
+    }
+}
+
+/// The configuration's check has parsed them once: what fails here was refused there.
+fn host_names(hosts: &[String]) -> Vec<HostName> {
+    hosts.iter().filter_map(|host| host.parse().ok()).collect()
+}
+
+fn start_admin(
+    house: &House,
+    tenants: &Arc<Tenants>,
+    pools: &Arc<Pools>,
+    live: Live,
+) -> Result<Admin, GatewayError> {
+    let config = house.config.load();
+    let parts = Parts {
+        tenants: tenants.clone(),
+        pools: pools.clone(),
+        places: Places::of(&config.registry, &config.state_dir, &config.pool),
+        live: Some(live),
+    };
+    Ok(Admin::start(&config.admin, &config.runtime_dir, parts)?)
+}

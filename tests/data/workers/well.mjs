@@ -1,0 +1,33 @@
+// Listens at once, except in the slot FAIL_INSTANCE, where it fails. `/health` answers 200, `/slow?ms=N` answers late,
+// and everything else tells what it was started with.
+import fs from 'node:fs';
+import http from 'node:http';
+
+if (process.env.FAIL_INSTANCE && process.env.FAIL_INSTANCE === process.env.NODE_APP_INSTANCE) {
+  console.error(`slot ${process.env.FAIL_INSTANCE} fails on purpose`);
+  process.exit(1);
+}
+
+const descriptors = () =>
+  fs.readdirSync('/proc/self/fd').flatMap((fd) => {
+    try {
+      return [fs.readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      return []; // The listing's own.
+    }
+  });
+
+const server = http.createServer((request, response) => {
+  const url = new URL(request.url, 'http://worker');
+  if (url.pathname === '/health') return response.end('well');
+  if (url.pathname === '/slow') return setTimeout(() => response.end('slow'), Number(url.searchParams.get('ms')));
+  const { pid, env, argv } = process;
+  response.setHeader('content-type', 'application/json');
+  response.end(JSON.stringify({ pid, env, argv: argv.slice(2), directory: process.cwd(), descriptors: descriptors() }));
+});
+server.listen(process.env.PORT, () => console.log(`listening, ${process.env.LABEL ?? 'unlabelled'}`));
+process.on('SIGTERM', () => {
+  console.log('bye');
+  server.close(() => process.exit(0));
+  server.closeIdleConnections();
+});
