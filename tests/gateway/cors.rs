@@ -106,6 +106,7 @@ fn a_suspended_tenants_front_end_reads_the_403_after_its_preflight() {
     gateway.preflight("/x", NAVAJA, "POST", "content-type").send().is(204).readable_from(NAVAJA);
     let answer = gateway.post("/x", "{}").origin(NAVAJA).send().problem(403).readable_from(NAVAJA);
     assert!(answer.json()["code"].as_str().unwrap().contains("suspended"), "{}", answer.text());
+    gateway.cli(&["tenant", "resume", "navaja"]).ok();
     gateway.cli(&["tenant", "pause", "navaja"]).ok();
     gateway.preflight("/x", NAVAJA, "POST", "content-type").send().is(204).readable_from(NAVAJA);
     let answer = gateway.post("/x", "{}").origin(NAVAJA).send().problem(503).readable_from(NAVAJA);

@@ -45,6 +45,7 @@ const routes = {
   '/sse': (req, res, query) => {
     const count = Number(query.get('events') ?? 3);
     res.writeHead(200, { 'content-type': 'text/event-stream' });
+    res.flushHeaders();
     let sent = 0;
     const timer = setInterval(() => {
       res.write(`data: ${sent}\n\n`);
