@@ -1,5 +1,7 @@
 //! Our own log: what goes to standard error. The access log is the edge's; worker output is the backend's.
 
+use std::io::IsTerminal;
+
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
 
@@ -42,7 +44,10 @@ pub(crate) fn start(config: &Config) {
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
         Format::Text => {
-            registry.with(fmt::layer().with_writer(std::io::stderr).with_target(false)).try_init()
+            // Colours are for terminals: in a file or the journal they are noise between the words.
+            let colours = std::io::stderr().is_terminal();
+            let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
+            registry.with(layer).try_init()
         }
         Format::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
     };

@@ -152,6 +152,17 @@ impl SqliteDoor {
     }
 }
 
+impl Drop for SqliteDoor {
+    fn drop(&mut self) {
+        // A socket file that nobody listens on looks like a door that is stuck.
+        if let Ok(address) = self.unix.local_addr()
+            && let Some(path) = address.as_pathname()
+        {
+            let _gone = fs::remove_file(path);
+        }
+    }
+}
+
 /// A stale socket of an earlier life goes first; the group may connect.
 fn bind_unix(path: &Path) -> io::Result<UnixListener> {
     match fs::remove_file(path) {

@@ -28,7 +28,8 @@ impl Builder {
             [tls]
             mode = "local"
             [log]
-            level = "debug"
+            # Our own words, not those of every library.
+            level = "info,gateway=debug"
         "#;
         Self { config: config.parse().unwrap(), programs: Vec::new() }
     }

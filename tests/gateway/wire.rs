@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{Shutdown, SocketAddr, TcpStream},
+    net::{SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
@@ -88,11 +88,6 @@ impl Wire {
         self.answers_head = bytes.starts_with(b"HEAD ");
         self.stream.write_all(bytes)?;
         self.stream.flush()
-    }
-
-    /// Say that no more will be sent.
-    pub(crate) fn half_close(&self) {
-        self.tcp.as_ref().unwrap().shutdown(Shutdown::Write).unwrap();
     }
 
     /// Vanish as a crashed client does: with a reset.
