@@ -63,7 +63,7 @@ impl Answer {
 
     /// It must be a problem that the gateway itself made, with a stable code and the request id.
     #[track_caller]
-    pub(crate) fn is_problem(self, status: u16) -> Self {
+    pub(crate) fn problem(self, status: u16) -> Self {
         let answer = self.is(status);
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{}", answer.text());
         let problem = answer.json();

@@ -131,7 +131,7 @@ fn a_backend_that_cannot_be_started_is_told_and_the_gateway_lives() {
         .config("edge.admit.waiting_timeout = \"500ms\"")
         .site();
     let gateway = TestGateway::start_without_workers(site);
-    gateway.get("/x").origin(NAVAJA).send().is_problem(503).readable_from(NAVAJA);
+    gateway.get("/x").origin(NAVAJA).send().problem(503).readable_from(NAVAJA);
     eventually("the log says why", || gateway.log().contains("/no/such/program").then_some(()));
 }
 

@@ -182,7 +182,7 @@ fn a_body_that_would_be_too_large_is_refused_before_it_is_sent() {
         let _refused = wire.try_send(format!("64\r\n{}\r\n", "x".repeat(100)));
     }
     let _refused = wire.try_send("0\r\n\r\n");
-    wire.answer().is_problem(413).readable_from(NAVAJA);
+    wire.answer().problem(413).readable_from(NAVAJA);
     let seen = gateway.get("/x").origin(NAVAJA).send().is(200);
     assert_eq!(seen.json()["url"], "/x");
     gateway.post("/sink", [b'x'; 1000]).origin(NAVAJA).send().is(200);

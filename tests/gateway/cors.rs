@@ -25,7 +25,7 @@ fn a_preflight_is_answered_with_the_policy_and_never_reaches_the_backend() {
     // What the policy lacks is the browser's to refuse: it gets the policy, not an error.
     let answer = gateway.preflight("/x", NAVAJA, "DELETE", "x-else").send().is(204).readable_from(NAVAJA);
     assert_eq!(answer.header("access-control-allow-methods"), Some("GET, PUT"));
-    gateway.preflight("/x", STRANGER, "GET", "").send().is_problem(403).readable_by_nobody();
+    gateway.preflight("/x", STRANGER, "GET", "").send().problem(403).readable_by_nobody();
     let seen = gateway.get("/seen").origin(NAVAJA).send().json();
     assert_eq!(seen["seen"].as_array().map(Vec::len), Some(0), "{seen}");
 }
@@ -104,11 +104,11 @@ fn a_suspended_tenants_front_end_reads_the_403_after_its_preflight() {
     gateway.cli(&["tenant", "add", "navaja", "--origin", NAVAJA, "--database", "sqlite://navaja.db"]).ok();
     gateway.cli(&["tenant", "suspend", "navaja"]).ok();
     gateway.preflight("/x", NAVAJA, "POST", "content-type").send().is(204).readable_from(NAVAJA);
-    let answer = gateway.post("/x", "{}").origin(NAVAJA).send().is_problem(403).readable_from(NAVAJA);
+    let answer = gateway.post("/x", "{}").origin(NAVAJA).send().problem(403).readable_from(NAVAJA);
     assert!(answer.json()["code"].as_str().unwrap().contains("suspended"), "{}", answer.text());
     gateway.cli(&["tenant", "pause", "navaja"]).ok();
     gateway.preflight("/x", NAVAJA, "POST", "content-type").send().is(204).readable_from(NAVAJA);
-    let answer = gateway.post("/x", "{}").origin(NAVAJA).send().is_problem(503).readable_from(NAVAJA);
+    let answer = gateway.post("/x", "{}").origin(NAVAJA).send().problem(503).readable_from(NAVAJA);
     assert!(answer.json()["code"].as_str().unwrap().contains("paused"), "{}", answer.text());
     let retry: u32 = answer.header("retry-after").unwrap().parse().unwrap();
     assert!(retry > 0);
@@ -116,7 +116,7 @@ fn a_suspended_tenants_front_end_reads_the_403_after_its_preflight() {
     gateway.post("/x", "{}").origin(NAVAJA).send().is(200);
     // Only the front end that may read it learns of it.
     gateway.cli(&["tenant", "suspend", "navaja"]).ok();
-    gateway.get("/x").origin(STRANGER).send().is_problem(403).readable_by_nobody();
+    gateway.get("/x").origin(STRANGER).send().problem(403).readable_by_nobody();
 }
 
 #[test]
@@ -125,14 +125,14 @@ fn answers_that_the_gateway_makes_can_be_read_by_the_front_end() {
         "[edge.limits]\nbody_bytes_max = 1000\nheader_bytes_max = 8192\nfirst_byte_timeout = \"500ms\"";
     let gateway = TestGateway::builder().shops().worker("echo.mjs").config(limits).start();
     // Too large, by length and by surprise.
-    gateway.post("/sink", [b'x'; 2000]).origin(NAVAJA).send().is_problem(413).readable_from(NAVAJA);
+    gateway.post("/sink", [b'x'; 2000]).origin(NAVAJA).send().problem(413).readable_from(NAVAJA);
     // Too many header bytes: refused before anything is known, and still readable.
     let large = "x".repeat(20_000);
-    gateway.get("/x").origin(NAVAJA).header("x-large", &large).send().is_problem(431).readable_from(NAVAJA);
+    gateway.get("/x").origin(NAVAJA).header("x-large", &large).send().problem(431).readable_from(NAVAJA);
     // The worker takes too long.
-    gateway.get("/hang").origin(NAVAJA).send().is_problem(504).readable_from(NAVAJA);
+    gateway.get("/hang").origin(NAVAJA).send().problem(504).readable_from(NAVAJA);
     // The worker dies before it answers a request that cannot be sent twice.
-    let answer = gateway.post("/crash", "x").origin(NAVAJA).send().is_problem(502).readable_from(NAVAJA);
+    let answer = gateway.post("/crash", "x").origin(NAVAJA).send().problem(502).readable_from(NAVAJA);
     assert_eq!(answer.header("cache-control"), Some("no-store"), "an error must not be kept by a cache");
 }
 
@@ -143,7 +143,7 @@ fn rate_and_number_of_requests_are_limited_per_tenant_and_a_preflight_takes_no_t
     let refused =
         (0..40).map(|_| gateway.get("/x").origin(NAVAJA).send()).find(|answer| answer.status != 200);
     let answer =
-        refused.expect("forty requests at once pass a limit of five").is_problem(429).readable_from(NAVAJA);
+        refused.expect("forty requests at once pass a limit of five").problem(429).readable_from(NAVAJA);
     assert!(answer.header("retry-after").is_some());
     for _ in 0..40 {
         gateway.preflight("/x", NAVAJA, "POST", "").send().is(204).readable_from(NAVAJA);
@@ -161,7 +161,7 @@ fn one_tenants_requests_in_flight_do_not_take_its_neighbours_room() {
         let seen = gateway.get("/seen").origin(BARBA).send().json();
         (seen["seen"].as_array().map(Vec::len) == Some(3)).then_some(())
     });
-    gateway.get("/x").origin(NAVAJA).send().is_problem(429).readable_from(NAVAJA);
+    gateway.get("/x").origin(NAVAJA).send().problem(429).readable_from(NAVAJA);
     gateway.get("/x").origin(BARBA).send().is(200);
     for mut wire in held {
         wire.answer().is(200);

@@ -54,7 +54,7 @@ fn an_origin_that_is_not_listed_gets_403_that_no_page_can_read_and_never_reaches
     ] {
         for method in ["GET", "POST", "DELETE", "OPTIONS"] {
             let answer = gateway.request(method, "/refused").origin(origin).body("").send();
-            answer.is_problem(403).readable_by_nobody();
+            answer.problem(403).readable_by_nobody();
         }
     }
     assert_eq!(seen(&gateway), Vec::<String>::new());
@@ -94,8 +94,8 @@ fn two_host_headers_or_none_are_refused() {
 fn a_host_that_is_not_served_is_misdirected() {
     let gateway = shops();
     for host in ["unknown.example", "127.0.0.1", "localhost", "api.example.evil.example", "xapi.example"] {
-        gateway.get("/lost").host(host).origin(NAVAJA).send().is_problem(421);
-        gateway.get("/lost").host(host).send().is_problem(421);
+        gateway.get("/lost").host(host).origin(NAVAJA).send().problem(421);
+        gateway.get("/lost").host(host).send().problem(421);
     }
     // The same host in other clothes.
     for host in ["API.example", "api.example:80", "api.example."] {
@@ -130,7 +130,7 @@ fn a_wildcard_covers_names_below_its_base_and_an_exact_origin_beats_it() {
                 let answer = answer.is(200).readable_from(origin);
                 assert_eq!(answer.seen_header("x-gateway-tenant").as_deref(), Some(tenant), "{origin}");
             }
-            None => drop(answer.is_problem(403).readable_by_nobody()),
+            None => drop(answer.problem(403).readable_by_nobody()),
         }
     }
 }
@@ -141,7 +141,7 @@ fn an_origin_equal_to_the_requests_own_address_is_as_if_there_were_none() {
     let answer = gateway.get("/own").origin(&format!("http://{HOST}")).send().is(200).readable_by_nobody();
     assert_eq!(answer.seen_header("x-gateway-tenant"), None);
     // Another scheme is another origin.
-    gateway.get("/own").origin(&format!("https://{HOST}")).send().is_problem(403);
+    gateway.get("/own").origin(&format!("https://{HOST}")).send().problem(403);
     gateway.get("/own").origin(&format!("https://{HOST}")).secure().send().is(200);
 }
 
@@ -158,7 +158,7 @@ fn without_origin_a_tenants_own_host_names_the_tenant_and_a_shared_host_names_no
     assert_eq!(anonymous.seen_header("x-gateway-tenant"), None);
     assert_eq!(anonymous.seen_header("x-gateway-database-url"), None);
     // Origin and host that name two tenants contradict each other.
-    gateway.get("/x").host("api.owner.example").origin(NAVAJA).send().is_problem(403);
+    gateway.get("/x").host("api.owner.example").origin(NAVAJA).send().problem(403);
     gateway.get("/x").host("api.owner.example").origin("https://owner.example").send().is(200);
 }
 
@@ -166,7 +166,7 @@ fn without_origin_a_tenants_own_host_names_the_tenant_and_a_shared_host_names_no
 fn where_no_origin_is_refused_only_a_key_or_a_host_of_ones_own_helps() {
     let gateway =
         TestGateway::builder().shops().worker("echo.mjs").config("edge.no_origin = \"refuse\"").start();
-    gateway.get("/x").send().is_problem(403).readable_by_nobody();
+    gateway.get("/x").send().problem(403).readable_by_nobody();
     gateway.get("/x").origin(NAVAJA).send().is(200);
 }
 
@@ -180,15 +180,15 @@ fn a_tenants_key_names_it_without_origin_and_is_never_passed_on() {
     assert_eq!(answer.seen_header("x-gateway-key"), None);
     assert!(!answer.text().contains(&key), "the key reached the worker");
     for wrong in ["", "x", &format!("{key}x"), &key[1..]] {
-        gateway.get("/x").header("x-gateway-key", wrong).send().is_problem(401);
+        gateway.get("/x").header("x-gateway-key", wrong).send().problem(401);
     }
     // A key does not open a door for a page that is not listed.
-    gateway.get("/x").header("x-gateway-key", &key).origin(STRANGER).send().is_problem(403);
+    gateway.get("/x").header("x-gateway-key", &key).origin(STRANGER).send().problem(403);
     // Nor does it make one tenant's page another tenant.
     gateway.cli(&["tenant", "add", "barba", "--origin", BARBA]).ok();
-    gateway.get("/x").header("x-gateway-key", &key).origin(BARBA).send().is_problem(403);
+    gateway.get("/x").header("x-gateway-key", &key).origin(BARBA).send().problem(403);
     gateway.cli(&["tenant", "key", "remove", "navaja", "app"]).ok();
-    gateway.get("/x").header("x-gateway-key", &key).send().is_problem(401);
+    gateway.get("/x").header("x-gateway-key", &key).send().problem(401);
     assert!(!gateway.log().contains(&key) && !format!("{:?}", gateway.access_log()).contains(&key));
 }
 
@@ -216,9 +216,9 @@ fn on_open_paths_origin_is_not_judged_and_the_caller_names_the_tenant() {
     let answer = gateway.get("/ping").origin(STRANGER).send().is(200);
     assert_eq!(answer.seen_header("x-gateway-tenant"), None);
     // Other methods, other paths, unknown tenants.
-    gateway.get("/webhooks/navaja/paid").origin(STRANGER).send().is_problem(403);
-    gateway.post("/webhooksx/navaja", "{}").origin(STRANGER).send().is_problem(403);
-    gateway.post("/callback/x", "{}").origin(STRANGER).send().is_problem(403);
+    gateway.get("/webhooks/navaja/paid").origin(STRANGER).send().problem(403);
+    gateway.post("/webhooksx/navaja", "{}").origin(STRANGER).send().problem(403);
+    gateway.post("/callback/x", "{}").origin(STRANGER).send().problem(403);
     let unknown = gateway.post("/webhooks/nobody/paid", "{}").send();
     assert!(matches!(unknown.status, 403 | 404), "{}", unknown.status);
     // Tricks with the path do not open more of it.
@@ -259,7 +259,7 @@ fn a_wildcard_over_a_public_suffix_is_refused_with_the_reason() {
     }
     gateway.cli(&["tenant", "add", "mine", "--origin", "https://*.mine.vercel.app"]).ok();
     gateway.get("/x").origin("https://preview-1.mine.vercel.app").send().is(200);
-    gateway.get("/x").origin("https://theirs.vercel.app").send().is_problem(403);
+    gateway.get("/x").origin("https://theirs.vercel.app").send().problem(403);
 }
 
 #[test]
@@ -267,9 +267,9 @@ fn refused_origins_are_told_with_the_command_that_would_let_them_in() {
     let gateway = shops();
     let near = "https://www.navaja.example";
     for _ in 0..3 {
-        gateway.get("/api/shop?x=1").origin(near).send().is_problem(403);
+        gateway.get("/api/shop?x=1").origin(near).send().problem(403);
     }
-    gateway.get("/x").origin("null").send().is_problem(403);
+    gateway.get("/x").origin("null").send().problem(403);
     let refused = gateway.cli(&["tenant", "refused", "--json"]).ok().json();
     let entry = refused.as_array().unwrap().iter().find(|entry| entry["origin"] == near).unwrap().clone();
     assert_eq!((&entry["count"], &entry["nearest"]), (&json!(3), &json!("navaja")), "{entry}");

@@ -106,9 +106,9 @@ fn http_2_is_judged_like_http_1() {
         cookies,
     ];
     let answers = over_h2(&gateway, gateway.tls(&["h2"]), requests);
-    answers[0].clone().is_problem(403).readable_by_nobody();
+    answers[0].clone().problem(403).readable_by_nobody();
     assert_eq!(answers[1].clone().is(200).seen_header("x-gateway-tenant"), None);
-    answers[2].clone().is_problem(421);
+    answers[2].clone().problem(421);
     answers[3].clone().is(204).readable_from(NAVAJA);
     assert!(matches!(answers[4].status, 400 | 403), "{}", answers[4].status);
     assert_eq!(answers[5].clone().is(200).seen_header("x-gateway-tenant").as_deref(), Some("navaja"));

@@ -53,7 +53,7 @@ fn a_worker_killed_under_load_costs_no_get_whose_answer_had_not_begun() {
 #[test]
 fn a_post_that_a_worker_had_begun_is_never_sent_twice() {
     let gateway = TestGateway::builder().shops().worker("echo.mjs").workers(2).start();
-    gateway.post("/crash", "order").origin(NAVAJA).send().is_problem(502);
+    gateway.post("/crash", "order").origin(NAVAJA).send().problem(502);
     eventually("both workers are ready", || (gateway.worker_pids().len() == 2).then_some(()));
     let status = gateway.status();
     let restarts: u64 = workers(&status).map(|worker| worker["restarts"].as_u64().unwrap()).sum();
@@ -102,7 +102,7 @@ fn a_worker_that_is_never_ready_gets_503_that_can_be_read_and_status_says_why() 
         .config(waiting)
         .site();
     let gateway = TestGateway::start_without_workers(site);
-    let answer = gateway.get("/x").origin(NAVAJA).send().is_problem(503).readable_from(NAVAJA);
+    let answer = gateway.get("/x").origin(NAVAJA).send().problem(503).readable_from(NAVAJA);
     assert!(answer.header("retry-after").unwrap().parse::<u32>().unwrap() > 0);
     gateway.preflight("/x", NAVAJA, "POST", "").send().is(204);
     // More than may wait are refused at once.

@@ -76,7 +76,7 @@ const routes = {
       const piece = block.subarray(0, Math.min(left, block.length));
       left -= piece.length;
       progress.sent += piece.length;
-      if (!res.write(piece)) await new Promise((go) => res.once('drain', go).once('close', go));
+      if (!res.write(piece)) await drained(res);
     }
     res.end();
   },
@@ -100,6 +100,7 @@ const routes = {
     setTimeout(() => {
       req.on('data', (piece) => (progress.received += piece.length));
       req.on('end', () => json(res, progress));
+      req.resume();
     }, Number(query.get('ms') ?? 1000));
   },
 
@@ -117,6 +118,17 @@ const routes = {
 };
 
 const progress = { sent: 0, received: 0 };
+
+// Resolves when there is room again or nobody listens any more.
+function drained(res) {
+  return new Promise((go) => {
+    const done = () => {
+      res.off('drain', done).off('close', done);
+      go();
+    };
+    res.on('drain', done).on('close', done);
+  });
+}
 
 // Everything else: the request itself.
 async function echo(req, res) {
