@@ -12,7 +12,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 use super::{GatewayError, Lives};
 use crate::{
     admin::{self, Admin, DoorView, Listening, Live, Parts, Places, ReloadOrder},
-    backend::{self, Backend, Surroundings},
+    backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
     edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving},
@@ -187,6 +187,24 @@ impl House {
         self.edge.reconfigure(edge_settings(&config, &self.backends))?;
         self.config.store(Arc::new(config));
         Ok(())
+    }
+
+    /// Replace a backend's workers by those of the configuration in force. When the new ones never get ready the
+    /// old ones go on, and their configuration counts again, so that the next reload tries anew.
+    pub(super) async fn reload_backend(&self, name: &str, before: &Config) -> Result<(), BackendError> {
+        let current = self.config.load_full();
+        let (Some(backend), Some(config)) = (self.backends.get(name), current.backend.get(name)) else {
+            return Ok(());
+        };
+        let outcome = backend.reload_to(config.clone()).await;
+        if outcome.is_err()
+            && let Some(old) = before.backend.get(name)
+        {
+            let mut kept = (*current).clone();
+            kept.backend.insert(name.to_owned(), old.clone());
+            self.config.store(Arc::new(kept));
+        }
+        outcome
     }
 }
 
