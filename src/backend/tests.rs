@@ -82,7 +82,7 @@ impl Bench {
         get(self.backend.roster().pick(&[]).expect("a worker is ready"), path).await
     }
 
-    async fn get_json(&self, path: &str) -> serde_json::Value {
+    async fn json_at(&self, path: &str) -> serde_json::Value {
         let body = self.get(path).await;
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body:?}"))
     }

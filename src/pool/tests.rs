@@ -1,3 +1,5 @@
+//! Pools over real SQLite files.
+
 use std::{os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
 
 use rusqlite::ErrorCode;

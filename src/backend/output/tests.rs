@@ -1,3 +1,5 @@
+//! Output of a worker: lines are cut, kept, logged and never block.
+
 use std::{
     sync::Arc,
     time::{Duration, Instant},

@@ -1,3 +1,5 @@
+//! The roster against a naive list, and raced by threads.
+
 use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;

@@ -1,3 +1,5 @@
+//! Real Node programs that fail: each failure is told with its reason.
+
 use super::*;
 
 #[tokio::test]

@@ -55,14 +55,14 @@ async fn a_launched_worker_inherits_nothing() {
     let direct = Bench::start(config("well.mjs"));
     direct.ready().await;
     assert!(
-        leaks(&direct.get_json("/").await),
+        leaks(&direct.json_at("/").await),
         "without the launcher it does leak, or this test proves nothing"
     );
     direct.finish().await;
 
     let launched = Bench::start_by(Some(launcher(directory.path())), config("well.mjs"));
     launched.ready().await;
-    let seen = launched.get_json("/").await;
+    let seen = launched.json_at("/").await;
     assert!(!leaks(&seen), "{seen}");
     assert_eq!(seen["pid"], launched.pid(), "exec, not a child");
     assert_eq!(seen["env"].get("GATEWAY_PARENT_PID"), None);

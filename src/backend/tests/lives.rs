@@ -1,3 +1,5 @@
+//! Real Node programs through a whole life: start, ready, crash, stop.
+
 use super::*;
 
 #[tokio::test]
@@ -9,7 +11,7 @@ async fn a_worker_is_started_as_configured_and_leaves_nothing_behind() {
     });
     let mut follower = bench.backend.follow();
     bench.ready().await;
-    let seen = bench.get_json("/").await;
+    let seen = bench.json_at("/").await;
     assert_eq!(seen["pid"], bench.pid());
     assert_eq!(
         Path::new(seen["directory"].as_str().unwrap()),
@@ -48,7 +50,7 @@ async fn a_worker_is_started_as_configured_and_leaves_nothing_behind() {
 async fn a_number_in_port_works_too() {
     let bench = Bench::start(Config { listen: Listen::Port, ..config("well.mjs") });
     bench.ready().await;
-    let seen = bench.get_json("/").await;
+    let seen = bench.json_at("/").await;
     assert!(seen["env"]["PORT"].as_str().unwrap().parse::<u16>().is_ok(), "{seen}");
     bench.finish().await;
 }
@@ -82,7 +84,7 @@ async fn a_killed_worker_is_out_at_once_and_started_again() {
     assert_eq!(worker.restarts, 1);
     assert_eq!(worker.last_error.as_deref(), Some("it was ended by SIGKILL"));
     assert_ne!(bench.backend.roster().pick(&[]).unwrap().key(), key);
-    assert_eq!(bench.get_json("/").await["pid"], worker.pid.unwrap());
+    assert_eq!(bench.json_at("/").await["pid"], worker.pid.unwrap());
     let label = BackendLabels { backend: "api".to_owned() };
     assert_eq!(bench.metrics.worker_restarts_total.get_or_create(&label).get(), 1);
     bench.finish().await;
@@ -137,7 +139,7 @@ async fn stop_waits_for_the_request_in_flight() {
 async fn whoever_ignores_sigterm_is_killed_after_the_grace_with_all_descendants() {
     let bench = Bench::start(Config { stop_grace: Duration::from_millis(400), ..config("stubborn.mjs") });
     bench.ready().await;
-    let seen = bench.get_json("/").await;
+    let seen = bench.json_at("/").await;
     let mut pids: Vec<u32> = serde_json::from_value(seen["children"].clone()).unwrap();
     pids.push(bench.pid());
     assert_eq!(pids.iter().filter(|pid| alive(**pid)).count(), 3);
@@ -154,7 +156,7 @@ async fn whoever_ignores_sigterm_is_killed_after_the_grace_with_all_descendants(
 async fn descendants_die_with_a_worker_that_crashes() {
     let bench = Bench::start(Config { stop_grace: Duration::from_millis(300), ..config("stubborn.mjs") });
     bench.ready().await;
-    let children: Vec<u32> = serde_json::from_value(bench.get_json("/").await["children"].clone()).unwrap();
+    let children: Vec<u32> = serde_json::from_value(bench.json_at("/").await["children"].clone()).unwrap();
     kill(bench.pid());
     for pid in children {
         until_dead(pid).await;

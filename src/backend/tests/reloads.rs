@@ -1,3 +1,5 @@
+//! Rolling reloads of real Node programs: the roster is never empty.
+
 use super::*;
 
 fn labelled(label: &str) -> Config {
@@ -13,7 +15,7 @@ async fn labels(bench: &Bench) -> Vec<String> {
     let mut labels = Vec::new();
     // Idle workers are picked in turn: as many picks as workers see each once.
     for _ in 0..workers {
-        labels.push(bench.get_json("/").await["env"]["LABEL"].as_str().unwrap().to_owned());
+        labels.push(bench.json_at("/").await["env"]["LABEL"].as_str().unwrap().to_owned());
     }
     labels
 }
@@ -102,9 +104,9 @@ async fn reload_resolves_the_directory_anew_and_a_crash_does_not() {
     bench
         .until("another life", |status| status.workers[0].restarts == 1 && status.workers[0].state == "ready")
         .await;
-    assert_eq!(bench.get_json("/").await["directory"], first.display().to_string());
+    assert_eq!(bench.json_at("/").await["directory"], first.display().to_string());
     bench.backend.reload().await.unwrap();
-    assert_eq!(bench.get_json("/").await["directory"], second.display().to_string());
+    assert_eq!(bench.json_at("/").await["directory"], second.display().to_string());
     bench.finish().await;
 }
 

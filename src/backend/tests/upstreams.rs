@@ -1,3 +1,5 @@
+//! Backends that run elsewhere: health alone decides.
+
 use std::process::{Child, Command, Stdio};
 
 use super::*;
@@ -41,7 +43,7 @@ async fn an_upstream_is_in_the_roster_while_it_is_well() {
     let foreign = Foreign::start(port);
     bench.ready().await;
     let key = bench.backend.roster().pick(&[]).unwrap().key();
-    assert_eq!(bench.get_json("/").await["pid"], foreign.0.id());
+    assert_eq!(bench.json_at("/").await["pid"], foreign.0.id());
     assert_eq!(bench.backend.status().kind, BackendKind::Upstream);
 
     drop(foreign);

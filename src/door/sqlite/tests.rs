@@ -1,3 +1,5 @@
+//! The SQLite door over real sockets and files, spoken to by hand and by official drivers.
+
 use std::{
     path::PathBuf,
     process::Stdio,

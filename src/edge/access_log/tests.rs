@@ -1,3 +1,5 @@
+//! The access log's lines and its writer.
+
 use crate::{edge::config, metrics::Metrics};
 
 use super::*;

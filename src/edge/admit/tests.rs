@@ -1,3 +1,5 @@
+//! Admission against a naive bucket and a naive table.
+
 use std::collections::VecDeque;
 
 use proptest::prelude::*;

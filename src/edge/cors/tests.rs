@@ -1,3 +1,5 @@
+//! The CORS policy as browsers read it, as tables.
+
 use std::collections::BTreeMap;
 
 use http::Request;

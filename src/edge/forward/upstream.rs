@@ -102,12 +102,6 @@ impl Upstreams {
     pub(crate) fn clear(&self) {
         self.idle.borrow_mut().clear();
     }
-
-    /// How many there are.
-    #[cfg(test)]
-    pub(crate) fn len(&self) -> usize {
-        self.idle.borrow().values().map(Vec::len).sum()
-    }
 }
 
 impl Connection {

@@ -1,3 +1,5 @@
+//! Who is it: Origin, Host, key and open path, as tables.
+
 use std::collections::BTreeMap;
 
 use http::Request;

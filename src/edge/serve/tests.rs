@@ -1,3 +1,5 @@
+//! The whole edge over real sockets, before a worker that the test plays.
+
 mod forwarding;
 mod kit;
 mod refusing;

@@ -1,3 +1,5 @@
+//! Certificates from the local CA and from files.
+
 use std::os::unix::fs::PermissionsExt;
 
 use crate::edge::config::CertificateFiles;

@@ -1,3 +1,5 @@
+//! What reaches the worker and what comes back.
+
 use std::{io::Read, sync::atomic::Ordering::SeqCst, time::Duration};
 
 use crate::backend::Address;

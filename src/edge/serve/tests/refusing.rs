@@ -1,3 +1,5 @@
+//! What the edge refuses, and how the caller reads it.
+
 use std::time::Duration;
 
 use crate::tenant::RefusalReason;

@@ -1,3 +1,5 @@
+//! Handshakes, protocols and certificates.
+
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;

@@ -1,3 +1,5 @@
+//! The ledger against a naive model.
+
 use proptest::prelude::*;
 
 use super::*;
