@@ -26,8 +26,10 @@ pub(crate) use self::{
         Reloaded, TicketView, router,
     },
     server::Admin,
-    status::{Listening, Status},
+    status::{DoorView, Listening, Status},
 };
+/// What travels over the socket as the backend room has it.
+pub(crate) use crate::backend::{BackendStatus, OutputLine, WorkerStatus};
 
 /// The admin socket's name in the runtime directory.
 pub(crate) const SOCKET_NAME: &str = "admin.sock";

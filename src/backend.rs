@@ -33,12 +33,17 @@ use crate::{
 };
 
 pub(crate) use self::{
-    config::{Config, Health, Listen, Ticket, Workers},
+    config::{Config, Ticket},
     error::BackendError,
-    output::{OutputLine, Stream},
+    output::OutputLine,
     roster::{Address, Roster, WorkerLease},
     status::{BackendKind, BackendStatus, WorkerStatus},
     worker_exec::worker_exec,
+};
+#[cfg(test)]
+pub(crate) use self::{
+    config::{Health, Listen, Workers},
+    output::Stream,
 };
 
 /// Longest path that fits a Unix socket's address: `sun_path` has 108 bytes, the last one a zero.

@@ -132,6 +132,9 @@ impl Command {
                 reach::running(settings, async |client: &Client| backend.run(client).await)
             }
             Self::Cert(cert) => reach::running(settings, async |client: &Client| cert.run(client).await),
+            Self::Tenant(tenant) if tenant.needs_running() => {
+                reach::running(settings, async |client: &Client| tenant.run(client).await)
+            }
             // These work on one at rest as well.
             Self::Tenant(tenant) => reach::any(settings, async |client: &Client| tenant.run(client).await),
             Self::Backup(backup) => reach::any(settings, async |client: &Client| backup.run(client).await),

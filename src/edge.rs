@@ -14,6 +14,7 @@ mod forward;
 mod identify;
 mod limits;
 mod listen;
+mod lookup;
 mod peer;
 mod redirect;
 mod refusal;
@@ -45,6 +46,7 @@ use crate::{
     tenant::{CorsPolicy, HostName, Refusals, Registry, TicketMode, Tickets},
 };
 
+pub use self::lookup::Lookup;
 use self::{
     access_log::AccessLog, admit::Admit, connection::Speaks, listen::Bound, settings::Settings,
     thread::Shared, tls::Certificates,

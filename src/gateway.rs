@@ -51,11 +51,17 @@ async fn live(loaded: Loaded, flags: Flags, runtimes: &Runtimes) -> Result<(), G
     rooms.announce();
     let reloader = Reloader::new(flags);
     loop {
-        tokio::select! {
+        let order = tokio::select! {
             _ = terminate.recv() => break,
             _ = interrupt.recv() => break,
-            _ = hang_up.recv() => reloader.reload_and_log(&rooms).await,
-            Some(order) = reloads.recv() => reloader.obey(&rooms, order).await,
+            _ = hang_up.recv() => None,
+            Some(order) = reloads.recv() => Some(order),
+        };
+        // A rolling reload takes as long as its workers; the end does not wait for it.
+        tokio::select! {
+            () = reloader.carry_out(&rooms, order) => {}
+            _ = terminate.recv() => break,
+            _ = interrupt.recv() => break,
         }
     }
     tracing::info!(grace_s = grace.as_secs(), "stopping: no new connections, draining");

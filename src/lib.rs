@@ -20,6 +20,12 @@ mod pool;
 // The operator's side.
 mod admin;
 
+/// What `benches/` measures; no part of the product's surface.
+#[doc(hidden)]
+pub mod bench {
+    pub use crate::edge::Lookup;
+}
+
 // The base: imports nothing of ours.
 mod error;
 mod metrics;

@@ -14,13 +14,15 @@ mod pools;
 mod reset;
 mod watchdog;
 
+#[cfg(test)]
+pub(crate) use self::migrate::MigrationReport;
 pub(crate) use self::{
     config::{Config, Sqlite},
     copy::{check, online_copy},
     error::PoolError,
     lease::{Access, Lease, Running},
-    migrate::{MigrationFile, MigrationReport, migrate},
-    pools::{PoolHold, PoolStatus, Pools},
+    migrate::{MigrationFile, migrate},
+    pools::Pools,
     watchdog::Stop,
 };
 

@@ -22,12 +22,6 @@ impl Shutdown {
         Self::default()
     }
 
-    /// A part of this life that ends with it, or earlier by itself; its tasks count for both drains only
-    /// through the tracker they share.
-    pub(crate) fn child(&self) -> Self {
-        Self { token: self.token.child_token(), tracker: self.tracker.clone() }
-    }
-
     /// Ask every task to finish. Idempotent.
     pub(crate) fn begin(&self) {
         self.token.cancel();

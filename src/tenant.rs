@@ -21,23 +21,25 @@ mod tenants;
 mod ticket;
 mod view;
 
+#[cfg(test)]
+pub(crate) use self::ticket::Issued;
 pub(crate) use self::{
     change::{ApplyReport, Change, Clear, NewTenant, TenantSpec},
     config::{Config, Declared},
     cors_policy::{Announcement, CorsPolicy, CorsProblem},
     database::{Database, DatabaseProblem, DatabaseText, Engine},
     epoch::Epoch,
-    error::{SealProblem, StoreProblem, TenantError},
-    host::{HostName, HostProblem},
-    id::{TenantId, TenantIdProblem},
+    error::TenantError,
+    host::HostName,
+    id::TenantId,
     limits::TenantLimits,
-    origin::{OriginPattern, OriginProblem},
+    origin::OriginPattern,
     paths::TenantPaths,
     record::{KeyHash, Status, Tenant, TenantKey},
     refusals::{Refusal, RefusalReason, Refusals, RefusedView},
     registry::{Conflict, Registry, Snapshot},
     seal::SealKey,
     tenants::{Defaults, Tenants},
-    ticket::{Admitted, Door, DoorAddresses, Issued, LiveTicket, TicketMode, TicketProblem, Tickets},
+    ticket::{Admitted, Door, DoorAddresses, LiveTicket, TicketMode, TicketProblem, Tickets},
     view::{KeyView, TenantView},
 };

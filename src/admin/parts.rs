@@ -10,10 +10,13 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Problem, routes::Reloaded, status::Listening};
+use super::{
+    Problem,
+    routes::Reloaded,
+    status::{DoorView, Listening},
+};
 use crate::{
     backend::Backend,
-    door::DoorStatus,
     edge::CertificateStatus,
     metrics::Metrics,
     pool::{self, Pools},
@@ -87,7 +90,7 @@ pub(crate) trait House: Send + Sync {
     /// The bound addresses.
     fn listeners(&self) -> Vec<Listening>;
     /// The doors.
-    fn doors(&self) -> Vec<DoorStatus>;
+    fn doors(&self) -> Vec<DoorView>;
     /// The certificates that are served.
     fn certificates(&self) -> Vec<CertificateStatus>;
     /// The local CA's certificate (PEM), in `tls.mode = "local"`.

@@ -53,7 +53,7 @@ impl Problem {
 
     /// An order that only a running gateway can carry out.
     pub(crate) fn not_running(what: &str) -> Self {
-        Self::new(503, NOT_RUNNING, format!("{what} needs a running gateway"))
+        Self::new(503, NOT_RUNNING, format!("the gateway is not running, and {what} needs it"))
             .hint("start it with `gateway run`")
     }
 

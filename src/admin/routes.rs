@@ -12,7 +12,7 @@ mod logs;
 mod migrate;
 mod tenants;
 
-use std::sync::Arc;
+use std::{net::SocketAddr, sync::Arc};
 
 use axum::{
     Json, Router,
@@ -44,6 +44,19 @@ struct Desk {
     parts: Arc<Parts>,
     /// Ends answers that have no end of their own.
     life: Shutdown,
+    /// Where metrics are served over TCP, for the status.
+    metrics: Option<SocketAddr>,
+}
+
+/// How the routes are guarded and bounded.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Guard {
+    /// `admin.group`.
+    pub(super) group: Option<String>,
+    /// Ends answers that have no end of their own.
+    pub(super) life: Shutdown,
+    /// Where metrics are served over TCP.
+    pub(super) metrics: Option<SocketAddr>,
 }
 
 impl std::ops::Deref for Desk {
@@ -89,11 +102,12 @@ impl From<axum::extract::rejection::QueryRejection> for Problem {
 
 /// All routes, for a command that works on a gateway at rest. The caller is this process itself.
 pub(crate) fn router(parts: Parts) -> Router {
-    guarded_router(Arc::new(parts), None, Shutdown::new())
+    guarded_router(Arc::new(parts), Guard::default())
 }
 
 /// All routes behind the check of who is calling.
-pub(super) fn guarded_router(parts: Arc<Parts>, group: Option<String>, life: Shutdown) -> Router {
+pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
+    let Guard { group, life, metrics } = guard;
     let tenant = Router::new()
         .route("/", get(tenants::show).patch(tenants::set).delete(tenants::remove))
         .route("/suspend", post(tenants::suspend))
@@ -125,7 +139,7 @@ pub(super) fn guarded_router(parts: Arc<Parts>, group: Option<String>, life: Shu
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
         .layer(middleware::from_fn_with_state(Gate { group }, audit))
-        .with_state(Desk { parts, life })
+        .with_state(Desk { parts, life, metrics })
 }
 
 /// What scrapers may see over loopback TCP, where nobody can be told from anybody.
@@ -134,10 +148,13 @@ pub(super) fn metrics_router(parts: Arc<Parts>) -> Router {
         .route("/healthz", get(house::healthz))
         .route("/metrics", get(house::metrics))
         .fallback(unknown)
-        .with_state(Desk { parts, life: Shutdown::new() })
+        .with_state(Desk { parts, life: Shutdown::new(), metrics: None })
 }
 
 async fn unknown() -> Problem {
     Problem::new(404, "no-such-order", "there is no such order")
         .hint("is the running gateway of another version than this program?")
 }
+
+#[cfg(test)]
+mod tests;

@@ -22,7 +22,7 @@ use tower::ServiceExt;
 
 use super::{
     AdminError, Config, Parts, Peer, SOCKET_NAME,
-    routes::{guarded_router, metrics_router},
+    routes::{Guard, guarded_router, metrics_router},
     scratch,
 };
 use crate::shutdown::Shutdown;
@@ -51,8 +51,8 @@ impl Admin {
         scratch::sweep(&parts.scratch_dir());
 
         let (parts, shutdown) = (Arc::new(parts), Shutdown::new());
-        let routers =
-            (guarded_router(parts.clone(), config.group.clone(), shutdown.clone()), metrics_router(parts));
+        let guard = Guard { group: config.group.clone(), life: shutdown.clone(), metrics };
+        let routers = (guarded_router(parts.clone(), guard), metrics_router(parts));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .thread_name("admin")

@@ -23,8 +23,8 @@ pub(crate) struct Status {
     pub(crate) stopping: bool,
     /// Where the edge and the metrics listen.
     pub(crate) listeners: Vec<Listening>,
-    /// The doors, as their room tells.
-    pub(crate) doors: Vec<Value>,
+    /// The doors.
+    pub(crate) doors: Vec<DoorView>,
     /// The backends with their workers.
     pub(crate) backends: Vec<BackendStatus>,
     /// The pools that are open.
@@ -44,6 +44,19 @@ pub(crate) struct Listening {
     pub(crate) kind: String,
     /// The address as bound, never with port 0.
     pub(crate) address: SocketAddr,
+}
+
+/// A door, as its room tells.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DoorView {
+    /// `sqlite`.
+    pub(crate) door: String,
+    /// Where it listens.
+    pub(crate) address: SocketAddr,
+    /// Open connections.
+    pub(crate) connections: usize,
+    /// Open streams: interactive transactions.
+    pub(crate) streams: usize,
 }
 
 /// How many tenants there are.

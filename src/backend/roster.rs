@@ -49,6 +49,18 @@ impl Roster {
         Arc::new(roster)
     }
 
+    /// A roster that other rooms' tests fill themselves.
+    #[cfg(test)]
+    pub(crate) fn for_tests(backend: &str, keep_alive: Duration) -> Arc<Self> {
+        Self::new(backend.to_owned(), keep_alive, Gauge::default())
+    }
+
+    /// List a worker without a process.
+    #[cfg(test)]
+    pub(crate) fn list(&self, name: &str, address: Address) {
+        self.add(&Worker::new(worker::next_key(), name.to_owned(), address));
+    }
+
     /// The backend whose workers these are.
     pub(crate) fn backend(&self) -> &str {
         &self.backend

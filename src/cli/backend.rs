@@ -4,7 +4,7 @@ use http::Method;
 use jiff::Timestamp;
 
 use super::{Client, Failure, logs::escape, out, status};
-use crate::backend::BackendStatus;
+use crate::admin::BackendStatus;
 
 /// List, restart and reload the Node.js backends
 #[derive(Debug, clap::Subcommand)]

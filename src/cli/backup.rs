@@ -15,8 +15,8 @@ Keys and certificates in it are wrapped by a passphrase: from --passphrase-file,
 or asked for on the terminal. Without it nobody can restore the backup.
 
 Examples:
-  gateway backup /root/gateway-2026-01-31.tar
-  gateway backup --passphrase-file /root/passphrase /root/gateway.tar
+  gateway backup gateway-2026-01-31.tar
+  gateway backup --passphrase-file passphrase gateway.tar
   gateway backup - | ssh vault 'cat > gateway.tar'")]
 pub(crate) struct Backup {
     /// The file to write (mode 0600), or `-` for standard output

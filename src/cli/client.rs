@@ -180,8 +180,7 @@ async fn over(socket: &Path, request: Request<Body>) -> Result<Response<Body>, F
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.map_err(broke)?;
     // The command ends with its runtime, and this task with it: there is nothing to drain.
-    #[expect(clippy::disallowed_methods, reason = "a command has no shutdown: its process ends")]
-    tokio::spawn(connection);
+    Shutdown::new().spawn(connection);
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await.map_err(timeout)?;
     answer.map(|answer| answer.map(Body::new)).map_err(broke)
 }

@@ -74,7 +74,10 @@ impl Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.message.is_empty() {
+        // A list of problems, as the configuration's, says `error:` before each of them itself.
+        if self.message.starts_with("error: ") {
+            f.write_str(&self.message)?;
+        } else if !self.message.is_empty() {
             write!(f, "error: {}", self.message)?;
         }
         if let Some(hint) = &self.hint {
@@ -102,5 +105,6 @@ mod tests {
         let text = Failure::failed("the disk is full").hint("free some space").to_string();
         assert_eq!(text, "error: the disk is full\nhint: free some space");
         assert_eq!(Failure::told().to_string(), "");
+        assert_eq!(Failure::failed("error: a\nerror: b").to_string(), "error: a\nerror: b");
     }
 }

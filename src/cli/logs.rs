@@ -4,7 +4,7 @@ use futures_util::StreamExt;
 use http::Method;
 
 use super::{Client, Failure, out};
-use crate::backend::OutputLine;
+use crate::admin::OutputLine;
 
 /// One line of a worker is cut to less than this on its way in.
 const LINE_BYTES_MAX: usize = 1024 * 1024;

@@ -17,8 +17,8 @@ The archive is read, opened and checked whole before the first file is put in pl
 is not empty is replaced with --force only.
 
 Examples:
-  gateway restore /root/gateway.tar
-  gateway restore --force --passphrase-file /root/passphrase /root/gateway.tar
+  gateway restore gateway.tar
+  gateway restore --force --passphrase-file passphrase gateway.tar
   ssh vault 'cat gateway.tar' | gateway restore -")]
 pub(crate) struct Restore {
     /// The archive, or `-` for standard input

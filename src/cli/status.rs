@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Client, Failure, out};
-use crate::{admin, backend::WorkerStatus};
+use crate::admin::{self, WorkerStatus};
 
 /// Show tenants, workers, doors, pools, certificates and listeners of the running gateway
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,10 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     push(&mut sections, &["listener", "address"], listeners.collect());
     let workers = status.backends.iter().flat_map(|backend| &backend.workers);
     push(&mut sections, &WORKER_HEAD, workers.map(|worker| worker_row(worker, now)).collect());
-    push_values(&mut sections, "door", &status.doors);
+    let doors = status.doors.iter().map(|door| {
+        [door.door.clone(), door.address.to_string(), door.connections.to_string(), door.streams.to_string()]
+    });
+    push(&mut sections, &["door", "address", "connections", "transactions"], doors.collect());
     push_values(&mut sections, "pool", &status.pools);
     push_values(&mut sections, "certificate", &status.certificates);
     sections.join("\n\n")
@@ -107,7 +110,7 @@ mod tests {
             "version": "0.1.0", "pid": 17, "started": "2026-01-01T00:00:00Z", "uptime_s": 3700,
             "stopping": false, "local_ca": null,
             "listeners": [{"kind": "https", "address": "127.0.0.1:8443"}],
-            "doors": [{"door": "sqlite", "address": "127.0.0.1:4000"}],
+            "doors": [{"door": "sqlite", "address": "127.0.0.1:4000", "connections": 3, "streams": 1}],
             "backends": [{"name": "api", "kind": "command", "workers": [{
                 "name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z",
                 "restarts": 2, "in_flight": 1, "last_error": null, "last_lines": []}]}],
@@ -121,6 +124,7 @@ mod tests {
             "gateway 0.1.0 running for 1 h 1 min, pid 17",
             "tenants: 2 (1 active, 0 paused, 1 suspended)",
             "127.0.0.1:8443",
+            "127.0.0.1:4000",
             "api/0",
             "5 s",
             "navaja",

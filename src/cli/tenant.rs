@@ -47,6 +47,11 @@ pub(crate) enum Tenant {
 }
 
 impl Tenant {
+    /// Does it need workers, doors or the memory of a running gateway?
+    pub(crate) fn needs_running(&self) -> bool {
+        matches!(self, Self::Exec(_) | Self::Refused(_) | Self::Check(_))
+    }
+
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         match self {
             Self::Add(add) => add.run(client).await,

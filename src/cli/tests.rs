@@ -1,3 +1,5 @@
+//! The parser itself: every example that the help shows is one that parses.
+
 use clap::{Command as Clap, CommandFactory};
 
 use super::*;

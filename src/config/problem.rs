@@ -22,14 +22,9 @@ pub(crate) struct Problem {
 }
 
 /// Everything that is wrong, in the order of the files. Never empty. A command that gets it prints it to
-/// standard error and exits with `EXIT_CODE`.
+/// standard error and exits with 2.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) struct Problems(pub(crate) Vec<Problem>);
-
-impl Problems {
-    /// What a command exits with when the configuration is wrong.
-    pub(crate) const EXIT_CODE: u8 = 2;
-}
 
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {

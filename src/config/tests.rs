@@ -6,7 +6,7 @@ mod reference;
 
 use std::{collections::BTreeMap, path::Path};
 
-use super::{Flags, Loaded, Problems, load_with};
+use super::{Flags, Loaded, Problems, load::load_with};
 
 /// Load a file of the given text in a directory of its own, with variables and `--set` flags.
 fn load_text(text: &str, variables: &[(&str, &str)], set: &[(&str, &str)]) -> Result<Loaded, Problems> {

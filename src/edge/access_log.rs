@@ -16,7 +16,9 @@ use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 
 use crate::tenant::TenantId;
 
-use super::{activity::Activity, body::Upload, peer::Peer, request_id::RequestId, thread::Thread};
+use super::{
+    activity::Activity, body::Upload, connection::HTTP_1, peer::Peer, request_id::RequestId, thread::Thread,
+};
 
 pub(crate) use self::{line::Lines, writer::AccessLog};
 
@@ -79,6 +81,16 @@ impl Record {
             answered: Cell::default(),
             ended: Cell::default(),
         })
+    }
+
+    /// The thread that serves it.
+    pub(crate) fn thread(&self) -> &Rc<Thread> {
+        &self.thread
+    }
+
+    /// Did it come over HTTP/1?
+    pub(crate) fn is_http1(&self) -> bool {
+        self.protocol == HTTP_1
     }
 
     /// The request's id.

@@ -66,6 +66,11 @@ impl Activity {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
+    /// Is any request in flight?
+    pub(crate) fn is_busy(&self) -> bool {
+        self.in_flight.load(Relaxed) > 0
+    }
+
     /// May the connection go on? `heads_by_bytes`: on HTTP/2 bytes between requests are no request's head.
     pub(crate) fn judge(&self, limits: &Limits, heads_by_bytes: bool) -> Verdict {
         let now = now_ms();

@@ -10,12 +10,16 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, header, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
+use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::{access_log::Record, forward::Flight};
+use super::{access_log::Record, config::Limits, forward::Flight};
+
+/// How long the rest of a body that nobody wants is read.
+const LINGER: Duration = Duration::from_secs(2);
 
 /// Why a body broke off. The peer sees a cut connection; the reason stands in our record.
 #[derive(Debug, thiserror::Error)]
@@ -58,12 +62,17 @@ pub(crate) enum RequestBody {
     Client(ClientBody),
 }
 
-/// A client's body with its limits.
+/// A client's body with its limits. Dropped before its end, the rest is read and thrown away for a moment: a
+/// client that is still sending when we close gets a reset instead of its answer.
 #[derive(Debug)]
 pub(crate) struct ClientBody {
-    incoming: Incoming,
+    /// Present until the drop.
+    incoming: Option<Incoming>,
+    bytes_max: u64,
     left_bytes: u64,
     patience: Patience,
+    /// Who waits for `100 Continue` sends nothing before it.
+    expects: bool,
     record: Rc<Record>,
 }
 
@@ -145,11 +154,47 @@ pub(crate) fn is_ours(name: &HeaderName) -> bool {
     name.as_str().starts_with("x-gateway-")
 }
 
-impl ClientBody {
-    /// A body of at most `bytes_max`, that must not pause for longer than `idle`.
-    pub(crate) fn new(incoming: Incoming, bytes_max: u64, idle: Duration, record: Rc<Record>) -> Self {
-        Self { incoming, left_bytes: bytes_max, patience: Patience::new(idle), record }
+impl RequestBody {
+    /// A request's body under the limits of the configuration.
+    pub(crate) fn new(incoming: Incoming, head: &Parts, limits: &Limits, record: &Rc<Record>) -> Self {
+        if incoming.is_end_stream() {
+            return Self::Empty;
+        }
+        Self::Client(ClientBody {
+            incoming: Some(incoming),
+            bytes_max: limits.body_bytes_max,
+            left_bytes: limits.body_bytes_max,
+            patience: Patience::new(limits.body_idle_timeout),
+            expects: head.headers.contains_key(header::EXPECT),
+            record: record.clone(),
+        })
     }
+}
+
+impl Drop for ClientBody {
+    fn drop(&mut self) {
+        let Some(incoming) = self.incoming.take().filter(|incoming| !incoming.is_end_stream()) else {
+            return;
+        };
+        let asked_for = !self.expects || self.record.uploaded() != Upload::NotBegun;
+        // HTTP/2 resets the one stream; HTTP/1 would have to close the connection in the sender's face.
+        if asked_for && self.record.is_http1() {
+            self.record.thread().shared.shutdown.spawn_local(linger(incoming, self.bytes_max));
+        }
+    }
+}
+
+/// Read and throw away.
+async fn linger(mut incoming: Incoming, mut left_bytes: u64) {
+    let rest = async {
+        while let Some(Ok(frame)) = incoming.frame().await {
+            let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
+            let Some(left) = left_bytes.checked_sub(bytes) else { break };
+            left_bytes = left;
+        }
+    };
+    // Read to its end or not, the answer is out.
+    drop(tokio::time::timeout(LINGER, rest).await);
 }
 
 impl http_body::Body for RequestBody {
@@ -162,7 +207,8 @@ impl http_body::Body for RequestBody {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Client(body) = self.get_mut() else { return Poll::Ready(None) };
         body.record.upload(Upload::Running);
-        let frame = ready!(next(&mut body.incoming, &mut body.patience, cx));
+        let Some(incoming) = &mut body.incoming else { return Poll::Ready(None) };
+        let frame = ready!(next(incoming, &mut body.patience, cx));
         match &frame {
             Some(Ok(frame)) => {
                 let bytes = frame.data_ref().map_or(0, |data| data.remaining() as u64);
@@ -172,7 +218,7 @@ impl http_body::Body for RequestBody {
                     return Poll::Ready(Some(Err(BodyError::TooLarge)));
                 };
                 body.left_bytes = left;
-                if body.incoming.is_end_stream() {
+                if incoming.is_end_stream() {
                     body.record.upload(Upload::Done(Instant::now()));
                 }
             }
@@ -186,14 +232,16 @@ impl http_body::Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.incoming.is_end_stream(),
+            Self::Client(body) => body.incoming.as_ref().is_none_or(http_body::Body::is_end_stream),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => body.incoming.size_hint(),
+            Self::Client(body) => {
+                body.incoming.as_ref().map_or_else(SizeHint::default, http_body::Body::size_hint)
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{net::IpAddr, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
-use crate::tenant::{CorsPolicy, HostName};
+use crate::tenant::HostName;
 
 /// `[edge]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -321,6 +321,3 @@ pub(crate) struct CertificateFiles {
     /// PEM private key.
     pub(crate) key: PathBuf,
 }
-
-/// `[cors]`: the policy of tenants that have none of their own.
-pub(crate) type CorsDefault = CorsPolicy;

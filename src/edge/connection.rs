@@ -2,7 +2,8 @@
 //! requests in flight finish.
 
 use std::{
-    cell::Cell, convert::Infallible, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc, task::Poll,
+    cell::Cell, convert::Infallible, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc,
+    task::Poll, time::Duration,
 };
 
 use http::{Request, Response};
@@ -43,6 +44,9 @@ const BUFFER_BYTES_MIN: usize = 64 * 1024;
 /// Streams reset before we saw them, and reset by us because of protocol errors (Rapid Reset, MadeYouReset):
 /// browsers cancel a page's worth of images at once, no more.
 const RESETS_MAX: usize = 64;
+
+/// A client that is told goodbye has this long to take it.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Answer bytes buffered per HTTP/2 stream: with 128 streams, 8 MB a connection at the very worst.
 const STREAM_BUFFER_BYTES_MAX: usize = 64 * 1024;
@@ -177,6 +181,7 @@ async fn drive<C>(
         }
         if thread.drain.has_begun() && !closing.replace(true) {
             graceful(connection.as_mut());
+            rearm(timer.as_mut(), LAST_WORDS);
         }
         loop {
             // Its errors are the peer's: resets, malformed bytes, handshakes with port scanners.
@@ -187,22 +192,25 @@ async fn drive<C>(
                 return Poll::Pending;
             }
             match judge() {
+                Verdict::Stuck => return Poll::Ready(()),
+                // Not every client answers a goodbye; the drain must not wait for those that do not.
+                _ if closing.get() && !activity.is_busy() => return Poll::Ready(()),
+                Verdict::Fine(_) | Verdict::Idle if closing.get() => rearm(timer.as_mut(), LAST_WORDS),
                 Verdict::Fine(left) => rearm(timer.as_mut(), left),
-                Verdict::Idle if !closing.replace(true) => {
+                Verdict::Idle => {
+                    closing.set(true);
                     graceful(connection.as_mut());
-                    // Good order has a limit too.
-                    rearm(timer.as_mut(), thread.shared.settings.load().limits.header_timeout);
+                    rearm(timer.as_mut(), LAST_WORDS);
                 }
-                Verdict::Idle | Verdict::Stuck => return Poll::Ready(()),
             }
         }
     })
     .await;
 }
 
-fn rearm(timer: Pin<&mut Sleep>, left: std::time::Duration) {
+fn rearm(timer: Pin<&mut Sleep>, left: Duration) {
     // Never at once: a limit of zero must not spin.
-    timer.reset(Instant::now() + left.max(std::time::Duration::from_millis(1)));
+    timer.reset(Instant::now() + left.max(Duration::from_millis(1)));
 }
 
 /// Runs HTTP/2 streams on this thread, counted by the drain.

@@ -21,7 +21,7 @@ use crate::{backend::WorkerLease, tenant::LiveTicket};
 
 use super::{
     admit::Place,
-    body::{Body, ClientBody, RequestBody, WorkerBody},
+    body::{Body, RequestBody, WorkerBody},
     identify::Caller,
     refusal::Refusal,
     serve::Exchange,
@@ -86,14 +86,14 @@ pub(crate) async fn forward(
     caller: &Caller,
     place: Place,
     head: &Parts,
-    (body, upgrade): (Incoming, Option<OnUpgrade>),
+    (body, upgrade): (RequestBody, Option<OnUpgrade>),
 ) -> Result<Response<Body>, Refusal> {
     let tenant = caller.tenant.as_deref();
     let route = exchange.settings.route(tenant, caller.authority.name()).ok_or(Refusal::NoBackend)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let issued = tenant.and_then(|tenant| exchange.thread.shared.tickets.issue(tenant, route.ticket, now));
     let url = issued.as_ref().map(|issued| &issued.url);
-    let mut body = Some(request_body(exchange, body));
+    let mut body = Some(body);
     let mut tries = Tries::new(exchange, route, &place);
     let (sent, lease) = loop {
         let lease = tries.worker().await?;
@@ -118,15 +118,6 @@ pub(crate) async fn forward(
         return Ok(upgrade::relay(exchange, upgrade, response, flight));
     }
     Ok(stream(exchange, caller, head, response, flight))
-}
-
-fn request_body(exchange: &Exchange, body: Incoming) -> RequestBody {
-    if http_body::Body::is_end_stream(&body) {
-        return RequestBody::Empty;
-    }
-    let limits = &exchange.settings.limits;
-    let record = exchange.record.clone();
-    RequestBody::Client(ClientBody::new(body, limits.body_bytes_max, limits.body_idle_timeout, record))
 }
 
 fn stream(
@@ -224,6 +215,3 @@ pub(crate) fn is_websocket(head: &Parts) -> bool {
         && has(header::UPGRADE, "websocket")
         && has(header::CONNECTION, "upgrade")
 }
-
-#[cfg(test)]
-mod tests;

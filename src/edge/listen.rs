@@ -67,12 +67,13 @@ fn listening(socket: Socket) -> io::Result<TcpListener> {
 }
 
 /// One open connection, over all threads.
-struct Open(Arc<Shared>);
+pub(crate) struct Open(Arc<Shared>);
 
 impl Open {
-    fn new(shared: &Arc<Shared>) -> Self {
+    /// Count a connection until this is dropped. One that switches protocols is handed from task to task and
+    /// counted anew.
+    pub(crate) fn new(shared: &Arc<Shared>) -> Self {
         shared.connections.fetch_add(1, Relaxed);
-        shared.metrics.connections_total.inc();
         shared.metrics.connections.inc();
         Self(shared.clone())
     }
@@ -114,6 +115,7 @@ async fn accept_all(
         match listener.accept().await {
             Ok((stream, address)) => {
                 let open = Open::new(shared);
+                shared.metrics.connections_total.inc();
                 let (thread, speaks) = (thread.clone(), speaks.clone());
                 shared.shutdown.spawn_local(async move {
                     connection(thread, stream, address, speaks).await;

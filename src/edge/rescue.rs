@@ -86,7 +86,10 @@ mod tests {
             assert_eq!(wait.as_deref(), retry);
             let body = answer.into_body().collect().await.unwrap().to_bytes();
             let problem: serde_json::Value = serde_json::from_slice(&body).unwrap();
-            assert_eq!((problem["code"].as_str(), problem["status"].as_u64()), (Some(code), Some(status)));
+            assert_eq!(
+                (problem["code"].as_str(), problem["status"].as_u64()),
+                (Some(code), Some(u64::from(status)))
+            );
             assert_eq!(problem["request_id"], id.as_str());
             assert!(!body.windows(6).any(|window| window == b"secret"));
         }

@@ -1,17 +1,16 @@
 //! The line outside, once per request, top to bottom. It decides the order and nothing else: each step is a file
 //! of its own.
 
-use std::{convert::Infallible, rc::Rc, sync::Arc, time::Duration};
+use std::{convert::Infallible, rc::Rc, sync::Arc};
 
 use http::{Request, Response, StatusCode, header, request::Parts};
-use http_body_util::BodyExt;
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 
 use crate::{error::Fault, metrics::CodeLabels, tenant};
 
 use super::{
     access_log::Record,
-    body::{Body, Recorded},
+    body::{Body, Recorded, RequestBody},
     cors::{self, Page},
     forward,
     identify::{self, Caller},
@@ -24,10 +23,6 @@ use super::{
     status,
     thread::Thread,
 };
-
-/// How long the rest of a refused body is read and thrown away: a client that is still sending when we close
-/// gets a reset instead of our answer.
-const LINGER: Duration = Duration::from_secs(2);
 
 /// One request and what surrounds it.
 #[derive(Debug)]
@@ -58,6 +53,7 @@ pub(crate) async fn serve(
     let id = thread.ids.of(peer.trusted, &head.headers);
     // Access log: begun before anything can refuse; the line is written when the answer has passed.
     let record = Record::begin(&thread, &peer, client.address, (id, &head));
+    let body = RequestBody::new(body, &head, &settings.limits, &record);
     let exchange = Exchange { thread, peer, client, settings, record };
     // Rescue: the one place where a refusal becomes an answer.
     let mut answer = match line(&exchange, &head, (body, upgrade)).await {
@@ -76,10 +72,9 @@ pub(crate) async fn serve(
 async fn line(
     exchange: &Exchange,
     head: &Parts,
-    (body, upgrade): (Incoming, Option<OnUpgrade>),
+    (body, upgrade): (RequestBody, Option<OnUpgrade>),
 ) -> Result<Response<Body>, Refusal> {
     let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
-    let mut unread = Unread::new(exchange, head, body);
     // Limits: before the request is looked at, because looking costs.
     limits::check(&settings.limits, head)?;
     // Identify: who calls? Unlisted origins end here; the backend never sees them.
@@ -94,7 +89,7 @@ async fn line(
     let place = shared.admit.enter(&settings.admit, caller.tenant.as_deref(), exchange.client.address)?;
     // Forward: ticket, headers, worker, and back.
     let upgrade = upgrade.filter(|_| forward::is_websocket(head));
-    let mut answer = forward::forward(exchange, &caller, place, head, (unread.take(), upgrade)).await?;
+    let mut answer = forward::forward(exchange, &caller, place, head, (body, upgrade)).await?;
     cors::announce(settings, caller.page.as_ref(), answer.headers_mut());
     Ok(answer)
 }
@@ -131,52 +126,6 @@ fn refused(exchange: &Exchange, head: &Parts, refusal: &Refusal) -> Response<Bod
     let page = Page::of_refused(&exchange.settings, &shared.registry.snapshot(), head);
     cors::announce(&exchange.settings, page.as_ref(), answer.headers_mut());
     answer
-}
-
-/// A body nobody has asked for yet.
-struct Unread<'a> {
-    exchange: &'a Exchange,
-    body: Option<Incoming>,
-    expects: bool,
-}
-
-impl<'a> Unread<'a> {
-    fn new(exchange: &'a Exchange, head: &Parts, body: Incoming) -> Self {
-        // Who waits for `100 Continue` sends nothing after our final answer.
-        let expects = head.headers.contains_key(header::EXPECT);
-        Self { exchange, body: Some(body), expects }
-    }
-
-    fn take(&mut self) -> Incoming {
-        #[expect(clippy::expect_used, reason = "taken once, by forward, as the last step of the line")]
-        self.body.take().expect("the body is taken once")
-    }
-}
-
-impl Drop for Unread<'_> {
-    fn drop(&mut self) {
-        let Some(mut body) = self.body.take().filter(|body| !http_body::Body::is_end_stream(body)) else {
-            return;
-        };
-        // HTTP/2 resets the one stream; HTTP/1 would have to close the connection in the sender's face.
-        if self.expects || self.exchange.peer.protocol == crate::edge::connection::HTTP_2 {
-            return;
-        }
-        let mut left = self.exchange.settings.limits.body_bytes_max;
-        self.exchange.thread.shared.shutdown.spawn_local(async move {
-            let rest = async {
-                while let Some(Ok(frame)) = body.frame().await {
-                    let bytes = frame.data_ref().map_or(0, |data| data.len() as u64);
-                    match left.checked_sub(bytes) {
-                        Some(less) => left = less,
-                        None => break,
-                    }
-                }
-            };
-            // Read or not, the answer is out.
-            drop(tokio::time::timeout(LINGER, rest).await);
-        });
-    }
 }
 
 #[cfg(test)]

@@ -109,11 +109,6 @@ impl Settings {
         self.hosts.contains(host) || snapshot.by_host(host).is_some()
     }
 
-    /// Hosts of the edge and of backends; tenants' own are in the snapshot.
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.hosts.iter().map(AsRef::as_ref)
-    }
-
     /// The backend for a request: the tenant's own, else the host's, else the only one.
     pub(crate) fn route(&self, tenant: Option<&Tenant>, host: &str) -> Option<&Arc<Route>> {
         if let Some(name) = tenant.and_then(|tenant| tenant.backend.as_ref()) {

@@ -22,6 +22,7 @@ use super::{
     access_log::Record,
     body::Body,
     forward::{Flight, strip_answer},
+    listen::Open,
     serve::Exchange,
     thread::{Drained, Thread},
 };
@@ -44,13 +45,14 @@ pub(crate) fn relay(
     let (thread, record) = (exchange.thread.clone(), exchange.record.clone());
     let limits = &exchange.settings.limits;
     let (switch_timeout, idle) = (limits.header_timeout, limits.upgrade_idle_timeout);
+    let open = Open::new(&exchange.thread.shared);
     exchange.thread.shared.shutdown.spawn_local(async move {
         let switched = async { tokio::try_join!(client, worker) };
         if let Ok(Ok((client, worker))) = tokio::time::timeout(switch_timeout, switched).await {
             pass(&thread, &record, idle, (client, worker)).await;
         }
         record.end();
-        drop(flight);
+        drop((flight, open));
     });
     answer
 }

@@ -5,14 +5,16 @@ use serde_json::Value;
 use super::rooms::{Rooms, tenant_defaults};
 use crate::{
     admin::{Problem, ReloadOrder, Reloaded},
+    backend,
     config::{self, Config, Flags},
+    edge::TlsMode,
 };
 
 /// Keys that take effect without a new start. Everything else is named in the answer, never passed over.
 const AT_ONCE: [&str; 4] = ["edge", "tls", "cors", "tenant"];
 
-/// Keys below those that are bound once.
-const BOUND: [&str; 5] = ["edge.https", "edge.http", "edge.http_mode", "edge.threads", "edge.access_log"];
+/// Keys below those that are bound once, at the start.
+const BOUND: [&str; 4] = ["edge.https", "edge.http", "edge.http_mode", "edge.threads"];
 
 /// Reads the configuration anew as this process was told to.
 pub(super) struct Reloader {
@@ -25,32 +27,36 @@ impl Reloader {
         Self { flags }
     }
 
-    /// A reload by signal, with nobody to answer to.
-    pub(super) async fn reload_and_log(&self, rooms: &Rooms) {
-        match self.reload(rooms).await {
-            Ok(reloaded) => tracing::info!(restart_needed = ?reloaded.restart_needed, "reloaded"),
-            Err(problem) => tracing::error!(problem = %problem.detail, "not reloaded: nothing has changed"),
+    /// Reload, for whoever ordered it; without an order it was a signal, and the log hears of it. Cancel safe:
+    /// what has begun in a room is ended there.
+    pub(super) async fn carry_out(&self, rooms: &Rooms, order: Option<ReloadOrder>) {
+        let outcome = self.reload(rooms).await;
+        match (&outcome, order) {
+            // Whoever asked may have gone away; the reload stands all the same.
+            (_, Some(order)) => drop(order.send(outcome)),
+            (Ok(reloaded), None) => {
+                tracing::info!(restart_needed = ?reloaded.restart_needed, "reloaded");
+            }
+            (Err(problem), None) => tracing::error!(problem = %problem.detail, "the reload failed"),
         }
     }
 
-    /// A reload by order.
-    pub(super) async fn obey(&self, rooms: &Rooms, order: ReloadOrder) {
-        let outcome = self.reload(rooms).await;
-        // Whoever asked may have gone away; the reload stands all the same.
-        let _gone = order.send(outcome);
-    }
-
     async fn reload(&self, rooms: &Rooms) -> Result<Reloaded, Problem> {
-        let loaded = config::load(&self.flags).map_err(|problems| {
+        let mut loaded = config::load(&self.flags).map_err(|problems| {
             Problem::new(422, "configuration", problems.to_string()).hint("`gateway check` shows the same")
         })?;
         let before = rooms.house().config.load_full();
         let restart_needed = restart_needed(&before, &loaded.config);
+        keep_bound(&before, &mut loaded.config);
         // Tenants first: they can be refused by the registry, and then nothing else may have changed.
         rooms.tenants().update_defaults(tenant_defaults(&loaded.config));
         let declared = loaded.config.tenant.clone();
         rooms.tenants().declare(declared).await.map_err(|error| Problem::of(&error))?;
+        let changed = changed_backends(&before, &loaded.config);
         rooms.house().reconfigure(loaded.config).map_err(|error| Problem::of(&error))?;
+        for name in changed {
+            rooms.house().reload_backend(&name, &before).await.map_err(|error| Problem::of(&error))?;
+        }
         let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
         Ok(Reloaded { restart_needed, warnings })
     }
@@ -58,16 +64,49 @@ impl Reloader {
 
 /// The changed keys that only a new start brings into force, as dotted paths.
 fn restart_needed(before: &Config, after: &Config) -> Vec<String> {
-    let (Ok(before), Ok(after)) = (serde_json::to_value(before), serde_json::to_value(after)) else {
+    let (Ok(old), Ok(new)) = (serde_json::to_value(before), serde_json::to_value(after)) else {
         return Vec::new();
     };
     let mut changed = Vec::new();
-    differences("", &before, &after, &mut changed);
+    differences("", &old, &new, &mut changed);
+    let reloaded: Vec<String> =
+        changed_backends(before, after).into_iter().map(|name| format!("backend.{name}")).collect();
+    let below = |key: &str, root: &str| {
+        key == root || key.strip_prefix(root).is_some_and(|rest| rest.starts_with('.'))
+    };
     changed.retain(|key| {
-        let below = |root: &&str| key == *root || key.starts_with(&format!("{root}."));
-        !AT_ONCE.iter().any(|root| below(&root)) || BOUND.iter().any(|root| below(&root))
+        let at_once =
+            AT_ONCE.iter().any(|root| below(key, root)) && !BOUND.iter().any(|root| below(key, root));
+        let rolled = reloaded.iter().any(|root| below(key, root)) && !key.ends_with(".background_access");
+        !(at_once && !(key == "tls.mode" && turns_tls(before, after)) || rolled)
     });
     changed
+}
+
+/// What cannot change under a running gateway stays as it is.
+fn keep_bound(before: &Config, after: &mut Config) {
+    after.edge.https.clone_from(&before.edge.https);
+    after.edge.http.clone_from(&before.edge.http);
+    after.edge.http_mode = before.edge.http_mode;
+    after.edge.threads = before.edge.threads;
+    if turns_tls(before, after) {
+        after.tls.clone_from(&before.tls);
+    }
+}
+
+/// Is TLS turned on or off?
+fn turns_tls(before: &Config, after: &Config) -> bool {
+    (before.tls.mode == TlsMode::Off) != (after.tls.mode == TlsMode::Off)
+}
+
+/// The supervised backends, there before and after, whose workers must be replaced for a change.
+fn changed_backends(before: &Config, after: &Config) -> Vec<String> {
+    let supervised = |backend: &backend::Config| backend.upstream.is_none();
+    let changed = |(name, new): (&String, &backend::Config)| {
+        let old = before.backend.get(name)?;
+        (old != new && supervised(old) && supervised(new)).then(|| name.clone())
+    };
+    after.backend.iter().filter_map(changed).collect()
 }
 
 fn differences(path: &str, before: &Value, after: &Value, changed: &mut Vec<String>) {
@@ -93,6 +132,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_supervised_backend_is_rolled_and_a_new_one_needs_a_start() {
+        let worker =
+            |command: &str| backend::Config { command: vec![command.to_owned()], ..Default::default() };
+        let with = |name: &str, backend| Config {
+            backend: [(name.to_owned(), backend)].into(),
+            ..Config::default()
+        };
+        let (before, after) = (with("api", worker("node")), with("api", worker("bun")));
+        assert_eq!(changed_backends(&before, &after), ["api"]);
+        assert_eq!(restart_needed(&before, &after), Vec::<String>::new());
+        let added = with("other", worker("node"));
+        assert_eq!(changed_backends(&before, &added), Vec::<String>::new());
+        assert_eq!(restart_needed(&before, &added), ["backend.api", "backend.other"]);
+    }
+
+    #[test]
     fn a_change_that_needs_a_new_start_is_named_and_others_are_not() {
         let before = Config::default();
         let mut after = before.clone();
@@ -102,5 +157,9 @@ mod tests {
         after.pool.budget += 1;
         after.edge.https.clear();
         assert_eq!(restart_needed(&before, &after), ["edge.https", "pool.budget"]);
+        after.tls.mode = TlsMode::Off;
+        assert_eq!(restart_needed(&before, &after), ["edge.https", "pool.budget", "tls.mode"]);
+        keep_bound(&before, &mut after);
+        assert_eq!((after.edge.https, after.tls), (before.edge.https, before.tls));
     }
 }

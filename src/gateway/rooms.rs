@@ -11,8 +11,8 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{GatewayError, Lives};
 use crate::{
-    admin::{self, Admin, Listening, Live, Parts, Places, ReloadOrder},
-    backend::{self, Backend, Surroundings},
+    admin::{self, Admin, DoorView, Listening, Live, Parts, Places, ReloadOrder},
+    backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
     edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving},
@@ -174,6 +174,10 @@ impl Rooms {
         if let Some(admin) = self.admin.take() {
             admin.stop().await;
         }
+        // A socket that leads nowhere would only mislead whoever finds it.
+        if let Err(error) = empty_runtime_directory(&self.house.config.load().runtime_dir) {
+            tracing::warn!(%error, "sockets were left behind");
+        }
     }
 }
 
@@ -183,6 +187,24 @@ impl House {
         self.edge.reconfigure(edge_settings(&config, &self.backends))?;
         self.config.store(Arc::new(config));
         Ok(())
+    }
+
+    /// Replace a backend's workers by those of the configuration in force. When the new ones never get ready the
+    /// old ones go on, and their configuration counts again, so that the next reload tries anew.
+    pub(super) async fn reload_backend(&self, name: &str, before: &Config) -> Result<(), BackendError> {
+        let current = self.config.load_full();
+        let (Some(backend), Some(config)) = (self.backends.get(name), current.backend.get(name)) else {
+            return Ok(());
+        };
+        let outcome = backend.reload_to(config.clone()).await;
+        if outcome.is_err()
+            && let Some(old) = before.backend.get(name)
+        {
+            let mut kept = (*current).clone();
+            kept.backend.insert(name.to_owned(), old.clone());
+            self.config.store(Arc::new(kept));
+        }
+        outcome
     }
 }
 
@@ -199,8 +221,9 @@ impl admin::House for House {
         self.listeners.iter().map(listening).collect()
     }
 
-    fn doors(&self) -> Vec<DoorStatus> {
-        vec![self.door.status()]
+    fn doors(&self) -> Vec<DoorView> {
+        let DoorStatus { door, address, connections, streams } = self.door.status();
+        vec![DoorView { door: door.to_owned(), address, connections, streams }]
     }
 
     fn certificates(&self) -> Vec<CertificateStatus> {

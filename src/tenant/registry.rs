@@ -188,11 +188,6 @@ impl Snapshot {
         self.ids.values()
     }
 
-    /// All hosts that tenants own, in no order.
-    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
-        self.hosts.keys().map(AsRef::as_ref)
-    }
-
     /// How many tenants there are.
     pub(crate) fn len(&self) -> usize {
         self.ids.len()

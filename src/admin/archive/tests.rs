@@ -1,3 +1,6 @@
+//! A backup is restored whole, or nothing is touched. Databases are any bytes here: what SQLite makes of them is
+//! the pool room's.
+
 use std::{cell::Cell, fs, path::Path};
 
 use zeroize::Zeroizing;

@@ -85,7 +85,7 @@ async fn receive(body: Body, path: &FilePath, bytes_max: u64) -> Result<(), Prob
         file.write_all(&chunk).await.map_err(unwritable)?;
     }
     if head != SQLITE_MAGIC {
-        return Err(Problem::new(422, "no-database", "this is no SQLite file")
+        return Err(Problem::new(415, "no-database-file", "this is no SQLite file")
             .hint("load takes what `gateway tenant dump` or sqlite3's `.backup` writes"));
     }
     file.sync_all().await.map_err(unwritable)
@@ -100,7 +100,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let path = |name| directory.path().join(name);
         let problem = receive(Body::from("hello"), &path("a"), 100).await.unwrap_err();
-        assert_eq!(problem.code, "no-database");
+        assert_eq!(problem.code, "no-database-file");
         let database = [SQLITE_MAGIC, &[0; 100]].concat();
         let problem = receive(Body::from(database.clone()), &path("b"), 100).await.unwrap_err();
         assert_eq!(problem.status, 413);

@@ -9,7 +9,7 @@ use tokio::sync::oneshot;
 
 use super::Desk;
 use crate::{
-    admin::{Problem, Status, status::Counts},
+    admin::{Listening, Problem, Status, status::Counts},
     tenant::RefusedView,
 };
 
@@ -41,14 +41,16 @@ pub(super) async fn metrics(State(desk): State<Desk>) -> Result<(HeaderMap, Stri
 pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Problem> {
     let live = desk.live("status")?;
     let now = Timestamp::now();
+    let mut listeners = live.house.listeners();
+    listeners.extend(desk.metrics.map(|address| Listening { kind: "metrics".to_owned(), address }));
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
         started: live.started,
         uptime_s: u64::try_from(now.as_second() - live.started.as_second()).unwrap_or(0),
         stopping: live.shutdown.has_begun(),
-        listeners: live.house.listeners(),
-        doors: values(live.house.doors())?,
+        listeners,
+        doors: live.house.doors(),
         backends: live.house.backends().values().map(|backend| backend.status()).collect(),
         pools: values(desk.pools.status())?,
         tenants: Counts::of(&desk.tenants.registry().snapshot()),

@@ -1,3 +1,5 @@
+//! The admin side over its real listeners, on a gateway at rest. It must never need a worker.
+
 use http::{Method, StatusCode};
 use http_body_util::BodyExt;
 

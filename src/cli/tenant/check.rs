@@ -172,6 +172,9 @@ impl Check {
         let Some(url) = &facts.database_url else {
             return skipped("database", "the tenant has none");
         };
+        if facts.status == Status::Suspended {
+            return skipped("database", "its tickets are dead while it is suspended");
+        }
         match select_one(url).await {
             Ok(()) => good("database", "SELECT 1 through the door"),
             Err(problem) => {
@@ -274,6 +277,7 @@ fn judge_request(reply: &Reply, id: &TenantId, path: &str, status: Status) -> Ve
     };
     let request_id = reply.headers.get("x-request-id").and_then(|value| value.to_str().ok());
     let worker = match (&problem, request_id) {
+        (Some(_), _) if status != Status::Active => skipped("worker", "not asked"),
         (Some(_), _) => bad("worker", "no worker answered", "gateway backend list; gateway logs"),
         (None, None) => bad(
             "worker",

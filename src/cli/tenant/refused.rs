@@ -34,12 +34,12 @@ impl Refused {
                 one.reason.to_string(),
                 one.count.to_string(),
                 one.path.to_string(),
-                one.last_seen.to_string(),
+                format!("{:.0}", one.last_seen),
                 one.nearest.map(|tenant| tenant.to_string()).unwrap_or_default(),
-                one.command.unwrap_or_default(),
+                one.command.or(one.hint).unwrap_or_default(),
             ]
         });
-        let head = ["origin", "reason", "times", "path", "last seen", "nearest tenant", "let it in with"];
+        let head = ["origin", "reason", "times", "path", "last seen", "nearest tenant", "what to do"];
         out::line(out::table(&head, rows));
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use super::{load_file, load_text};
 use crate::{
-    config::{Flags, load_with},
+    config::{Flags, load::load_with},
     edge::HttpMode,
 };
 

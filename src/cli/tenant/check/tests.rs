@@ -1,3 +1,5 @@
+//! What answers mean, one by one. The way to them is `probe`'s.
+
 use http::{HeaderMap, HeaderValue, StatusCode};
 
 use super::*;
@@ -26,7 +28,7 @@ fn a_preflight_is_good_only_as_204_for_exactly_that_origin() {
 
 #[test]
 fn an_answer_is_told_apart_by_who_made_it() {
-    use Verdict::{Bad, Good};
+    use Verdict::{Bad, Good, Skipped};
     let id: TenantId = "acme".parse().unwrap();
     let request_id = ("x-request-id", "r1");
     let problem = ("content-type", "application/problem+json");
@@ -38,7 +40,7 @@ fn an_answer_is_told_apart_by_who_made_it() {
         (reply(200, &[], "nginx"), Status::Active, [Good, Bad]),
         (reply(503, &[request_id, problem], ours), Status::Active, [Bad, Bad]),
         (reply(400, &[request_id, problem], r#"{"title":"the app's own"}"#), Status::Active, [Good, Good]),
-        (reply(403, &[request_id, problem], ours), Status::Suspended, [Bad, Bad]),
+        (reply(403, &[request_id, problem], ours), Status::Suspended, [Bad, Skipped]),
     ] {
         let steps = judge_request(&reply, &id, "/", status);
         let verdicts: Vec<_> = steps.iter().map(|step| step.verdict).collect();
