@@ -128,7 +128,7 @@ fn a_stream_lives_as_long_as_something_moves_and_a_dead_one_is_cut() {
     // Twelve events in 2.4 s: four times the idle timeout in all, never idle.
     let answer = gateway.get("/sse?events=12&every=200").origin(NAVAJA).send().is(200);
     assert!(answer.text().ends_with("data: 11\n\n"));
-    let mut wire = gateway.get("/sse?events=3&every=5000").origin(NAVAJA).open();
+    let mut wire = gateway.get("/sse?events=3&every=5000&type=text/plain").origin(NAVAJA).open();
     wire.head().is(200);
     wire.try_chunk().expect_err("a stream without a sign of life goes on");
 }

@@ -41,10 +41,10 @@ const routes = {
   },
   '/hang': (req, res) => res.on('close', () => events.push('hang: client gone')),
 
-  // /sse?events=3&every=100: one event at a time.
+  // /sse?events=3&every=100: one event at a time, or pieces of another `type`.
   '/sse': (req, res, query) => {
     const count = Number(query.get('events') ?? 3);
-    res.writeHead(200, { 'content-type': 'text/event-stream' });
+    res.writeHead(200, { 'content-type': query.get('type') ?? 'text/event-stream' });
     res.flushHeaders();
     let sent = 0;
     const timer = setInterval(() => {
