@@ -31,7 +31,7 @@ pub(crate) struct List {
     form: out::Form,
 }
 
-/// Tell how browsers and this machine learn to trust the local CA (`tls.mode = \"local\"`), or do it
+/// Tell how browsers and this machine learn to trust the local CA (`tls.mode = "local"`), or do it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

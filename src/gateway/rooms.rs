@@ -9,7 +9,10 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{GatewayError, Lives};
+use super::{
+    GatewayError, Lives,
+    defaults::{host_names, tenant_defaults},
+};
 use crate::{
     admin::{self, Admin, DoorView, Listening, Live, Parts, Places, ReloadOrder},
     backend::{self, Backend, BackendError, Surroundings},
@@ -19,7 +22,7 @@ use crate::{
     metrics::Metrics,
     pool::Pools,
     state_lock::StateLock,
-    tenant::{Defaults, DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
+    tenant::{DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
 };
 
 /// What the doors and pools run on; the calling thread's own runtime carries supervision.
@@ -269,14 +272,8 @@ async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
     let credentials = config::credentials_directory();
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
     let tenants = Tenants::open(paths).await?;
-    tenants.update_defaults(tenant_defaults(config));
-    tenants.declare(config.tenant.clone()).await?;
+    tenants.declare(config.tenant.clone(), tenant_defaults(config)).await?;
     Ok(tenants)
-}
-
-/// What the configuration says of tenants in general.
-pub(super) fn tenant_defaults(config: &Config) -> Defaults {
-    Defaults { cors: config.cors.clone(), backends: config.backend.keys().cloned().collect() }
 }
 
 /// Run a step on another runtime and wait for it here.
@@ -360,11 +357,6 @@ fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> 
         cors: config.cors.clone(),
         backends: backends.iter().map(route).collect(),
     }
-}
-
-/// The configuration's check has parsed them once: what fails here was refused there.
-fn host_names(hosts: &[String]) -> Vec<HostName> {
-    hosts.iter().filter_map(|host| host.parse().ok()).collect()
 }
 
 fn start_admin(

@@ -11,7 +11,7 @@ use crate::{
 /// Add a tenant; it is served at once
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A database URL with a password comes by standard input (`--database -`), by `--database-file` or in
+A database URL with a password comes by standard input (`--database -`), by `--database-file` or in \
 GATEWAY_TENANT_DATABASE, never on the command line. A relative SQLite path lies below the state directory.
 
 Examples:

@@ -19,7 +19,7 @@ use crate::{
 /// Run a command with DATABASE_URL and GATEWAY_TENANT of a tenant, or once for each of several
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-DATABASE_URL is a ticket for the running gateway's door: it opens that tenant's database alone. With
+DATABASE_URL is a ticket for the running gateway's door: it opens that tenant's database alone. With \
 several tenants each line of output begins with the tenant. Exit code 1 if a command failed.
 
 Examples:

@@ -18,8 +18,8 @@ const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Apply the *.sql files of a directory to tenants' databases; goes on past a tenant that fails
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Files are named NUMBER_NAME.sql and applied in order; what a tenant has already is skipped, so that the
-same command goes on where it stopped. A tenant's requests wait while it is migrated. Exit code 1 if a
+Files are named NUMBER_NAME.sql and applied in order; what a tenant has already is skipped, so that the \
+same command goes on where it stopped. A tenant's requests wait while it is migrated. Exit code 1 if a \
 tenant failed.
 
 Examples:
