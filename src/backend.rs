@@ -35,6 +35,7 @@ use crate::{
 pub(crate) use self::{
     config::{Config, Ticket},
     error::BackendError,
+    generation::SOCKET_DIRECTORY,
     output::OutputLine,
     roster::{Address, Roster, WorkerLease},
     status::{BackendKind, BackendStatus, WorkerStatus},

@@ -54,9 +54,12 @@ impl Generation {
     }
 }
 
+/// The name, in the runtime directory, of the directory with the sockets of all workers.
+pub(crate) const SOCKET_DIRECTORY: &str = "workers";
+
 /// Where the sockets of all workers are.
 pub(super) fn socket_directory(runtime_dir: &Path) -> PathBuf {
-    runtime_dir.join("workers")
+    runtime_dir.join(SOCKET_DIRECTORY)
 }
 
 /// A worker's own socket; `key` makes every start's path a fresh one.

@@ -261,7 +261,9 @@ fn empty_runtime_directory(path: &Path) -> Result<(), GatewayError> {
     for entry in std::fs::read_dir(path).map_err(wrong)? {
         let path = entry.map_err(wrong)?.path();
         let is_socket = path.extension().is_some_and(|extension| extension == "sock");
-        if is_socket {
+        if path.is_dir() && path.ends_with(backend::SOCKET_DIRECTORY) {
+            empty_runtime_directory(&path)?;
+        } else if is_socket {
             std::fs::remove_file(&path).map_err(wrong)?;
         }
     }

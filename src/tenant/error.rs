@@ -21,7 +21,10 @@ pub(crate) enum TenantError {
     )]
     Declared(TenantId),
     /// Two tenants claim one thing.
-    #[error("{}", each(.0))]
+    #[error(
+        "{}\nhint: leave it to one of the two: `gateway tenant set` changes a tenant of the registry, a declared one \
+         is changed in its `[[tenant]]`", each(.0)
+    )]
     Conflicts(Vec<Conflict>),
     /// A tenant claims a host that serves every tenant.
     #[error("{}\nhint: {remedy}", each(.shared))]

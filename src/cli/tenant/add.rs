@@ -16,7 +16,7 @@ GATEWAY_TENANT_DATABASE, never on the command line. A relative SQLite path lies 
 
 Examples:
   gateway tenant add navaja --origin https://navaja.example --database sqlite://navaja.db
-  gateway tenant add barba --origin https://barba.example --origin 'https://*.barba.example' --host api.barba.example
+  gateway tenant add barba --origin 'https://*.barba.example' --host api.barba.example
   gateway tenant add acme --origin https://acme.example --database-file acme.url --backend api
   pass show acme-db | gateway tenant add acme --origin https://acme.example --database -")]
 pub(crate) struct Add {

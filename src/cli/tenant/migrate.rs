@@ -26,14 +26,15 @@ Examples:
   gateway tenant migrate migrations --all
   gateway tenant migrate migrations --tenant navaja --tenant barba
   gateway tenant migrate migrations --all --parallel 8 --json")]
+#[command(group = clap::ArgGroup::new("which").required(true))]
 pub(crate) struct Migrate {
     /// The directory with the *.sql files
     directory: PathBuf,
     /// A tenant; may be repeated
-    #[arg(long = "tenant", value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long = "tenant", value_name = "ID", group = "which")]
     tenants: Vec<TenantId>,
     /// Every tenant that has a database
-    #[arg(long)]
+    #[arg(long, group = "which")]
     all: bool,
     /// How many tenants at a time
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]
