@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{GatewayError, Lives, places::Places};
+use super::{GatewayError, Lives, places::Places, reload::removals};
 use crate::{
     admin::{self, Admin, DoorView, Listening, Live, Parts, ReloadOrder},
     backend::{self, Backend, BackendError, Surroundings},
@@ -242,7 +242,10 @@ async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
     let tenants = Tenants::open(paths).await?;
     tenants.update_defaults(tenant_defaults(config));
-    tenants.declare(config.tenant.clone()).await?;
+    let report = tenants.declare(config.tenant.clone()).await?;
+    for removal in removals(&report) {
+        tracing::warn!("{removal}");
+    }
     Ok(tenants)
 }
 
