@@ -35,7 +35,6 @@ use crate::{
 pub(crate) use self::{
     config::{Config, Ticket},
     error::BackendError,
-    generation::SOCKET_DIRECTORY,
     output::OutputLine,
     roster::{Address, Roster, WorkerLease},
     status::{BackendKind, BackendStatus, WorkerStatus},

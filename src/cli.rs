@@ -58,8 +58,8 @@ struct Cli {
 /// What every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Settings {
-    /// The configuration file [default: /etc/gateway/gateway.toml]
-    #[arg(short, long, global = true, value_name = "FILE", env = "GATEWAY_CONFIG")]
+    /// The configuration file [env: GATEWAY_CONFIG] [default: /etc/gateway/gateway.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key of the configuration, such as `log.level=debug`; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = Flags::parse_set)]

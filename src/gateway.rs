@@ -3,6 +3,7 @@
 
 mod defaults;
 mod error;
+mod places;
 mod reload;
 mod rooms;
 

@@ -54,12 +54,9 @@ impl Generation {
     }
 }
 
-/// The name, in the runtime directory, of the directory with the sockets of all workers.
-pub(crate) const SOCKET_DIRECTORY: &str = "workers";
-
 /// Where the sockets of all workers are.
 pub(super) fn socket_directory(runtime_dir: &Path) -> PathBuf {
-    runtime_dir.join(SOCKET_DIRECTORY)
+    runtime_dir.join("workers")
 }
 
 /// A worker's own socket; `key` makes every start's path a fresh one.

@@ -166,3 +166,21 @@ fn status_and_certificates_are_tables_for_people() {
     let list = heads(&gateway.cli(&["cert", "list"]).ok().stdout);
     assert!(list.starts_with("CERTIFICATE ISSUER NOT AFTER SOURCE\n") && list.contains(HOST), "{list}");
 }
+
+#[test]
+fn a_tenant_behind_a_proxy_that_has_the_tls_is_proven_over_plain_http() {
+    let gateway = TestGateway::builder()
+        .shops()
+        .worker("echo.mjs")
+        .config("tls.mode = \"off\"\nedge.http = []")
+        .start();
+    let output = gateway.cli(&["tenant", "check", "navaja"]);
+    output.says(&["- certificate", "✓ preflight", "✓ request", "✓ worker"]);
+    gateway.cli(&["status"]).ok().says(&["plain"]);
+}
+
+#[test]
+fn an_empty_variable_names_no_configuration() {
+    let site = TestGateway::builder().worker("echo.mjs").site();
+    site.cli_with(&["check"], "", &[("GATEWAY_CONFIG", "")]).ok();
+}

@@ -277,18 +277,3 @@ fn a_rolling_reload_of_a_backend_drops_nothing_and_a_broken_one_changes_nothing(
     let after: BTreeSet<i32> = gateway.worker_pids().into_iter().collect();
     assert!(after.is_disjoint(&before) && after.len() == 2, "{before:?} {after:?}");
 }
-
-#[test]
-fn sockets_that_a_killed_gateway_left_are_gone_after_the_next_start() {
-    let site = TestGateway::builder().shops().worker("echo.mjs").start().kill();
-    let sockets = || -> std::collections::BTreeSet<_> {
-        let entries = std::fs::read_dir(site.runtime().join("workers")).unwrap();
-        entries.map(|entry| entry.unwrap().file_name()).collect()
-    };
-    let old = site.runtime().join("workers/api-7-99.sock");
-    drop(std::os::unix::net::UnixListener::bind(&old).unwrap());
-    assert!(sockets().len() >= 2, "a killed gateway left nothing to clean up: {:?}", sockets());
-    let gateway = site.start();
-    assert!(!old.exists());
-    drop(gateway);
-}
