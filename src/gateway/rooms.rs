@@ -10,7 +10,7 @@ use super::{
     GatewayError, Lives,
     defaults::{host_names, tenant_defaults},
     places::Places,
-    reload::removals,
+    reload::surprises,
 };
 use crate::{
     admin::{self, Admin, DoorView, Listening, Live, Parts, ReloadOrder},
@@ -250,8 +250,8 @@ async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
     let tenants = Tenants::open(paths).await?;
     let report = tenants.declare(config.tenant.clone(), tenant_defaults(config)).await?;
-    for removal in removals(&report) {
-        tracing::warn!("{removal}");
+    for surprise in surprises(&report) {
+        tracing::warn!("{surprise}");
     }
     Ok(tenants)
 }

@@ -155,6 +155,18 @@ pub(crate) enum StoreProblem {
         /// What was found.
         detail: String,
     },
+    /// No byte is in it, though it was in use once.
+    #[error(
+        "registry `{}` is empty, but `{}` is there: its content was lost\nhint: move the empty file away and bring \
+         back a backup with `gateway restore FILE --force`, or remove the key as well to begin anew", path.display(),
+        key.display()
+    )]
+    Emptied {
+        /// Which file.
+        path: PathBuf,
+        /// The sealing key that a registry was sealed with.
+        key: PathBuf,
+    },
     /// Somebody else's database.
     #[error("`{}` is a database of another program: set `registry.path` to a file of its own", .0.display())]
     Foreign(PathBuf),
