@@ -8,7 +8,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     GatewayError, Lives,
-    defaults::{host_names, tenant_defaults},
+    defaults::{certificate_files, host_names, tenant_defaults},
     places::Places,
     reload::surprises,
 };
@@ -340,7 +340,7 @@ fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> 
 }
 
 fn start_admin(
-    house: &House,
+    house: &Arc<House>,
     tenants: &Arc<Tenants>,
     pools: &Arc<Pools>,
     live: Live,
@@ -350,6 +350,10 @@ fn start_admin(
         tenants: tenants.clone(),
         pools: pools.clone(),
         places: admin::Places::of(&config.registry, &config.state_dir, &config.pool),
+        certificates: {
+            let house = house.clone();
+            Box::new(move || certificate_files(&house.config.load()))
+        },
         live: Some(live),
     };
     Ok(Admin::start(&config.admin, &config.runtime_dir, parts)?)

@@ -176,6 +176,9 @@ pub(crate) enum StoreProblem {
     /// No room.
     #[error("the disk of registry `{}` is full: nothing was changed; make room and try again", .0.display())]
     Full(PathBuf),
+    /// No room for a copy.
+    #[error("the disk is full: there is no room in `{}`\nhint: make room there and try again", .0.display())]
+    NoRoom(PathBuf),
     /// Permissions, a missing directory, a directory in its place.
     #[error("registry `{}` cannot be opened ({detail}): check that the path and its owner are right", path.display())]
     Unreadable {
@@ -227,6 +230,7 @@ impl Fault for TenantError {
             Self::KeyUnknown { .. } => "key-unknown",
             Self::Seal(_) => "seal-failed",
             Self::Store(StoreProblem::Full(_)) => "registry-disk-full",
+            Self::Store(StoreProblem::NoRoom(_)) => "disk-full",
             Self::Store(StoreProblem::Busy(_)) => "registry-busy",
             Self::Store(_) => "registry-failed",
             Self::Stopping => "stopping",
