@@ -30,6 +30,3 @@ pub(crate) use self::{
 };
 /// What travels over the socket as the backend room has it.
 pub(crate) use crate::backend::{BackendStatus, OutputLine, WorkerStatus};
-
-/// The admin socket's name in the runtime directory.
-pub(crate) const SOCKET_NAME: &str = "admin.sock";

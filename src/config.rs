@@ -17,7 +17,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    load::{Flags, Loaded, credentials_directory, load},
+    load::{Flags, Loaded, credentials_directory, load, load_to_restore, socket_hint},
     problem::{Problem, Problems},
 };
 use crate::{admin, backend, door, edge, pool, telemetry, tenant};

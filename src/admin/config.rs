@@ -1,8 +1,14 @@
 //! The admin room's part of the configuration.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
+
+/// The admin socket's name in the runtime directory.
+const SOCKET_NAME: &str = "admin.sock";
 
 /// `[admin]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,6 +22,13 @@ pub(crate) struct Config {
     pub(crate) metrics_listen: Option<SocketAddr>,
     /// Open connections, on the socket and for metrics each; further ones wait in the kernel's queue.
     pub(crate) connections_max: usize,
+}
+
+impl Config {
+    /// The path of the Unix socket.
+    pub(crate) fn socket_in(&self, runtime_dir: &Path) -> PathBuf {
+        self.socket.clone().unwrap_or_else(|| runtime_dir.join(SOCKET_NAME))
+    }
 }
 
 impl Default for Config {

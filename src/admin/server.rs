@@ -21,7 +21,7 @@ use tokio::{
 use tower::ServiceExt;
 
 use super::{
-    AdminError, Config, Parts, Peer, SOCKET_NAME,
+    AdminError, Config, Parts, Peer,
     routes::{Guard, guarded_router, metrics_router},
     scratch,
 };
@@ -44,7 +44,7 @@ pub(crate) struct Admin {
 impl Admin {
     /// Bind, and answer from a thread of its own. The state directory's lock must be held.
     pub(crate) fn start(config: &Config, runtime_dir: &Path, parts: Parts) -> Result<Self, AdminError> {
-        let socket = config.socket.clone().unwrap_or_else(|| runtime_dir.join(SOCKET_NAME));
+        let socket = config.socket_in(runtime_dir);
         let unix = bind_socket(&socket, config.group.as_deref())?;
         let tcp = config.metrics_listen.map(bind_metrics).transpose()?;
         let metrics = tcp.as_ref().and_then(|listener| listener.local_addr().ok());

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     admin::{self, Places},
-    config::{self, Config, Loaded},
+    config::{self, Config, Loaded, Problems},
     gateway,
     metrics::Metrics,
     pool::Pools,
@@ -28,18 +28,54 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(5);
 /// How often it tries meanwhile.
 const LOCK_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Read the configuration or tell every problem, and warnings on the way.
+/// Read the configuration or tell every problem.
 pub(crate) fn configuration(settings: &Settings) -> Result<Loaded, Failure> {
-    let loaded = config::load(&settings.flags()).map_err(|problems| {
-        out::remark(problems.to_string());
-        Failure { exit: Exit::Usage, ..Failure::told() }
-    })?;
-    Ok(loaded)
+    config::load(&settings.flags()).map_err(|problems| unusable(&problems))
+}
+
+/// A configuration with problems, told.
+pub(crate) fn unusable(problems: &Problems) -> Failure {
+    out::remark(problems.to_string());
+    Failure { exit: Exit::Usage, ..Failure::told() }
 }
 
 /// The admin socket of a gateway with this configuration.
 pub(crate) fn socket(config: &Config) -> PathBuf {
-    config.admin.socket.clone().unwrap_or_else(|| config.runtime_dir.join(admin::SOCKET_NAME))
+    config.admin.socket_in(&config.runtime_dir)
+}
+
+/// The gateway that an order is for.
+enum Found {
+    /// Its socket.
+    Running(PathBuf),
+    /// Its configuration.
+    AtRest(Box<Config>),
+}
+
+/// A mistake in the file must not keep anybody from a gateway that runs: it is served on with what it has read.
+fn find(settings: &Settings) -> Result<Found, Failure> {
+    let flags = settings.flags();
+    let problems = match config::load(&flags) {
+        Ok(Loaded { config, .. }) => {
+            let socket = socket(&config);
+            return Ok(match Presence::at(&socket)? {
+                Presence::Running => Found::Running(socket),
+                Presence::AtRest => Found::AtRest(Box::new(config)),
+            });
+        }
+        Err(problems) => problems,
+    };
+    match config::socket_hint(&flags) {
+        Some(socket) if Presence::at(&socket) == Ok(Presence::Running) => {
+            out::remark(format!(
+                "warning: {} (`gateway check` shows more); the gateway at `{}` goes on with an earlier one",
+                problems.count(),
+                socket.display()
+            ));
+            Ok(Found::Running(socket))
+        }
+        _ => Err(unusable(&problems)),
+    }
 }
 
 /// A runtime for one command: it waits most of its time, so one thread is enough.
@@ -55,10 +91,9 @@ pub(crate) fn running(
     settings: &Settings,
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let socket = socket(&configuration(settings)?.config);
-    match Presence::at(&socket)? {
-        Presence::Running => runtime()?.block_on(command(&Client::Running(socket))),
-        Presence::AtRest => Err(Failure::not_running(&socket)),
+    match find(settings)? {
+        Found::Running(socket) => runtime()?.block_on(command(&Client::Running(socket))),
+        Found::AtRest(config) => Err(Failure::not_running(&socket(&config))),
     }
 }
 
@@ -67,14 +102,13 @@ pub(crate) fn any(
     settings: &Settings,
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let config = configuration(settings)?.config;
-    let socket = socket(&config);
-    if Presence::at(&socket)? == Presence::Running {
-        return runtime()?.block_on(command(&Client::Running(socket)));
-    }
+    let config = match find(settings)? {
+        Found::Running(socket) => return runtime()?.block_on(command(&Client::Running(socket))),
+        Found::AtRest(config) => config,
+    };
     identity::become_owner_of(&config.state_dir)?;
     runtime()?.block_on(async {
-        let client = Client::AtRest(AtRest::new(config));
+        let client = Client::AtRest(AtRest::new(*config));
         let outcome = command(&client).await;
         if let Client::AtRest(rest) = client {
             rest.close().await;

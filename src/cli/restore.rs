@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     admin::{self, Places},
-    pool,
+    config, pool,
 };
 
 /// Put a backup in place of the state directory of a stopped gateway: all of it or nothing
@@ -34,7 +34,8 @@ pub(crate) struct Restore {
 
 impl Restore {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
-        let config = reach::configuration(settings)?.config;
+        let loaded = config::load_to_restore(&settings.flags());
+        let config = loaded.map_err(|problems| reach::unusable(&problems))?.config;
         if Presence::at(&reach::socket(&config))? == Presence::Running {
             return Err(Failure::failed("the gateway is running")
                 .hint("stop it first: a state in use cannot be replaced"));

@@ -12,7 +12,7 @@ mod tls;
 
 use std::path::Path;
 
-use super::{Config, Problem, place::Place};
+use super::{Config, Problem, load::Purpose, place::Place};
 
 /// A key, step by step: list items by index.
 type Key<'k> = &'k [&'k str];
@@ -23,13 +23,14 @@ pub(super) struct Check<'a> {
     places: &'a Place,
     /// The configuration's directory.
     directory: &'a Path,
+    purpose: Purpose,
     pub(super) problems: Vec<Problem>,
     pub(super) warnings: Vec<Problem>,
 }
 
 impl<'a> Check<'a> {
-    pub(super) fn new(config: &'a Config, places: &'a Place, directory: &'a Path) -> Self {
-        Self { config, places, directory, problems: Vec::new(), warnings: Vec::new() }
+    pub(super) fn new(config: &'a Config, places: &'a Place, directory: &'a Path, purpose: Purpose) -> Self {
+        Self { config, places, directory, purpose, problems: Vec::new(), warnings: Vec::new() }
     }
 
     /// Every room's checks, in the order of the reference file.

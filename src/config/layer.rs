@@ -52,6 +52,15 @@ impl Layer {
         Ok(Self { values, places })
     }
 
+    /// The layer of what can be read of a TOML text, and whether that is all of it.
+    pub(super) fn of_damaged_toml(name: &str, text: &str) -> (Self, bool) {
+        let source: Arc<str> = name.into();
+        let (table, errors) = DeTable::parse_recoverable(text);
+        let mut places = Place::root(&source);
+        let values = Reader { text, source: &source, lines: None }.table(table.get_ref(), &mut places);
+        (Self { values, places }, errors.is_empty())
+    }
+
     /// The layer of one variable or flag: a key and its text.
     fn of_text(source: &str, parts: &[String], text: &str) -> Self {
         let source: Arc<str> = source.into();

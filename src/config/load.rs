@@ -17,6 +17,10 @@ use super::{
     resolve::resolve,
 };
 
+mod hint;
+
+pub(crate) use self::hint::socket_hint;
+
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Flags {
@@ -51,13 +55,31 @@ pub(crate) struct Loaded {
     pub(crate) warnings: Vec<Problem>,
 }
 
+/// What a configuration is read for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Purpose {
+    /// To be in force.
+    Use,
+    /// To restore a backup into its places: the certificates that it brings need not be there yet.
+    Restore,
+}
+
 /// Read and check the configuration of this process, or say everything that is wrong with it.
 pub(crate) fn load(flags: &Flags) -> Result<Loaded, Problems> {
+    load_with(flags, &environment())
+}
+
+/// The same for the configuration of a gateway whose state is to be restored.
+pub(crate) fn load_to_restore(flags: &Flags) -> Result<Loaded, Problems> {
+    load_for(Purpose::Restore, flags, &environment())
+}
+
+fn environment() -> BTreeMap<String, String> {
     // Not `vars`: it panics on the first variable that is no UTF-8, ours or not.
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
-    load_with(flags, &std::env::vars_os().filter_map(text).collect())
+    std::env::vars_os().filter_map(text).collect()
 }
 
 /// Where systemd puts this service's credentials, if it gave it any (systemd.exec(5), `$CREDENTIALS_DIRECTORY`).
@@ -67,8 +89,15 @@ pub(crate) fn credentials_directory() -> Option<PathBuf> {
 
 /// `load` with an environment of the caller's own.
 pub(crate) fn load_with(flags: &Flags, environment: &BTreeMap<String, String>) -> Result<Loaded, Problems> {
-    let mut upper = layer::of_environment(environment);
-    upper.extend(flags.set.iter().map(|(key, text)| layer::of_flag(key, text)));
+    load_for(Purpose::Use, flags, environment)
+}
+
+fn load_for(
+    purpose: Purpose,
+    flags: &Flags,
+    environment: &BTreeMap<String, String>,
+) -> Result<Loaded, Problems> {
+    let upper = upper(flags, environment);
     let (files, directory) = sources(flags, environment, &upper)?;
 
     let (mut lower, mut problems) = (Vec::new(), Vec::new());
@@ -88,7 +117,7 @@ pub(crate) fn load_with(flags: &Flags, environment: &BTreeMap<String, String>) -
 
     let mut warnings = Vec::new();
     if complete {
-        let mut check = Check::new(&config, &places, &directory);
+        let mut check = Check::new(&config, &places, &directory, purpose);
         check.everything();
         problems.extend(check.problems);
         warnings = check.warnings;
@@ -103,6 +132,13 @@ pub(crate) fn load_with(flags: &Flags, environment: &BTreeMap<String, String>) -
         true => Ok(Loaded { config, directory, files, warnings }),
         false => Err(Problems(problems)),
     }
+}
+
+/// The layers above the files.
+fn upper(flags: &Flags, environment: &BTreeMap<String, String>) -> Vec<Layer> {
+    let mut upper = layer::of_environment(environment);
+    upper.extend(flags.set.iter().map(|(key, text)| layer::of_flag(key, text)));
+    upper
 }
 
 /// The rooms read no files: a tenant's `database_file` becomes its `database`. What cannot be read is the

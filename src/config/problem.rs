@@ -26,6 +26,16 @@ pub(crate) struct Problem {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) struct Problems(pub(crate) Vec<Problem>);
 
+impl Problems {
+    /// How many, in words.
+    pub(crate) fn count(&self) -> String {
+        match self.0.len() {
+            1 => "one problem in the configuration".to_owned(),
+            many => format!("{many} problems in the configuration"),
+        }
+    }
+}
+
 impl From<Problem> for Problems {
     fn from(problem: Problem) -> Self {
         Self(vec![problem])
@@ -53,9 +63,6 @@ impl fmt::Display for Problems {
         for problem in &self.0 {
             writeln!(f, "error: {problem}")?;
         }
-        match self.0.len() {
-            1 => f.write_str("one problem in the configuration"),
-            many => write!(f, "{many} problems in the configuration"),
-        }
+        f.write_str(&self.count())
     }
 }

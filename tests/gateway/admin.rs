@@ -184,3 +184,30 @@ fn an_empty_variable_names_no_configuration() {
     let site = TestGateway::builder().worker("echo.mjs").site();
     site.cli_with(&["check"], "", &[("GATEWAY_CONFIG", "")]).ok();
 }
+
+#[test]
+fn a_mistake_in_the_file_keeps_nobody_from_the_running_gateway() {
+    let gateway = TestGateway::builder().worker("echo.mjs").start();
+    let path = gateway.site().config_path();
+    let good = std::fs::read_to_string(&path).unwrap();
+    for mistake in ["[edgy]\nx = 1", "[edge\nthreads = = 2"] {
+        std::fs::write(&path, format!("{good}\n{mistake}\n")).unwrap();
+        for order in [
+            &["status"][..],
+            &["logs"],
+            &["tenant", "list", "--json"],
+            &["tenant", "add", "navaja", "--origin", NAVAJA],
+            &["tenant", "suspend", "navaja"],
+            &["tenant", "remove", "navaja"],
+        ] {
+            let output = gateway.cli(order).ok();
+            let warned = output.stderr.lines().filter(|line| line.starts_with("warning: ")).count();
+            assert!(warned == 1 && !output.stdout.contains("warning"), "{order:?}: {}", output.all());
+        }
+        gateway.cli(&["reload"]).fails(2).says(&["gateway.toml:", "\nerror: "]);
+    }
+    let site = gateway.stop();
+    let output = site.cli(&["status"]).fails(2).says(&["problem in the configuration"]);
+    assert!(!output.all().contains("warning"), "{}", output.all());
+    site.cli(&["tenant", "list"]).fails(2).says(&["problem in the configuration"]);
+}

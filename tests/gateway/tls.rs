@@ -225,6 +225,34 @@ fn certificates_from_files_are_taken_anew_when_the_files_change() {
 }
 
 #[test]
+fn certificates_in_the_state_directory_are_backed_up_and_broken_ones_leave_the_gateway_reachable() {
+    let ca = TestCa::new();
+    let (certificate, key) = ca.certify(HOST);
+    let files =
+        "tls.mode = \"files\"\n[[tls.certificate]]\ncert = \"state/api.crt\"\nkey = \"state/api.key\"";
+    let build = || TestGateway::builder().shops().worker("echo.mjs").config(files).site();
+    let site = build();
+    site.write("state/api.crt", certificate);
+    site.write("state/api.key", &key);
+    let gateway = site.start();
+    let file = gateway.site().path().join("x.tar");
+    let passphrase = [("GATEWAY_BACKUP_PASSPHRASE", "correct horse battery staple")];
+    gateway.site().cli_with(&["backup", file.to_str().unwrap()], "", &passphrase).ok();
+    gateway.site().write("state/api.crt", "junk");
+    gateway.cli(&["status"]).ok().says(&["warning: ", HOST]);
+    gateway.cli(&["reload"]).fails(2).says(&["api.crt"]);
+
+    let archive = std::fs::read(&file).unwrap();
+    assert!(!String::from_utf8_lossy(&archive).contains("PRIVATE KEY"));
+    let other = build();
+    other.cli(&["check"]).fails(2).says(&["api.crt"]);
+    let file = other.write("x.tar", archive);
+    other.cli_with(&["restore", file.to_str().unwrap()], "", &passphrase).ok();
+    assert_eq!(std::fs::read_to_string(other.state().join("api.key")).unwrap(), key);
+    Wire::tls(other.start().https(), HOST, ca.trusted());
+}
+
+#[test]
 fn certificate_files_that_cannot_be_used_are_told_before_anything_starts() {
     let ca = TestCa::new();
     let (certificate, _) = ca.certify(HOST);

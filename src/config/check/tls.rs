@@ -5,7 +5,10 @@ use std::{os::unix::fs::PermissionsExt, path::Path};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
 use super::Check;
-use crate::edge::{CertificateFiles, TlsMode};
+use crate::{
+    config::load::Purpose,
+    edge::{CertificateFiles, TlsMode},
+};
 
 impl Check<'_> {
     pub(super) fn tls(&mut self) {
@@ -24,8 +27,18 @@ impl Check<'_> {
             _ => {}
         }
         for (index, files) in tls.certificate.iter().enumerate() {
+            if self.purpose == Purpose::Restore
+                && [&files.cert, &files.key].into_iter().any(|f| self.comes(f))
+            {
+                continue;
+            }
             self.certificate(&index.to_string(), files);
         }
+    }
+
+    /// Is it where a backup may have it from?
+    fn comes(&self, file: &Path) -> bool {
+        file.starts_with(&self.config.state_dir) && !file.exists()
     }
 
     fn certificate(&mut self, index: &str, files: &CertificateFiles) {
