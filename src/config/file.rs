@@ -36,24 +36,24 @@ pub(super) fn list(main: &Path) -> Result<Vec<PathBuf>, Problems> {
 
 /// The layer of one file, or every reason why there is none.
 pub(super) fn read(path: &Path) -> Result<Layer, Vec<Problem>> {
-    let text = text(path).map_err(|problem| vec![problem])?;
+    let text = text(path).map_err(|problems| problems.0)?;
     Layer::of_toml(&path.display().to_string(), &text)
 }
 
 /// The text of one file.
-pub(super) fn text(path: &Path) -> Result<String, Problem> {
+pub(super) fn text(path: &Path) -> Result<String, Problems> {
     let mut text = String::new();
     let read = fs::File::open(path).and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text));
     read.map_err(|error| unreadable(path, &error))?;
     if text.len() as u64 > BYTES_MAX {
-        return Err(Problem {
+        return Err(Problems::from(Problem {
             source: path.display().to_string(),
             line: None,
             key: String::new(),
             value: None,
             message: format!("the file is longer than {} MiB", BYTES_MAX / 1024 / 1024),
             remedy: "name the configuration file, not its data".to_owned(),
-        });
+        }));
     }
     Ok(text)
 }
