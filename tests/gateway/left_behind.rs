@@ -40,21 +40,18 @@ fn a_process_and_a_socket_left_behind_are_found() {
     let _socket = std::os::unix::net::UnixListener::bind(site.path().join("deep.sock")).unwrap();
     assert_eq!(sockets(site.path()), [site.path().join("deep.sock").display().to_string()]);
     assert_eq!(processes(site.path()), []);
-    let by_environment = ("sleep 60", "TEST_SITE", site.path().display().to_string());
-    let by_command = (&*format!("sleep 60 # {}", site.path().display()), "OTHER", String::new());
-    for (script, name, value) in [by_environment, by_command] {
-        let mut child =
-            std::process::Command::new("sh").args(["-c", script]).env(name, value).spawn().unwrap();
+    let followed = site.write("followed", "");
+    let mut by_environment = std::process::Command::new("sleep");
+    by_environment.arg("60").env("TEST_SITE", site.path());
+    let mut by_command = std::process::Command::new("tail");
+    by_command.arg("-f").arg(followed);
+    for mut command in [by_environment, by_command] {
+        let mut child = command.spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
-        crate::eventually("it is found", || {
-            processes(site.path()).iter().find(|(found, _)| *found == pid).map(drop)
-        });
-        // The shell may have a child of its own for the sleep.
-        for (pid, _) in processes(site.path()) {
-            nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL)
-                .unwrap();
-        }
+        let found = || processes(site.path()).iter().any(|(found, _)| *found == pid);
+        crate::eventually("it is found", || found().then_some(()));
+        child.kill().unwrap();
         child.wait().unwrap();
-        crate::eventually("it is gone", || processes(site.path()).is_empty().then_some(()));
+        assert!(!found(), "it is gone, and still found");
     }
 }
