@@ -2,6 +2,7 @@
 //! behaviour of its own: what happens to a request, a worker or a connection is decided in the rooms.
 
 mod error;
+mod places;
 mod reload;
 mod rooms;
 

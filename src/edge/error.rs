@@ -8,7 +8,7 @@ use crate::error::{Audience, Fault, Kind};
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum EdgeError {
     /// An address is taken, privileged or not ours.
-    #[error("cannot listen on {address}: {source}")]
+    #[error("cannot listen on {address}: {source}\nhint: {}", remedy(source))]
     Bind {
         /// The address asked for.
         address: SocketAddr,
@@ -59,6 +59,20 @@ pub(crate) enum EdgeError {
         /// What it says.
         rule: String,
     },
+}
+
+/// What to do when an address cannot be had.
+fn remedy(source: &io::Error) -> &'static str {
+    match source.kind() {
+        io::ErrorKind::AddrInUse => {
+            "something else listens there (`ss -ltnp` tells what): stop it, or change `edge.https` or `edge.http`"
+        }
+        io::ErrorKind::PermissionDenied => "ports below 1024 need CAP_NET_BIND_SERVICE, or a higher port",
+        io::ErrorKind::AddrNotAvailable => {
+            "this machine has no such address: change `edge.https` or `edge.http`"
+        }
+        _ => "change `edge.https` or `edge.http`",
+    }
 }
 
 impl Fault for EdgeError {

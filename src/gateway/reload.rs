@@ -8,6 +8,7 @@ use crate::{
     backend,
     config::{self, Config, Flags},
     edge::TlsMode,
+    tenant::ApplyReport,
 };
 
 /// Keys that take effect without a new start. Everything else is named in the answer, never passed over.
@@ -51,15 +52,22 @@ impl Reloader {
         // Tenants first: they can be refused by the registry, and then nothing else may have changed.
         rooms.tenants().update_defaults(tenant_defaults(&loaded.config));
         let declared = loaded.config.tenant.clone();
-        rooms.tenants().declare(declared).await.map_err(|error| Problem::of(&error))?;
+        let report = rooms.tenants().declare(declared).await.map_err(|error| Problem::of(&error))?;
         let changed = changed_backends(&before, &loaded.config);
         rooms.house().reconfigure(loaded.config).map_err(|error| Problem::of(&error))?;
         for name in changed {
             rooms.house().reload_backend(&name, &before).await.map_err(|error| Problem::of(&error))?;
         }
-        let warnings = loaded.warnings.iter().map(ToString::to_string).collect();
+        let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+        warnings.extend(removals(&report));
         Ok(Reloaded { restart_needed, warnings })
     }
+}
+
+/// What happened to tenants whose `[[tenant]]` has gone: nobody shall learn of it from a customer.
+pub(super) fn removals(report: &ApplyReport) -> Vec<String> {
+    let told = |id| format!("tenant `{id}` is declared no longer: it is removed, its database stays");
+    report.removed.iter().map(told).collect()
 }
 
 /// The changed keys that only a new start brings into force, as dotted paths.

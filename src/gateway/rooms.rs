@@ -1,24 +1,20 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
-use std::{
-    collections::BTreeMap, net::SocketAddr, os::unix::fs::DirBuilderExt, path::Path, sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{GatewayError, Lives};
+use super::{GatewayError, Lives, places::Places, reload::removals};
 use crate::{
-    admin::{self, Admin, DoorView, Listening, Live, Parts, Places, ReloadOrder},
+    admin::{self, Admin, DoorView, Listening, Live, Parts, ReloadOrder},
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
     edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving},
     metrics::Metrics,
     pool::Pools,
-    state_lock::StateLock,
     tenant::{Defaults, DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
 };
 
@@ -36,7 +32,8 @@ pub(super) struct Rooms {
     pools: Arc<Pools>,
     tenants: Arc<Tenants>,
     admin: Option<Admin>,
-    _lock: StateLock,
+    /// Last: what is bound in them is gone by then.
+    _places: Places,
 }
 
 /// What orders and status look at, and what a reload may change.
@@ -58,9 +55,7 @@ impl Rooms {
     ) -> Result<Self, GatewayError> {
         let config_dir = loaded.directory;
         let config = loaded.config;
-        private_directory(&config.state_dir)?;
-        let lock = StateLock::take(&config.state_dir)?;
-        empty_runtime_directory(&config.runtime_dir)?;
+        let places = Places::take(&config.state_dir, &config.runtime_dir)?;
         let (metrics, lives, refusals) =
             (Metrics::new(), Lives::default(), Arc::new(Refusals::new(config.registry.refused_origins_max)));
 
@@ -114,7 +109,7 @@ impl Rooms {
         };
         let admin = start_admin(&house, &tenants, &pools, live)?;
         let serving = Some(edge.serve(listeners)?);
-        Ok(Self { lives, serving, house, pools, tenants, admin: Some(admin), _lock: lock })
+        Ok(Self { lives, serving, house, pools, tenants, admin: Some(admin), _places: places })
     }
 
     /// Say every bound address, for people and for whoever waits for the start.
@@ -173,10 +168,6 @@ impl Rooms {
         self.tenants.close().await;
         if let Some(admin) = self.admin.take() {
             admin.stop().await;
-        }
-        // A socket that leads nowhere would only mislead whoever finds it.
-        if let Err(error) = empty_runtime_directory(&self.house.config.load().runtime_dir) {
-            tracing::warn!(%error, "sockets were left behind");
         }
     }
 }
@@ -246,31 +237,15 @@ impl admin::House for House {
     }
 }
 
-fn private_directory(path: &Path) -> Result<(), GatewayError> {
-    let wrong = |source| GatewayError::Directory { path: path.to_owned(), source };
-    std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(wrong)
-}
-
-/// Sockets of an earlier process would only mislead; nothing else lives there.
-fn empty_runtime_directory(path: &Path) -> Result<(), GatewayError> {
-    private_directory(path)?;
-    let wrong = |source| GatewayError::Directory { path: path.to_owned(), source };
-    for entry in std::fs::read_dir(path).map_err(wrong)? {
-        let path = entry.map_err(wrong)?.path();
-        let is_socket = path.extension().is_some_and(|extension| extension == "sock");
-        if is_socket {
-            std::fs::remove_file(&path).map_err(wrong)?;
-        }
-    }
-    Ok(())
-}
-
 async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
     let credentials = config::credentials_directory();
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
     let tenants = Tenants::open(paths).await?;
     tenants.update_defaults(tenant_defaults(config));
-    tenants.declare(config.tenant.clone()).await?;
+    let report = tenants.declare(config.tenant.clone()).await?;
+    for removal in removals(&report) {
+        tracing::warn!("{removal}");
+    }
     Ok(tenants)
 }
 
@@ -377,7 +352,7 @@ fn start_admin(
     let parts = Parts {
         tenants: tenants.clone(),
         pools: pools.clone(),
-        places: Places::of(&config.registry, &config.state_dir, &config.pool),
+        places: admin::Places::of(&config.registry, &config.state_dir, &config.pool),
         live: Some(live),
     };
     Ok(Admin::start(&config.admin, &config.runtime_dir, parts)?)

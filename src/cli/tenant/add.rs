@@ -22,7 +22,7 @@ Examples:
 pub(crate) struct Add {
     /// Its id: lower-case letters, digits and hyphens
     id: TenantId,
-    /// An origin of its front ends, such as https://acme.example or https://*.acme.example; may be repeated
+    /// An origin of its front ends, exact or with one leading wildcard label (*.acme.example); may be repeated
     #[arg(long = "origin", value_name = "ORIGIN")]
     origins: Vec<OriginPattern>,
     /// A host of its own, such as api.acme.example; may be repeated
