@@ -11,6 +11,7 @@ mod connection;
 mod cors;
 mod error;
 mod forward;
+mod heads;
 mod identify;
 mod limits;
 mod listen;

@@ -44,6 +44,11 @@ impl RequestIds {
         RequestId { header, trace }
     }
 
+    /// A new id.
+    pub(crate) fn fresh(&self) -> RequestId {
+        self.of(false, &HeaderMap::new())
+    }
+
     /// SplitMix64 (Steele, Lea, Flood 2014): every state once in 2^64 steps.
     fn next(&self) -> u64 {
         let state = self.state.get().wrapping_add(0x9e37_79b9_7f4a_7c15);
