@@ -165,7 +165,8 @@ where
         .keep_alive_timeout(limits.header_timeout);
     let activity = peer.activity.clone();
     let owner = thread.clone();
-    let service = service_fn(move |request| serve::serve(owner.clone(), peer.clone(), request));
+    // On the heap from the start: hyper and the runtime move a stream's future several times before its first poll.
+    let service = service_fn(move |request| Box::pin(serve::serve(owner.clone(), peer.clone(), request)));
     let connection = http.serve_connection(TokioIo::new(io), service);
     // What it cannot read, HTTP/2 answers by resetting the stream: there is nobody who could read more.
     drive(thread, &activity, connection, |connection| connection.graceful_shutdown(), false).await;
