@@ -24,7 +24,10 @@ mod worker_exec;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{
+    CommandFactory, Parser, Subcommand,
+    error::{ContextKind, ContextValue, ErrorKind},
+};
 
 use self::{client::Client, failure::Failure};
 use crate::config::Flags;
@@ -55,8 +58,8 @@ struct Cli {
 /// What every command takes.
 #[derive(Debug, Clone, Default, clap::Args)]
 pub(crate) struct Settings {
-    /// The configuration file [default: /etc/gateway/gateway.toml]
-    #[arg(short, long, global = true, value_name = "FILE", env = "GATEWAY_CONFIG")]
+    /// The configuration file [env: GATEWAY_CONFIG] [default: /etc/gateway/gateway.toml]
+    #[arg(short, long, global = true, value_name = "FILE")]
     config: Option<PathBuf>,
     /// Set one key of the configuration, such as `log.level=debug`; may be repeated
     #[arg(long, global = true, value_name = "KEY=VALUE", value_parser = Flags::parse_set)]
@@ -108,6 +111,14 @@ pub fn main() -> ExitCode {
 
 /// Help and version are no errors; everything else is wrong usage, with clap's own words and its code 2.
 fn told_by_clap(error: &clap::Error) -> ExitCode {
+    let whole = ContextValue::String(Cli::command().get_name().to_owned());
+    if error.kind() == ErrorKind::MissingSubcommand
+        && error.get(ContextKind::InvalidSubcommand) == Some(&whole)
+    {
+        // clap would name all commands in one line, and those that are not for people among them.
+        out::remark(Cli::command().render_help().to_string().trim_end());
+        return failure::Exit::Usage.into();
+    }
     // A reader that went away is no failure either.
     let _gone = error.print();
     if error.use_stderr() { failure::Exit::Usage.into() } else { ExitCode::SUCCESS }

@@ -6,6 +6,7 @@ mod error;
 mod knock;
 mod office;
 mod sqlite;
+mod unix;
 
 pub(crate) use self::{
     config::{Config, Sqlite},

@@ -1,6 +1,7 @@
 //! The assembly: builds every room, binds, announces the addresses, runs, and drains in order. It holds no
 //! behaviour of its own: what happens to a request, a worker or a connection is decided in the rooms.
 
+mod defaults;
 mod error;
 mod places;
 mod reload;
@@ -11,7 +12,7 @@ use tokio::{
     sync::mpsc,
 };
 
-pub(crate) use self::error::GatewayError;
+pub(crate) use self::{defaults::tenant_defaults, error::GatewayError};
 use self::{
     reload::Reloader,
     rooms::{Rooms, Runtimes},

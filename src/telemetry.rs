@@ -1,6 +1,6 @@
 //! Our own log: what goes to standard error. The access log is the edge's; worker output is the backend's.
 
-use std::io::IsTerminal;
+use std::{ffi::OsString, io::IsTerminal};
 
 use serde::{Deserialize, Serialize};
 use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
@@ -44,8 +44,7 @@ pub(crate) fn start(config: &Config) {
     let registry = tracing_subscriber::registry().with(filter);
     let started = match config.format {
         Format::Text => {
-            // Colours are for terminals: in a file or the journal they are noise between the words.
-            let colours = std::io::stderr().is_terminal();
+            let colours = colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR"));
             let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
             registry.with(layer).try_init()
         }
@@ -53,4 +52,24 @@ pub(crate) fn start(config: &Config) {
     };
     // The only failure is that a subscriber exists: in tests, where many gateways share a process.
     drop(started);
+}
+
+/// Colours are for terminals: in a file or the journal they are noise between the words. `NO_COLOR`, as long as it
+/// is not empty, is a person who wants none.
+fn colours(terminal: bool, no_color: Option<OsString>) -> bool {
+    terminal && no_color.is_none_or(|value| value.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn colours_are_for_terminals_of_people_who_want_them() {
+        for (terminal, no_color, want) in
+            [(true, None, true), (true, Some(""), true), (true, Some("1"), false), (false, None, false)]
+        {
+            assert_eq!(colours(terminal, no_color.map(OsString::from)), want, "{terminal} {no_color:?}");
+        }
+    }
 }

@@ -2,8 +2,8 @@
 //! SQLite tenant. Its last entry seals the checksums of all others, so that an archive that was cut or changed
 //! is noticed before anything is put in its place.
 //!
-//! Entries, in order: `manifest.json`, `secret/seal.key`, `registry.db`, `secret/files/…` (whatever else the
-//! state directory holds: certificates, accounts, the local CA), `tenants/ID.db`, `secret/checksums`.
+//! Entries, in order: `manifest.json`, `secret/seal.key`, `registry.db`, `secret/files/…` (the gateway's own
+//! directories: the local CA), `tenants/ID.db`, `secret/checksums`.
 
 mod place;
 mod read;
@@ -31,6 +31,10 @@ const SEAL_KEY: &str = "secret/seal.key";
 const REGISTRY: &str = "registry.db";
 const FILES: &str = "secret/files/";
 const CHECKSUMS: &str = "secret/checksums";
+
+/// What the gateway itself keeps in the state directory besides databases and the sealing key. What others put
+/// there (logs, certificates of `tls.mode = "files"`) is theirs to keep.
+const OWN_DIRECTORIES: [&str; 1] = ["local-ca"];
 
 /// Certificates and keys are a few KB; what is larger than this in the state directory is none of them.
 const SMALL_BYTES_MAX: u64 = 4 * 1024 * 1024;

@@ -90,7 +90,9 @@ impl Problem {
         }
         // Where a text ends in its remedy, the remedy gets a line of its own on the terminal.
         let remedy = match fault.code() {
-            "tenant-unknown" | "tenant-exists" | "key-exists" | "key-unknown" => "; ",
+            "tenant-unknown" | "tenant-exists" | "key-exists" | "key-unknown" | "database-url-invalid" => {
+                "; "
+            }
             "tenant-declared" => ": ",
             _ => "\nhint: ",
         };
@@ -171,12 +173,24 @@ mod tests {
 
     #[test]
     fn the_registrys_remedies_become_hints() {
-        use crate::tenant::{TenantError, TenantId};
+        use crate::tenant::{Conflict, Database, TenantError, TenantId};
         let id = || "acme".parse::<TenantId>().unwrap();
+        let database = |url: &str| {
+            let problem = url.parse::<Database>().unwrap_err();
+            TenantError::Database { id: id(), problem }
+        };
         for (error, status, hint) in [
             (TenantError::Unknown(id()), 404, "gateway tenant list"),
             (TenantError::Exists(id()), 409, "gateway tenant set acme"),
             (TenantError::Declared(id()), 409, "gateway reload"),
+            (TenantError::OwnFile(id()), 422, "name another file"),
+            (database("postgres://u:p@h/d"), 422, "sqlite://acme.db"),
+            (database("redis://h"), 422, "use `sqlite://"),
+            (database("sqlite://a.db?mode=ro"), 422, "drop `?`"),
+            (database("sqlite://../a.db"), 422, "without `..`"),
+            (database("sqlite://:memory:"), 422, "name a file"),
+            (database("acme.db"), 422, "write it like"),
+            (TenantError::Conflicts(vec![Conflict::Id(id())]), 409, "`[[tenant]]`"),
         ] {
             let problem = Problem::of(&error);
             assert_eq!(problem.status, status);

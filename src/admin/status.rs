@@ -40,7 +40,7 @@ pub(crate) struct Status {
 /// A bound address.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Listening {
-    /// `http`, `https` or `metrics`.
+    /// `http`, `https`, `plain` (`edge.https` with `tls.mode = "off"`) or `metrics`.
     pub(crate) kind: String,
     /// The address as bound, never with port 0.
     pub(crate) address: SocketAddr,

@@ -11,7 +11,7 @@ use crate::admin::BackupOrder;
 /// Write everything into one archive, while the gateway runs: registry, certificates, SQLite tenants
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Keys and certificates in it are wrapped by a passphrase: from --passphrase-file, GATEWAY_BACKUP_PASSPHRASE,
+Keys and certificates in it are wrapped by a passphrase: from --passphrase-file, GATEWAY_BACKUP_PASSPHRASE, \
 or asked for on the terminal. Without it nobody can restore the backup.
 
 Examples:

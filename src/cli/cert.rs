@@ -2,9 +2,12 @@
 
 use std::{path::Path, process::Command};
 
-use serde_json::Value;
-
-use super::{Client, Failure, failure::Exit, out};
+use super::{
+    Client, Failure,
+    failure::Exit,
+    out,
+    status::{CERTIFICATE_HEAD, certificate_row},
+};
 use crate::admin;
 
 /// Where Debian and its like keep CAs of this machine's own; the name says whose it is.
@@ -31,7 +34,7 @@ pub(crate) struct List {
     form: out::Form,
 }
 
-/// Tell how browsers and this machine learn to trust the local CA (`tls.mode = \"local\"`), or do it
+/// Tell how browsers and this machine learn to trust the local CA (`tls.mode = "local"`), or do it
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -62,15 +65,14 @@ impl List {
         if self.form.json {
             return out::json(&status.certificates);
         }
-        let names = |value: &Value| match value {
-            Value::Array(names) => names.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
-            other => other.as_str().unwrap_or_default().to_owned(),
-        };
-        let rows = status
-            .certificates
-            .iter()
-            .map(|one| ["names", "issuer", "not_after", "source"].map(|key| names(&one[key])));
-        out::line(out::table(&["names", "issuer", "not after", "source"], rows));
+        if status.certificates.is_empty() {
+            out::line(
+                "no certificate is served: the edge speaks plain HTTP, or nobody has asked for a host yet",
+            );
+            return Ok(());
+        }
+        let rows = status.certificates.iter().map(certificate_row);
+        out::line(out::table(&CERTIFICATE_HEAD, rows));
         Ok(())
     }
 }

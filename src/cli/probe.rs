@@ -129,10 +129,34 @@ impl Target {
         let handshake = TlsConnector::from(tls.clone()).connect(name, stream);
         match tokio::time::timeout(STEP_TIMEOUT, handshake).await {
             Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(ProbeProblem::Tls(error.to_string())),
+            Ok(Err(error)) => Err(ProbeProblem::Tls(in_words(&error))),
             Err(_) => Err(ProbeProblem::Tls("the handshake takes too long".to_owned())),
         }
     }
+}
+
+/// Why a handshake failed, in the words of whoever has to mend it.
+fn in_words(error: &std::io::Error) -> String {
+    use rustls::CertificateError as Certificate;
+    let tls = error.get_ref().and_then(|error| error.downcast_ref::<rustls::Error>());
+    let Some(rustls::Error::InvalidCertificate(problem)) = tls else { return error.to_string() };
+    let words = match problem {
+        Certificate::UnknownIssuer => "no CA that this machine knows has signed the certificate",
+        Certificate::Expired | Certificate::ExpiredContext { .. } => "the certificate has expired",
+        Certificate::NotValidYet | Certificate::NotValidYetContext { .. } => {
+            "the certificate is not valid yet"
+        }
+        Certificate::NotValidForName | Certificate::NotValidForNameContext { .. } => {
+            "the certificate is for other names"
+        }
+        // The verifier has no name of its own for it, and `openssl req -x509` makes such certificates.
+        other if format!("{other:?}").contains("CaUsedAsEndEntity") => {
+            "the certificate is a CA's, which clients refuse from a server: make it with \
+             `openssl req -x509 -addext basicConstraints=critical,CA:FALSE …`"
+        }
+        _ => return error.to_string(),
+    };
+    words.to_owned()
 }
 
 async fn exchange(
@@ -171,6 +195,7 @@ async fn exchange(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::shutdown::Shutdown;
 
     #[tokio::test]
     async fn nobody_there_is_told_with_the_address() {
@@ -180,34 +205,53 @@ mod tests {
         assert!(matches!(&problem, ProbeProblem::Connect(address, _) if *address == free), "{problem}");
     }
 
-    #[tokio::test]
-    async fn a_certificate_is_trusted_by_its_ca_and_its_name_alone() {
-        let signed = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
-        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(signed.signing_key.serialize_der());
+    /// A TLS server with that certificate and nothing behind it.
+    async fn serve(certificate: &rcgen::Certificate, key: &rcgen::KeyPair) -> (SocketAddr, Shutdown) {
+        let key = rustls::pki_types::PrivatePkcs8KeyDer::from(key.serialize_der());
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let server = rustls::ServerConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()
             .unwrap()
             .with_no_client_auth()
-            .with_single_cert(vec![signed.cert.der().clone()], key.into())
+            .with_single_cert(vec![certificate.der().clone()], key.into())
             .unwrap();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(server));
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let shutdown = crate::shutdown::Shutdown::new();
+        let (address, shutdown) = (listener.local_addr().unwrap(), Shutdown::new());
         shutdown.spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
                 drop(acceptor.accept(stream).await);
             }
         });
+        (address, shutdown)
+    }
+
+    #[tokio::test]
+    async fn a_certificate_is_trusted_by_its_ca_and_its_name_alone_and_what_is_wrong_is_said_in_words() {
+        let signed = rcgen::generate_simple_self_signed(["a.example".to_owned()]).unwrap();
+        let (address, _life) = serve(&signed.cert, &signed.signing_key).await;
         let pem = signed.cert.pem();
         for (host, ca, want) in [
-            ("a.example", Some(pem.as_str()), true),
-            ("b.example", Some(pem.as_str()), false),
-            ("a.example", None, false),
+            ("a.example", Some(pem.as_str()), None),
+            ("b.example", Some(pem.as_str()), Some("for other names")),
+            ("a.example", None, Some("no CA that this machine knows")),
         ] {
             let target = Target { address, host: host.to_owned(), tls: Some(trust(ca).unwrap()) };
-            assert_eq!(target.handshake().await.is_ok(), want, "{host}");
+            let said = target.handshake().await.err().map(|problem| problem.to_string());
+            assert_eq!(said.is_none(), want.is_none(), "{host} {said:?}");
+            assert!(said.unwrap_or_default().contains(want.unwrap_or_default()), "{host}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_ca_that_serves_itself_is_named_as_what_it_is() {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let certificate = parameters.self_signed(&key).unwrap();
+        let (address, _life) = serve(&certificate, &key).await;
+        let tls = Some(trust(Some(&certificate.pem())).unwrap());
+        let problem = Target { address, host: "a.example".to_owned(), tls }.handshake().await.unwrap_err();
+        assert!(problem.to_string().contains("CA:FALSE"), "{problem}");
     }
 }

@@ -14,11 +14,12 @@ use super::{
 use crate::{
     admin::{self, Places},
     config::{self, Config, Loaded},
+    gateway,
     metrics::Metrics,
     pool::Pools,
     shutdown::Shutdown,
     state_lock::{StateLock, StateLockProblem},
-    tenant::{self, TenantPaths, Tenants},
+    tenant::{TenantPaths, Tenants},
 };
 
 /// How long a command waits for another one to let go of the state directory.
@@ -91,8 +92,7 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Failure> {
         let problem = admin::Problem::of(&error);
         Failure { hint: problem.hint, ..Failure::failed(problem.detail) }
     })?;
-    let backends = config.backend.keys().cloned().collect();
-    tenants.update_defaults(tenant::Defaults { cors: config.cors.clone(), backends });
+    tenants.update_defaults(gateway::tenant_defaults(config));
     let (tenants, life) = (Arc::new(tenants), Shutdown::new());
     let registry = tenants.registry().clone();
     let state_dir = config.state_dir.clone();

@@ -13,7 +13,7 @@ use crate::{
 /// Put a backup in place of the state directory of a stopped gateway: all of it or nothing
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The archive is read, opened and checked whole before the first file is put in place. A state directory that
+The archive is read, opened and checked whole before the first file is put in place. A state directory that \
 is not empty is replaced with --force only.
 
 Examples:

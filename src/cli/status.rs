@@ -46,9 +46,10 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     let doors = status.doors.iter().map(|door| {
         [door.door.clone(), door.address.to_string(), door.connections.to_string(), door.streams.to_string()]
     });
-    push(&mut sections, &["door", "address", "connections", "transactions"], doors.collect());
-    push_values(&mut sections, "pool", &status.pools);
-    push_values(&mut sections, "certificate", &status.certificates);
+    push(&mut sections, &["door", "address", "connections", "streams"], doors.collect());
+    let pools = status.pools.iter().map(|pool| POOL_KEYS.map(|key| cell(&pool[key])));
+    push(&mut sections, &POOL_HEAD, pools.collect());
+    push(&mut sections, &CERTIFICATE_HEAD, status.certificates.iter().map(certificate_row).collect());
     sections.join("\n\n")
 }
 
@@ -76,17 +77,19 @@ fn push<const N: usize>(sections: &mut Vec<String>, head: &[&str; N], rows: Vec<
     }
 }
 
-/// Rooms tell of themselves as flat objects: their keys are the columns, the first object's order holds.
-fn push_values(sections: &mut Vec<String>, noun: &str, values: &[Value]) {
-    let Some(Value::Object(first)) = values.first() else { return };
-    let keys: Vec<&String> = first.keys().collect();
-    let mut head: Vec<String> = keys.iter().map(|key| key.replace('_', " ")).collect();
-    if let Some(name) = head.first_mut() {
-        *name = format!("{noun}: {name}");
-    }
-    let head: Vec<&str> = head.iter().map(String::as_str).collect();
-    let rows = values.iter().map(|value| keys.iter().map(|key| cell(&value[key.as_str()])));
-    sections.push(out::table(&head, rows));
+/// The columns of a pool, and the keys that its room tells them by.
+const POOL_HEAD: [&str; 6] = ["pool", "engine", "open", "in use", "waiting", "max"];
+const POOL_KEYS: [&str; 6] = ["tenant", "engine", "open", "in_use", "waiting", "max"];
+
+/// The columns of a certificate, and the keys that its room tells them by.
+pub(super) const CERTIFICATE_HEAD: [&str; 4] = ["certificate", "issuer", "not after", "source"];
+const CERTIFICATE_KEYS: [&str; 4] = ["names", "issuer", "not_after", "source"];
+
+/// The row of a certificate: its names, and the day on which it ends.
+pub(super) fn certificate_row(certificate: &Value) -> [String; 4] {
+    let [names, issuer, not_after, source] = CERTIFICATE_KEYS.map(|key| cell(&certificate[key]));
+    let day = not_after.split('T').next().unwrap_or_default().to_owned();
+    [names, issuer, day, source]
 }
 
 fn cell(value: &Value) -> String {
@@ -114,9 +117,10 @@ mod tests {
             "backends": [{"name": "api", "kind": "command", "workers": [{
                 "name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z",
                 "restarts": 2, "in_flight": 1, "last_error": null, "last_lines": []}]}],
-            "pools": [{"tenant": "navaja", "open": 2}],
+            "pools": [{"tenant": "navaja", "engine": "sqlite", "open": 2, "in_use": 1, "waiting": 0, "max": 9}],
             "tenants": {"total": 2, "active": 1, "paused": 0, "suspended": 1},
-            "certificates": [{"names": ["a.example", "b.example"], "issuer": "CA"}],
+            "certificates": [{"names": ["a.example", "b.example"], "issuer": "CA",
+                "not_after": "2026-03-01T10:11:12Z", "source": "local"}],
         }))
         .unwrap();
         let text = text(&status, "2026-01-01T00:00:10Z".parse().unwrap());
@@ -127,10 +131,17 @@ mod tests {
             "127.0.0.1:4000",
             "api/0",
             "5 s",
-            "navaja",
-            "a.example, b.example",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
+        }
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<_> = text.lines().map(words).collect();
+        for pair in [
+            ["DOOR ADDRESS CONNECTIONS STREAMS", "sqlite 127.0.0.1:4000 3 1"],
+            ["POOL ENGINE OPEN IN USE WAITING MAX", "navaja sqlite 2 1 0 9"],
+            ["CERTIFICATE ISSUER NOT AFTER SOURCE", "a.example, b.example CA 2026-03-01 local"],
+        ] {
+            assert!(lines.windows(2).any(|two| two == pair), "{pair:?} is not in\n{text}");
         }
     }
 }

@@ -81,6 +81,33 @@ fn the_examples_of_the_whole_parse_too() {
 }
 
 #[test]
+fn help_reads_well_at_every_width() {
+    let mut commands = commands();
+    commands.push(("gateway".to_owned(), Cli::command()));
+    for (path, mut command) in commands {
+        let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+        let lines: Vec<_> = help.lines().collect();
+        for two in lines.windows(2) {
+            let by_hand = [two[0], two[1]].iter().all(|line| !line.is_empty() && !line.starts_with(' '));
+            assert!(!by_hand || two[0].ends_with(':'), "`{path}` wraps by hand: {two:?}");
+        }
+        // Examples are to be pasted, so they must not be wrapped at the width that pipes get.
+        let wide = lines.iter().find(|line| line.starts_with(' ') && line.len() > 100);
+        assert!(wide.is_none(), "`{path}`: {wide:?}");
+        let whole = command.render_long_help().to_string();
+        assert!(!whole.replace("'{\"credentials\"", "").contains('\\'), "`{path}`:\n{whole}");
+    }
+}
+
+#[test]
+fn a_choice_that_is_missing_names_all_ways_to_make_it() {
+    for line in ["gateway tenant migrate migrations", "gateway tenant exec -- true"] {
+        let error = Cli::try_parse_from(line.split(' ')).map(drop).unwrap_err().to_string();
+        assert!(error.contains("ID") && error.contains("--all"), "{error}");
+    }
+}
+
+#[test]
 fn what_makes_no_sense_is_refused_with_clap_s_words() {
     for line in [
         "gateway",

@@ -120,7 +120,9 @@ fn sources(
     environment: &BTreeMap<String, String>,
     upper: &[Layer],
 ) -> Result<(Vec<PathBuf>, PathBuf), Problems> {
-    let named = flags.config.clone().or_else(|| environment.get("GATEWAY_CONFIG").map(PathBuf::from));
+    // An empty variable is how a shell unsets one.
+    let variable = environment.get("GATEWAY_CONFIG").filter(|name| !name.is_empty());
+    let named = flags.config.clone().or_else(|| variable.map(PathBuf::from));
     let main = named.clone().unwrap_or_else(|| PathBuf::from(file::DEFAULT));
     // The file's own directory, not that of what it may be a link to: `conf.d` stands beside the link, too.
     let parent = main.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));

@@ -17,6 +17,7 @@ use serde_json::json;
 use tokio::net::UnixListener;
 use tower_http::timeout::TimeoutLayer;
 
+use super::unix;
 use crate::{
     shutdown::Shutdown,
     tenant::{Registry, Status, Tickets},
@@ -60,17 +61,15 @@ impl TicketOffice {
     /// Bind `tickets.sock` in the runtime directory; a stale file of an earlier process is replaced.
     pub(crate) fn bind(runtime_dir: &Path) -> io::Result<Self> {
         let path = runtime_dir.join(SOCKET);
-        match std::fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        Ok(Self { listener: UnixListener::bind(path)? })
+        Ok(Self { listener: unix::bind(&path)? })
     }
 
     /// Serve until the shutdown begins.
     pub(crate) fn run(self, parts: OfficeParts, shutdown: &Shutdown) {
         let routes = Router::new()
             .route("/tickets/{tenant}", get(ticket))
+            .fallback(unknown)
+            .method_not_allowed_fallback(unknown)
             .layer(TimeoutLayer::with_status_code(StatusCode::REQUEST_TIMEOUT, ANSWER_TIMEOUT))
             .with_state(parts);
         let life = shutdown.clone();
@@ -108,6 +107,10 @@ async fn ticket(
     }
 }
 
+async fn unknown() -> Response {
+    problem(StatusCode::NOT_FOUND, "route-unknown", "ask with `GET /tickets/TENANT`")
+}
+
 fn problem(status: StatusCode, code: &str, detail: &str) -> Response {
     let body = json!({ "type": "about:blank", "status": status.as_u16(), "code": code, "detail": detail });
     (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
@@ -124,6 +127,10 @@ mod tests {
     use crate::tenant::{DoorAddresses, Snapshot, Tenant};
 
     async fn ask(uids: Vec<u32>, tenant: &str) -> String {
+        send(uids, &format!("GET /tickets/{tenant}")).await
+    }
+
+    async fn send(uids: Vec<u32>, line: &str) -> String {
         let dir = tempfile::tempdir().unwrap();
         let mut shop = Tenant::new("navaja".parse().unwrap());
         shop.database = Some("sqlite://navaja.db".parse().unwrap());
@@ -135,8 +142,11 @@ mod tests {
         };
         let shutdown = Shutdown::new();
         TicketOffice::bind(dir.path()).unwrap().run(parts, &shutdown);
-        let mut stream = UnixStream::connect(dir.path().join(SOCKET)).await.unwrap();
-        let request = format!("GET /tickets/{tenant} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        let path = dir.path().join(SOCKET);
+        let mode = std::os::unix::fs::PermissionsExt::mode(&std::fs::metadata(&path).unwrap().permissions());
+        assert_eq!(mode & 0o777, 0o660);
+        let mut stream = UnixStream::connect(path).await.unwrap();
+        let request = format!("{line} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await.unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.unwrap();
@@ -153,5 +163,9 @@ mod tests {
         assert!(ask(vec![own + 1], "navaja").await.contains("403"));
         assert!(ask(vec![own], "nobody").await.contains("404"));
         assert!(ask(vec![own], "bare").await.contains("no-database"));
+        for line in ["GET /", "GET /tickets", "POST /tickets/navaja"] {
+            let answer = send(vec![own], line).await;
+            assert!(answer.starts_with("HTTP/1.1 404") && answer.contains("route-unknown"), "{answer}");
+        }
     }
 }

@@ -10,7 +10,7 @@ mod stream;
 mod words;
 mod work;
 
-use std::{fs, io, net::SocketAddr, os::unix::fs::PermissionsExt, path::Path, sync::Arc, time::Duration};
+use std::{fs, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -26,7 +26,7 @@ use tokio::{
 };
 
 use self::{http::Face, pipeline::Engine, stream::Streams, work::WorkLimits};
-use super::{DoorError, Sqlite, knock::Doorkeeper};
+use super::{DoorError, Sqlite, knock::Doorkeeper, unix};
 use crate::{
     metrics::Metrics,
     pool::Pools,
@@ -85,7 +85,7 @@ impl SqliteDoor {
         let tcp = TcpListener::bind(config.listen).await.map_err(tcp_error)?;
         let address = tcp.local_addr().map_err(tcp_error)?;
         let path = runtime_dir.join("sqlite.sock");
-        let unix = bind_unix(&path).map_err(|source| DoorError::Unix { path, source })?;
+        let unix = unix::bind(&path).map_err(|source| DoorError::Unix { path, source })?;
         let slots = Arc::new(Semaphore::new(config.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
         let streams = Streams::new(config.streams_max, config.stream_idle_timeout);
         Ok(Arc::new(Self { config, address, tcp, unix, slots, streams }))
@@ -161,17 +161,6 @@ impl Drop for SqliteDoor {
             let _gone = fs::remove_file(path);
         }
     }
-}
-
-/// A stale socket of an earlier life goes first; the group may connect.
-fn bind_unix(path: &Path) -> io::Result<UnixListener> {
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    let listener = UnixListener::bind(path)?;
-    fs::set_permissions(path, fs::Permissions::from_mode(0o660))?;
-    Ok(listener)
 }
 
 /// One connection. Its client's going away ends the request in hand: hyper drops the handler.

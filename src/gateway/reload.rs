@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::rooms::{Rooms, tenant_defaults};
+use super::{defaults::tenant_defaults, rooms::Rooms};
 use crate::{
     admin::{Problem, ReloadOrder, Reloaded},
     backend,
@@ -50,9 +50,9 @@ impl Reloader {
         let restart_needed = restart_needed(&before, &loaded.config);
         keep_bound(&before, &mut loaded.config);
         // Tenants first: they can be refused by the registry, and then nothing else may have changed.
-        rooms.tenants().update_defaults(tenant_defaults(&loaded.config));
-        let declared = loaded.config.tenant.clone();
-        let report = rooms.tenants().declare(declared).await.map_err(|error| Problem::of(&error))?;
+        let (declared, defaults) = (loaded.config.tenant.clone(), tenant_defaults(&loaded.config));
+        let report =
+            rooms.tenants().declare(declared, defaults).await.map_err(|error| Problem::of(&error))?;
         let changed = changed_backends(&before, &loaded.config);
         rooms.house().reconfigure(loaded.config).map_err(|error| Problem::of(&error))?;
         for name in changed {

@@ -6,16 +6,21 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use tokio::{runtime::Handle, sync::mpsc};
 
-use super::{GatewayError, Lives, places::Places, reload::removals};
+use super::{
+    GatewayError, Lives,
+    defaults::{host_names, tenant_defaults},
+    places::Places,
+    reload::removals,
+};
 use crate::{
     admin::{self, Admin, DoorView, Listening, Live, Parts, ReloadOrder},
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving},
+    edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
     metrics::Metrics,
     pool::Pools,
-    tenant::{Defaults, DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
+    tenant::{DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
 };
 
 /// What the doors and pools run on; the calling thread's own runtime carries supervision.
@@ -91,12 +96,15 @@ impl Rooms {
             shutdown: lives.edge.clone(),
         })?;
         let listeners = edge.bind()?;
+        // What is bound as https speaks none of it with TLS off; status and `tenant check` go by this word.
+        let https = if config.tls.mode == TlsMode::Off { "plain" } else { "https" };
+        let spoken = |(kind, address)| (if kind == "https" { https } else { kind }, address);
         let house = Arc::new(House {
             config: ArcSwap::from_pointee(config),
             edge: edge.clone(),
             backends,
             door,
-            listeners: listeners.addresses(),
+            listeners: listeners.addresses().into_iter().map(spoken).collect(),
         });
         let live = Live {
             started: Timestamp::now(),
@@ -241,17 +249,11 @@ async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
     let credentials = config::credentials_directory();
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
     let tenants = Tenants::open(paths).await?;
-    tenants.update_defaults(tenant_defaults(config));
-    let report = tenants.declare(config.tenant.clone()).await?;
+    let report = tenants.declare(config.tenant.clone(), tenant_defaults(config)).await?;
     for removal in removals(&report) {
         tracing::warn!("{removal}");
     }
     Ok(tenants)
-}
-
-/// What the configuration says of tenants in general.
-pub(super) fn tenant_defaults(config: &Config) -> Defaults {
-    Defaults { cors: config.cors.clone(), backends: config.backend.keys().cloned().collect() }
 }
 
 /// Run a step on another runtime and wait for it here.
@@ -335,11 +337,6 @@ fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> 
         cors: config.cors.clone(),
         backends: backends.iter().map(route).collect(),
     }
-}
-
-/// The configuration's check has parsed them once: what fails here was refused there.
-fn host_names(hosts: &[String]) -> Vec<HostName> {
-    hosts.iter().filter_map(|host| host.parse().ok()).collect()
 }
 
 fn start_admin(

@@ -12,7 +12,7 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum PoolError {
     /// The wait for a connection ended.
-    #[error("tenant `{tenant}` waited {waited:?} for a database connection: {limit}")]
+    #[error("tenant `{tenant}` waited {:?} for a database connection: {limit}", whole_ms(*waited))]
     Wait {
         /// Who waited.
         tenant: TenantId,
@@ -113,5 +113,22 @@ impl Fault for PoolError {
             Self::Migration { .. } => "migration-failed",
             Self::Thread(_) => "database-thread",
         }
+    }
+}
+
+/// Nobody reads nanoseconds of a wait.
+fn whole_ms(waited: Duration) -> Duration {
+    Duration::from_secs(waited.as_secs()) + Duration::from_millis(waited.subsec_millis().into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_milliseconds() {
+        let waited = Duration::from_nanos(5_001_148_796);
+        let error = PoolError::Wait { tenant: "acme".parse().unwrap(), waited, limit: "x".into() };
+        assert_eq!(error.to_string(), "tenant `acme` waited 5.001s for a database connection: x");
     }
 }

@@ -100,7 +100,7 @@ pub(crate) struct TenantSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) status: Option<Status>,
     /// Its own limits.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "TenantLimits::is_default")]
     pub(crate) limits: TenantLimits,
     /// Its own CORS policy.
     #[serde(default, skip_serializing_if = "Option::is_none")]

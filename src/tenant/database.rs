@@ -71,14 +71,16 @@ pub(crate) enum DatabaseProblem {
     #[error("this is no database URL; write it like `sqlite:///var/lib/gateway/tenants/acme.db`")]
     Unreadable,
     /// PostgreSQL and MySQL come with their own doors.
-    #[error("`{0}` databases are not served yet; this version has the SQLite door (`sqlite://…`)")]
+    #[error(
+        "{0} databases are not served yet; this version has the SQLite door, for URLs like `sqlite://acme.db`"
+    )]
     NotYet(&'static str),
     /// Some other scheme.
     #[error("`{0}:` is no database this gateway knows; use `sqlite://…`")]
     UnknownScheme(String),
     /// `sqlite:` without a usable path.
     #[error(
-        "a SQLite URL names a file: `sqlite:///absolute/path.db`, or `sqlite://file.db` below the state \
+        "this SQLite URL names no file; write `sqlite:///absolute/path.db`, or `sqlite://file.db` below the state \
          directory, without `..`"
     )]
     NoPath,

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{Conflict, CorsProblem, DatabaseProblem, TenantId};
+use super::{Conflict, CorsProblem, DatabaseProblem, HostName, TenantId};
 use crate::error::{Audience, Fault, Kind};
 
 /// Why an order on tenants was not carried out. Nothing has changed then, neither on disk nor in memory.
@@ -21,8 +21,19 @@ pub(crate) enum TenantError {
     )]
     Declared(TenantId),
     /// Two tenants claim one thing.
-    #[error("{}", each(.0))]
+    #[error(
+        "{}\nhint: leave it to one of the two: `gateway tenant set` changes a tenant of the registry, a declared one \
+         is changed in its `[[tenant]]`", each(.0)
+    )]
     Conflicts(Vec<Conflict>),
+    /// A tenant claims a host that serves every tenant.
+    #[error("{}\nhint: {remedy}", each(.shared))]
+    HostShared {
+        /// Which hosts, and whose they are.
+        shared: Vec<SharedHost>,
+        /// What to do about it.
+        remedy: String,
+    },
     /// A database URL that cannot be used.
     #[error("tenant `{id}`: {problem}")]
     Database {
@@ -75,6 +86,20 @@ pub(crate) enum TenantError {
     /// The task that writes was ended with its runtime.
     #[error("the gateway is stopping; the change was not confirmed: look with `gateway tenant show`")]
     Stopping,
+}
+
+/// A host that one tenant claims for itself, although it serves all of them.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "host `{host}` belongs to {holder} and is shared by all its tenants; `{claimant}` cannot have it for itself"
+)]
+pub(crate) struct SharedHost {
+    /// The host.
+    pub(crate) host: HostName,
+    /// Who serves it, as the configuration says.
+    pub(crate) holder: String,
+    /// Who wants it.
+    pub(crate) claimant: TenantId,
 }
 
 /// Why secrets cannot be sealed or opened.
@@ -182,7 +207,7 @@ impl Fault for TenantError {
             Self::Unknown(_) => "tenant-unknown",
             Self::Exists(_) => "tenant-exists",
             Self::Declared(_) => "tenant-declared",
-            Self::Conflicts(_) => "tenant-conflict",
+            Self::Conflicts(_) | Self::HostShared { .. } => "tenant-conflict",
             Self::Database { .. } | Self::OwnFile(_) => "database-url-invalid",
             Self::Cors { .. } => "cors-invalid",
             Self::Invalid { .. } => "tenant-invalid",

@@ -20,3 +20,10 @@ pub(crate) struct TenantLimits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) connections_min: Option<u32>,
 }
+
+impl TenantLimits {
+    /// Is every limit the default's?
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}

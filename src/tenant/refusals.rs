@@ -273,10 +273,9 @@ fn remedy(
             (None, Some(format!("add `{value}` to `{key}` of `[[tenant]]` {id}, then run `gateway reload`")))
         }
         Some(id) => (Some(format!("gateway tenant set {id} {flag} {value}")), None),
-        None => (
-            None,
-            Some(format!("no tenant is like it: `gateway tenant set ID {flag} {value}`, if it is one's")),
-        ),
+        None => {
+            (None, Some(format!("`gateway tenant set ID {flag} {value}`, with the tenant whose page it is")))
+        }
     }
 }
 

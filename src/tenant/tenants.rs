@@ -2,7 +2,7 @@
 //! building the new snapshot, write it, put it in force. So memory never holds what is not on disk, and a refused
 //! order changes neither.
 
-use std::{fmt, path::Path, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -11,8 +11,8 @@ use tokio::sync::Mutex;
 
 use self::roll::Roll;
 use super::{
-    Change, CorsPolicy, Database, DatabaseText, KeyHash, KeyView, NewTenant, Registry, SealKey, Snapshot,
-    Status, Tenant, TenantError, TenantId, TenantKey, TenantPaths, TenantView,
+    Change, CorsPolicy, Database, DatabaseText, HostName, KeyHash, KeyView, NewTenant, Registry, SealKey,
+    Snapshot, Status, Tenant, TenantError, TenantId, TenantKey, TenantPaths, TenantView,
     error::{SealProblem, StoreProblem},
     store::{Store, Written},
 };
@@ -34,6 +34,8 @@ pub(crate) struct Defaults {
     pub(crate) cors: CorsPolicy,
     /// The backends a tenant may name; none: any.
     pub(crate) backends: Vec<String>,
+    /// The hosts that serve every tenant, and who holds each (such as ``backend `api` ``): nobody's own.
+    pub(crate) shared_hosts: BTreeMap<HostName, String>,
 }
 
 /// All orders on tenants; one is carried out at a time.
@@ -81,7 +83,8 @@ impl Tenants {
         &self.core.key
     }
 
-    /// Tell what the configuration says now; at start and at each reload, before [`declare`](Self::declare).
+    /// Tell what the configuration says, for orders on a registry at rest; [`declare`](Self::declare) does it for
+    /// a gateway that runs.
     pub(crate) fn update_defaults(&self, defaults: Defaults) {
         self.core.defaults.store(Arc::new(defaults));
     }
@@ -281,8 +284,17 @@ impl Core {
         text.map(|text| self.paths.settle(id, text)).transpose()
     }
 
-    fn checked_put(&self, roll: &mut Roll, mut tenant: Tenant) -> Result<TenantView, TenantError> {
-        rules::check(&mut tenant, &self.defaults.load())?;
+    fn checked_put(&self, roll: &mut Roll, tenant: Tenant) -> Result<TenantView, TenantError> {
+        self.check_and_put(roll, tenant, &self.defaults.load())
+    }
+
+    fn check_and_put(
+        &self,
+        roll: &mut Roll,
+        mut tenant: Tenant,
+        defaults: &Defaults,
+    ) -> Result<TenantView, TenantError> {
+        rules::check(&mut tenant, defaults)?;
         Ok(put(roll, tenant))
     }
 }

@@ -139,6 +139,48 @@ fn bound_addresses_are_announced() {
             "{address} is nowhere"
         );
     }
+    assert!(!log.contains('\u{1b}'), "colours in a file:\n{log}");
     // The host is served with and without the port in it.
     gateway.get("/x").host(&format!("{HOST}:{}", gateway.http().port())).origin(NAVAJA).send().is(200);
+}
+
+#[test]
+fn no_command_at_all_is_answered_with_the_help_for_people() {
+    let output = TestGateway::builder().worker("echo.mjs").site().cli(&[]).fails(2);
+    output.says(&["Usage: gateway", "Examples:"]);
+    assert!(!TestGateway::builder().worker("echo.mjs").site().cli(&[]).all().contains("worker-exec"));
+}
+
+#[test]
+fn status_and_certificates_are_tables_for_people() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    gateway.get("/ticket").secure().origin(NAVAJA).send();
+    let heads = |text: &str| {
+        let squeezed = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "));
+        squeezed.collect::<Vec<_>>().join("\n")
+    };
+    let status = heads(&gateway.cli(&["status"]).ok().stdout);
+    for head in ["DOOR ADDRESS CONNECTIONS STREAMS", "CERTIFICATE ISSUER NOT AFTER SOURCE"] {
+        assert!(status.contains(head), "{head} is not in\n{status}");
+    }
+    let list = heads(&gateway.cli(&["cert", "list"]).ok().stdout);
+    assert!(list.starts_with("CERTIFICATE ISSUER NOT AFTER SOURCE\n") && list.contains(HOST), "{list}");
+}
+
+#[test]
+fn a_tenant_behind_a_proxy_that_has_the_tls_is_proven_over_plain_http() {
+    let gateway = TestGateway::builder()
+        .shops()
+        .worker("echo.mjs")
+        .config("tls.mode = \"off\"\nedge.http = []")
+        .start();
+    let output = gateway.cli(&["tenant", "check", "navaja"]);
+    output.says(&["- certificate", "✓ preflight", "✓ request", "✓ worker"]);
+    gateway.cli(&["status"]).ok().says(&["plain"]);
+}
+
+#[test]
+fn an_empty_variable_names_no_configuration() {
+    let site = TestGateway::builder().worker("echo.mjs").site();
+    site.cli_with(&["check"], "", &[("GATEWAY_CONFIG", "")]).ok();
 }

@@ -289,3 +289,31 @@ fn two_gateways_never_share_a_state_directory() {
     gateway.cli(&["run"]).fails(1).says(&["state"]);
     gateway.get("/x").origin(NAVAJA).send().is(200);
 }
+
+#[test]
+fn no_tenant_takes_a_host_that_serves_all_of_them() {
+    running_and_at_rest(|cli| {
+        cli(&["tenant", "add", "navaja", "--origin", NAVAJA]).ok();
+        let taken = "`api.example` belongs to backend `api`";
+        let add = cli(&["tenant", "add", "thief", "--origin", BARBA, "--host", "API.example."]).fails(1);
+        add.says(&[taken, "hint: "]);
+        cli(&["tenant", "set", "navaja", "--add-host", "api.example"]).fails(1).says(&[taken]);
+        assert_eq!(ids(&cli(&["tenant", "list", "--json"]).ok().json()), ["navaja"]);
+    });
+}
+
+#[test]
+fn a_configuration_that_takes_a_tenants_host_is_refused_with_the_remedy() {
+    let gateway = TestGateway::builder().worker("echo.mjs").start();
+    let host = "api.navaja.example";
+    gateway.cli(&["tenant", "add", "navaja", "--origin", NAVAJA, "--host", host]).ok();
+    gateway.site().configure(&format!("[edge]\nhosts = [\"{host}\"]"));
+    let remedy = "gateway tenant set navaja --remove-host api.navaja.example";
+    gateway.cli(&["reload"]).fails(1).says(&["`edge.hosts`", remedy]);
+    gateway.get("/x").host(host).send().is(200);
+    let site = gateway.stop();
+    site.cli(&["run"]).fails(1).says(&["`edge.hosts`", remedy]);
+    site.cli(&["tenant", "set", "navaja", "--remove-host", host]).ok();
+    let gateway = site.start();
+    gateway.get("/x").host(host).origin(NAVAJA).send().is(200);
+}

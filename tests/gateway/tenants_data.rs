@@ -149,12 +149,14 @@ fn a_backup_of_the_running_gateway_restores_tenants_keys_and_data_elsewhere() {
     let gateway = shops_with_notes();
     note(&gateway, NAVAJA, "kept");
     let key = gateway.cli(&["tenant", "key", "add", "navaja", "app"]).ok().stdout.trim().to_owned();
+    std::fs::write(gateway.site().state().join("example.log"), "a page was served").unwrap();
     let file = gateway.site().path().join("gateway.backup");
     let file = file.to_str().unwrap();
     let passphrase = [("GATEWAY_BACKUP_PASSPHRASE", "correct horse battery staple")];
     gateway.site().cli_with(&["backup", file], "", &passphrase).ok();
     let copy = std::fs::read(file).unwrap();
     note(&gateway, NAVAJA, "too late");
+    let ca = std::fs::read(gateway.site().state().join("local-ca/ca.pem")).unwrap();
     drop(gateway);
 
     let site = TestGateway::builder().worker("notes.mjs").site();
@@ -162,6 +164,8 @@ fn a_backup_of_the_running_gateway_restores_tenants_keys_and_data_elsewhere() {
     let file = file.to_str().unwrap();
     site.cli_with(&["restore", file], "", &[("GATEWAY_BACKUP_PASSPHRASE", "wrong wrong wrong")]).fails(1);
     site.cli_with(&["restore", file], "", &passphrase).ok();
+    assert_eq!(std::fs::read(site.state().join("local-ca/ca.pem")).unwrap(), ca);
+    assert!(!site.state().join("example.log").exists(), "what is not the gateway's own was in it");
     let gateway = site.start();
     assert_eq!(notes(&gateway, NAVAJA), ["kept"]);
     gateway.get("/notes").header("x-gateway-key", &key).send().is(200);

@@ -65,7 +65,15 @@ fn no_backup(what: &str) -> ArchiveProblem {
 }
 
 fn no_archive(error: io::Error) -> ArchiveProblem {
-    ArchiveProblem::NoBackup(error.to_string())
+    // The tar reader's own words quote the file's bytes, which may be anything; only the system's are for people.
+    match error.raw_os_error() {
+        Some(_) => ArchiveProblem::Stream(error),
+        None => no_backup("it is no tar archive, or was cut or changed"),
+    }
+}
+
+fn cut() -> ArchiveProblem {
+    no_backup("it ends in the middle: it was cut, or is not copied whole yet")
 }
 
 fn refuse_unless_empty(directory: &Path) -> Result<(), ArchiveProblem> {
@@ -158,6 +166,7 @@ impl<'a> Unpack<'a> {
         mut entry: tar::Entry<'_, impl Read>,
         place: &Path,
     ) -> Result<String, ArchiveProblem> {
+        let (length_wanted, mut length_read) = (entry.size(), 0);
         let mut file = self.placement.stage(place)?;
         let mut context = digest::Context::new(&digest::SHA256);
         let mut buffer = vec![0; 64 * 1024];
@@ -166,8 +175,12 @@ impl<'a> Unpack<'a> {
             if length == 0 {
                 break;
             }
+            length_read += length as u64;
             context.update(&buffer[..length]);
             file.write_all(&buffer[..length]).map_err(ArchiveProblem::file("write", place))?;
+        }
+        if length_read < length_wanted {
+            return Err(cut());
         }
         file.sync_all().map_err(ArchiveProblem::file("write", place))?;
         Ok(hex(&context.finish()))
@@ -196,9 +209,12 @@ impl<'a> Unpack<'a> {
 fn small(entry: tar::Entry<'_, impl Read>) -> Result<Zeroizing<Vec<u8>>, ArchiveProblem> {
     let mut bytes = Zeroizing::new(Vec::new());
     // The manifest of ten thousand tenants stays below it; so does every wrapped file.
-    let limit = SMALL_BYTES_MAX * 2;
+    let (limit, wanted) = (SMALL_BYTES_MAX * 2, entry.size());
+    if wanted > limit {
+        return Err(no_backup("an entry is too large"));
+    }
     entry.take(limit + 1).read_to_end(&mut bytes).map_err(no_archive)?;
-    if bytes.len() as u64 > limit { Err(no_backup("an entry is too large")) } else { Ok(bytes) }
+    if (bytes.len() as u64) < wanted { Err(cut()) } else { Ok(bytes) }
 }
 
 /// A relative path that goes down only.

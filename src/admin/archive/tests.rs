@@ -21,17 +21,20 @@ fn places(directory: &Path) -> Places {
 
 /// A state directory with everything that a backup must hold, and some that it must not.
 fn state(directory: &Path) {
-    fs::create_dir_all(directory.join("tls/deep")).unwrap();
+    fs::create_dir_all(directory.join("local-ca/deep")).unwrap();
     fs::create_dir_all(directory.join("tenants")).unwrap();
+    fs::create_dir_all(directory.join("elsewhere")).unwrap();
     for (name, content) in [
         ("registry.db", "the registry"),
         ("registry.db-wal", "never in it"),
         ("seal.key", "TOP-SECRET-SEAL"),
-        ("tls/ca.key", "TOP-SECRET-CA"),
-        ("tls/deep/cert.pem", "certificate"),
+        ("local-ca/ca.key", "TOP-SECRET-CA"),
+        ("local-ca/deep/cert.pem", "certificate"),
         ("tenants/acme.db", "acme's data"),
         ("tenants/orphan.db", "never in it"),
         ("gateway.lock", "1"),
+        ("gateway.log", "never in it"),
+        ("elsewhere/notes.txt", "never in it"),
     ] {
         fs::write(directory.join(name), content).unwrap();
     }
@@ -81,14 +84,14 @@ fn what_was_backed_up_is_restored_with_its_secrets_and_nothing_else() {
     };
     let restored = restore(&bytes[..], &order(to.path(), PASSPHRASE, false), count).unwrap();
     assert_eq!((restored.databases, restored.files, checked.get()), (1, 5, 2));
-    for name in ["registry.db", "seal.key", "tls/ca.key", "tls/deep/cert.pem", "tenants/acme.db"] {
+    for name in ["registry.db", "seal.key", "local-ca/ca.key", "local-ca/deep/cert.pem", "tenants/acme.db"] {
         assert_eq!(
             fs::read(to.path().join(name)).unwrap(),
             fs::read(from.path().join(name)).unwrap(),
             "{name}"
         );
     }
-    for name in ["registry.db-wal", "tenants/orphan.db", "gateway.lock"] {
+    for name in ["registry.db-wal", "tenants/orphan.db", "gateway.lock", "gateway.log", "elsewhere"] {
         assert!(!to.path().join(name).exists(), "{name}");
     }
 }
@@ -101,17 +104,26 @@ fn a_wrong_passphrase_a_cut_and_a_changed_archive_leave_nothing() {
     let check = |bytes: &[u8], passphrase: &str, what: &str| {
         let to = tempfile::tempdir().unwrap();
         let target = to.path().join("state");
-        assert!(restore(bytes, &order(&target, passphrase, false), |_| Ok(())).is_err(), "{what}");
+        let problem = restore(bytes, &order(&target, passphrase, false), |_| Ok(())).unwrap_err().to_string();
+        let plain = problem.chars().all(|c| !c.is_control() && c != '\u{fffd}');
+        assert!(plain && !problem.contains("numeric field"), "{what}: {problem:?}");
+        let blames = problem.contains("passphrase is wrong");
+        assert!(!what.starts_with("cut") || !blames, "{what}: {problem}");
         let left = |path: &Path| fs::read_dir(path).map(|entries| entries.flatten().count()).unwrap_or(0);
         let files = left(&target)
             - usize::from(target.join("tenants").exists())
-            - usize::from(target.join("tls").exists());
+            - usize::from(target.join("local-ca").exists());
         assert_eq!(files, 0, "{what}");
-        assert_eq!((left(&target.join("tenants")), left(&target.join("tls/deep"))), (0, 0), "{what}");
+        assert_eq!((left(&target.join("tenants")), left(&target.join("local-ca/deep"))), (0, 0), "{what}");
     };
     check(&bytes, "five random words", "wrong passphrase");
-    check(&bytes[..bytes.len() / 2], PASSPHRASE, "cut in the middle");
+    for part in [4, 2] {
+        check(&bytes[..bytes.len() / part], PASSPHRASE, "cut in the middle");
+    }
+    check(&bytes[..1024 + 512], PASSPHRASE, "cut after the manifest");
+    check(&bytes[..2 * 1024 + 20], PASSPHRASE, "cut in a secret");
     check(b"hello", PASSPHRASE, "no archive");
+    check(&[0xff; 2048], PASSPHRASE, "bytes of something else");
     check(b"", PASSPHRASE, "nothing");
     for (needle, what) in
         [("acme's data", "a tenant's data"), ("the registry", "the registry"), ("0.1.0", "the manifest")]

@@ -1,7 +1,6 @@
 //! Writing a backup as a stream, while the gateway runs. Blocking: it has a thread of its own.
 
 use std::{
-    collections::HashSet,
     io::{self, Read, Write},
     path::{Path, PathBuf},
 };
@@ -11,12 +10,11 @@ use jiff::Timestamp;
 use zeroize::Zeroizing;
 
 use super::{
-    ArchiveProblem, CHECKSUMS, Checksums, FILES, FORMAT, MANIFEST, Manifest, REGISTRY, SEAL_KEY,
-    SMALL_BYTES_MAX, TenantFile, hex,
+    ArchiveProblem, CHECKSUMS, Checksums, FILES, FORMAT, MANIFEST, Manifest, OWN_DIRECTORIES, REGISTRY,
+    SEAL_KEY, SMALL_BYTES_MAX, TenantFile, hex,
 };
 use crate::{
-    admin::{Places, scratch, scratch::Scratch, wrap::Wrap},
-    state_lock::StateLock,
+    admin::{Places, scratch::Scratch, wrap::Wrap},
     tenant::TenantId,
 };
 
@@ -43,8 +41,7 @@ pub(in crate::admin) fn write(
         file.exists().then_some((TenantFile { id, path }, file))
     };
     let tenants: Vec<_> = contents.tenants.into_iter().filter_map(present).collect();
-    let databases: HashSet<&Path> = tenants.iter().map(|(_, file)| file.as_path()).collect();
-    let (files, skipped) = small_files(&contents.places, &databases)?;
+    let (files, skipped) = small_files(&contents.places)?;
     for path in &skipped {
         tracing::warn!(path = %path.display(), "not in the backup: larger than any file of ours");
     }
@@ -144,25 +141,21 @@ impl<R: Read> Read for &mut Hashed<R> {
     }
 }
 
-/// The state directory's other files, relative to it, and those that are too large to be ours.
-fn small_files(
-    places: &Places,
-    databases: &HashSet<&Path>,
-) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ArchiveProblem> {
+/// The files of our own directories, relative to the state directory, and those that are too large to be ours.
+fn small_files(places: &Places) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ArchiveProblem> {
     let (mut small, mut large) = (Vec::new(), Vec::new());
-    let mut directories = vec![places.state_dir.clone()];
+    let mut directories: Vec<_> = OWN_DIRECTORIES.iter().map(|name| places.state_dir.join(name)).collect();
+    // Which of them there are depends on the configuration.
+    directories.retain(|directory| directory.is_dir());
     while let Some(directory) = directories.pop() {
         let wrong = |error| ArchiveProblem::file("read", &directory)(error);
         for entry in std::fs::read_dir(&directory).map_err(wrong)? {
             let entry = entry.map_err(wrong)?;
             let (path, kind) = (entry.path(), entry.file_type().map_err(wrong)?);
             let relative = path.strip_prefix(&places.state_dir).unwrap_or(&path).to_owned();
-            if is_elsewhere(&relative, &path, places) || is_database(&path, databases) {
-                continue;
-            }
             if kind.is_dir() {
                 directories.push(path);
-            } else if kind.is_file() {
+            } else if kind.is_file() && path != places.seal_key_file && !is_left_over(&path) {
                 let length = entry.metadata().map_err(wrong)?.len();
                 if length > SMALL_BYTES_MAX { large.push(relative) } else { small.push(relative) }
             }
@@ -173,21 +166,8 @@ fn small_files(
     Ok((small, large))
 }
 
-/// What has an entry of its own, or none at all.
-fn is_elsewhere(relative: &Path, path: &Path, places: &Places) -> bool {
-    let first = relative.components().next().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    let first = first.unwrap_or_default();
-    path == places.seal_key_file
-        || is_database(path, &HashSet::from([places.registry_db.as_path()]))
-        || [StateLock::FILE_NAME, scratch::DIRECTORY_NAME, "tenants"].contains(&first.as_str())
-        || relative.extension().is_some_and(|extension| {
-            [super::place::STAGED, super::place::ASIDE].iter().any(|word| extension == *word)
-        })
-}
-
-/// One of the databases, or a file that SQLite keeps beside it.
-fn is_database(path: &Path, databases: &HashSet<&Path>) -> bool {
-    let text = path.to_string_lossy();
-    let base = super::place::SIDECARS.iter().find_map(|suffix| text.strip_suffix(suffix));
-    databases.contains(path) || base.is_some_and(|base| databases.contains(Path::new(base)))
+/// Did a restore that was cut off leave it?
+fn is_left_over(path: &Path) -> bool {
+    let extension = path.extension().unwrap_or_default();
+    [super::place::STAGED, super::place::ASIDE].iter().any(|word| extension == *word)
 }

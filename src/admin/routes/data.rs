@@ -10,7 +10,7 @@ use tokio_util::io::ReaderStream;
 use super::{Desk, Path, tenants};
 use crate::{
     admin::{Problem, scratch::Scratch},
-    pool,
+    pool::{self, PoolError},
     tenant::TenantId,
 };
 
@@ -38,7 +38,7 @@ pub(super) async fn load(
     let target = tenants::database_path(&desk, &id)?;
     let scratch = Scratch::new(&desk.scratch_dir()).map_err(|e| Problem::machine("make a file", &e))?;
     receive(body, scratch.path(), desk.places.file_bytes_max).await?;
-    pool::check(scratch.path()).await.map_err(|error| Problem::of(&error))?;
+    pool::check(scratch.path()).await.map_err(|error| damaged(&error))?;
     let hold = desk.pools.drain(&id).await.map_err(|error| Problem::of(&error))?;
     // What a crash left beside the old database would be replayed into the new one. Opening and closing the old
     // one folds it in; a database too damaged for that is being replaced anyway.
@@ -50,6 +50,18 @@ pub(super) async fn load(
     pool::online_copy(scratch.path(), &target).await.map_err(|error| Problem::of(&error))?;
     drop(hold);
     Ok(())
+}
+
+/// What the caller sent is damaged; the name that it has here meanwhile tells nobody anything.
+fn damaged(error: &PoolError) -> Problem {
+    let finding = match error {
+        PoolError::Damaged { finding, .. } => finding.clone(),
+        PoolError::Sqlite { source, .. } => source.to_string(),
+        other => return Problem::of(other),
+    };
+    Problem::new(415, "database-damaged", format!("the file to load is damaged: {finding}")).hint(
+        "the tenant's database is as it was; load another copy, or try sqlite3's `.recover` on this one",
+    )
 }
 
 async fn remove_beside(path: &FilePath, suffix: &str) -> Result<(), Problem> {
@@ -94,6 +106,19 @@ async fn receive(body: Body, path: &FilePath, bytes_max: u64) -> Result<(), Prob
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn a_damaged_upload_is_told_as_what_it_is_without_our_own_path() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("23757-5");
+        std::fs::write(&path, [SQLITE_MAGIC, &[7; 4096]].concat()).unwrap();
+        let problem = damaged(&pool::check(&path).await.unwrap_err());
+        assert_eq!((problem.status, problem.code.as_str()), (415, "database-damaged"));
+        assert!(
+            !problem.detail.contains("23757-5") && problem.detail.contains("file to load"),
+            "{problem:?}"
+        );
+    }
 
     #[tokio::test]
     async fn an_upload_that_is_no_database_or_too_large_is_refused() {

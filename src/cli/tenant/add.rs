@@ -11,12 +11,12 @@ use crate::{
 /// Add a tenant; it is served at once
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-A database URL with a password comes by standard input (`--database -`), by `--database-file` or in
+A database URL with a password comes by standard input (`--database -`), by `--database-file` or in \
 GATEWAY_TENANT_DATABASE, never on the command line. A relative SQLite path lies below the state directory.
 
 Examples:
   gateway tenant add navaja --origin https://navaja.example --database sqlite://navaja.db
-  gateway tenant add barba --origin https://barba.example --origin 'https://*.barba.example' --host api.barba.example
+  gateway tenant add barba --origin 'https://*.barba.example' --host api.barba.example
   gateway tenant add acme --origin https://acme.example --database-file acme.url --backend api
   pass show acme-db | gateway tenant add acme --origin https://acme.example --database -")]
 pub(crate) struct Add {

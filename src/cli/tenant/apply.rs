@@ -17,7 +17,7 @@ const FILE_BYTES_MAX: u64 = 32 * 1024 * 1024;
 /// Make the tenants what FILE says: add, change and (with --prune) remove; all of it or nothing
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-FILE holds `[[tenant]]` tables (TOML) or a JSON array, as `gateway tenant export` writes them; `-` is
+FILE holds `[[tenant]]` tables (TOML) or a JSON array, as `gateway tenant export` writes them; `-` is \
 standard input. A database left out stays as it is.
 
 Examples:

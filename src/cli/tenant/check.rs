@@ -126,7 +126,7 @@ impl Check {
         let listener = |kind: &str| facts.listeners.iter().find(|listener| listener.kind == kind);
         let host = host.map_or("localhost", HostName::as_str).trim_matches(['[', ']']).to_owned();
         let trust = |tls| if tls { trust(facts.local_ca.as_deref()).map(Some) } else { Ok(None) };
-        let (listener, tls) = match (listener("https"), listener("http")) {
+        let (listener, tls) = match (listener("https"), listener("plain").or(listener("http"))) {
             (Some(https), _) => (https, true),
             (None, Some(http)) => (http, false),
             (None, None) => {
@@ -241,7 +241,10 @@ async fn dns(host: &HostName) -> Step {
 
 async fn certificate(target: &Target) -> Step {
     if target.tls.is_none() {
-        return skipped("certificate", "the edge speaks plain HTTP alone");
+        return skipped(
+            "certificate",
+            "the edge speaks plain HTTP alone: TLS is the matter of a proxy in front",
+        );
     }
     match target.handshake().await {
         Ok(()) => good("certificate", format!("good for {} and trusted", target.host)),

@@ -19,19 +19,20 @@ use crate::{
 /// Run a command with DATABASE_URL and GATEWAY_TENANT of a tenant, or once for each of several
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-DATABASE_URL is a ticket for the running gateway's door: it opens that tenant's database alone. With
+DATABASE_URL is a ticket for the running gateway's door: it opens that tenant's database alone. With \
 several tenants each line of output begins with the tenant. Exit code 1 if a command failed.
 
 Examples:
   gateway tenant exec navaja -- npx prisma migrate deploy
   gateway tenant exec navaja barba -- node scripts/clean.js
   gateway tenant exec --all --parallel 4 -- npx knex migrate:latest")]
+#[command(group = clap::ArgGroup::new("which").required(true))]
 pub(crate) struct Exec {
     /// The tenants
-    #[arg(required_unless_present = "all", conflicts_with = "all", value_name = "ID")]
+    #[arg(group = "which", value_name = "ID")]
     tenants: Vec<TenantId>,
     /// Every tenant that has a database
-    #[arg(long)]
+    #[arg(long, group = "which")]
     all: bool,
     /// How many tenants at a time
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]

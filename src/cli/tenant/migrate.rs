@@ -18,22 +18,23 @@ const FILE_BYTES_MAX: u64 = 8 * 1024 * 1024;
 /// Apply the *.sql files of a directory to tenants' databases; goes on past a tenant that fails
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Files are named NUMBER_NAME.sql and applied in order; what a tenant has already is skipped, so that the
-same command goes on where it stopped. A tenant's requests wait while it is migrated. Exit code 1 if a
+Files are named NUMBER_NAME.sql and applied in order; what a tenant has already is skipped, so that the \
+same command goes on where it stopped. A tenant's requests wait while it is migrated. Exit code 1 if a \
 tenant failed.
 
 Examples:
   gateway tenant migrate migrations --all
   gateway tenant migrate migrations --tenant navaja --tenant barba
   gateway tenant migrate migrations --all --parallel 8 --json")]
+#[command(group = clap::ArgGroup::new("which").required(true))]
 pub(crate) struct Migrate {
     /// The directory with the *.sql files
     directory: PathBuf,
     /// A tenant; may be repeated
-    #[arg(long = "tenant", value_name = "ID", required_unless_present = "all", conflicts_with = "all")]
+    #[arg(long = "tenant", value_name = "ID", group = "which")]
     tenants: Vec<TenantId>,
     /// Every tenant that has a database
-    #[arg(long)]
+    #[arg(long, group = "which")]
     all: bool,
     /// How many tenants at a time
     #[arg(long, default_value_t = 4, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=64))]

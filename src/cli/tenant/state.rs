@@ -5,7 +5,7 @@ use http::Method;
 use super::tell;
 use crate::{
     cli::{Client, Failure, out},
-    tenant::TenantId,
+    tenant::{TenantId, TenantView},
 };
 
 /// Shut a tenant out: its front ends get 403 and its tickets are dead at once
@@ -84,8 +84,10 @@ impl Pause {
 
 impl Remove {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
+        let tenant: TenantView = client.show(&format!("/tenants/{}", self.id)).await?;
         tell(client, Method::DELETE, &self.id, "").await?;
-        out::line(format!("tenant {} is removed; its database stays", self.id));
+        let stays = tenant.database.map(|database| format!("; its database {database} stays"));
+        out::line(format!("tenant {} is removed{}", self.id, stays.unwrap_or_default()));
         Ok(())
     }
 }

@@ -175,7 +175,8 @@ impl Check<'_> {
         }
         for (index, tenant) in config.tenant.iter().enumerate() {
             for (at, host) in tenant.hosts.iter().enumerate() {
-                if let Some(owner) = owners.get(host.as_str()) {
+                let edge = config.edge.hosts.contains(host).then(|| "`edge.hosts`".to_owned());
+                if let Some(owner) = owners.get(host.as_str()).cloned().or(edge) {
                     let message =
                         format!("{owner} has the host `{host}` already: it is shared, not a tenant's own");
                     let key = ["tenant", &index.to_string(), "hosts", &at.to_string()].map(str::to_owned);

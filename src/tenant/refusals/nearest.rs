@@ -59,10 +59,15 @@ fn closest<'a: 'n, 'n>(host: &str, names: impl Iterator<Item = &'n Name<'a>>) ->
         (name.letters ^ letters).count_ones() as usize <= 2 * DISTANCE_MAX
             && name.host.len().abs_diff(host.len()) <= DISTANCE_MAX
     });
-    near.map(|name| (distance(name.host, host), name.tenant))
+    let near: Vec<_> = near
+        .map(|name| (distance(name.host, host), name.tenant))
         .filter(|(distance, _)| *distance <= DISTANCE_MAX)
-        .min_by_key(|(distance, _)| *distance)
-        .map(|(_, tenant)| tenant)
+        .collect();
+    let least = near.iter().map(|(distance, _)| *distance).min()?;
+    let mut nearest = near.iter().filter(|(distance, _)| *distance == least).map(|(_, tenant)| *tenant);
+    let first = nearest.next()?;
+    // Two shops on `localhost` are equally near to a third.
+    nearest.all(|other| other == first).then_some(first)
 }
 
 /// The registrable domain, or the name itself where there is none (`localhost`, addresses).

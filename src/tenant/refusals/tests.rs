@@ -141,3 +141,13 @@ fn what_was_not_seen_for_a_day_makes_room_however_frequent_it_was() {
         ["https://a.example", "https://b.example"]
     );
 }
+
+#[test]
+fn a_third_shop_on_localhost_is_not_taken_for_one_of_the_other_two() {
+    let shops =
+        snapshot(&[("navaja", &["http://localhost:5173"], &[]), ("barba", &["http://localhost:5174"], &[])]);
+    let row = row(&shops, "http://localhost:5175", "localhost", RefusalReason::Unlisted);
+    assert_eq!((row.nearest, row.command), (None, None));
+    let hint = row.hint.unwrap();
+    assert!(hint.contains("`gateway tenant set ID --add-origin http://localhost:5175`"), "{hint}");
+}

@@ -1,12 +1,12 @@
 //! Many tenants at once: the `[[tenant]]` tables of the configuration, and `apply` and `export`. All or nothing.
 
-use std::collections::HashSet;
+use std::{collections::HashSet, sync::Arc};
 
 use super::{
     super::{
         ApplyReport, Conflict, DatabaseText, Declared, Engine, Tenant, TenantError, TenantId, TenantSpec,
     },
-    Core, Tenants,
+    Core, Defaults, Tenants,
     roll::Roll,
     rules,
 };
@@ -14,33 +14,44 @@ use super::{
 impl Tenants {
     /// Make the declared tenants what the file says: at start and at each reload. Those declared no longer are
     /// removed, their files stay. A tenant of the same name that was added by hand becomes the file's. Status,
-    /// keys and tickets stay, since the file does not say them.
-    pub(crate) async fn declare(&self, declared: Vec<Declared>) -> Result<ApplyReport, TenantError> {
-        self.edit(move |core, roll| {
-            let named = no_id_twice(declared.iter().map(|table| &table.id))?;
-            let mut report = ApplyReport::default();
-            for table in &declared {
-                let mut tenant = existing_or_new(roll, &table.id);
-                if table.database.is_none() && table.database_file.is_some() {
-                    // The configuration reads it. Going on would take the tenant's database away.
-                    return Err(rules::invalid(
-                        &table.id,
-                        "its `database_file` was not read; check the file",
-                    ));
+    /// keys and tickets stay, since the file does not say them. `defaults` count from now on, if all tenants of record
+    /// can live with them.
+    pub(crate) async fn declare(
+        &self,
+        declared: Vec<Declared>,
+        defaults: Defaults,
+    ) -> Result<ApplyReport, TenantError> {
+        let defaults = Arc::new(defaults);
+        let new = defaults.clone();
+        let report = self
+            .edit(move |core, roll| {
+                let named = no_id_twice(declared.iter().map(|table| &table.id))?;
+                let mut report = ApplyReport::default();
+                for table in &declared {
+                    let mut tenant = existing_or_new(roll, &table.id);
+                    if table.database.is_none() && table.database_file.is_some() {
+                        // The configuration reads it. Going on would take the tenant's database away.
+                        return Err(rules::invalid(
+                            &table.id,
+                            "its `database_file` was not read; check the file",
+                        ));
+                    }
+                    rules::place(&mut tenant, core.settle(&table.id, table.database.as_ref())?);
+                    tenant.declared = true;
+                    tenant.origins.clone_from(&table.origins);
+                    tenant.hosts.clone_from(&table.hosts);
+                    tenant.backend.clone_from(&table.backend);
+                    tenant.cors.clone_from(&table.cors);
+                    tenant.limits = table.limits.clone();
+                    core.put_and_note(roll, tenant, &new, &mut report)?;
                 }
-                rules::place(&mut tenant, core.settle(&table.id, table.database.as_ref())?);
-                tenant.declared = true;
-                tenant.origins.clone_from(&table.origins);
-                tenant.hosts.clone_from(&table.hosts);
-                tenant.backend.clone_from(&table.backend);
-                tenant.cors.clone_from(&table.cors);
-                tenant.limits = table.limits.clone();
-                core.put_and_note(roll, tenant, &mut report)?;
-            }
-            remove_others(roll, &mut report, |tenant| tenant.declared && !named.contains(&tenant.id));
-            Ok(report)
-        })
-        .await
+                remove_others(roll, &mut report, |tenant| tenant.declared && !named.contains(&tenant.id));
+                rules::check_standing(roll.after(), &new)?;
+                Ok(report)
+            })
+            .await?;
+        self.core.defaults.store(defaults);
+        Ok(report)
     }
 
     /// Make tenants what the specs say; with `prune`, remove all others. Declared tenants are the file's: one in the
@@ -66,7 +77,7 @@ impl Tenants {
                 tenant.backend.clone_from(&spec.backend);
                 tenant.cors.clone_from(&spec.cors);
                 tenant.limits = spec.limits.clone();
-                core.put_and_note(roll, tenant, &mut report)?;
+                core.put_and_note(roll, tenant, &core.defaults.load(), &mut report)?;
                 if report.changed.last() == Some(&spec.id) && roll.tenant(&spec.id)?.declared {
                     return Err(TenantError::Declared(spec.id.clone()));
                 }
@@ -94,11 +105,12 @@ impl Core {
         &self,
         roll: &mut Roll,
         tenant: Tenant,
+        defaults: &Defaults,
         report: &mut ApplyReport,
     ) -> Result<(), TenantError> {
         let id = tenant.id.clone();
         let before = roll.find(&id).cloned();
-        self.checked_put(roll, tenant)?;
+        self.check_and_put(roll, tenant, defaults)?;
         let noted = match (&before, roll.find(&id)) {
             (None, _) => &mut report.added,
             (Some(before), Some(after)) if before.same_record(after) => &mut report.unchanged,

@@ -60,12 +60,16 @@ impl Roll {
         self.put.is_empty() && self.gone.is_empty()
     }
 
-    /// The snapshot that would be in force, or every conflict; those who stay hold what newcomers claim.
-    pub(super) fn snapshot(&self) -> Result<Snapshot, TenantError> {
+    /// All tenants after this order; those who stay as they are come first.
+    pub(super) fn after(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         let untouched =
             |tenant: &&Arc<Tenant>| !self.gone.contains(&tenant.id) && !self.put.contains_key(&tenant.id);
-        let tenants = self.base.tenants().filter(untouched).chain(self.put.values());
-        Snapshot::of(tenants.cloned()).map_err(TenantError::Conflicts)
+        self.base.tenants().filter(untouched).chain(self.put.values())
+    }
+
+    /// The snapshot that would be in force, or every conflict; those who stay hold what newcomers claim.
+    pub(super) fn snapshot(&self) -> Result<Snapshot, TenantError> {
+        Snapshot::of(self.after().cloned()).map_err(TenantError::Conflicts)
     }
 
     /// What to write.

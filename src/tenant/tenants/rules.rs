@@ -1,7 +1,12 @@
 //! What an order means for one tenant, and what a tenant may be. Pure: data in, data or a problem out.
 
+use std::sync::Arc;
+
 use super::{
-    super::{Change, Clear, CorsPolicy, Database, Status, Tenant, TenantError, TenantId, TenantLimits},
+    super::{
+        Change, Clear, CorsPolicy, Database, HostName, Status, Tenant, TenantError, TenantId, TenantLimits,
+        error::SharedHost,
+    },
     Defaults,
 };
 
@@ -114,6 +119,12 @@ pub(super) fn check(tenant: &mut Tenant, defaults: &Defaults) -> Result<(), Tena
             format!("`connections_min = {least}` is more than `connections_max = {most}`"),
         ));
     }
+    let shared = shared(tenant, defaults);
+    if !shared.is_empty() {
+        let remedy =
+            format!("leave the host out: pages of `{id}` are served there already, known by their origin");
+        return Err(TenantError::HostShared { shared, remedy });
+    }
     match &tenant.backend {
         Some(name) if !defaults.backends.is_empty() && !defaults.backends.contains(name) => {
             let known = defaults.backends.join("`, `");
@@ -121,6 +132,28 @@ pub(super) fn check(tenant: &mut Tenant, defaults: &Defaults) -> Result<(), Tena
         }
         _ => Ok(()),
     }
+}
+
+/// Can those who are of record live with the configuration? What they hold was checked against an earlier one.
+pub(super) fn check_standing<'a>(
+    tenants: impl Iterator<Item = &'a Arc<Tenant>>,
+    defaults: &Defaults,
+) -> Result<(), TenantError> {
+    let mut all: Vec<_> = tenants.flat_map(|tenant| shared(tenant, defaults)).collect();
+    all.sort_by(|a, b| (&a.claimant, &a.host).cmp(&(&b.claimant, &b.host)));
+    let remove =
+        |one: &SharedHost| format!("`gateway tenant set {} --remove-host {}`", one.claimant, one.host);
+    let remedy = all.iter().map(remove).collect::<Vec<_>>().join(", ");
+    if all.is_empty() { Ok(()) } else { Err(TenantError::HostShared { shared: all, remedy }) }
+}
+
+/// The hosts that a tenant claims for itself although they serve every tenant: all others would be shut out.
+fn shared(tenant: &Tenant, defaults: &Defaults) -> Vec<SharedHost> {
+    let shared = |host: &HostName| {
+        let holder = defaults.shared_hosts.get(host)?.clone();
+        Some(SharedHost { host: host.clone(), holder, claimant: tenant.id.clone() })
+    };
+    tenant.hosts.iter().filter_map(shared).collect()
 }
 
 /// May a key have that name?

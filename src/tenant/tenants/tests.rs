@@ -285,7 +285,7 @@ async fn a_reload_adds_updates_and_removes_declared_tenants_and_leaves_the_other
     let place = Place::new();
     let tenants = place.open().await;
     tenants.add(new("manual")).await.unwrap();
-    let report = tenants.declare(vec![declared("a"), declared("b")]).await.unwrap();
+    let report = tenants.declare(vec![declared("a"), declared("b")], Defaults::default()).await.unwrap();
     assert_eq!(report.added, [id("a"), id("b")]);
     let key = tenants.key_add(&id("a"), "app").await.unwrap();
     tenants.suspend(&id("a")).await.unwrap();
@@ -294,14 +294,14 @@ async fn a_reload_adds_updates_and_removes_declared_tenants_and_leaves_the_other
     std::fs::write(files.join("b.db"), "data").unwrap();
 
     let mut watch = tenants.registry().watch();
-    let report = tenants.declare(vec![declared("a"), declared("b")]).await.unwrap();
+    let report = tenants.declare(vec![declared("a"), declared("b")], Defaults::default()).await.unwrap();
     assert_eq!(report.unchanged, [id("a"), id("b")]);
     assert!(!watch.has_changed().unwrap(), "a reload without a change was announced as one");
     watch.mark_unchanged();
 
     let mut changed = declared("a");
     changed.origins.push("https://second.example".parse().unwrap());
-    let report = tenants.declare(vec![changed, declared("c")]).await.unwrap();
+    let report = tenants.declare(vec![changed, declared("c")], Defaults::default()).await.unwrap();
     assert_eq!((report.added, report.changed, report.removed), (vec![id("c")], vec![id("a")], vec![id("b")]));
     let snapshot = tenants.registry().snapshot();
     let a = snapshot.by_origin("https://second.example").unwrap();
@@ -318,7 +318,7 @@ async fn a_tenant_added_by_hand_becomes_the_files_with_its_keys_and_tickets() {
     tenants.add(new("a")).await.unwrap();
     tenants.key_add(&id("a"), "app").await.unwrap();
     let before = epoch(&tenants, "a");
-    let report = tenants.declare(vec![declared("a")]).await.unwrap();
+    let report = tenants.declare(vec![declared("a")], Defaults::default()).await.unwrap();
     assert_eq!((report.changed, report.added), (vec![id("a")], vec![]));
     let view = tenants.show(&id("a")).unwrap();
     assert_eq!((view.declared, view.keys.len(), epoch(&tenants, "a")), (true, 1, before));
@@ -329,16 +329,16 @@ async fn a_tenant_added_by_hand_becomes_the_files_with_its_keys_and_tickets() {
 async fn a_bad_reload_changes_nothing() {
     let place = Place::new();
     let tenants = place.open().await;
-    tenants.declare(vec![declared("a")]).await.unwrap();
+    tenants.declare(vec![declared("a")], Defaults::default()).await.unwrap();
     let before = state(&tenants).await;
     let mut thief = declared("c");
     thief.origins = declared("b").origins;
-    let twice = tenants.declare(vec![declared("b"), thief]).await.unwrap_err();
+    let twice = tenants.declare(vec![declared("b"), thief], Defaults::default()).await.unwrap_err();
     assert!(matches!(twice, TenantError::Conflicts(_)));
-    let twice = tenants.declare(vec![declared("b"), declared("b")]).await.unwrap_err();
+    let twice = tenants.declare(vec![declared("b"), declared("b")], Defaults::default()).await.unwrap_err();
     assert!(matches!(twice, TenantError::Conflicts(_)));
     let unread = Declared { database: None, database_file: Some("/x".into()), ..declared("a") };
-    tenants.declare(vec![unread]).await.unwrap_err();
+    tenants.declare(vec![unread], Defaults::default()).await.unwrap_err();
     assert_eq!(state(&tenants).await, before);
 }
 
@@ -346,7 +346,7 @@ async fn a_bad_reload_changes_nothing() {
 async fn a_declared_tenant_refuses_edits_of_what_the_file_says_and_takes_status_rotation_and_keys() {
     let place = Place::new();
     let tenants = place.open().await;
-    tenants.declare(vec![declared("a")]).await.unwrap();
+    tenants.declare(vec![declared("a")], Defaults::default()).await.unwrap();
     let id = id("a");
     for error in
         [tenants.set(&id, Change::default()).await.unwrap_err(), tenants.remove(&id).await.unwrap_err()]
@@ -367,7 +367,7 @@ async fn a_declared_tenant_refuses_edits_of_what_the_file_says_and_takes_status_
 async fn an_export_applied_is_no_change_and_rebuilds_the_tenants_elsewhere() {
     let (place, elsewhere) = (Place::new(), Place::new());
     let tenants = place.open().await;
-    tenants.declare(vec![declared("file")]).await.unwrap();
+    tenants.declare(vec![declared("file")], Defaults::default()).await.unwrap();
     for name in ["a", "b"] {
         tenants.add(new(name)).await.unwrap();
     }
@@ -389,7 +389,7 @@ async fn an_export_applied_is_no_change_and_rebuilds_the_tenants_elsewhere() {
 async fn apply_swaps_origins_between_tenants_and_leaves_declared_ones_and_unnamed_databases_alone() {
     let place = Place::new();
     let tenants = place.open().await;
-    tenants.declare(vec![declared("file")]).await.unwrap();
+    tenants.declare(vec![declared("file")], Defaults::default()).await.unwrap();
     tenants.add(new("a")).await.unwrap();
     tenants.add(new("b")).await.unwrap();
     let mut specs = tenants.export();
@@ -468,4 +468,39 @@ async fn a_lost_or_changed_sealing_key_is_said_and_never_replaced() {
     let paths = TenantPaths::below(place.directory.path(), &config, Some(&credentials));
     Tenants::open(paths).await.unwrap();
     assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn a_host_that_serves_every_tenant_is_nobodys_own() {
+    let place = Place::new();
+    let tenants = place.open().await;
+    let serving = |host: &str| Defaults {
+        shared_hosts: [(host.parse().unwrap(), "backend `api`".to_owned())].into(),
+        ..Defaults::default()
+    };
+    tenants.declare(vec![declared("file")], serving("shared.example")).await.unwrap();
+    tenants.add(new("acme")).await.unwrap();
+    let before = state(&tenants).await;
+    let shared = || vec!["shared.example".parse().unwrap()];
+    let spec = TenantSpec { hosts: shared(), ..tenants.export().remove(0) };
+    let (change, id) = (Change { add_hosts: shared(), ..Change::default() }, id("acme"));
+    let thief = Declared { hosts: shared(), ..declared("file") };
+    for outcome in [
+        tenants.add(NewTenant { hosts: shared(), ..new("other") }).await.map(drop),
+        tenants.set(&id, change).await.map(drop),
+        tenants.apply(vec![spec], false).await.map(drop),
+        tenants.declare(vec![thief], serving("shared.example")).await.map(drop),
+    ] {
+        let text = outcome.unwrap_err().to_string();
+        assert!(text.starts_with("host `shared.example` belongs to backend `api`"), "{text}");
+    }
+    // A configuration that takes a host which a tenant of record has: it does not count, and the remedy works.
+    let wanted = || serving("api.acme.example");
+    let error = tenants.declare(vec![declared("file")], wanted()).await.unwrap_err().to_string();
+    assert!(error.ends_with("hint: `gateway tenant set acme --remove-host api.acme.example`"), "{error}");
+    assert_eq!(state(&tenants).await, before);
+    tenants.add(NewTenant { hosts: shared(), ..new("other") }).await.unwrap_err();
+    let remove = Change { remove_hosts: new("acme").hosts, ..Change::default() };
+    tenants.set(&id, remove).await.unwrap();
+    tenants.declare(vec![declared("file")], wanted()).await.unwrap();
 }

@@ -1,0 +1,24 @@
+//! What the configuration says of tenants in general, in the tenant room's own words.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    config::Config,
+    tenant::{Defaults, HostName},
+};
+
+/// The default policy, the backends' names, and the hosts that are every tenant's.
+pub(crate) fn tenant_defaults(config: &Config) -> Defaults {
+    let of_edge = config.edge.hosts.iter().map(|host| (host.clone(), "`edge.hosts`".to_owned()));
+    let of_backends = config.backend.iter().flat_map(|(name, backend)| {
+        let hosts = host_names(&backend.hosts).into_iter();
+        hosts.map(move |host| (host, format!("backend `{name}`")))
+    });
+    let shared_hosts: BTreeMap<_, _> = of_edge.chain(of_backends).collect();
+    Defaults { cors: config.cors.clone(), backends: config.backend.keys().cloned().collect(), shared_hosts }
+}
+
+/// The configuration's check has parsed them once: what fails here was refused there.
+pub(super) fn host_names(hosts: &[String]) -> Vec<HostName> {
+    hosts.iter().filter_map(|host| host.parse().ok()).collect()
+}
