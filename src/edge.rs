@@ -8,6 +8,7 @@ mod body;
 mod cache;
 mod config;
 mod connection;
+mod cork;
 mod cors;
 mod error;
 mod forward;

@@ -27,6 +27,7 @@ use super::{
     activity::{Activity, Verdict, Watched},
     authority::Scheme,
     body::Recorded,
+    cork::corked,
     heads::{UNREADABLE, Watching},
     limits::SLACK,
     peer::Peer,
@@ -167,9 +168,10 @@ where
     let owner = thread.clone();
     // On the heap from the start: hyper and the runtime move a stream's future several times before its first poll.
     let service = service_fn(move |request| Box::pin(serve::serve(owner.clone(), peer.clone(), request)));
-    let connection = http.serve_connection(TokioIo::new(io), service);
+    let connection = corked(io, |io| http.serve_connection(TokioIo::new(io), service));
     // What it cannot read, HTTP/2 answers by resetting the stream: there is nobody who could read more.
-    drive(thread, &activity, connection, |connection| connection.graceful_shutdown(), false).await;
+    drive(thread, &activity, connection, |mut corked| corked.connection.as_mut().graceful_shutdown(), false)
+        .await;
 }
 
 /// Run a connection until it ends, is idle for too long, is stuck, or has drained; how it ended, if by itself.
