@@ -23,7 +23,7 @@ pub(crate) use self::{
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
     routes::{
         ApplyOrder, BackupOrder, CheckFacts, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
-        Reloaded, TicketView, router,
+        PROBLEM_TRAILER, Reloaded, TicketView, router,
     },
     server::Admin,
     status::{DoorView, Listening, Status},

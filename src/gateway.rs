@@ -12,7 +12,10 @@ use tokio::{
     sync::mpsc,
 };
 
-pub(crate) use self::{defaults::tenant_defaults, error::GatewayError};
+pub(crate) use self::{
+    defaults::{certificate_files, tenant_defaults},
+    error::GatewayError,
+};
 use self::{
     reload::Reloader,
     rooms::{Rooms, Runtimes},

@@ -2,8 +2,8 @@
 //! SQLite tenant. Its last entry seals the checksums of all others, so that an archive that was cut or changed
 //! is noticed before anything is put in its place.
 //!
-//! Entries, in order: `manifest.json`, `secret/seal.key`, `registry.db`, `secret/files/…` (the gateway's own
-//! directories: the local CA), `tenants/ID.db`, `secret/checksums`.
+//! Entries, in order: `manifest.json`, `secret/seal.key`, `registry.db`, `secret/files/…` (the local CA, and the
+//! certificates of `tls.mode = "files"` that lie in the state directory), `tenants/ID.db`, `secret/checksums`.
 
 mod place;
 mod read;
@@ -17,7 +17,10 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::read::{Restore, restore};
 pub(super) use self::write::{Contents, write};
-use super::wrap::{Derivation, WrapProblem};
+use super::{
+    Problem,
+    wrap::{Derivation, WrapProblem},
+};
 use crate::{
     error::{Audience, Fault, Kind},
     tenant::TenantId,
@@ -33,7 +36,7 @@ const FILES: &str = "secret/files/";
 const CHECKSUMS: &str = "secret/checksums";
 
 /// What the gateway itself keeps in the state directory besides databases and the sealing key. What others put
-/// there (logs, certificates of `tls.mode = "files"`) is theirs to keep.
+/// there (logs, notes) is theirs to keep, but for certificates that the configuration names.
 const OWN_DIRECTORIES: [&str; 1] = ["local-ca"];
 
 /// Certificates and keys are a few KB; what is larger than this in the state directory is none of them.
@@ -48,7 +51,7 @@ struct Manifest {
     created: Timestamp,
     derivation: Derivation,
     tenants: Vec<TenantFile>,
-    /// Files of the state directory that were too large to be ours.
+    /// Files that belong in it, but were too large to be ours, or are not there.
     skipped: Vec<PathBuf>,
 }
 
@@ -65,6 +68,10 @@ impl TenantFile {
         format!("tenants/{}.db", self.id)
     }
 }
+
+/// What to do where a database does not say it itself.
+const NO_COPY: &str = "there is no backup while a database cannot be read whole; `gateway tenant load` puts a good \
+                       copy in a tenant's place, and `gateway tenant remove` gives the tenant up";
 
 /// Entry → SHA-256, hexadecimal.
 type Checksums = BTreeMap<String, String>;
@@ -97,9 +104,17 @@ pub(crate) enum ArchiveProblem {
     /// There is something already.
     #[error("`{0}` is not empty\nhint: restore replaces it with `--force`, or choose another `state_dir`")]
     NotEmpty(PathBuf),
-    /// A database does not copy or is damaged.
+    /// A restored database is damaged.
     #[error("{0}")]
     Database(String),
+    /// A database does not copy.
+    #[error("{whose} cannot be backed up: {}\nhint: {}", .problem.detail, .problem.hint.as_deref().unwrap_or(NO_COPY))]
+    Copy {
+        /// As in "tenant `acme`".
+        whose: String,
+        /// Why not.
+        problem: Box<Problem>,
+    },
 }
 
 impl ArchiveProblem {
@@ -112,7 +127,7 @@ impl ArchiveProblem {
 impl Fault for ArchiveProblem {
     fn kind(&self) -> Kind {
         match self {
-            Self::Database(_) => Kind::Database,
+            Self::Database(_) | Self::Copy { .. } => Kind::Database,
             Self::Wrap(_) | Self::NoBackup(_) | Self::Format(_) => Kind::Client,
             Self::File { .. } | Self::Stream(_) | Self::NotEmpty(_) => Kind::Operator,
         }
@@ -129,7 +144,8 @@ impl Fault for ArchiveProblem {
             Self::Format(_) => "backup-format",
             Self::Wrap(_) => "backup-passphrase",
             Self::NotEmpty(_) => "state-not-empty",
-            Self::Database(_) => "backup-database",
+            Self::Copy { problem, .. } if problem.code == "disk-full" => "disk-full",
+            Self::Database(_) | Self::Copy { .. } => "backup-database",
         }
     }
 }

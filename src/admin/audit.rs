@@ -34,17 +34,44 @@ impl Gate {
     }
 }
 
+/// Who ordered what: in every request, for handlers whose outcome comes later than their answer's head.
+#[derive(Debug, Clone)]
+pub(super) struct Entry {
+    user: String,
+    uid: u32,
+    pid: i32,
+    order: String,
+}
+
+/// In an answer whose handler writes the line itself, once the body has ended.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct ToldLater;
+
+impl Entry {
+    /// Write down how it ended.
+    pub(super) fn tell(&self, status: u16, problem: Option<&Problem>) {
+        let Self { user, uid, pid, order } = self;
+        match problem {
+            None => tracing::info!(target: "audit", user, uid, pid, order, status, "order carried out"),
+            Some(Problem { code, detail, .. }) => {
+                tracing::info!(target: "audit", user, uid, pid, order, status, code, detail, "order failed");
+            }
+        }
+    }
+}
+
 /// Let operators in, and write down what they ordered.
-pub(super) async fn audit(State(gate): State<Gate>, request: Request, next: Next) -> Response {
+pub(super) async fn audit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
         // No connection comes here without a peer; if one ever did, it would be nobody's.
         return Problem::new(403, NOT_PERMITTED, "the caller is not known").into_response();
     };
     let order = format!("{} {}", request.method(), request.uri().path());
     let changes = request.method() != Method::GET;
-    let (user, pid) = (peer.name(), peer.pid.unwrap_or(0));
+    let entry = Entry { user: peer.name(), uid: peer.uid, pid: peer.pid.unwrap_or(0), order };
     if !gate.lets_in(&peer) {
-        tracing::warn!(target: "audit", user, uid = peer.uid, pid, order, "order refused: not permitted");
+        let Entry { user, uid, pid, order } = entry;
+        tracing::warn!(target: "audit", user, uid, pid, order, "order refused: not permitted");
         return Problem::new(
             403,
             NOT_PERMITTED,
@@ -53,17 +80,10 @@ pub(super) async fn audit(State(gate): State<Gate>, request: Request, next: Next
         .hint("become root (sudo), the gateway's own user, or a member of the group in `admin.group`")
         .into_response();
     }
+    request.extensions_mut().insert(entry.clone());
     let response = next.run(request).await;
-    if changes {
-        let status = response.status().as_u16();
-        match response.extensions().get::<Problem>() {
-            None => {
-                tracing::info!(target: "audit", user, uid = peer.uid, pid, order, status, "order carried out")
-            }
-            Some(Problem { code, detail, .. }) => tracing::info!(
-                target: "audit", user, uid = peer.uid, pid, order, status, code, detail, "order failed"
-            ),
-        }
+    if changes && response.extensions().get::<ToldLater>().is_none() {
+        entry.tell(response.status().as_u16(), response.extensions().get::<Problem>());
     }
     response
 }

@@ -32,9 +32,14 @@ pub(crate) struct Parts {
     pub(crate) pools: Arc<Pools>,
     /// The files.
     pub(crate) places: Places,
+    /// The certificates and keys that the configuration names.
+    pub(crate) certificates: CertificateFiles,
     /// A gateway that runs; none when a command works on the registry of one at rest.
     pub(crate) live: Option<Live>,
 }
+
+/// Asked anew for each backup, since a reload may change them.
+pub(crate) type CertificateFiles = Box<dyn Fn() -> Vec<PathBuf> + Send + Sync>;
 
 /// Where a gateway keeps what a backup must hold.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -73,6 +73,7 @@ impl Problem {
         let status = match (fault.code(), fault.kind()) {
             ("tenant-unknown" | "key-unknown", _) => 404,
             ("tenant-exists" | "tenant-conflict" | "tenant-declared" | "key-exists", _) => 409,
+            ("disk-full", _) => 507,
             (_, Kind::Client) => 422,
             (_, Kind::Tenant) => 409,
             (_, Kind::Backend | Kind::Database) => 502,

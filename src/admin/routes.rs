@@ -23,7 +23,7 @@ use axum::{
 
 pub(crate) use self::{
     apply::ApplyOrder,
-    backup::BackupOrder,
+    backup::{BackupOrder, PROBLEM_TRAILER},
     check::{CheckFacts, TicketView},
     house::Reloaded,
     keys::{KeyMade, KeyOrder},

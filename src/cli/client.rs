@@ -150,6 +150,7 @@ impl Client {
             .uri(path)
             .header(header::HOST, "gateway")
             .header(header::CONTENT_TYPE, "application/json")
+            .header(header::TE, "trailers")
             .body(body)
             .map_err(|error| Failure::usage(format!("`{path}` is no path: {error}")))?;
         let answer = match self {
@@ -191,11 +192,15 @@ async fn refusal(answer: Response<Body>) -> Failure {
     let problem: Option<admin::Problem> =
         body.ok().and_then(|body| serde_json::from_slice(&body.to_bytes()).ok());
     match problem {
-        Some(problem) => {
-            let exit = exit_of(&problem);
-            Failure { message: problem.detail, hint: problem.hint, exit }
-        }
+        Some(problem) => problem.into(),
         None => Failure::failed(format!("the gateway answered {status} without a reason")),
+    }
+}
+
+impl From<admin::Problem> for Failure {
+    fn from(problem: admin::Problem) -> Self {
+        let exit = exit_of(&problem);
+        Self { message: problem.detail, hint: problem.hint, exit }
     }
 }
 

@@ -98,7 +98,10 @@ pub(super) async fn open(config: &Config) -> Result<Opened, Failure> {
     let state_dir = config.state_dir.clone();
     let pools = Pools::new(config.pool.clone(), state_dir, registry, life.clone(), Metrics::new());
     let places = Places::of(&config.registry, &config.state_dir, &config.pool);
-    let parts = admin::Parts { tenants: tenants.clone(), pools: pools.clone(), places, live: None };
+    let files = gateway::certificate_files(config);
+    let certificates = Box::new(move || files.clone());
+    let parts =
+        admin::Parts { tenants: tenants.clone(), pools: pools.clone(), places, certificates, live: None };
     Ok(Opened { router: admin::router(parts), tenants, pools, life, lock })
 }
 

@@ -7,9 +7,11 @@ use std::{
 };
 
 use axum::body::Body;
-use futures_util::StreamExt;
+use bytes::Bytes;
+use http_body_util::BodyExt;
 
 use super::Failure;
+use crate::admin;
 
 /// Where the stream goes.
 pub(crate) enum Target {
@@ -62,12 +64,10 @@ impl Target {
 
     /// Write the whole stream; says how many bytes.
     pub(crate) async fn fill(self, body: Body) -> Result<u64, Failure> {
-        let mut chunks = body.into_data_stream();
-        let mut bytes = 0;
+        let (mut body, mut bytes) = (body, 0);
         match self {
             Self::Stdout => {
-                while let Some(chunk) = chunks.next().await {
-                    let chunk = chunk.map_err(|error| broken(&error))?;
+                while let Some(chunk) = next(&mut body).await? {
                     std::io::stdout()
                         .write_all(&chunk)
                         .map_err(|error| Failure::failed(format!("cannot write: {error}")))?;
@@ -77,8 +77,7 @@ impl Target {
             }
             Self::File { file, mut partial } => {
                 let unwritable = |error: std::io::Error| Failure::io("write", &file, &error);
-                while let Some(chunk) = chunks.next().await {
-                    let chunk = chunk.map_err(|error| broken(&error))?;
+                while let Some(chunk) = next(&mut body).await? {
                     partial.handle.write_all(&chunk).map_err(unwritable)?;
                     bytes += chunk.len() as u64;
                 }
@@ -91,7 +90,19 @@ impl Target {
     }
 }
 
-fn broken(error: &axum::Error) -> Failure {
+/// The next bytes. A stream that could not be ended well says so in a trailer.
+async fn next(body: &mut Body) -> Result<Option<Bytes>, Failure> {
+    let Some(frame) = body.frame().await else { return Ok(None) };
+    let trailers = match frame.map_err(|error| broken(&error))?.into_data() {
+        Ok(bytes) => return Ok(Some(bytes)),
+        Err(other) => other.into_trailers().unwrap_or_default(),
+    };
+    let Some(said) = trailers.get(admin::PROBLEM_TRAILER) else { return Ok(None) };
+    let problem = serde_json::from_slice::<admin::Problem>(said.as_bytes());
+    Err(problem.map_or_else(|_| broken(&"without a reason that can be read"), Failure::from))
+}
+
+fn broken(error: &dyn std::fmt::Display) -> Failure {
     Failure::failed(format!("the stream broke off before its end: {error}"))
         .hint("the gateway's log says why; nothing was kept")
 }

@@ -1,6 +1,6 @@
-//! What the configuration says of tenants in general, in the tenant room's own words.
+//! What the configuration says, in the words of the rooms that need it whole.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
     config::Config,
@@ -16,6 +16,11 @@ pub(crate) fn tenant_defaults(config: &Config) -> Defaults {
     });
     let shared_hosts: BTreeMap<_, _> = of_edge.chain(of_backends).collect();
     Defaults { cors: config.cors.clone(), backends: config.backend.keys().cloned().collect(), shared_hosts }
+}
+
+/// The files of `[[tls.certificate]]`, for a backup.
+pub(crate) fn certificate_files(config: &Config) -> Vec<PathBuf> {
+    config.tls.certificate.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]).collect()
 }
 
 /// The configuration's check has parsed them once: what fails here was refused there.

@@ -36,6 +36,9 @@ impl Reloader {
             // Whoever asked may have gone away; the reload stands all the same.
             (_, Some(order)) => drop(order.send(outcome)),
             (Ok(reloaded), None) => {
+                for warning in &reloaded.warnings {
+                    tracing::warn!("{warning}");
+                }
                 tracing::info!(restart_needed = ?reloaded.restart_needed, "reloaded");
             }
             (Err(problem), None) => tracing::error!(problem = %problem.detail, "the reload failed"),
@@ -59,15 +62,23 @@ impl Reloader {
             rooms.house().reload_backend(&name, &before).await.map_err(|error| Problem::of(&error))?;
         }
         let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-        warnings.extend(removals(&report));
+        warnings.extend(surprises(&report));
         Ok(Reloaded { restart_needed, warnings })
     }
 }
 
-/// What happened to tenants whose `[[tenant]]` has gone: nobody shall learn of it from a customer.
-pub(super) fn removals(report: &ApplyReport) -> Vec<String> {
-    let told = |id| format!("tenant `{id}` is declared no longer: it is removed, its database stays");
-    report.removed.iter().map(told).collect()
+/// What happened to tenants whose `[[tenant]]` has gone, or has come over one that an order had added: nobody
+/// shall learn of it from a customer.
+pub(super) fn surprises(report: &ApplyReport) -> Vec<String> {
+    let gone = |id| format!("tenant `{id}` is declared no longer: it is removed, its database stays");
+    let taken_over = |id| {
+        format!(
+            "tenant `{id}`, added on the command line, is declared now: its origins, hosts, database and settings \
+             are those of its `[[tenant]]`, and it is removed when that goes"
+        )
+    };
+    let adopted = report.adopted.iter().map(taken_over);
+    adopted.chain(report.removed.iter().map(gone)).collect()
 }
 
 /// The changed keys that only a new start brings into force, as dotted paths.

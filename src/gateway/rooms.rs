@@ -8,9 +8,9 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     GatewayError, Lives,
-    defaults::{host_names, tenant_defaults},
+    defaults::{certificate_files, host_names, tenant_defaults},
     places::Places,
-    reload::removals,
+    reload::surprises,
 };
 use crate::{
     admin::{self, Admin, DoorView, Listening, Live, Parts, ReloadOrder},
@@ -250,8 +250,8 @@ async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
     let tenants = Tenants::open(paths).await?;
     let report = tenants.declare(config.tenant.clone(), tenant_defaults(config)).await?;
-    for removal in removals(&report) {
-        tracing::warn!("{removal}");
+    for surprise in surprises(&report) {
+        tracing::warn!("{surprise}");
     }
     Ok(tenants)
 }
@@ -340,7 +340,7 @@ fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> 
 }
 
 fn start_admin(
-    house: &House,
+    house: &Arc<House>,
     tenants: &Arc<Tenants>,
     pools: &Arc<Pools>,
     live: Live,
@@ -350,6 +350,10 @@ fn start_admin(
         tenants: tenants.clone(),
         pools: pools.clone(),
         places: admin::Places::of(&config.registry, &config.state_dir, &config.pool),
+        certificates: {
+            let house = house.clone();
+            Box::new(move || certificate_files(&house.config.load()))
+        },
         live: Some(live),
     };
     Ok(Admin::start(&config.admin, &config.runtime_dir, parts)?)

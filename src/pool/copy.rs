@@ -3,7 +3,11 @@
 
 use std::{fs, io, path::Path};
 
-use rusqlite::backup::{Backup, StepResult};
+use rusqlite::{
+    ErrorCode,
+    backup::{Backup, StepResult},
+    ffi,
+};
 
 use super::{
     PoolError,
@@ -25,7 +29,7 @@ pub(crate) async fn check(path: &Path) -> Result<(), PoolError> {
         match finding {
             Ok(finding) if finding == "ok" => Ok(()),
             Ok(finding) => Err(PoolError::Damaged { path, finding }),
-            Err(source) => Err(PoolError::Sqlite { path, source }),
+            Err(source) => Err(said(&path, source)),
         }
     })
     .await
@@ -42,14 +46,17 @@ fn copy(from: &Path, to: &Path) -> Result<(), PoolError> {
     let mut partial = to.as_os_str().to_owned();
     partial.push(".partial");
     let partial = Path::new(&partial);
-    let file_error = |source: io::Error| PoolError::File { path: to.to_owned(), source };
+    let file_error = |source: io::Error| match source.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => full(to),
+        _ => PoolError::File { path: to.to_owned(), source },
+    };
     match fs::remove_file(partial) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(file_error(error)),
         _ => {}
     }
     let source = open_plain(from)?;
     prepare_file(partial)?;
-    let outcome = fill(&source, partial).and_then(|()| {
+    let outcome = fill(&source, from, partial).and_then(|()| {
         fs::File::open(partial).and_then(|file| file.sync_all()).map_err(file_error)?;
         fs::rename(partial, to).map_err(file_error)
     });
@@ -62,15 +69,33 @@ fn copy(from: &Path, to: &Path) -> Result<(), PoolError> {
 
 /// All pages in one step, and so in one read transaction: writers go on beside it, and the copy never has to
 /// begin again because of them.
-fn fill(source: &rusqlite::Connection, to: &Path) -> Result<(), PoolError> {
-    let sqlite_error = |source| PoolError::Sqlite { path: to.to_owned(), source };
+fn fill(source: &rusqlite::Connection, from: &Path, to: &Path) -> Result<(), PoolError> {
+    let of_copy = |error: rusqlite::Error| {
+        // The copy is made of what is read: damage is the source's.
+        let damage = [ErrorCode::NotADatabase, ErrorCode::DatabaseCorrupt];
+        let is_damage = error.sqlite_error_code().is_some_and(|code| damage.contains(&code));
+        said(if is_damage { from } else { to }, error)
+    };
     let mut copy = open_plain(to)?;
-    let step = Backup::new(source, &mut copy).and_then(|backup| backup.step(-1)).map_err(sqlite_error)?;
+    let step = Backup::new(source, &mut copy).and_then(|backup| backup.step(-1)).map_err(of_copy)?;
     match step {
-        StepResult::Done => copy.close().map_err(|(_, source)| sqlite_error(source)),
+        StepResult::Done => copy.close().map_err(|(_, source)| of_copy(source)),
         other => {
             let finding = format!("the copy stopped early: {other:?}");
             Err(PoolError::Damaged { path: to.to_owned(), finding })
         }
     }
+}
+
+/// What SQLite said of a file. A full disk shows in two ways: no page can be written, or the index of the
+/// write-ahead log cannot grow.
+fn said(path: &Path, source: rusqlite::Error) -> PoolError {
+    let is_full = source.sqlite_error().is_some_and(|error| {
+        error.code == ErrorCode::DiskFull || error.extended_code == ffi::SQLITE_IOERR_SHMSIZE
+    });
+    if is_full { full(path) } else { PoolError::Sqlite { path: path.to_owned(), source } }
+}
+
+fn full(path: &Path) -> PoolError {
+    PoolError::Full(path.parent().unwrap_or(path).to_owned())
 }

@@ -61,6 +61,9 @@ pub(crate) enum PoolError {
         /// Why.
         source: rusqlite::Error,
     },
+    /// No room for a copy.
+    #[error("the disk is full: there is no room in `{0}`\nhint: make room there and try again")]
+    Full(PathBuf),
     /// `quick_check` found damage.
     #[error("the database `{path}` is damaged: {finding}")]
     Damaged {
@@ -87,7 +90,7 @@ impl Fault for PoolError {
         match self {
             Self::Wait { .. } | Self::Crowd { .. } | Self::Closed(_) => Kind::Tenant,
             Self::NoDatabase(_) | Self::Shared { .. } | Self::Migration { .. } => Kind::Operator,
-            Self::File { .. } | Self::Sqlite { .. } | Self::Damaged { .. } => Kind::Database,
+            Self::File { .. } | Self::Sqlite { .. } | Self::Full(_) | Self::Damaged { .. } => Kind::Database,
             Self::Thread(_) => Kind::Gateway,
         }
     }
@@ -109,6 +112,7 @@ impl Fault for PoolError {
             Self::NoDatabase(_) => "no-database",
             Self::Shared { .. } => "database-shared",
             Self::File { .. } | Self::Sqlite { .. } => "database-unusable",
+            Self::Full(_) => "disk-full",
             Self::Damaged { .. } => "database-damaged",
             Self::Migration { .. } => "migration-failed",
             Self::Thread(_) => "database-thread",

@@ -119,4 +119,7 @@ pub(crate) struct ApplyReport {
     pub(crate) unchanged: Vec<TenantId>,
     /// Removed ones. Their files stay.
     pub(crate) removed: Vec<TenantId>,
+    /// Of the changed ones, those that an order had added and that the configuration declares now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) adopted: Vec<TenantId>,
 }

@@ -155,6 +155,18 @@ pub(crate) enum StoreProblem {
         /// What was found.
         detail: String,
     },
+    /// No byte is in it, though it was in use once.
+    #[error(
+        "registry `{}` is empty, but `{}` is there: its content was lost\nhint: move the empty file away and bring \
+         back a backup with `gateway restore FILE --force`, or remove the key as well to begin anew", path.display(),
+        key.display()
+    )]
+    Emptied {
+        /// Which file.
+        path: PathBuf,
+        /// The sealing key that a registry was sealed with.
+        key: PathBuf,
+    },
     /// Somebody else's database.
     #[error("`{}` is a database of another program: set `registry.path` to a file of its own", .0.display())]
     Foreign(PathBuf),
@@ -164,6 +176,9 @@ pub(crate) enum StoreProblem {
     /// No room.
     #[error("the disk of registry `{}` is full: nothing was changed; make room and try again", .0.display())]
     Full(PathBuf),
+    /// No room for a copy.
+    #[error("the disk is full: there is no room in `{}`\nhint: make room there and try again", .0.display())]
+    NoRoom(PathBuf),
     /// Permissions, a missing directory, a directory in its place.
     #[error("registry `{}` cannot be opened ({detail}): check that the path and its owner are right", path.display())]
     Unreadable {
@@ -215,6 +230,7 @@ impl Fault for TenantError {
             Self::KeyUnknown { .. } => "key-unknown",
             Self::Seal(_) => "seal-failed",
             Self::Store(StoreProblem::Full(_)) => "registry-disk-full",
+            Self::Store(StoreProblem::NoRoom(_)) => "disk-full",
             Self::Store(StoreProblem::Busy(_)) => "registry-busy",
             Self::Store(_) => "registry-failed",
             Self::Stopping => "stopping",

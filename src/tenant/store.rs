@@ -180,13 +180,18 @@ impl Store {
         // SQLite takes an empty file, so its permissions are right before the first byte.
         let mut options = OpenOptions::new();
         options.write(true).create_new(true).mode(0o600);
-        options.open(to).map_err(|error| problem::of_file(to, &error))?;
+        // Whatever else fails is the registry's; only the room is that of the copy.
+        let told = |problem| match problem {
+            StoreProblem::Full(_) => StoreProblem::NoRoom(to.parent().unwrap_or(to).to_owned()),
+            problem => problem,
+        };
+        options.open(to).map_err(|error| told(problem::of_file(to, &error)))?;
         let copied = sqlx::query("VACUUM INTO ?").bind(target).execute(&self.pool).await;
         if copied.is_err() {
             // Half a copy is worse than none; the first error is the one to tell.
             _ = fs::remove_file(to);
         }
-        copied.map(drop).map_err(|error| problem::of(to, &error))
+        copied.map(drop).map_err(|error| told(problem::of(&self.path, &error)))
     }
 
     /// Close the file; the write-ahead log goes into it.

@@ -58,6 +58,7 @@ struct Core {
 impl Tenants {
     /// Open the registry and the sealing key, or make them; put what is of record in force.
     pub(crate) async fn open(paths: TenantPaths) -> Result<Self, TenantError> {
+        refuse_emptied(&paths)?;
         let store = Store::open(&paths.registry_db).await?;
         let key = open_key(&store, &paths).await?;
         let loaded = store.load(&key).await?;
@@ -309,6 +310,21 @@ fn put(roll: &mut Roll, tenant: Tenant) -> TenantView {
 fn undeclared(roll: &Roll, id: &TenantId) -> Result<Tenant, TenantError> {
     let tenant = roll.tenant(id)?;
     if tenant.declared { Err(TenantError::Declared(id.clone())) } else { Ok(tenant) }
+}
+
+/// The key is made after the registry, so an empty registry beside a key is no first start that was cut short but
+/// a registry whose content is gone; going on would shut every tenant out without a word.
+fn refuse_emptied(paths: &TenantPaths) -> Result<(), StoreProblem> {
+    let bytes = |path: &Path| std::fs::metadata(path).map(|metadata| metadata.len()).ok();
+    let mut log = paths.registry_db.clone().into_os_string();
+    log.push("-wal");
+    // What SQLite can still bring back from its log is not lost.
+    let lost = bytes(&paths.registry_db) == Some(0) && bytes(Path::new(&log)).unwrap_or(0) == 0;
+    if lost && paths.seal_key_file.exists() {
+        let (path, key) = (paths.registry_db.clone(), paths.seal_key_file.clone());
+        return Err(StoreProblem::Emptied { path, key });
+    }
+    Ok(())
 }
 
 /// The key that the registry was sealed with; made only for a registry that is new. A second key would leave what

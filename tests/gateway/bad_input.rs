@@ -246,6 +246,15 @@ fn a_full_disk_is_told_loses_nothing_and_is_over_when_there_is_room_again() {
     assert!(full["code"].as_str().unwrap().contains("FULL"), "{full}");
     assert!(post("SELECT text FROM notes LIMIT 1").is(200).text().contains("kept"));
 
+    for order in [&["tenant", "dump", "navaja"][..], &["backup"]] {
+        let file = gateway.site().path().join("out");
+        let order = [order, &[file.to_str().unwrap()]].concat();
+        let passphrase = [("GATEWAY_BACKUP_PASSPHRASE", "correct horse battery staple")];
+        let output = gateway.site().cli_with(&order, "", &passphrase).fails(1);
+        output.says(&["the disk is full", "state/scratch", "hint: make room"]);
+        assert!(!file.exists());
+    }
+
     std::fs::remove_file(filler).unwrap();
     gateway.cli(&["tenant", "add", "barba", "--origin", BARBA]).ok();
     post("INSERT INTO notes VALUES ('again')").is(200);

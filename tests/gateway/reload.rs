@@ -74,3 +74,35 @@ fn what_cannot_change_while_running_is_said() {
     assert!(output.all().contains("state_dir"), "{}", output.all());
     gateway.get("/x").origin(NAVAJA).send().is(200);
 }
+
+#[test]
+fn a_tenant_of_the_command_line_that_the_file_takes_over_is_told() {
+    let gateway = TestGateway::builder().worker("echo.mjs").start();
+    gateway.cli(&["tenant", "add", "navaja", "--origin", NAVAJA]).ok();
+    gateway.cli(&["tenant", "add", "barba", "--origin", BARBA]).ok();
+    let declare = |id: &str, origin: &str| {
+        gateway.site().configure(&format!("[[tenant]]\nid = {id:?}\norigins = [{origin:?}]"));
+    };
+    declare("navaja", NAVAJA);
+    gateway
+        .cli(&["reload"])
+        .ok()
+        .says(&["warning: tenant `navaja`, added on the command line, is declared now"]);
+    assert!(!gateway.cli(&["reload"]).ok().all().contains("warning"), "it is told once");
+    // A signal has nobody to answer, and a start has nobody to ask: the log is told.
+    declare("barba", BARBA);
+    let told = |gateway: &TestGateway| {
+        gateway
+            .log()
+            .lines()
+            .any(|line| line.contains("WARN") && line.contains("tenant `barba`, added on"))
+            .then_some(())
+    };
+    gateway.signal(nix::sys::signal::Signal::SIGHUP);
+    eventually("the log tells of it", || told(&gateway));
+
+    let site = TestGateway::builder().worker("echo.mjs").site();
+    site.cli(&["tenant", "add", "barba", "--origin", BARBA]).ok();
+    site.configure(&format!("[[tenant]]\nid = \"barba\"\norigins = [{BARBA:?}]"));
+    assert!(told(&site.start()).is_some());
+}

@@ -175,6 +175,30 @@ fn a_backup_of_the_running_gateway_restores_tenants_keys_and_data_elsewhere() {
 }
 
 #[test]
+fn a_backup_that_fails_names_the_tenant_leaves_no_file_and_is_told_in_the_audit() {
+    let gateway = shops_with_notes();
+    let site = gateway.site();
+    let passphrase = [("GATEWAY_BACKUP_PASSPHRASE", "correct horse battery staple")];
+    let backup =
+        || site.cli_with(&["backup", site.path().join("b/x.tar").to_str().unwrap()], "", &passphrase);
+    std::fs::create_dir(site.path().join("b")).unwrap();
+    gateway.cli(&["tenant", "add", "broken", "--database", "sqlite://broken.db"]).ok();
+    std::fs::write(site.state().join("tenants/broken.db"), [0x5a; 9000]).unwrap();
+    let output = backup().fails(1);
+    assert!(output.stderr.starts_with("error: tenant `broken` cannot be backed up"), "{}", output.stderr);
+    output.says(&["broken.db", "not a database", "hint: "]);
+    assert_eq!(std::fs::read_dir(site.path().join("b")).unwrap().count(), 0, "a part was left");
+    let lines = |word: &str| {
+        let log = gateway.log();
+        log.lines().filter(|line| line.contains("POST /backup") && line.contains(word)).count()
+    };
+    assert_eq!((lines("order failed"), lines("order carried out")), (1, 0), "{}", gateway.log());
+    gateway.cli(&["tenant", "remove", "broken"]).ok();
+    backup().ok();
+    eventually("the audit has it", || (lines("order carried out") == 1).then_some(()));
+}
+
+#[test]
 fn a_damaged_backup_changes_nothing() {
     let gateway = shops_with_notes();
     let passphrase = [("GATEWAY_BACKUP_PASSPHRASE", "correct horse battery staple")];

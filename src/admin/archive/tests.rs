@@ -24,6 +24,7 @@ fn state(directory: &Path) {
     fs::create_dir_all(directory.join("local-ca/deep")).unwrap();
     fs::create_dir_all(directory.join("tenants")).unwrap();
     fs::create_dir_all(directory.join("elsewhere")).unwrap();
+    fs::create_dir_all(directory.join("tls")).unwrap();
     for (name, content) in [
         ("registry.db", "the registry"),
         ("registry.db-wal", "never in it"),
@@ -32,6 +33,9 @@ fn state(directory: &Path) {
         ("local-ca/deep/cert.pem", "certificate"),
         ("tenants/acme.db", "acme's data"),
         ("tenants/orphan.db", "never in it"),
+        ("tls/shop.pem", "a chain"),
+        ("tls/shop.key", "TOP-SECRET-TLS"),
+        ("tls/old.key", "never in it"),
         ("gateway.lock", "1"),
         ("gateway.log", "never in it"),
         ("elsewhere/notes.txt", "never in it"),
@@ -50,11 +54,15 @@ fn backup(directory: &Path) -> Vec<u8> {
     let contents = Contents {
         places: places(directory),
         seal_key: Zeroizing::new(b"TOP-SECRET-SEAL".to_vec()),
+        // Two in the state directory, one of them gone, and one that is somebody else's to back up.
+        certificates: ["tls/shop.pem", "tls/shop.key", "tls/gone.pem", "../outside.pem"]
+            .map(|name| directory.join(name))
+            .to_vec(),
         tenants,
     };
     let copy = |from: &Path| {
-        let scratch = Scratch::new(&directory.join("scratch")).map_err(|e| e.to_string())?;
-        fs::copy(from, scratch.path()).map_err(|e| e.to_string())?;
+        let scratch = Scratch::new(&directory.join("scratch")).unwrap();
+        fs::copy(from, scratch.path()).unwrap();
         Ok(scratch)
     };
     let mut bytes = Vec::new();
@@ -71,7 +79,7 @@ fn what_was_backed_up_is_restored_with_its_secrets_and_nothing_else() {
     let (from, to) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     state(from.path());
     let bytes = backup(from.path());
-    for secret in ["TOP-SECRET-SEAL", "TOP-SECRET-CA"] {
+    for secret in ["TOP-SECRET-SEAL", "TOP-SECRET-CA", "TOP-SECRET-TLS"] {
         assert!(
             !bytes.windows(secret.len()).any(|window| window == secret.as_bytes()),
             "{secret} is readable"
@@ -83,15 +91,25 @@ fn what_was_backed_up_is_restored_with_its_secrets_and_nothing_else() {
         Ok(())
     };
     let restored = restore(&bytes[..], &order(to.path(), PASSPHRASE, false), count).unwrap();
-    assert_eq!((restored.databases, restored.files, checked.get()), (1, 5, 2));
-    for name in ["registry.db", "seal.key", "local-ca/ca.key", "local-ca/deep/cert.pem", "tenants/acme.db"] {
+    assert_eq!((restored.databases, restored.files, checked.get()), (1, 7, 2));
+    for name in [
+        "registry.db",
+        "seal.key",
+        "local-ca/ca.key",
+        "local-ca/deep/cert.pem",
+        "tenants/acme.db",
+        "tls/shop.pem",
+        "tls/shop.key",
+    ] {
         assert_eq!(
             fs::read(to.path().join(name)).unwrap(),
             fs::read(from.path().join(name)).unwrap(),
             "{name}"
         );
     }
-    for name in ["registry.db-wal", "tenants/orphan.db", "gateway.lock", "gateway.log", "elsewhere"] {
+    for name in
+        ["registry.db-wal", "tenants/orphan.db", "gateway.lock", "gateway.log", "elsewhere", "tls/old.key"]
+    {
         assert!(!to.path().join(name).exists(), "{name}");
     }
 }
@@ -112,7 +130,8 @@ fn a_wrong_passphrase_a_cut_and_a_changed_archive_leave_nothing() {
         let left = |path: &Path| fs::read_dir(path).map(|entries| entries.flatten().count()).unwrap_or(0);
         let files = left(&target)
             - usize::from(target.join("tenants").exists())
-            - usize::from(target.join("local-ca").exists());
+            - usize::from(target.join("local-ca").exists())
+            - usize::from(target.join("tls").exists());
         assert_eq!(files, 0, "{what}");
         assert_eq!((left(&target.join("tenants")), left(&target.join("local-ca/deep"))), (0, 0), "{what}");
     };

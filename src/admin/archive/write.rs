@@ -1,8 +1,9 @@
 //! Writing a backup as a stream, while the gateway runs. Blocking: it has a thread of its own.
 
 use std::{
+    collections::BTreeSet,
     io::{self, Read, Write},
-    path::{Path, PathBuf},
+    path::{Component, Path, PathBuf},
 };
 
 use aws_lc_rs::digest;
@@ -14,7 +15,7 @@ use super::{
     SEAL_KEY, SMALL_BYTES_MAX, TenantFile, hex,
 };
 use crate::{
-    admin::{Places, scratch::Scratch, wrap::Wrap},
+    admin::{Places, Problem, scratch::Scratch, wrap::Wrap},
     tenant::TenantId,
 };
 
@@ -24,26 +25,31 @@ pub(in crate::admin) struct Contents {
     pub(in crate::admin) places: Places,
     /// The sealing key as its file has it; a systemd credential may hold it instead of a file.
     pub(in crate::admin) seal_key: Zeroizing<Vec<u8>>,
+    /// Certificates and their keys that the configuration names; those in the state directory are taken along.
+    pub(in crate::admin) certificates: Vec<PathBuf>,
     /// Tenants with their database's path as in the registry, and the file that is.
     pub(in crate::admin) tenants: Vec<(TenantId, PathBuf, PathBuf)>,
 }
 
-/// Write everything to `out`. `copy` makes a consistent copy of a database that is in use.
+/// Write everything to `out`. `copy` makes a consistent copy of a database that is in use, or says why it cannot:
+/// that ends the archive, since half a backup that looks whole is worse than none.
 pub(in crate::admin) fn write(
     contents: Contents,
     passphrase: &str,
-    copy: impl Fn(&Path) -> Result<Scratch, String>,
+    copy: impl Fn(&Path) -> Result<Scratch, Problem>,
     out: impl Write,
 ) -> Result<(), ArchiveProblem> {
     let (wrap, derivation) = Wrap::new(passphrase)?;
     // A database that was never opened has no file yet, and is made again on first use.
-    let present = |(id, path, file): (TenantId, PathBuf, PathBuf)| {
-        file.exists().then_some((TenantFile { id, path }, file))
-    };
-    let tenants: Vec<_> = contents.tenants.into_iter().filter_map(present).collect();
-    let (files, skipped) = small_files(&contents.places)?;
+    let mut tenants = Vec::new();
+    for (id, path, file) in contents.tenants {
+        if file.try_exists().map_err(ArchiveProblem::file("read", &file))? {
+            tenants.push((TenantFile { id, path }, file));
+        }
+    }
+    let (files, skipped) = small_files(&contents.places, &contents.certificates)?;
     for path in &skipped {
-        tracing::warn!(path = %path.display(), "not in the backup: larger than any file of ours");
+        tracing::warn!(path = %path.display(), "not in the backup: not there, or larger than any file of ours");
     }
     let manifest = Manifest {
         format: FORMAT,
@@ -51,22 +57,30 @@ pub(in crate::admin) fn write(
         created: Timestamp::now(),
         derivation,
         tenants: tenants.iter().map(|(tenant, _)| tenant.clone()).collect(),
-        skipped,
+        skipped: skipped.into_iter().collect(),
     };
     let mut archive = Archive { tar: tar::Builder::new(out), wrap, checksums: Checksums::new() };
     let manifest = serde_json::to_vec_pretty(&manifest)
         .map_err(|error| ArchiveProblem::Stream(io::Error::other(error)))?;
     archive.bytes(MANIFEST, &manifest)?;
     archive.wrapped(SEAL_KEY, &contents.seal_key)?;
-    archive.database(REGISTRY, &contents.places.registry_db, &copy)?;
+    let registry = &contents.places.registry_db;
+    let scratch = copy(registry).map_err(unfit("the registry".to_owned()))?;
+    archive.database(REGISTRY, &scratch)?;
+    drop(scratch);
     for relative in files {
         let name = format!("{FILES}{}", relative.display());
         archive.secret(&name, &contents.places.state_dir.join(&relative))?;
     }
     for (tenant, file) in &tenants {
-        archive.database(&tenant.entry(), file, &copy)?;
+        let scratch = copy(file).map_err(unfit(format!("tenant `{}`", tenant.id)))?;
+        archive.database(&tenant.entry(), &scratch)?;
     }
     archive.finish()
+}
+
+fn unfit(whose: String) -> impl FnOnce(Problem) -> ArchiveProblem {
+    |problem| ArchiveProblem::Copy { whose, problem: Box::new(problem) }
 }
 
 struct Archive<W: Write> {
@@ -100,14 +114,8 @@ impl<W: Write> Archive<W> {
         self.bytes(name, &wrapped)
     }
 
-    /// A consistent copy of a database.
-    fn database(
-        &mut self,
-        name: &str,
-        path: &Path,
-        copy: impl Fn(&Path) -> Result<Scratch, String>,
-    ) -> Result<(), ArchiveProblem> {
-        let scratch = copy(path).map_err(ArchiveProblem::Database)?;
+    /// A database's copy.
+    fn database(&mut self, name: &str, scratch: &Scratch) -> Result<(), ArchiveProblem> {
         let wrong = |error| ArchiveProblem::file("read", scratch.path())(error);
         let file = std::fs::File::open(scratch.path()).map_err(wrong)?;
         let length = file.metadata().map_err(wrong)?.len();
@@ -141,9 +149,33 @@ impl<R: Read> Read for &mut Hashed<R> {
     }
 }
 
-/// The files of our own directories, relative to the state directory, and those that are too large to be ours.
-fn small_files(places: &Places) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ArchiveProblem> {
-    let (mut small, mut large) = (Vec::new(), Vec::new());
+/// What goes in as small secret files, and what of it does not; relative to the state directory.
+fn small_files(
+    places: &Places,
+    certificates: &[PathBuf],
+) -> Result<(BTreeSet<PathBuf>, BTreeSet<PathBuf>), ArchiveProblem> {
+    let own = own_files(places)?;
+    let below = |path: &PathBuf| Some(path.strip_prefix(&places.state_dir).ok()?.to_owned());
+    let plain = |path: &PathBuf| path.components().all(|part| matches!(part, Component::Normal(_)));
+    let named = certificates.iter().filter_map(below).filter(plain);
+    let (mut small, mut skipped) = (BTreeSet::new(), BTreeSet::new());
+    for relative in own.into_iter().chain(named) {
+        let path = places.state_dir.join(&relative);
+        match std::fs::metadata(&path) {
+            Ok(metadata) if metadata.len() <= SMALL_BYTES_MAX => small.insert(relative),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(ArchiveProblem::file("read", path)(error));
+            }
+            // A gateway that runs goes on with what it has read: a certificate that is gone spoils no backup.
+            _ => skipped.insert(relative),
+        };
+    }
+    Ok((small, skipped))
+}
+
+/// The files of our own directories, relative to the state directory.
+fn own_files(places: &Places) -> Result<Vec<PathBuf>, ArchiveProblem> {
+    let mut files = Vec::new();
     let mut directories: Vec<_> = OWN_DIRECTORIES.iter().map(|name| places.state_dir.join(name)).collect();
     // Which of them there are depends on the configuration.
     directories.retain(|directory| directory.is_dir());
@@ -152,18 +184,14 @@ fn small_files(places: &Places) -> Result<(Vec<PathBuf>, Vec<PathBuf>), ArchiveP
         for entry in std::fs::read_dir(&directory).map_err(wrong)? {
             let entry = entry.map_err(wrong)?;
             let (path, kind) = (entry.path(), entry.file_type().map_err(wrong)?);
-            let relative = path.strip_prefix(&places.state_dir).unwrap_or(&path).to_owned();
             if kind.is_dir() {
                 directories.push(path);
             } else if kind.is_file() && path != places.seal_key_file && !is_left_over(&path) {
-                let length = entry.metadata().map_err(wrong)?.len();
-                if length > SMALL_BYTES_MAX { large.push(relative) } else { small.push(relative) }
+                files.push(path.strip_prefix(&places.state_dir).unwrap_or(&path).to_owned());
             }
         }
     }
-    small.sort();
-    large.sort();
-    Ok((small, large))
+    Ok(files)
 }
 
 /// Did a restore that was cut off leave it?

@@ -34,8 +34,13 @@ impl Rest {
         let tenants = Arc::new(Tenants::open(paths).await.unwrap());
         let (registry, life) = (tenants.registry().clone(), Shutdown::new());
         let pools = Pools::new(pool::Config::default(), directory.to_owned(), registry, life, Metrics::new());
-        let parts =
-            Parts { tenants: tenants.clone(), pools: pools.clone(), places: places(directory), live: None };
+        let parts = Parts {
+            tenants: tenants.clone(),
+            pools: pools.clone(),
+            places: places(directory),
+            certificates: Box::new(Vec::new),
+            live: None,
+        };
         Self { router: router(parts), tenants, pools }
     }
 
@@ -133,6 +138,47 @@ async fn a_backup_of_an_open_registry_restores_to_a_gateway_that_knows_its_tenan
     assert_eq!(acme.database.as_ref().unwrap().to_string(), "sqlite://acme.db");
     drop(snapshot);
     assert_eq!(rows(&to.path().join("tenants/acme.db")), 1);
+    rest.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_with_a_damaged_database_names_the_tenant_to_those_who_take_trailers() {
+    let directory = tempfile::tempdir().unwrap();
+    let rest = with_acme(directory.path()).await;
+    let broken = json!({ "id": "broken", "database": "sqlite://broken.db" });
+    assert_eq!(rest.order("/tenants", broken).await.0, 201);
+    let database = directory.path().join("tenants/broken.db");
+    let backup = async |te: &str| {
+        let body = json!({ "passphrase": "four random words" }).to_string();
+        let mut request =
+            Request::post("/backup").header("content-type", "application/json").header("te", te);
+        request.extensions_mut().unwrap().insert(Peer::own());
+        let answer = rest.router.clone().oneshot(request.body(Body::from(body)).unwrap()).await.unwrap();
+        assert_eq!(answer.status(), 200);
+        answer.into_body().collect().await
+    };
+    let whole = {
+        rusqlite::Connection::open(&database)
+            .unwrap()
+            .execute_batch("create table t (x); insert into t select zeroblob(20000)")
+            .unwrap();
+        std::fs::read(&database).unwrap()
+    };
+    assert!(backup("trailers").await.unwrap().trailers().is_none());
+    let mut inside = whole.clone();
+    inside[4096..].fill(0x5a);
+    for damaged in [inside, vec![0x5a; 9000]] {
+        std::fs::write(&database, damaged).unwrap();
+        let collected = backup("trailers").await.unwrap();
+        let said = &collected.trailers().unwrap()[PROBLEM_TRAILER];
+        let problem: Problem = serde_json::from_slice(said.as_bytes()).unwrap();
+        let names = problem.detail.starts_with("tenant `broken` cannot be backed up: ");
+        assert!(names && problem.detail.contains("tenants/broken.db"), "{problem:?}");
+        assert!(!problem.detail.contains("scratch") && problem.hint.is_some(), "{problem:?}");
+        // Others see a stream that is cut, and never one that ends well.
+        assert!(backup("").await.is_err());
+    }
+    assert_eq!(std::fs::read_dir(directory.path().join("scratch")).unwrap().count(), 0);
     rest.close().await;
 }
 

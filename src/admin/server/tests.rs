@@ -23,7 +23,7 @@ async fn parts(directory: &Path) -> Parts {
         Metrics::new(),
     );
     let places = Places::of(&registry, directory, &pool::Config::default());
-    Parts { tenants: Arc::new(tenants), pools, places, live: None }
+    Parts { tenants: Arc::new(tenants), pools, places, certificates: Box::new(Vec::new), live: None }
 }
 
 async fn ask(socket: &Path, method: Method, path: &str, body: &str) -> (StatusCode, Vec<u8>) {

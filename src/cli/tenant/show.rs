@@ -54,9 +54,10 @@ pub(super) fn text(tenant: &TenantView) -> String {
     lines.push(match &tenant.cors {
         None => "cors        the default policy".to_owned(),
         Some(cors) => format!(
-            "cors        methods {}; headers {}; credentials {}; max age {} s",
-            cors.methods.join(" "),
-            cors.headers.join(" "),
+            "cors        methods {}; headers {}; exposed headers {}; credentials {}; max age {} s",
+            names(&cors.methods),
+            names(&cors.headers),
+            names(&cors.exposed_headers),
             if cors.credentials { "yes" } else { "no" },
             cors.max_age.as_secs()
         ),
@@ -66,4 +67,27 @@ pub(super) fn text(tenant: &TenantView) -> String {
             .push("declared    in the configuration file: change it there, then `gateway reload`".to_owned());
     }
     lines.join("\n")
+}
+
+fn names(list: &[String]) -> String {
+    if list.is_empty() { "-".to_owned() } else { list.join(" ") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tenant::{CorsPolicy, Tenant};
+
+    #[test]
+    fn a_policy_is_shown_whole() {
+        let mut tenant = Tenant::new("acme".parse().unwrap());
+        let methods = vec!["GET".to_owned(), "PUT".to_owned()];
+        let exposed_headers = vec!["x-total".to_owned(), "etag".to_owned()];
+        let headers = Vec::new();
+        tenant.cors = Some(CorsPolicy { methods, headers, exposed_headers, ..CorsPolicy::default() });
+        let text = text(&TenantView::from(&tenant));
+        let line = text.lines().find(|line| line.starts_with("cors")).unwrap();
+        let want = "cors        methods GET PUT; headers -; exposed headers x-total etag; credentials no; max age 600 s";
+        assert_eq!(line, want);
+    }
 }

@@ -13,8 +13,8 @@ use super::{
 
 impl Tenants {
     /// Make the declared tenants what the file says: at start and at each reload. Those declared no longer are
-    /// removed, their files stay. A tenant of the same name that was added by hand becomes the file's. Status,
-    /// keys and tickets stay, since the file does not say them. `defaults` count from now on, if all tenants of record
+    /// removed, their files stay. A tenant of the same name that was added by hand becomes the file's, and the report
+    /// names it. Status, keys and tickets stay, since the file does not say them. `defaults` count from now on, if all tenants of record
     /// can live with them.
     pub(crate) async fn declare(
         &self,
@@ -28,6 +28,9 @@ impl Tenants {
                 let named = no_id_twice(declared.iter().map(|table| &table.id))?;
                 let mut report = ApplyReport::default();
                 for table in &declared {
+                    if roll.find(&table.id).is_some_and(|tenant| !tenant.declared) {
+                        report.adopted.push(table.id.clone());
+                    }
                     let mut tenant = existing_or_new(roll, &table.id);
                     if table.database.is_none() && table.database_file.is_some() {
                         // The configuration reads it. Going on would take the tenant's database away.

@@ -319,7 +319,9 @@ async fn a_tenant_added_by_hand_becomes_the_files_with_its_keys_and_tickets() {
     tenants.key_add(&id("a"), "app").await.unwrap();
     let before = epoch(&tenants, "a");
     let report = tenants.declare(vec![declared("a")], Defaults::default()).await.unwrap();
-    assert_eq!((report.changed, report.added), (vec![id("a")], vec![]));
+    assert_eq!((report.changed, report.added, report.adopted), (vec![id("a")], vec![], vec![id("a")]));
+    let again = tenants.declare(vec![declared("a")], Defaults::default()).await.unwrap();
+    assert_eq!(again.adopted, [], "it is taken over once");
     let view = tenants.show(&id("a")).unwrap();
     assert_eq!((view.declared, view.keys.len(), epoch(&tenants, "a")), (true, 1, before));
     assert!(tenants.export().is_empty());
@@ -468,6 +470,22 @@ async fn a_lost_or_changed_sealing_key_is_said_and_never_replaced() {
     let paths = TenantPaths::below(place.directory.path(), &config, Some(&credentials));
     Tenants::open(paths).await.unwrap();
     assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn an_emptied_registry_is_told_from_a_new_one_by_the_key_beside_it() {
+    let place = Place::new();
+    let tenants = place.open().await;
+    tenants.add(new("acme")).await.unwrap();
+    tenants.close().await;
+    let TenantPaths { registry_db, seal_key_file, .. } = place.paths();
+    std::fs::write(&registry_db, "").unwrap();
+    let problem = Tenants::open(place.paths()).await.unwrap_err().to_string();
+    assert!(problem.contains("is empty") && problem.contains("gateway restore"), "{problem}");
+    assert_eq!(std::fs::metadata(&registry_db).unwrap().len(), 0, "it was made anew all the same");
+    // A first start that was cut short had no key yet.
+    std::fs::remove_file(&seal_key_file).unwrap();
+    assert!(place.open().await.list().is_empty());
 }
 
 #[tokio::test]
