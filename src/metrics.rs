@@ -54,6 +54,8 @@ pub(crate) struct Metrics {
     pub(crate) requests_total: Family<RequestLabels, Counter>,
     /// Answers that the gateway made itself, by code.
     pub(crate) refusals_total: Family<CodeLabels, Counter>,
+    /// Answers that did not pass whole, by code.
+    pub(crate) answers_broken_total: Family<CodeLabels, Counter>,
     /// Seconds from request head to the answer's first byte.
     pub(crate) first_byte_seconds: Histogram,
     /// Access log lines dropped because the disk was slow.
@@ -86,6 +88,7 @@ impl Metrics {
             handshakes_failed_total: Counter::default(),
             requests_total: Family::default(),
             refusals_total: Family::default(),
+            answers_broken_total: Family::default(),
             first_byte_seconds: Histogram::new(buckets),
             access_log_dropped_total: Counter::default(),
             retries_total: Family::default(),
@@ -108,6 +111,7 @@ impl Metrics {
         r.register("handshakes_failed", "TLS handshakes that failed", self.handshakes_failed_total.clone());
         r.register("requests", "Requests answered", self.requests_total.clone());
         r.register("refusals", "Answers made by the gateway itself", self.refusals_total.clone());
+        r.register("answers_broken", "Answers that did not pass whole", self.answers_broken_total.clone());
         r.register("first_byte_seconds", "Request head to first byte", self.first_byte_seconds.clone());
         r.register("access_log_dropped", "Access log lines dropped", self.access_log_dropped_total.clone());
         r.register("retries", "Requests sent again to another worker", self.retries_total.clone());

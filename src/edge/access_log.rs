@@ -14,16 +14,20 @@ use std::{
 
 use http::{HeaderValue, Method, StatusCode, Uri, header, request::Parts};
 
-use crate::tenant::TenantId;
+use crate::{error::Fault, metrics::CodeLabels, tenant::TenantId};
 
 use super::{
-    activity::Activity, body::Upload, connection::HTTP_1, peer::Peer, request_id::RequestId, thread::Thread,
+    activity::Activity, body::Upload, connection::HTTP_1, peer::Peer, refusal::Refusal,
+    request_id::RequestId, thread::Thread,
 };
 
 pub(crate) use self::{line::Lines, writer::AccessLog};
 
 /// Client closed the request before we answered; nginx's word for it, and what dashboards know.
 const CLIENT_CLOSED: u16 = 499;
+
+/// The code of an answer that its client did not take to the end.
+pub(crate) const CLIENT_GONE: &str = "client-gone";
 
 /// What is known of one request, filled in along the way and written at its end.
 #[derive(Debug)]
@@ -120,6 +124,25 @@ impl Record {
         self.code.set(Some(code));
     }
 
+    /// The answer did not pass whole. What is ours has its code already, and HEAD takes no body at all.
+    pub(crate) fn broke_off(&self, code: &'static str) {
+        if self.code.get().is_some() || self.method == Method::HEAD {
+            return;
+        }
+        self.code.set(Some(code));
+        let labels = CodeLabels { code };
+        self.thread.shared.metrics.answers_broken_total.get_or_create(&labels).inc();
+        if code != CLIENT_GONE {
+            let worker = self.worker.borrow();
+            tracing::warn!(
+                code,
+                request_id = self.id.as_str(),
+                worker = worker.as_deref().unwrap_or("-"),
+                "the answer broke off"
+            );
+        }
+    }
+
     /// Bytes of the request's body.
     pub(crate) fn bytes_in(&self, bytes: u64) {
         self.bytes_in.set(self.bytes_in.get() + bytes);
@@ -146,6 +169,9 @@ impl Record {
             return;
         }
         self.activity.request_ends();
+        if self.answered.get().is_none() {
+            self.broke_off(CLIENT_GONE);
+        }
         let first_byte = self.answered.get().map(|answered| answered.duration_since(self.started));
         self.thread.tally.count(&self.tenant.borrow(), self.status.get(), first_byte);
         if self.thread.writes_log() {
@@ -177,6 +203,30 @@ impl Record {
         line.time("first_byte_ms", between(self.started, self.answered.get()));
         line.time("total_ms", Some(self.started.elapsed()));
     }
+}
+
+/// The line of a request that could not be read: the same fields, most of them empty.
+pub(crate) fn unreadable(thread: &Thread, peer: &Peer, id: &RequestId, refusal: &Refusal) {
+    thread.tally.count(&None, refusal.status().as_u16(), None);
+    if !thread.writes_log() {
+        return;
+    }
+    thread.lines.push(|line| {
+        for name in ["tenant", "origin", "host", "method", "path"] {
+            line.text(name, None);
+        }
+        line.number("status", refusal.status().as_u16().into());
+        line.text("code", Some(refusal.code()));
+        line.number("bytes_in", 0);
+        line.number("bytes_out", 0);
+        line.text("worker", None);
+        line.text("request_id", Some(id.as_str()));
+        line.address("client", peer.address);
+        line.text("protocol", Some(peer.protocol));
+        for name in ["queue_ms", "worker_ms", "first_byte_ms", "total_ms"] {
+            line.time(name, None);
+        }
+    });
 }
 
 impl Drop for Record {

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::config::Limits;
+use super::{config::Limits, heads::Heads};
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -33,6 +33,8 @@ pub(crate) struct Activity {
     idle_since_ms: AtomicU64,
     /// Since when the client takes no bytes; 0 when it does.
     blocked_since_ms: AtomicU64,
+    /// What is known of its request heads, on HTTP/1.
+    pub(crate) heads: Heads,
 }
 
 /// What the timer finds.
@@ -57,6 +59,7 @@ impl Activity {
     /// A request's head is complete.
     pub(crate) fn request_begins(&self) {
         self.head_since_ms.store(0, Relaxed);
+        self.heads.serve();
         self.in_flight.fetch_add(1, Relaxed);
     }
 

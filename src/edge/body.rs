@@ -16,7 +16,11 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::{access_log::Record, config::Limits, forward::Flight};
+use super::{
+    access_log::{CLIENT_GONE, Record},
+    config::Limits,
+    forward::Flight,
+};
 
 /// How long the rest of a body that nobody wants is read.
 const LINGER: Duration = Duration::from_secs(2);
@@ -310,12 +314,14 @@ impl http_body::Body for Body {
 pub(crate) struct Recorded {
     body: Body,
     record: Option<Rc<Record>>,
+    /// All of it was taken.
+    whole: bool,
 }
 
 impl Recorded {
     /// Count this body, and end the record with it.
     pub(crate) fn new(body: Body, record: Option<Rc<Record>>) -> Self {
-        Self { body, record }
+        Self { body, record, whole: false }
     }
 }
 
@@ -329,8 +335,12 @@ impl http_body::Body for Recorded {
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let this = self.get_mut();
         let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        if let (Some(Ok(frame)), Some(record)) = (&frame, &this.record) {
-            record.bytes_out(frame.data_ref().map_or(0, |data| data.remaining() as u64));
+        let Some(record) = &this.record else { return Poll::Ready(frame) };
+        match &frame {
+            Some(Ok(frame)) => record.bytes_out(frame.data_ref().map_or(0, |data| data.remaining() as u64)),
+            Some(Err(BodyError::Stalled)) => record.broke_off("worker-stalled"),
+            Some(Err(_)) => record.broke_off("worker-broke-off"),
+            None => this.whole = true,
         }
         Poll::Ready(frame)
     }
@@ -347,6 +357,9 @@ impl http_body::Body for Recorded {
 impl Drop for Recorded {
     fn drop(&mut self) {
         if let Some(record) = &self.record {
+            if !self.whole && !self.body.is_end_stream() {
+                record.broke_off(CLIENT_GONE);
+            }
             record.end();
         }
     }

@@ -20,12 +20,15 @@ use tokio::{
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::shutdown::Shutdown;
+use crate::{error::Fault, metrics::CodeLabels, shutdown::Shutdown};
 
 use super::{
+    access_log,
     activity::{Activity, Verdict, Watched},
     authority::Scheme,
     body::Recorded,
+    cork::corked,
+    heads::{UNREADABLE, Watching},
     limits::SLACK,
     peer::Peer,
     redirect, serve,
@@ -120,9 +123,18 @@ async fn over_http1<T>(
     http.max_headers(limits.headers_max * SLACK)
         .max_buf_size((limits.header_bytes_max * SLACK).max(BUFFER_BYTES_MIN));
     let activity = peer.activity.clone();
+    let id = thread.ids.fresh();
+    let io = Watching::new(io, activity.clone(), id.clone());
     let service = service_fn(|request| answer(thread.clone(), peer.clone(), request, redirect_to));
     let connection = http.serve_connection(TokioIo::new(io), service).with_upgrades();
-    drive(thread, &activity, connection, |connection| connection.graceful_shutdown(), true).await;
+    let outcome =
+        drive(thread, &activity, connection, |connection| connection.graceful_shutdown(), true).await;
+    let unreadable = matches!(&outcome, Some(Err(error)) if error.is_parse());
+    if let Some(refusal) = activity.heads.refusal().or(unreadable.then_some(UNREADABLE)) {
+        let labels = CodeLabels { code: refusal.code() };
+        thread.shared.metrics.refusals_total.get_or_create(&labels).inc();
+        access_log::unreadable(thread, &peer, &id, &refusal);
+    }
 }
 
 async fn answer(
@@ -154,25 +166,29 @@ where
         .keep_alive_timeout(limits.header_timeout);
     let activity = peer.activity.clone();
     let owner = thread.clone();
-    let service = service_fn(move |request| serve::serve(owner.clone(), peer.clone(), request));
-    let connection = http.serve_connection(TokioIo::new(io), service);
-    drive(thread, &activity, connection, |connection| connection.graceful_shutdown(), false).await;
+    // On the heap from the start: hyper and the runtime move a stream's future several times before its first poll.
+    let service = service_fn(move |request| Box::pin(serve::serve(owner.clone(), peer.clone(), request)));
+    let connection = corked(io, |io| http.serve_connection(TokioIo::new(io), service));
+    // What it cannot read, HTTP/2 answers by resetting the stream: there is nobody who could read more.
+    drive(thread, &activity, connection, |mut corked| corked.connection.as_mut().graceful_shutdown(), false)
+        .await;
 }
 
-/// Run a connection until it ends, is idle for too long, is stuck, or has drained.
+/// Run a connection until it ends, is idle for too long, is stuck, or has drained; how it ended, if by itself.
 async fn drive<C>(
     thread: &Rc<Thread>,
     activity: &Activity,
     connection: C,
     graceful: impl Fn(Pin<&mut C>),
     heads_by_bytes: bool,
-) where
+) -> Option<hyper::Result<()>>
+where
     C: Future<Output = hyper::Result<()>>,
 {
     let mut connection = std::pin::pin!(connection);
     let drained = Drained::new(thread);
     let judge = || activity.judge(&thread.shared.settings.load().limits, heads_by_bytes);
-    let Verdict::Fine(first) = judge() else { return };
+    let Verdict::Fine(first) = judge() else { return None };
     let mut timer = std::pin::pin!(tokio::time::sleep(first));
     let (registered, closing) = (Cell::new(false), Cell::new(false));
     std::future::poll_fn(|cx| {
@@ -184,17 +200,16 @@ async fn drive<C>(
             rearm(timer.as_mut(), LAST_WORDS);
         }
         loop {
-            // Its errors are the peer's: resets, malformed bytes, handshakes with port scanners.
-            if connection.as_mut().poll(cx).is_ready() {
-                return Poll::Ready(());
+            if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
+                return Poll::Ready(Some(outcome));
             }
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             match judge() {
-                Verdict::Stuck => return Poll::Ready(()),
+                Verdict::Stuck => return Poll::Ready(None),
                 // Not every client answers a goodbye; the drain must not wait for those that do not.
-                _ if closing.get() && !activity.is_busy() => return Poll::Ready(()),
+                _ if closing.get() && !activity.is_busy() => return Poll::Ready(None),
                 Verdict::Fine(_) | Verdict::Idle if closing.get() => rearm(timer.as_mut(), LAST_WORDS),
                 Verdict::Fine(left) => rearm(timer.as_mut(), left),
                 Verdict::Idle => {
@@ -205,7 +220,7 @@ async fn drive<C>(
             }
         }
     })
-    .await;
+    .await
 }
 
 fn rearm(timer: Pin<&mut Sleep>, left: Duration) {

@@ -33,13 +33,15 @@ impl Page {
         let mut origins = head.headers.get_all(header::ORIGIN).iter();
         let origin = origins.next().filter(|_| origins.next().is_none())?;
         // Open paths answer without CORS headers, so their refusals do too.
-        settings.open(&head.method, head.uri.path()).is_none().then(|| Self::of(snapshot, origin)).flatten()
+        settings.open(head).is_none().then(|| Self::of(snapshot, origin)).flatten()
     }
 }
 
 /// Is this a preflight (Fetch standard, CORS-preflight fetch)? Any other OPTIONS is an ordinary request.
-fn is_preflight(head: &Parts) -> bool {
-    head.method == Method::OPTIONS && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
+pub(crate) fn is_preflight(head: &Parts) -> bool {
+    head.method == Method::OPTIONS
+        && head.headers.contains_key(header::ORIGIN)
+        && head.headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)
 }
 
 /// The answer to a listed page's preflight: always 204 with the policy. Anything else is a network error to the

@@ -46,7 +46,7 @@ pub(crate) fn identify(
     let key = single(&head.headers, &KEY, "x-gateway-key")?;
 
     // An open path is called by strangers' pages with any Origin, which says nothing about the tenant there.
-    let open = settings.open(&head.method, head.uri.path());
+    let open = settings.open(head);
     let page = match (origin, open) {
         (Some(origin), None) => listed(snapshot, &authority, scheme, origin)?,
         _ => None,

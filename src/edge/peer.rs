@@ -88,7 +88,7 @@ impl Peer {
 }
 
 /// An address, perhaps with a port.
-fn parse_hop(text: &str) -> Option<IpAddr> {
+pub(crate) fn parse_hop(text: &str) -> Option<IpAddr> {
     let address = text.parse().ok().or_else(|| text.parse().ok().map(|hop: SocketAddr| hop.ip()));
     address.map(|address: IpAddr| address.to_canonical())
 }

@@ -37,11 +37,18 @@ impl RequestIds {
     pub(crate) fn of(&self, trusted: bool, headers: &HeaderMap) -> RequestId {
         let trace = u128::from(self.next()) << 64 | u128::from(self.next());
         let brought = headers.get(REQUEST_ID).filter(|value| trusted && is_id(value));
-        let header = match brought {
+        let mut header = match brought {
             Some(value) => value.clone(),
             None => HeaderValue::from_bytes(&hex::<32>(trace)).unwrap_or(HeaderValue::from_static("-")),
         };
+        // Different each time: HPACK would fill the connection's table with it (RFC 7541 7.1.3).
+        header.set_sensitive(true);
         RequestId { header, trace }
+    }
+
+    /// A new id.
+    pub(crate) fn fresh(&self) -> RequestId {
+        self.of(false, &HeaderMap::new())
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): every state once in 2^64 steps.

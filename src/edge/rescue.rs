@@ -3,11 +3,17 @@
 
 use bytes::Bytes;
 use http::{HeaderValue, Response, StatusCode, header};
+use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
 
 use crate::error::{Audience, Fault, Kind};
 
-use super::{body::Body, refusal::Refusal, request_id::RequestId};
+use super::{
+    body::Body,
+    cors,
+    refusal::Refusal,
+    request_id::{REQUEST_ID, RequestId},
+};
 
 const PROBLEM: HeaderValue = HeaderValue::from_static("application/problem+json");
 const NO_STORE: HeaderValue = HeaderValue::from_static("no-store");
@@ -59,6 +65,30 @@ pub(crate) fn answer(refusal: &Refusal, id: &RequestId) -> Response<Body> {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("x-gateway-key"));
     }
     answer
+}
+
+/// The same as the last bytes of an HTTP/1 connection, where no request came that could be answered.
+pub(crate) fn bytes(refusal: &Refusal, id: &RequestId) -> Vec<u8> {
+    let mut answer = answer(refusal, id);
+    let Body::Full(Some(body)) = std::mem::replace(answer.body_mut(), Body::Empty) else { return Vec::new() };
+    let headers = answer.headers_mut();
+    cors::vary(headers);
+    headers.insert(REQUEST_ID, id.header.clone());
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    headers.insert(header::CONTENT_LENGTH, HeaderValue::from(body.len()));
+    let date = DateTimePrinter::new().timestamp_to_rfc9110_string(&jiff::Timestamp::now());
+    if let Some(date) = date.ok().and_then(|date| HeaderValue::try_from(date).ok()) {
+        headers.insert(header::DATE, date);
+    }
+    let mut bytes = format!("HTTP/1.1 {}\r\n", answer.status()).into_bytes();
+    for (name, value) in answer.headers() {
+        for part in [name.as_str().as_bytes(), b": ", value.as_bytes(), b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+    }
+    bytes.extend_from_slice(b"\r\n");
+    bytes.extend_from_slice(&body);
+    bytes
 }
 
 #[cfg(test)]

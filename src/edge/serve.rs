@@ -60,11 +60,14 @@ pub(crate) async fn serve(
         Ok(answer) => answer,
         Err(refusal) => refused(&exchange, &head, &refusal),
     };
-    let record = exchange.record;
+    let (record, activity) = (exchange.record, &exchange.peer.activity);
     answer.headers_mut().insert(REQUEST_ID, record.id().header.clone());
     record.answered(answer.status());
     // A switched connection's record ends with the relay, not with the empty body of the 101.
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    if switched {
+        activity.heads.switch();
+    }
     Ok(answer.map(|body| Recorded::new(body, (!switched).then_some(record))))
 }
 
@@ -76,7 +79,7 @@ async fn line(
 ) -> Result<Response<Body>, Refusal> {
     let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
     // Limits: before the request is looked at, because looking costs.
-    limits::check(&settings.limits, head)?;
+    limits::check(&settings.limits, head, &exchange.peer.activity.heads)?;
     // Identify: who calls? Unlisted origins end here; the backend never sees them.
     let caller = identify(exchange, head)?;
     // Cors: preflights are answered here whatever comes below, or the page could never read the real answer.

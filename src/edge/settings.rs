@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderName, Method};
+use http::{HeaderName, Method, request::Parts};
 
 use crate::{
     backend::Roster,
@@ -16,6 +16,7 @@ use crate::{
 use super::{
     EdgeError, EdgeSettings,
     config::{Admit, CacheRule, Limits, Network, NoOrigin, OpenPath, PathRule},
+    cors,
 };
 
 /// Everything a request needs to know about the configuration.
@@ -118,21 +119,35 @@ impl Settings {
         self.routes.by_host.get(host).or_else(only)
     }
 
-    /// The open path that a request falls under.
-    pub(crate) fn open(&self, method: &Method, path: &str) -> Option<&Open> {
-        self.open.iter().find(|open| open.matches(method, path))
+    /// The open path that a request falls under. A preflight falls under none: it is a browser's question to us.
+    pub(crate) fn open(&self, head: &Parts) -> Option<&Open> {
+        let path = head.uri.path();
+        let open = self.open.iter().find(|open| open.matches(&head.method, path))?;
+        (is_plain(path) && !cors::is_preflight(head)).then_some(open)
     }
 
     /// May caches share answers of this path between tenants?
     pub(crate) fn cache_rule(&self, path: &str) -> CacheRule {
         let rule = self.paths.iter().find(|rule| path.starts_with(&rule.prefix));
-        rule.map_or(CacheRule::Private, |rule| rule.cache)
+        rule.filter(|_| is_plain(path)).map_or(CacheRule::Private, |rule| rule.cache)
     }
 
     /// The policy of a tenant: its own or the default.
     pub(crate) fn announcement<'a>(&'a self, tenant: &'a Tenant) -> &'a Announcement {
         tenant.announcement().unwrap_or(&self.announcement)
     }
+}
+
+/// Does this path say where it leads? One that a worker may resolve to another (`/open/../private`, `%2e%2e`, `//`,
+/// `\`) falls under no prefix.
+fn is_plain(path: &str) -> bool {
+    if !path.as_bytes().iter().any(|byte| matches!(byte, b'.' | b'%' | b'\\')) {
+        return !path.contains("//");
+    }
+    // In capitals, so that escapes have one form.
+    let path = path.to_ascii_uppercase().replace("%2E", ".").replace("%2F", "/").replace("%5C", "\\");
+    let dots = |segment: &str| matches!(segment, "." | "..");
+    !path.contains('\\') && !path.contains("//") && !path.split('/').any(dots)
 }
 
 impl Open {
@@ -204,6 +219,28 @@ mod tests {
         assert_eq!(hooks.segment("/webhooks/acme/paid", 1), Some("acme"));
         assert_eq!(hooks.segment("/webhooks", 1), None);
         assert!(!open("/exact", &[], "none").unwrap().matches(&Method::GET, "/exact/more"));
+    }
+
+    #[test]
+    fn a_path_that_may_lead_elsewhere_falls_under_no_prefix() {
+        for plain in ["/", "/a/b", "/a/.well-known/x", "/a/b..c/...", "/a/x%20y", "/a/b/", "/a.%2ejs"] {
+            assert!(is_plain(plain), "{plain}");
+        }
+        for other in [
+            "/a/../b",
+            "/a/..",
+            "/a/./b",
+            "/a/%2e%2E/b",
+            "/a/.%2e",
+            "/a//b",
+            "//a",
+            "/a/..%2fb",
+            "/a%2F%2e%2e%2Fb",
+            "/a/..\\b",
+            "/a%5c..%5Cb",
+        ] {
+            assert!(!is_plain(other), "{other}");
+        }
     }
 
     #[test]

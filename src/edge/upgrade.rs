@@ -16,7 +16,10 @@ use hyper::{
     upgrade::{OnUpgrade, Upgraded},
 };
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::Notify,
+};
 
 use super::{
     access_log::Record,
@@ -26,6 +29,9 @@ use super::{
     serve::Exchange,
     thread::{Drained, Thread},
 };
+
+/// When one end has hung up, the other has this long to follow.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// Answer 101 and pass bytes from then on.
 pub(crate) fn relay(
@@ -58,9 +64,9 @@ pub(crate) fn relay(
 }
 
 async fn pass(thread: &Rc<Thread>, record: &Rc<Record>, idle: Duration, ends: (Upgraded, Upgraded)) {
-    let moved = Rc::new(Cell::new(Instant::now()));
-    let mut client = Moving { io: TokioIo::new(ends.0), moved: moved.clone() };
-    let mut worker = Moving { io: TokioIo::new(ends.1), moved: moved.clone() };
+    let motion = Rc::new(Motion { last: Cell::new(Instant::now()), ended: Notify::new() });
+    let mut client = Moving { io: TokioIo::new(ends.0), motion: motion.clone() };
+    let mut worker = Moving { io: TokioIo::new(ends.1), motion: motion.clone() };
     let drained = Drained::new(thread);
     // Each end's half-close passes to the other.
     let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut worker, 8192, 8192);
@@ -71,19 +77,23 @@ async fn pass(thread: &Rc<Thread>, record: &Rc<Record>, idle: Duration, ends: (U
                 record.bytes_out(bytes_out);
             }
         }
-        () = stillness(&moved, idle) => {}
+        () = stillness(&motion, idle) => {}
         () = drain(thread, &drained) => {}
     }
 }
 
-/// Resolves when nothing has moved for that long.
-async fn stillness(moved: &Cell<Instant>, idle: Duration) {
+/// Resolves when nothing has moved for that long; for much less once one end has said all it had to say: a
+/// WebSocket's other end can only say goodbye then, and many forget to hang up.
+async fn stillness(motion: &Motion, mut idle: Duration) {
     loop {
-        let still = moved.get().elapsed();
+        let still = motion.last.get().elapsed();
         if still >= idle {
             return;
         }
-        tokio::time::sleep(idle - still).await;
+        tokio::select! {
+            () = tokio::time::sleep(idle - still) => {}
+            () = motion.ended.notified() => idle = idle.min(LAST_WORDS),
+        }
     }
 }
 
@@ -99,10 +109,18 @@ async fn drain(thread: &Thread, drained: &Drained) {
     .await;
 }
 
+/// What both ends do.
+struct Motion {
+    /// When bytes moved last.
+    last: Cell<Instant>,
+    /// One end has said all it had to say.
+    ended: Notify,
+}
+
 /// An end that notes when bytes move.
 struct Moving {
     io: TokioIo<Upgraded>,
-    moved: Rc<Cell<Instant>>,
+    motion: Rc<Motion>,
 }
 
 impl AsyncRead for Moving {
@@ -114,7 +132,10 @@ impl AsyncRead for Moving {
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
         if buf.filled().len() > before {
-            self.moved.set(Instant::now());
+            self.motion.last.set(Instant::now());
+        } else if outcome.is_ready() {
+            self.motion.last.set(Instant::now());
+            self.motion.ended.notify_one();
         }
         outcome
     }
@@ -124,7 +145,7 @@ impl AsyncWrite for Moving {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
         if outcome.is_ready() {
-            self.moved.set(Instant::now());
+            self.motion.last.set(Instant::now());
         }
         outcome
     }

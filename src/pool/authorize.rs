@@ -13,6 +13,8 @@ use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 pub(crate) struct Marks {
     /// While set, the pool itself is speaking.
     pub(super) ours: AtomicBool,
+    /// While set, a statement runs; while not, one is prepared. SQLite asks at both times.
+    pub(super) stepping: AtomicBool,
     /// Something about the connection was changed that outlives a transaction.
     pub(super) changed: AtomicBool,
 }
@@ -35,6 +37,11 @@ pub(super) fn authorizer(marks: Arc<Marks>) -> impl for<'r> FnMut(AuthContext<'r
     move |context| {
         if marks.ours.load(Ordering::Relaxed) {
             return Authorization::Allow;
+        }
+        let nameless = matches!(context.action, AuthAction::Attach { filename: "" });
+        if nameless && !marks.stepping.load(Ordering::Relaxed) {
+            // Written as a statement; VACUUM asks for its own while it runs.
+            return Authorization::Deny;
         }
         match judge(&context) {
             Verdict::Allow => Authorization::Allow,

@@ -2,7 +2,7 @@
 //! whoever stops waiting stops the statement. It must never hand back a connection that is not clean.
 
 use std::{
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     PoolError,
+    authorize::Marks,
     budget::Permit,
     connect::Open,
     pool::Pool,
@@ -49,8 +50,13 @@ pub(crate) struct Running<'a> {
     /// The connection.
     pub(crate) sqlite: &'a Connection,
     watchdog: &'a Watchdog,
+    marks: &'a Marks,
     statement_timeout: Duration,
 }
+
+/// While it lives, a prepared statement runs.
+#[must_use]
+pub(crate) struct Stepping<'a>(&'a Marks);
 
 /// What a connection needs to come into being as a lease.
 pub(super) struct LeaseParts {
@@ -75,9 +81,22 @@ impl Running<'_> {
         self.watchdog.statement(self.statement_timeout)
     }
 
+    /// Call after preparing a statement and hold while it runs: some things only SQLite itself may do, and it does
+    /// them then.
+    pub(crate) fn stepping(&self) -> Stepping<'_> {
+        self.marks.stepping.store(true, Ordering::Relaxed);
+        Stepping(self.marks)
+    }
+
     /// Why the statement that just failed was stopped, if it was.
     pub(crate) fn verdict(&self) -> Option<Stop> {
         self.watchdog.verdict()
+    }
+}
+
+impl Drop for Stepping<'_> {
+    fn drop(&mut self) {
+        self.0.stepping.store(false, Ordering::Relaxed);
     }
 }
 
@@ -128,7 +147,12 @@ impl Lease {
         let mut work = pool.runtime.spawn_blocking(move || {
             let output = self.seat.as_ref().map(|seat| {
                 let watchdog = &*seat.open.watchdog;
-                let output = job(&Running { sqlite: &seat.open.sqlite, watchdog, statement_timeout });
+                let output = job(&Running {
+                    sqlite: &seat.open.sqlite,
+                    watchdog,
+                    marks: &seat.open.marks,
+                    statement_timeout,
+                });
                 watchdog.finish();
                 output
             });

@@ -129,12 +129,23 @@ async fn sql_cannot_leave_its_file() {
     let other = house.dir.path().join("other.db");
     let attach: &'static str = Box::leak(format!("ATTACH '{}' AS o", other.display()).into_boxed_str());
     let into: &'static str = Box::leak(format!("VACUUM INTO '{}'", other.display()).into_boxed_str());
-    for sql in [attach, into, "SELECT load_extension('x')", "PRAGMA writable_schema = on", "DETACH main"] {
+    let nameless = "ATTACH '' AS o";
+    for sql in
+        [attach, nameless, into, "SELECT load_extension('x')", "PRAGMA writable_schema = on", "DETACH main"]
+    {
         let error = house.run(&a, Access::Write, sql).await;
         assert!(error.is_err(), "{sql} was carried out");
     }
     assert!(!other.exists());
-    house.run(&a, Access::Write, "CREATE TABLE t (x); VACUUM").await.unwrap();
+    house.run(&a, Access::Write, "CREATE TABLE t (x)").await.unwrap();
+    let lease = house.pools.lease(&a, Access::Write).await.unwrap();
+    let vacuumed = lease.run(None, |running| {
+        running.statement().unwrap();
+        let mut vacuum = running.sqlite.prepare("VACUUM").unwrap();
+        let _stepping = running.stepping();
+        vacuum.execute([])
+    });
+    assert_eq!(vacuumed.await.unwrap().1, Ok(0));
     house.end().await;
 }
 

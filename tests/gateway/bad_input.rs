@@ -71,7 +71,7 @@ fn contradictions_are_told_with_both_sides() {
         ("[[tenant]]\nid = \"a\"\nbackend = \"nobody\"", &["nobody"]),
         ("tls.mode = \"files\"", &["tls"]),
         (
-            "[pool]\nbudget = 10\ntenant_max = 8\ntenant_min = 6\n[[tenant]]\nid = \"a\"\n[[tenant]]\nid = \"b\"",
+            "[pool]\nbudget = 10\ntenant_max = 8\ntenant_min = 6\n[[tenant]]\nid = \"a\"\ndatabase = \"sqlite://a.db\"\n[[tenant]]\nid = \"b\"\ndatabase = \"sqlite://b.db\"",
             &["budget", "tenant_min"],
         ),
     ] {

@@ -73,6 +73,7 @@ pub(super) fn sequence(running: &Running<'_>, sql: &str) -> Result<(), Failure> 
         if statement.parameter_count() > 0 {
             return Err(Failure::new("ARGS_INVALID", "statements of a sequence take no arguments"));
         }
+        let _stepping = running.stepping();
         let mut rows = statement.raw_query();
         while rows.next().map_err(failed)?.is_some() {}
     }
@@ -114,6 +115,7 @@ fn columns(statement: &Statement<'_>, out: &mut Vec<u8>) {
 fn rows(statement: &mut Statement<'_>, order: &Order<'_>, running: &Running<'_>) -> Result<Vec<u8>, Failure> {
     let writes = !statement.readonly();
     let mut out = Vec::new();
+    let _stepping = running.stepping();
     let mut rows = statement.raw_query();
     while let Some(row) = rows.next().map_err(|error| failure_of(running, &error))? {
         if !order.want_rows {

@@ -1,6 +1,8 @@
 //! What a worker gets: a request built anew from what passes, and what we say ourselves set last, so that no
 //! caller can speak in our name or strip what we say.
 
+use std::net::IpAddr;
+
 use bytes::{BufMut, BytesMut};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
@@ -12,7 +14,7 @@ use super::super::{
     authority::Scheme,
     body::is_ours,
     identify::Caller,
-    peer::{FORWARDED_FOR, FORWARDED_PROTO},
+    peer::{FORWARDED_FOR, FORWARDED_PROTO, parse_hop},
     request_id::{REQUEST_ID, TRACEPARENT},
     serve::Exchange,
 };
@@ -152,8 +154,31 @@ fn forwarding(exchange: &Exchange, caller: &Caller, head: &Parts, headers: &mut 
     };
     headers.insert(FORWARDED_PORT, port);
     if let Some(hop) = hop(exchange, caller) {
-        headers.insert(header::FORWARDED, chain(&header::FORWARDED, hop));
+        // Both name the same chain: a proxy that writes only the one may pass on anybody's other.
+        let before = if peer.trusted { earlier_hops(&head.headers) } else { None };
+        let forwarded = match before {
+            Some(before) => HeaderValue::from_bytes(&[&before, hop.as_bytes()].concat()).unwrap_or(hop),
+            None => chain(&header::FORWARDED, hop),
+        };
+        headers.insert(header::FORWARDED, forwarded);
     }
+}
+
+/// The chain of `X-Forwarded-For` in the words of RFC 7239, each hop with its comma.
+fn earlier_hops(headers: &HeaderMap) -> Option<Vec<u8>> {
+    let mut lines = headers.get_all(FORWARDED_FOR).iter().peekable();
+    lines.peek()?;
+    let mut text = Vec::with_capacity(64);
+    for hop in lines.flat_map(|line| line.to_str().unwrap_or("unknown").split(',')) {
+        let address = parse_hop(hop.trim());
+        let node = match address {
+            Some(IpAddr::V4(address)) => address.to_string(),
+            Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
+            None => "unknown".to_owned(),
+        };
+        text.extend_from_slice(format!("for={node}, ").as_bytes());
+    }
+    Some(text)
 }
 
 /// One hop of RFC 7239: `for=192.0.2.1;proto=https;host=api.example`.

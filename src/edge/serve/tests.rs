@@ -103,6 +103,30 @@ fn who_expects_100_gets_it_before_sending() {
 }
 
 #[test]
+fn a_websocket_ends_soon_after_one_end_has_hung_up() {
+    let house = House::new();
+    let (ended, wait) = mpsc::sync_channel(1);
+    house.worker(move |mut wire| {
+        wire.request();
+        wire.write(
+            "HTTP/1.1 101 Switching Protocols\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\nbye",
+        );
+        wire.stream.get_ref().shutdown(std::net::Shutdown::Write).unwrap();
+        ended.send(wire.stream.read(&mut [0; 1]).unwrap()).unwrap();
+    });
+    let mut client = house.connect();
+    client.write(
+        "GET /ws HTTP/1.1\r\nhost: shared.example\r\nconnection: Upgrade\r\nupgrade: websocket\r\n\r\n",
+    );
+    assert_eq!(client.answer().status(), 101);
+    let mut last = String::new();
+    client.stream.read_to_string(&mut last).unwrap();
+    assert_eq!(last, "bye");
+    // The client does not hang up; the worker must not wait for it.
+    assert_eq!(wait.recv_timeout(Duration::from_secs(5)), Ok(0));
+}
+
+#[test]
 fn a_websocket_passes_bytes_both_ways_and_unlisted_pages_get_none() {
     let house = House::new();
     house.worker(|mut wire| {

@@ -56,16 +56,18 @@ fn a_trusted_proxys_chain_is_continued() {
         House::with(|settings| settings.config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
     let worker = house.answering(OK);
     let answer = house.get(
-        "origin: https://shared.example\r\nx-forwarded-for: 203.0.113.9\r\nx-forwarded-proto: https\r\n\
-         forwarded: for=203.0.113.9\r\nx-request-id: from-proxy\r\n",
+        "origin: https://shared.example\r\nx-forwarded-for: junk, 2001:db8::1,203.0.113.9\r\n\
+         x-forwarded-proto: https\r\nforwarded: for=6.6.6.6\r\nx-request-id: from-proxy\r\n",
     );
     assert_eq!(answer.status(), 200, "https is what makes that origin the site's own");
     let head = worker.head();
-    assert_eq!(header(&head, "x-forwarded-for"), Some("203.0.113.9, 127.0.0.1"));
+    assert_eq!(header(&head, "x-forwarded-for"), Some("junk, 2001:db8::1,203.0.113.9, 127.0.0.1"));
     assert_eq!(header(&head, "x-forwarded-proto"), Some("https"));
     assert_eq!(header(&head, "x-forwarded-port"), Some("443"));
-    let forwarded = header(&head, "forwarded");
-    assert_eq!(forwarded, Some("for=203.0.113.9, for=127.0.0.1;proto=https;host=shared.example"));
+    // The same chain in the other words; what the proxy let pass of anybody's own is not in it.
+    let chain =
+        "for=unknown, for=\"[2001:db8::1]\", for=203.0.113.9, for=127.0.0.1;proto=https;host=shared.example";
+    assert_eq!(header(&head, "forwarded"), Some(chain));
     assert_eq!(answer.header("x-request-id"), Some("from-proxy"));
 }
 

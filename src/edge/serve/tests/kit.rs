@@ -35,6 +35,7 @@ pub(super) struct House {
     pub(super) settings: EdgeSettings,
     pub(super) refusals: Arc<Refusals>,
     pub(super) registry: Arc<Registry>,
+    pub(super) metrics: Arc<Metrics>,
     pub(super) shutdown: Shutdown,
     workers: AtomicUsize,
 }
@@ -84,14 +85,14 @@ impl House {
         ];
         let registry = Arc::new(Registry::new(Snapshot::build(tenants).unwrap()));
         let refusals = Arc::new(Refusals::new(100));
-        let shutdown = Shutdown::new();
+        let (shutdown, metrics) = (Shutdown::new(), Metrics::new());
         let edge = Edge::new(EdgeParts {
             settings: settings.clone(),
             registry: registry.clone(),
             tickets: Tickets::new(DoorAddresses { sqlite: Some(([127, 0, 0, 1], 4000).into()) }),
             refusals: refusals.clone(),
             state_dir: dir.path().to_owned(),
-            metrics: Metrics::new(),
+            metrics: metrics.clone(),
             shutdown: shutdown.clone(),
         })
         .unwrap();
@@ -99,7 +100,19 @@ impl House {
         let addresses = listeners.addresses();
         let serving = Some(edge.serve(listeners).unwrap());
         let workers = AtomicUsize::new(0);
-        Self { dir, edge, serving, addresses, roster, settings, refusals, registry, shutdown, workers }
+        Self {
+            dir,
+            edge,
+            serving,
+            addresses,
+            roster,
+            settings,
+            refusals,
+            registry,
+            metrics,
+            shutdown,
+            workers,
+        }
     }
 
     pub(super) fn address(&self) -> SocketAddr {

@@ -162,6 +162,142 @@ fn open_paths_take_any_origin_and_answer_without_cors() {
 }
 
 #[test]
+fn what_is_no_request_is_told_counted_and_logged_once() {
+    let house = House::new();
+    let worker = house.answering(OK);
+    let get = "GET / HTTP/1.1\r\nhost: shared.example\r\n";
+    let huge = format!("{get}x: {}\r\n\r\n", "x".repeat(3_000_000));
+    let many = format!("{get}{}\r\n", "x: y\r\n".repeat(1000));
+    let cases = [
+        ("garbage\r\n\r\n", 400, "malformed"),
+        (&format!("{get}bad header: x\r\n\r\n"), 400, "malformed"),
+        (&format!("{get}x: a\r\n folded: b\r\n\r\n"), 400, "malformed"),
+        (&format!("{get}content-length: 5\r\ncontent-length: 6\r\n\r\nhello!"), 400, "malformed"),
+        (&format!("{get}transfer-encoding: identity\r\n\r\n"), 400, "malformed"),
+        ("GET / HTTP/3.7\r\n\r\n", 400, "malformed"),
+        (&many, 431, "headers-too-large"),
+        (&huge, 431, "headers-too-large"),
+        (&format!("GET /{} HTTP/1.1\r\n\r\n", "x".repeat(3_000_000)), 431, "headers-too-large"),
+    ];
+    for (request, status, code) in cases {
+        let mut client = house.connect();
+        client.write(request);
+        check(&client.answer(), status, code, None);
+        assert!(client.is_closed(), "{}", &request[..50.min(request.len())]);
+    }
+    // Behind a good one in the same bytes, whose answer stays whole.
+    let mut client = house.connect();
+    client.write(&format!("{get}\r\n{get}bad header: x\r\n\r\n"));
+    assert_eq!(client.answer().body, "hi");
+    check(&client.answer(), 400, "malformed", None);
+    assert_eq!(worker.heads().len(), 1);
+    drop(client);
+    std::thread::sleep(Duration::from_millis(200));
+    let metrics = house.metrics.text();
+    assert!(metrics.contains("gateway_refusals_total{code=\"malformed\"} 7"), "{metrics}");
+    assert!(metrics.contains("gateway_refusals_total{code=\"headers-too-large\"} 3"), "{metrics}");
+    let lines = house.access_log();
+    assert_eq!(lines.len(), 11);
+    for line in lines.iter().filter(|line| line["status"] != 200) {
+        assert_eq!((line["client"].as_str(), line["code"].is_string()), (Some("127.0.0.1"), true), "{line}");
+    }
+}
+
+#[test]
+fn a_request_that_says_two_lengths_is_refused_in_either_order() {
+    let house = House::new();
+    let worker = house.answering(OK);
+    let (length, chunked) = ("content-length: 5\r\n", "transfer-encoding: chunked\r\n");
+    let post = "POST / HTTP/1.1\r\nhost: shared.example\r\n";
+    let before = format!("{post}{chunked}\r\n3;a=b\r\nabc\r\n0\r\n\r\n");
+    for both in [format!("{length}{chunked}"), format!("{chunked}{length}")] {
+        for before in ["", &before] {
+            let mut client = house.connect();
+            client.write(before);
+            client.write(&format!("{post}{ACME}{both}\r\n0\r\n\r\n{post}{length}\r\nhello"));
+            if !before.is_empty() {
+                assert_eq!(client.answer().status(), 200);
+            }
+            check(&client.answer(), 400, "malformed", Some("https://acme.example"));
+            assert!(client.is_closed());
+        }
+    }
+    assert_eq!(worker.heads().len(), 2);
+    // Words in bodies are nobody's length.
+    let inner = format!("{post}{length}{chunked}\r\n");
+    let mut client = house.connect();
+    for _ in 0..3 {
+        client.write(&format!("{post}{chunked}\r\n{:x}\r\n{inner}\r\n0\r\n\r\n", inner.len()));
+        assert_eq!(client.answer().status(), 200);
+        client.write(&format!("{post}content-length: {}\r\n\r\n{inner}", inner.len()));
+        assert_eq!(client.answer().status(), 200);
+    }
+}
+
+#[test]
+fn a_preflight_is_ours_on_open_paths_too() {
+    let house = House::new();
+    let worker = house.unreachable();
+    let preflight = |path: &str, origin: &str| {
+        house.ask(&format!(
+            "OPTIONS {path} HTTP/1.1\r\nhost: shared.example\r\norigin: {origin}\r\n\
+             access-control-request-method: POST\r\n\r\n"
+        ))
+    };
+    let answer = preflight("/hooks/acme", "https://acme.example");
+    let allowed = answer.header("access-control-allow-origin");
+    assert_eq!((answer.status(), allowed), (204, Some("https://acme.example")));
+    check(&preflight("/hooks/acme", "https://evil.example"), 403, "origin-not-listed", None);
+    check(&preflight("/hooks/nobody", "null"), 403, "origin-null", None);
+    assert!(worker.heads().is_empty());
+}
+
+#[test]
+fn a_path_that_leads_elsewhere_is_not_open() {
+    let house = House::new();
+    let worker = house.unreachable();
+    for path in
+        ["/hooks/acme/../../sql", "/hooks/acme/%2e%2E/sql", "/hooks/acme//sql", "/hooks/acme/..%2f..%2fsql"]
+    {
+        let answer = house.ask(&format!(
+            "POST {path} HTTP/1.1\r\nhost: shared.example\r\norigin: https://evil.example\r\n\r\n"
+        ));
+        check(&answer, 403, "origin-not-listed", None);
+    }
+    assert!(worker.heads().is_empty());
+}
+
+#[test]
+fn the_access_log_tells_an_answer_that_broke_off_from_a_whole_one() {
+    let house = House::with(|settings| settings.config.limits.body_idle_timeout = Duration::from_millis(300));
+    house.worker(|mut wire| {
+        let Some((head, _)) = wire.request() else { return };
+        let length = if head.starts_with("GET /whole") { 2 } else { 1000 };
+        wire.write(&format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\nhi"));
+        if head.starts_with("GET /slow") {
+            std::thread::sleep(Duration::from_millis(900));
+        }
+    });
+    for path in ["/whole", "/dies", "/slow"] {
+        let mut client = house.connect();
+        client.write(&format!("GET {path} HTTP/1.1\r\nhost: shared.example\r\nconnection: close\r\n\r\n"));
+        let _whole_or_not = std::io::Read::read_to_end(&mut client.stream, &mut Vec::new());
+    }
+    let mut client = house.connect();
+    client.write("GET /slow?left HTTP/1.1\r\nhost: shared.example\r\n\r\n");
+    std::io::BufRead::fill_buf(&mut client.stream).unwrap();
+    drop(client);
+    std::thread::sleep(Duration::from_millis(100));
+    let metrics = house.metrics.text();
+    for code in ["worker-broke-off", "worker-stalled", "client-gone"] {
+        assert!(metrics.contains(&format!("gateway_answers_broken_total{{code=\"{code}\"}} 1")), "{metrics}");
+    }
+    let lines = house.access_log();
+    let codes: Vec<_> = lines.iter().map(|line| line["code"].as_str()).collect();
+    assert_eq!(codes, [None, Some("worker-broke-off"), Some("worker-stalled"), Some("client-gone")]);
+}
+
+#[test]
 fn a_reload_takes_hold_at_once_and_drops_no_connection() {
     let house = House::new();
     house.answering(OK);
