@@ -103,7 +103,7 @@ fn dies(mut wire: Wire) {
 fn a_get_whose_worker_dies_before_answering_is_given_to_another_and_a_post_is_not() {
     let house = House::new();
     let dying = house.worker(dies);
-    assert_eq!(house.get(ACME).status(), 502, "one retry, and that worker again: it is the only one");
+    assert_eq!(house.get(ACME).status(), 502, "it lives, hangs up on this request, and is the only one");
     let well = house.answering(OK);
     for _ in 0..4 {
         assert_eq!(house.get(ACME).status(), 200);
@@ -114,6 +114,22 @@ fn a_get_whose_worker_dies_before_answering_is_given_to_another_and_a_post_is_no
     let statuses: Vec<_> = (0..4).map(|_| house.ask(post).status()).collect();
     assert!(statuses.contains(&502) && statuses.contains(&200), "{statuses:?}");
     assert_eq!(well.heads().len() - before, statuses.iter().filter(|status| **status == 200).count());
+}
+
+#[test]
+fn a_get_is_not_given_to_a_dying_worker_twice_but_waits_for_the_next_one() {
+    let house = House::new();
+    // Still listed and still accepting, as a killed process is for a moment.
+    let dying = house.worker(dies);
+    std::thread::scope(|scope| {
+        let waiting = scope.spawn(|| house.get(ACME));
+        while dying.heads().is_empty() {
+            std::thread::yield_now();
+        }
+        house.answering(OK);
+        assert_eq!(waiting.join().unwrap().status(), 200);
+    });
+    assert_eq!(dying.heads().len(), 1);
 }
 
 #[test]
