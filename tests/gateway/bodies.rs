@@ -221,7 +221,13 @@ fn the_worker_hears_when_the_client_vanishes() {
     eventually("the worker hears of it", || events(&gateway).contains("sse: client gone").then_some(()));
     // A closed tab says goodbye; its worker hears it just as well.
     let heard = |gateway: &TestGateway| events(gateway).matches("hang: client gone").count();
-    drop(gateway.get("/hang").origin(NAVAJA).open());
+    let wire = gateway.get("/hang").origin(NAVAJA).open();
+    // Who says goodbye before the worker has the request is forgotten without troubling it.
+    eventually("the second request arrived", || {
+        let seen = gateway.get("/seen").origin(NAVAJA).send().json();
+        (seen["seen"].to_string().matches("/hang").count() == 2).then_some(())
+    });
+    drop(wire);
     eventually("the worker hears of it", || (heard(&gateway) == 2).then_some(()));
     // In the middle of an upload.
     let mut wire = gateway.wire();
