@@ -28,6 +28,8 @@ mod client;
 mod cors;
 #[path = "gateway/door.rs"]
 mod door;
+#[path = "gateway/drivers.rs"]
+mod drivers;
 #[path = "gateway/headers.rs"]
 mod headers;
 #[path = "gateway/left_behind.rs"]

@@ -19,7 +19,11 @@ fn ids(list: &Value) -> Vec<&str> {
 
 /// A gateway with the two shops in its registry and their `notes` tables made.
 pub(crate) fn shops_with_notes() -> TestGateway {
-    let gateway = TestGateway::builder().worker("notes.mjs").start();
+    with_notes(TestGateway::builder().worker("notes.mjs").start())
+}
+
+/// The two shops and their `notes` tables, on a gateway that has neither.
+pub(crate) fn with_notes(gateway: TestGateway) -> TestGateway {
     for (id, origin) in [("navaja", NAVAJA), ("barba", BARBA)] {
         let database = format!("sqlite://{id}.db");
         gateway.cli(&["tenant", "add", id, "--origin", origin, "--database", &database]).ok();
