@@ -7,10 +7,13 @@ mod authority;
 mod bind;
 mod body;
 mod cache;
+mod clients;
 mod config;
 mod connection;
 mod cork;
 mod cors;
+mod cuts;
+mod descriptors;
 mod error;
 mod forward;
 mod heads;
@@ -19,6 +22,7 @@ mod limits;
 mod listen;
 mod lookup;
 mod peer;
+mod recorded;
 mod redirect;
 mod refusal;
 mod request_id;
@@ -29,6 +33,7 @@ mod settings;
 mod status;
 mod thread;
 mod tls;
+mod turn;
 mod upgrade;
 
 use std::{
@@ -51,8 +56,8 @@ use crate::{
 
 pub use self::lookup::Lookup;
 use self::{
-    access_log::AccessLog, admit::Admit, bind::Bound, connection::Speaks, settings::Settings, thread::Shared,
-    tls::Certificates,
+    access_log::AccessLog, admit::Admit, bind::Bound, clients::Clients, connection::Speaks, cuts::Cuts,
+    descriptors::Descriptors, settings::Settings, thread::Shared, tls::Certificates,
 };
 pub(crate) use self::{
     config::{CertificateFiles, Config, HttpMode, OpenPath, TlsConfig, TlsMode},
@@ -142,6 +147,9 @@ impl Edge {
             registry: parts.registry,
             tickets: parts.tickets,
             refusals: parts.refusals,
+            cuts: Cuts::new(parts.metrics.clone()),
+            clients: Clients::default(),
+            descriptors: Descriptors::claim(config.limits.connections_max),
             metrics: parts.metrics,
             shutdown: parts.shutdown,
             connections: AtomicUsize::new(0),

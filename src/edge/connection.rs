@@ -1,58 +1,34 @@
 //! One accepted connection: handshake, protocol, requests, end. Every wait in it has a limit, and its drain lets
 //! requests in flight finish.
 
-use std::{
-    cell::Cell, convert::Infallible, future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc,
-    task::Poll, time::Duration,
-};
+mod drive;
+mod http1;
+mod http2;
+mod stream;
 
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::service_fn,
-};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use tokio::{
-    io::{AsyncRead, AsyncWrite},
-    net::TcpStream,
-    time::{Instant, Sleep},
-};
-use tokio_rustls::TlsAcceptor;
+use std::{net::SocketAddr, rc::Rc, time::Duration};
 
-use crate::{error::Fault, metrics::CodeLabels, shutdown::Shutdown};
+use tokio::net::TcpStream;
+use tokio_rustls::{TlsAcceptor, server::TlsStream};
 
 use super::{
-    access_log,
-    activity::{Activity, Verdict, Watched},
+    activity::{Activity, Watched},
     authority::Scheme,
-    body::Recorded,
-    cork::corked,
-    heads::{UNREADABLE, Watching},
-    limits::SLACK,
+    clients::ClientPlace,
+    cuts::Cut,
     peer::Peer,
-    redirect, serve,
-    settings::Settings,
-    thread::{Drained, Thread},
+    thread::Thread,
 };
+
+use self::{http1::over_http1, http2::over_http2};
 
 /// For the access log.
 pub(crate) const HTTP_1: &str = "HTTP/1.1";
 /// For the access log.
 pub(crate) const HTTP_2: &str = "HTTP/2";
 
-/// Smallest bound of hyper's buffers: below this, bodies pass in too small pieces.
-const BUFFER_BYTES_MIN: usize = 64 * 1024;
-
-/// Streams reset before we saw them, and reset by us because of protocol errors (Rapid Reset, MadeYouReset):
-/// browsers cancel a page's worth of images at once, no more.
-const RESETS_MAX: usize = 64;
-
 /// A client that is told goodbye has this long to take it.
 const LAST_WORDS: Duration = Duration::from_secs(1);
-
-/// Answer bytes buffered per HTTP/2 stream: with 128 streams, 8 MB a connection at the very worst.
-const STREAM_BUFFER_BYTES_MAX: usize = 64 * 1024;
 
 /// What an address speaks.
 #[derive(Clone)]
@@ -65,178 +41,62 @@ pub(crate) enum Speaks {
     Redirect(Option<u16>),
 }
 
-/// Serve a connection until it ends.
-pub(crate) async fn connection(thread: Rc<Thread>, stream: TcpStream, address: SocketAddr, speaks: Speaks) {
+/// Serve a connection until it ends. `place` is given back when its io is dropped, after an upgrade too.
+pub(crate) async fn connection(
+    thread: Rc<Thread>,
+    (stream, address): (TcpStream, SocketAddr),
+    place: Option<ClientPlace>,
+    speaks: Speaks,
+) {
     // Answers leave at once; hyper and rustls write in whole pieces already.
     if stream.set_nodelay(true).is_err() {
         // The peer is gone already.
         return;
     }
-    let activity = Activity::new();
+    let activity = Activity::new(place);
     let settings = thread.shared.settings.load_full();
+    let peer = |scheme, protocol| {
+        Rc::new(Peer::new(address, scheme, protocol, activity.clone(), &settings.trusted_proxies))
+    };
+    let stream = Watched::new(stream, activity.clone());
+    // Each on the heap of its own: this task lives as long as the connection, and would always be as large as the
+    // largest of them.
     match speaks {
         Speaks::Tls(acceptor) => {
-            let handshake = acceptor.accept(Watched::new(stream, activity.clone()));
-            let Ok(Ok(tls)) = tokio::time::timeout(settings.limits.handshake_timeout, handshake).await else {
-                thread.shared.metrics.handshakes_failed_total.inc();
-                return;
-            };
+            let Some(tls) = Box::pin(handshake(&thread, acceptor, stream, address)).await else { return };
             if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-                let peer = peer(address, Scheme::Https, HTTP_2, (&activity, &settings));
-                over_http2(&thread, tls, peer, &settings).await;
+                let peer = peer(Scheme::Https, HTTP_2);
+                drop(activity);
+                Box::pin(over_http2(&thread, tls, peer, settings)).await;
             } else {
-                let peer = peer(address, Scheme::Https, HTTP_1, (&activity, &settings));
-                over_http1(&thread, tls, peer, (&settings, None)).await;
+                let peer = peer(Scheme::Https, HTTP_1);
+                drop(activity);
+                Box::pin(over_http1(&thread, tls, peer, None)).await;
             }
         }
         Speaks::Plain => {
-            let peer = peer(address, Scheme::Http, HTTP_1, (&activity, &settings));
-            over_http1(&thread, Watched::new(stream, activity), peer, (&settings, None)).await;
+            Box::pin(over_http1(&thread, stream, peer(Scheme::Http, HTTP_1), None)).await;
         }
         Speaks::Redirect(port) => {
-            let peer = peer(address, Scheme::Http, HTTP_1, (&activity, &settings));
-            over_http1(&thread, Watched::new(stream, activity), peer, (&settings, Some(port))).await;
+            Box::pin(over_http1(&thread, stream, peer(Scheme::Http, HTTP_1), Some(port))).await;
         }
     }
 }
 
-fn peer(
+async fn handshake(
+    thread: &Thread,
+    acceptor: TlsAcceptor,
+    stream: Watched<TcpStream>,
     address: SocketAddr,
-    scheme: Scheme,
-    protocol: &'static str,
-    (activity, settings): (&Arc<Activity>, &Settings),
-) -> Rc<Peer> {
-    Rc::new(Peer::new(address, scheme, protocol, activity.clone(), &settings.trusted_proxies))
-}
-
-async fn over_http1<T>(
-    thread: &Rc<Thread>,
-    io: T,
-    peer: Rc<Peer>,
-    (settings, redirect_to): (&Settings, Option<Option<u16>>),
-) where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = &settings.limits;
-    let mut http = http1::Builder::new();
-    // Idle and slow connections are ended by `drive`, so hyper needs no timer of its own.
-    http.max_headers(limits.headers_max * SLACK)
-        .max_buf_size((limits.header_bytes_max * SLACK).max(BUFFER_BYTES_MIN));
-    let activity = peer.activity.clone();
-    let id = thread.ids.fresh();
-    let io = Watching::new(io, activity.clone(), id.clone());
-    let service = service_fn(|request| answer(thread.clone(), peer.clone(), request, redirect_to));
-    let connection = http.serve_connection(TokioIo::new(io), service).with_upgrades();
-    let outcome =
-        drive(thread, &activity, connection, |connection| connection.graceful_shutdown(), true).await;
-    let unreadable = matches!(&outcome, Some(Err(error)) if error.is_parse());
-    if let Some(refusal) = activity.heads.refusal().or(unreadable.then_some(UNREADABLE)) {
-        let labels = CodeLabels { code: refusal.code() };
-        thread.shared.metrics.refusals_total.get_or_create(&labels).inc();
-        access_log::unreadable(thread, &peer, &id, &refusal);
+) -> Option<TlsStream<Watched<TcpStream>>> {
+    let shared = &thread.shared;
+    let timeout = shared.settings.load().limits.handshake_timeout;
+    let outcome = tokio::time::timeout(timeout, acceptor.accept(stream)).await;
+    if !matches!(outcome, Ok(Ok(_))) {
+        shared.metrics.handshakes_failed_total.inc();
     }
-}
-
-async fn answer(
-    thread: Rc<Thread>,
-    peer: Rc<Peer>,
-    request: Request<Incoming>,
-    redirect_to: Option<Option<u16>>,
-) -> Result<Response<Recorded>, Infallible> {
-    match redirect_to {
-        None => serve::serve(thread, peer, request).await,
-        Some(port) => Ok(redirect::serve(&thread, &peer, request, port)),
+    if outcome.is_err() {
+        shared.cuts.count(Cut::HandshakeSlow, address.ip());
     }
-}
-
-async fn over_http2<T>(thread: &Rc<Thread>, io: T, peer: Rc<Peer>, settings: &Settings)
-where
-    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-{
-    let limits = &settings.limits;
-    let mut http = http2::Builder::new(Local(thread.shared.shutdown.clone()));
-    http.timer(TokioTimer::new())
-        .max_concurrent_streams(limits.h2_streams_max)
-        .max_header_list_size(u32::try_from(limits.header_bytes_max * SLACK).unwrap_or(u32::MAX))
-        .max_send_buf_size(STREAM_BUFFER_BYTES_MAX)
-        .max_pending_accept_reset_streams(RESETS_MAX)
-        .max_local_error_reset_streams(RESETS_MAX)
-        // A peer that vanished without a word answers no ping.
-        .keep_alive_interval(limits.idle_timeout)
-        .keep_alive_timeout(limits.header_timeout);
-    let activity = peer.activity.clone();
-    let owner = thread.clone();
-    // On the heap from the start: hyper and the runtime move a stream's future several times before its first poll.
-    let service = service_fn(move |request| Box::pin(serve::serve(owner.clone(), peer.clone(), request)));
-    let connection = corked(io, |io| http.serve_connection(TokioIo::new(io), service));
-    // What it cannot read, HTTP/2 answers by resetting the stream: there is nobody who could read more.
-    drive(thread, &activity, connection, |mut corked| corked.connection.as_mut().graceful_shutdown(), false)
-        .await;
-}
-
-/// Run a connection until it ends, is idle for too long, is stuck, or has drained; how it ended, if by itself.
-async fn drive<C>(
-    thread: &Rc<Thread>,
-    activity: &Activity,
-    connection: C,
-    graceful: impl Fn(Pin<&mut C>),
-    heads_by_bytes: bool,
-) -> Option<hyper::Result<()>>
-where
-    C: Future<Output = hyper::Result<()>>,
-{
-    let mut connection = std::pin::pin!(connection);
-    let drained = Drained::new(thread);
-    let judge = || activity.judge(&thread.shared.settings.load().limits, heads_by_bytes);
-    let Verdict::Fine(first) = judge() else { return None };
-    let mut timer = std::pin::pin!(tokio::time::sleep(first));
-    let (registered, closing) = (Cell::new(false), Cell::new(false));
-    std::future::poll_fn(|cx| {
-        if !registered.replace(true) {
-            drained.wake(cx.waker());
-        }
-        if thread.drain.has_begun() && !closing.replace(true) {
-            graceful(connection.as_mut());
-            rearm(timer.as_mut(), LAST_WORDS);
-        }
-        loop {
-            if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
-                return Poll::Ready(Some(outcome));
-            }
-            if timer.as_mut().poll(cx).is_pending() {
-                return Poll::Pending;
-            }
-            match judge() {
-                Verdict::Stuck => return Poll::Ready(None),
-                // Not every client answers a goodbye; the drain must not wait for those that do not.
-                _ if closing.get() && !activity.is_busy() => return Poll::Ready(None),
-                Verdict::Fine(_) | Verdict::Idle if closing.get() => rearm(timer.as_mut(), LAST_WORDS),
-                Verdict::Fine(left) => rearm(timer.as_mut(), left),
-                Verdict::Idle => {
-                    closing.set(true);
-                    graceful(connection.as_mut());
-                    rearm(timer.as_mut(), LAST_WORDS);
-                }
-            }
-        }
-    })
-    .await
-}
-
-fn rearm(timer: Pin<&mut Sleep>, left: Duration) {
-    // Never at once: a limit of zero must not spin.
-    timer.reset(Instant::now() + left.max(Duration::from_millis(1)));
-}
-
-/// Runs HTTP/2 streams on this thread, counted by the drain.
-#[derive(Clone)]
-struct Local(Shutdown);
-
-impl<F> hyper::rt::Executor<F> for Local
-where
-    F: Future<Output = ()> + 'static,
-{
-    fn execute(&self, task: F) {
-        self.0.spawn_local(task);
-    }
+    outcome.ok()?.ok()
 }

@@ -28,6 +28,9 @@ use self::scan::Scan;
 /// reset instead of its answer.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Most heads are shorter, and what is longer comes with the next read.
+const FIRST_BYTES_MAX: usize = 2048;
+
 /// hyper's own answers are shorter: a status line, a length, a date, `connection: close`.
 const HYPERS_BYTES_MAX: usize = 256;
 
@@ -42,12 +45,16 @@ pub(crate) struct Heads {
     served: AtomicU64,
     /// The bytes end within a head, or made no sense.
     within: AtomicBool,
+    /// The bytes end within a body.
+    midway: AtomicBool,
     /// The connection speaks another protocol now.
     switched: AtomicBool,
     /// hyper's answer was replaced by this one.
     refused: AtomicBool,
     /// That one was: too large.
     too_large: AtomicBool,
+    /// Or: too slow.
+    too_slow: AtomicBool,
 }
 
 impl Heads {
@@ -69,6 +76,12 @@ impl Heads {
         self.within.load(Relaxed) || self.complete.load(Relaxed) > self.served.load(Relaxed)
     }
 
+    /// Do the bytes end after one request and before the next?
+    pub(super) fn is_between(&self) -> bool {
+        let switched = self.switched.load(Relaxed) || self.refused.load(Relaxed);
+        !switched && !self.is_behind() && !self.midway.load(Relaxed)
+    }
+
     /// From here on it is no HTTP.
     pub(crate) fn switch(&self) {
         self.switched.store(true, Relaxed);
@@ -76,7 +89,11 @@ impl Heads {
 
     /// What the client was told about bytes that hyper could not read.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        let refusal = if self.too_large.load(Relaxed) { Refusal::HeadersTooLarge } else { UNREADABLE };
+        let refusal = match (self.too_large.load(Relaxed), self.too_slow.load(Relaxed)) {
+            (_, true) => Refusal::HeadersSlow,
+            (true, _) => Refusal::HeadersTooLarge,
+            _ => UNREADABLE,
+        };
         self.refused.load(Relaxed).then_some(refusal)
     }
 }
@@ -94,21 +111,32 @@ pub(crate) struct Watching<T> {
     id: RequestId,
     /// Our answer in the place of hyper's, what is left of it to write.
     own: Bytes,
+    /// The first bytes of a request that came while hyper was not there.
+    early: Bytes,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
 impl<T> Watching<T> {
     /// Watch this io; `id` is for the one request that may be none.
     pub(crate) fn new(io: T, activity: Arc<Activity>, id: RequestId) -> Self {
-        Self { io, activity, scan: Scan::new(), id, own: Bytes::new(), linger: None }
+        Self { io, activity, scan: Scan::new(), id, own: Bytes::new(), early: Bytes::new(), linger: None }
     }
 
     fn note(&mut self, bytes: &[u8]) {
         let heads = &self.activity.heads;
         self.scan.read(bytes);
         heads.within.store(self.scan.is_within(), Relaxed);
+        heads.midway.store(self.scan.is_midway(), Relaxed);
         heads.complete.store(self.scan.heads(), Relaxed);
         heads.ambiguous.store(self.scan.ambiguous().unwrap_or(0), Relaxed);
+    }
+
+    /// What is to be said before the connection is shut down.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        let heads = &self.activity.heads;
+        heads.too_slow.store(*refusal == Refusal::HeadersSlow, Relaxed);
+        heads.refused.store(true, Relaxed);
+        self.own = Bytes::from(rescue::bytes(refusal, &self.id));
     }
 
     /// May these bytes be an answer that hyper makes by itself?
@@ -160,6 +188,15 @@ impl<T: AsyncWrite + Unpin> Watching<T> {
 }
 
 impl<T: AsyncRead + Unpin> Watching<T> {
+    /// Take the first bytes of the next request, to be read again by hyper; false at the end.
+    pub(super) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut first = [0; FIRST_BYTES_MAX];
+        let mut buf = ReadBuf::new(&mut first);
+        ready!(Pin::new(&mut *self).poll_read(cx, &mut buf))?;
+        self.early = Bytes::copy_from_slice(buf.filled());
+        Poll::Ready(Ok(!self.early.is_empty()))
+    }
+
     /// Resolves when the client has closed, too, or has had its time.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
@@ -181,6 +218,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watching<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let count = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
         if buf.filled().len() > before && !self.activity.heads.switched.load(Relaxed) {

@@ -11,9 +11,10 @@ use crate::{error::Fault, tenant::Snapshot};
 use super::{
     access_log::Record,
     authority::Authority,
-    body::{Body, Recorded},
+    body::Body,
     cors,
     peer::Peer,
+    recorded::Recorded,
     refusal::Refusal,
     request_id::REQUEST_ID,
     rescue,

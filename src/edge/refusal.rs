@@ -23,6 +23,9 @@ pub(crate) enum Refusal {
     /// More or larger headers than configured.
     #[error("the request's headers are too large")]
     HeadersTooLarge,
+    /// A head that did not end in time.
+    #[error("the request's headers did not arrive in time")]
+    HeadersSlow,
     /// A larger body than configured.
     #[error("the request's body is larger than {bytes_max} bytes")]
     BodyTooLarge {
@@ -94,7 +97,7 @@ impl Refusal {
             }
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadersSlow | Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
             Self::HostNotServed => StatusCode::MISDIRECTED_REQUEST,
             Self::OriginNull
             | Self::OriginNotListed
@@ -146,6 +149,7 @@ impl Fault for Refusal {
             Self::HeaderTwice(_) => "header-twice",
             Self::Malformed(_) => "malformed",
             Self::HeadersTooLarge => "headers-too-large",
+            Self::HeadersSlow => "headers-slow",
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::BodyStalled => "body-stalled",
             Self::BodyBroken => "body-broken",

@@ -10,12 +10,13 @@ use crate::{error::Fault, metrics::CodeLabels, tenant};
 
 use super::{
     access_log::Record,
-    body::{Body, Recorded, RequestBody},
+    body::{Body, RequestBody},
     cors::{self, Page},
     forward,
     identify::{self, Caller},
     limits,
     peer::{Client, Peer},
+    recorded::Recorded,
     refusal::Refusal,
     request_id::REQUEST_ID,
     rescue,

@@ -21,9 +21,13 @@ use crate::{
 use super::{
     access_log::{AccessLog, Lines},
     admit::Admit,
+    clients::Clients,
+    cuts::Cuts,
+    descriptors::Descriptors,
     forward::Upstreams,
     request_id::RequestIds,
     settings::Settings,
+    turn::Turns,
 };
 
 /// What all edge threads share; on the request path only atomics and short shard locks.
@@ -39,6 +43,9 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     /// Connections open, over all threads.
     pub(crate) connections: AtomicUsize,
+    pub(crate) clients: Clients,
+    pub(crate) cuts: Cuts,
+    pub(crate) descriptors: Descriptors,
 }
 
 /// One thread's own things.
@@ -50,6 +57,7 @@ pub(crate) struct Thread {
     pub(crate) tally: Tally,
     pub(crate) ids: RequestIds,
     pub(crate) drain: Drain,
+    pub(crate) turns: Turns,
 }
 
 impl Thread {
@@ -61,6 +69,7 @@ impl Thread {
             tally: Tally::default(),
             ids: RequestIds::new(),
             drain: Drain::default(),
+            turns: Turns::default(),
             shared,
         })
     }

@@ -76,6 +76,11 @@ impl Scan {
         }
     }
 
+    /// Do they end within a body?
+    pub(super) fn is_midway(&self) -> bool {
+        matches!(self.at, At::Body(_) | At::ChunkSize | At::Chunk(_) | At::Trailers)
+    }
+
     /// The next bytes.
     pub(super) fn read(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
