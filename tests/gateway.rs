@@ -52,6 +52,8 @@ mod tenants;
 mod tenants_data;
 #[path = "gateway/tls.rs"]
 mod tls;
+#[path = "gateway/waiting.rs"]
+mod waiting;
 #[path = "gateway/websocket.rs"]
 mod websocket;
 #[path = "gateway/wire.rs"]

@@ -265,7 +265,8 @@ impl Default for Admit {
             client_in_flight_max: 128,
             client_requests_per_second: 100,
             clients_max: 100_000,
-            waiting_max: 256,
+            // As many as may be in flight: who was let in is not turned away for a worker that warms up.
+            waiting_max: 512,
             waiting_timeout: Duration::from_secs(10),
         }
     }
