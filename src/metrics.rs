@@ -50,6 +50,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Handshakes that failed.
     pub(crate) handshakes_failed_total: Counter,
+    /// Connections of trusted proxies closed for want of a PROXY header.
+    pub(crate) proxy_headers_refused_total: Family<CodeLabels, Counter>,
     /// Requests answered.
     pub(crate) requests_total: Family<RequestLabels, Counter>,
     /// Answers that the gateway made itself, by code.
@@ -91,6 +93,7 @@ impl Metrics {
             connections_total: Counter::default(),
             connections: Gauge::default(),
             handshakes_failed_total: Counter::default(),
+            proxy_headers_refused_total: Family::default(),
             requests_total: Family::default(),
             refusals_total: Family::default(),
             answers_broken_total: Family::default(),
@@ -116,6 +119,8 @@ impl Metrics {
         r.register("connections", "Connections accepted", self.connections_total.clone());
         r.register("connections_open", "Connections open", self.connections.clone());
         r.register("handshakes_failed", "TLS handshakes that failed", self.handshakes_failed_total.clone());
+        let refused = self.proxy_headers_refused_total.clone();
+        r.register("proxy_headers_refused", "Proxies' connections closed over their PROXY header", refused);
         r.register("requests", "Requests answered", self.requests_total.clone());
         r.register("refusals", "Answers made by the gateway itself", self.refusals_total.clone());
         r.register("answers_broken", "Answers that did not pass whole", self.answers_broken_total.clone());

@@ -40,6 +40,8 @@ mod limits;
 mod node;
 #[path = "gateway/origins.rs"]
 mod origins;
+#[path = "gateway/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
 #[path = "gateway/running.rs"]
