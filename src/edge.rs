@@ -22,6 +22,7 @@ mod limits;
 mod listen;
 mod lookup;
 mod peer;
+mod proxy_protocol;
 mod recorded;
 mod redirect;
 mod refusal;
@@ -60,7 +61,7 @@ use self::{
     descriptors::Descriptors, settings::Settings, thread::Shared, tls::Certificates,
 };
 pub(crate) use self::{
-    config::{CertificateFiles, Config, HttpMode, OpenPath, TlsConfig, TlsMode},
+    config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
     error::EdgeError,
     serving::Serving,
 };

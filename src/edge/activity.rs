@@ -19,7 +19,7 @@ use super::{clients::ClientPlace, config::Limits, cuts::Cut, heads::Heads};
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds of this process's monotonic clock; never 0, which means "not".
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX) + 1
 }
 
@@ -194,7 +194,11 @@ mod tests {
         assert!(matches!(activity.judge(&later, true), Verdict::Fine(_)), "fresh");
         assert_eq!(activity.judge(&at_once, true), Verdict::Idle);
         activity.head_since_ms.store(1, Relaxed);
-        assert_eq!(activity.judge(&at_once, true), Verdict::Stuck(Cut::HeadersSlow), "a head that never ends");
+        assert_eq!(
+            activity.judge(&at_once, true),
+            Verdict::Stuck(Cut::HeadersSlow),
+            "a head that never ends"
+        );
         assert_eq!(activity.judge(&at_once, false), Verdict::Idle, "on HTTP/2 those bytes were a ping");
         activity.request_begins();
         assert!(matches!(activity.judge(&at_once, true), Verdict::Fine(_)), "an answer may take its time");

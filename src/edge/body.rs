@@ -16,11 +16,7 @@ use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use tokio::time::Sleep;
 
-use super::{
-    access_log::Record,
-    config::Limits,
-    forward::Flight,
-};
+use super::{access_log::Record, config::Limits, forward::Flight};
 
 /// How long the rest of a body that nobody wants is read.
 const LINGER: Duration = Duration::from_secs(2);

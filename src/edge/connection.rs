@@ -6,7 +6,11 @@ mod http1;
 mod http2;
 mod stream;
 
-use std::{net::SocketAddr, rc::Rc, time::Duration};
+use std::{
+    net::{IpAddr, SocketAddr},
+    rc::Rc,
+    time::Duration,
+};
 
 use tokio::net::TcpStream;
 use tokio_rustls::{TlsAcceptor, server::TlsStream};
@@ -17,6 +21,7 @@ use super::{
     clients::ClientPlace,
     cuts::Cut,
     peer::Peer,
+    proxy_protocol,
     thread::Thread,
 };
 
@@ -41,7 +46,8 @@ pub(crate) enum Speaks {
     Redirect(Option<u16>),
 }
 
-/// Serve a connection until it ends. `place` is given back when its io is dropped, after an upgrade too.
+/// Serve a connection until it ends. `place` is given back when its io is dropped, after an upgrade too; trusted
+/// proxies have none.
 pub(crate) async fn connection(
     thread: Rc<Thread>,
     (stream, address): (TcpStream, SocketAddr),
@@ -53,17 +59,31 @@ pub(crate) async fn connection(
         // The peer is gone already.
         return;
     }
-    let activity = Activity::new(place);
     let settings = thread.shared.settings.load_full();
-    let peer = |scheme, protocol| {
-        Rc::new(Peer::new(address, scheme, protocol, activity.clone(), &settings.trusted_proxies))
+    // Before anything else: behind a load balancer the first bytes say who is there.
+    let remote = Box::pin(proxy_protocol::remote(&thread, &settings, &stream, address)).await;
+    let Some(remote) = remote else { return };
+    let place = match place {
+        None if !remote.trusted => {
+            // Behind a proxy, and counted like everyone now that it has a name.
+            let connections_max = settings.limits.connections_per_client_max;
+            let Some(place) = thread.shared.clients.enter(remote.address, connections_max) else {
+                return thread.shared.cuts.count(Cut::ClientConnections, remote.address);
+            };
+            Some(place)
+        }
+        place => place,
     };
+    let activity = Activity::new(place);
+    let peer = |scheme, protocol| Rc::new(Peer::new(remote, scheme, protocol, activity.clone()));
     let stream = Watched::new(stream, activity.clone());
     // Each on the heap of its own: this task lives as long as the connection, and would always be as large as the
     // largest of them.
     match speaks {
         Speaks::Tls(acceptor) => {
-            let Some(tls) = Box::pin(handshake(&thread, acceptor, stream, address)).await else { return };
+            let Some(tls) = Box::pin(handshake(&thread, acceptor, stream, remote.address)).await else {
+                return;
+            };
             if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
                 let peer = peer(Scheme::Https, HTTP_2);
                 drop(activity);
@@ -87,7 +107,7 @@ async fn handshake(
     thread: &Thread,
     acceptor: TlsAcceptor,
     stream: Watched<TcpStream>,
-    address: SocketAddr,
+    client: IpAddr,
 ) -> Option<TlsStream<Watched<TcpStream>>> {
     let shared = &thread.shared;
     let timeout = shared.settings.load().limits.handshake_timeout;
@@ -96,7 +116,7 @@ async fn handshake(
         shared.metrics.handshakes_failed_total.inc();
     }
     if outcome.is_err() {
-        shared.cuts.count(Cut::HandshakeSlow, address.ip());
+        shared.cuts.count(Cut::HandshakeSlow, client);
     }
     outcome.ok()?.ok()
 }

@@ -98,7 +98,11 @@ mod tests {
         for _ in 0..1000 {
             cuts.count(Cut::Protocol, IpAddr::from([192, 0, 2, 1]));
         }
-        assert!(metrics.text().contains("gateway_cuts_total{code=\"h2-protocol\"} 1000"), "{}", metrics.text());
+        assert!(
+            metrics.text().contains("gateway_cuts_total{code=\"h2-protocol\"} 1000"),
+            "{}",
+            metrics.text()
+        );
         let line = cuts.lines[Cut::Protocol as usize].lock().unwrap();
         assert_eq!((line.written.is_some(), line.unsaid), (true, 999), "the first was said, the others wait");
     }

@@ -78,7 +78,9 @@ mod tests {
 
     #[test]
     fn an_eighth_is_kept_back_but_not_for_ever_more() {
-        for (granted, kept_from) in [(16, 0), (256, 224), (1024, 896), (65_536, 64_512), (u64::MAX, u64::MAX - 1024)] {
+        for (granted, kept_from) in
+            [(16, 0), (256, 224), (1024, 896), (65_536, 64_512), (u64::MAX, u64::MAX - 1024)]
+        {
             assert_eq!(Descriptors::of(granted).kept_from, kept_from, "{granted}");
         }
     }

@@ -118,7 +118,10 @@ fn begin(
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error().map(nix::errno::Errno::from_raw), Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE))
+    matches!(
+        error.raw_os_error().map(nix::errno::Errno::from_raw),
+        Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE)
+    )
 }
 
 /// What is done about connections that cannot be accepted.
@@ -137,7 +140,9 @@ impl Failures {
         let mut shed = None;
         self.spare.lend(|| {
             // Polled once: whoever waited in the queue is there now.
-            if let Poll::Ready(Ok((_, address))) = listener.poll_accept(&mut Context::from_waker(Waker::noop())) {
+            if let Poll::Ready(Ok((_, address))) =
+                listener.poll_accept(&mut Context::from_waker(Waker::noop()))
+            {
                 shed = Some(address.ip());
             }
         });

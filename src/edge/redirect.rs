@@ -9,17 +9,8 @@ use hyper::body::Incoming;
 use crate::{error::Fault, tenant::Snapshot};
 
 use super::{
-    access_log::Record,
-    authority::Authority,
-    body::Body,
-    cors,
-    peer::Peer,
-    recorded::Recorded,
-    refusal::Refusal,
-    request_id::REQUEST_ID,
-    rescue,
-    settings::Settings,
-    thread::Thread,
+    access_log::Record, authority::Authority, body::Body, cors, peer::Peer, recorded::Recorded,
+    refusal::Refusal, request_id::REQUEST_ID, rescue, settings::Settings, thread::Thread,
 };
 
 /// Answer one request on the plain port.
@@ -31,8 +22,9 @@ pub(crate) fn serve(
 ) -> Response<Recorded> {
     let (head, _) = request.into_parts();
     let id = thread.ids.of(peer.trusted, &head.headers);
-    let record = Record::begin(thread, peer, peer.address, (id, &head));
     let settings = thread.shared.settings.load();
+    let client = peer.client(&settings.trusted_proxies, &head.headers);
+    let record = Record::begin(thread, peer, client.address, (id, &head));
     let mut answer = match location(&settings, &thread.shared.registry.snapshot(), &head, https_port) {
         Ok(location) => {
             let mut answer = Response::new(Body::Empty);
