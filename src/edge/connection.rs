@@ -6,22 +6,19 @@ mod http1;
 mod http2;
 mod stream;
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    rc::Rc,
-    time::Duration,
-};
+use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::net::TcpStream;
-use tokio_rustls::{TlsAcceptor, server::TlsStream};
+use tokio_rustls::TlsAcceptor;
 
 use super::{
     activity::{Activity, Watched},
     authority::Scheme,
     clients::ClientPlace,
     cuts::Cut,
-    peer::Peer,
+    peer::{Peer, Remote},
     proxy_protocol,
+    settings::Settings,
     thread::Thread,
 };
 
@@ -75,48 +72,60 @@ pub(crate) async fn connection(
         place => place,
     };
     let activity = Activity::new(place);
-    let peer = |scheme, protocol| Rc::new(Peer::new(remote, scheme, protocol, activity.clone()));
-    let stream = Watched::new(stream, activity.clone());
-    // Each on the heap of its own: this task lives as long as the connection, and would always be as large as the
-    // largest of them.
-    match speaks {
+    let connected = Connected { remote, activity, settings };
+    let stream = Watched::new(stream, connected.activity.clone());
+    // On the heap, each for its time: this task lives as long as the connection, and must stay small.
+    let serving = match speaks {
         Speaks::Tls(acceptor) => {
-            let Some(tls) = Box::pin(handshake(&thread, acceptor, stream, remote.address)).await else {
+            let Some(serving) = Box::pin(handshake(&thread, acceptor, stream, connected)).await else {
                 return;
             };
-            if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-                let peer = peer(Scheme::Https, HTTP_2);
-                drop(activity);
-                Box::pin(over_http2(&thread, tls, peer, settings)).await;
-            } else {
-                let peer = peer(Scheme::Https, HTTP_1);
-                drop(activity);
-                Box::pin(over_http1(&thread, tls, peer, None)).await;
-            }
+            serving
         }
-        Speaks::Plain => {
-            Box::pin(over_http1(&thread, stream, peer(Scheme::Http, HTTP_1), None)).await;
-        }
+        Speaks::Plain => over_http1(&thread, stream, connected.peer(Scheme::Http, HTTP_1), None),
         Speaks::Redirect(port) => {
-            Box::pin(over_http1(&thread, stream, peer(Scheme::Http, HTTP_1), Some(port))).await;
+            over_http1(&thread, stream, connected.peer(Scheme::Http, HTTP_1), Some(port))
         }
+    };
+    serving.await;
+}
+
+/// A connection served over some protocol.
+type Serving = Pin<Box<dyn Future<Output = ()>>>;
+
+/// Who is there.
+struct Connected {
+    remote: Remote,
+    activity: Arc<Activity>,
+    settings: Arc<Settings>,
+}
+
+impl Connected {
+    fn peer(self, scheme: Scheme, protocol: &'static str) -> Rc<Peer> {
+        Rc::new(Peer::new(self.remote, scheme, protocol, self.activity))
     }
 }
 
 async fn handshake(
-    thread: &Thread,
+    thread: &Rc<Thread>,
     acceptor: TlsAcceptor,
     stream: Watched<TcpStream>,
-    client: IpAddr,
-) -> Option<TlsStream<Watched<TcpStream>>> {
+    connected: Connected,
+) -> Option<Serving> {
     let shared = &thread.shared;
-    let timeout = shared.settings.load().limits.handshake_timeout;
+    let timeout = connected.settings.limits.handshake_timeout;
     let outcome = tokio::time::timeout(timeout, acceptor.accept(stream)).await;
     if !matches!(outcome, Ok(Ok(_))) {
         shared.metrics.handshakes_failed_total.inc();
     }
     if outcome.is_err() {
-        shared.cuts.count(Cut::HandshakeSlow, client);
+        shared.cuts.count(Cut::HandshakeSlow, connected.remote.address);
     }
-    outcome.ok()?.ok()
+    let tls = outcome.ok()?.ok()?;
+    Some(if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
+        let settings = connected.settings.clone();
+        over_http2(thread, tls, connected.peer(Scheme::Https, HTTP_2), &settings)
+    } else {
+        over_http1(thread, tls, connected.peer(Scheme::Https, HTTP_1), None)
+    })
 }

@@ -70,11 +70,6 @@ impl Taken {
         *self.waker.borrow_mut() = Some(cx.waker().clone());
         false
     }
-
-    /// Do any wait?
-    pub(crate) fn is_held(&self) -> bool {
-        self.held.get() > 0
-    }
 }
 
 /// Bytes of an answer.

@@ -45,7 +45,12 @@ where
 {
     let drained = Drained::new(thread);
     let judge = || activity.judge(&thread.shared.settings.load().limits, is_http1);
-    let mut timer = std::pin::pin!(tokio::time::sleep(REST_AFTER));
+    let first = match judge() {
+        Verdict::Fine(left) => left.min(REST_AFTER),
+        Verdict::Idle => Duration::ZERO,
+        Verdict::Stuck(cut) => return End::Stuck(cut),
+    };
+    let mut timer = std::pin::pin!(tokio::time::sleep(first));
     let (registered, closing) = (Cell::new(false), Cell::new(false));
     std::future::poll_fn(|cx| {
         if !registered.replace(true) {

@@ -26,10 +26,11 @@ use super::{
         recorded::Recorded,
         redirect,
         refusal::Refusal,
+        request_id::RequestId,
         serve,
         thread::Thread,
     },
-    LAST_WORDS,
+    LAST_WORDS, Serving,
     drive::{End, drive, rest},
 };
 
@@ -41,24 +42,37 @@ enum Awake<T> {
     /// The connection is over; were there bytes that are no request?
     Over { unreadable: bool },
     /// It rests.
-    Rests(Watching<T>),
+    Rests(Box<Watching<T>>),
     /// It is to be closed, with a word if there is one to say.
-    Close(Watching<T>),
+    Close(Box<Watching<T>>),
 }
 
 /// Serve HTTP/1.1 until the connection ends.
-pub(super) async fn over_http1<T>(
+pub(super) fn over_http1<T>(
     thread: &Rc<Thread>,
     io: T,
     peer: Rc<Peer>,
     redirect_to: Option<Option<u16>>,
-) where
+) -> Serving
+where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let id = thread.ids.fresh();
-    let mut io = Watching::new(io, peer.activity.clone(), id.clone());
+    // On the heap: a future keeps a place for every variable that what it holds has passed through.
+    let io = Box::new(Watching::new(io, peer.activity.clone(), id.clone()));
+    Box::pin(serve_all(thread.clone(), io, (peer, id), redirect_to))
+}
+
+async fn serve_all<T>(
+    thread: Rc<Thread>,
+    mut io: Box<Watching<T>>,
+    (peer, id): (Rc<Peer>, RequestId),
+    redirect_to: Option<Option<u16>>,
+) where
+    T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let unreadable = loop {
-        match Box::pin(awake(thread, io, peer.clone(), redirect_to)).await {
+        match Box::pin(awake(&thread, io, peer.clone(), redirect_to)).await {
             Awake::Over { unreadable } => break unreadable,
             Awake::Close(io) => {
                 Box::pin(close(io)).await;
@@ -66,7 +80,8 @@ pub(super) async fn over_http1<T>(
             }
             Awake::Rests(resting) => io = resting,
         }
-        if !matches!(rest(thread, &peer.activity, |cx| io.poll_first(cx)).await, Some(Ok(true))) {
+        let begun = rest(&thread, &peer.activity, |cx| io.poll_first(cx)).await;
+        if !matches!(begun, Some(Ok(true))) {
             Box::pin(close(io)).await;
             break false;
         }
@@ -74,14 +89,14 @@ pub(super) async fn over_http1<T>(
     if let Some(refusal) = peer.activity.heads.refusal().or(unreadable.then_some(UNREADABLE)) {
         let labels = CodeLabels { code: refusal.code() };
         thread.shared.metrics.refusals_total.get_or_create(&labels).inc();
-        access_log::unreadable(thread, &peer, &id, &refusal);
+        access_log::unreadable(&thread, &peer, &id, &refusal);
     }
 }
 
 /// Let hyper have the connection until it ends or there is nothing to do.
 async fn awake<T>(
     thread: &Rc<Thread>,
-    io: Watching<T>,
+    io: Box<Watching<T>>,
     peer: Rc<Peer>,
     redirect_to: Option<Option<u16>>,
 ) -> Awake<T>
@@ -133,7 +148,9 @@ fn builder(limits: &Limits) -> Builder {
 }
 
 /// The io without hyper, and whether hyper had nothing of it; `None` after an upgrade.
-fn parts<T, S>(connection: UpgradeableConnection<TokioIo<Watching<T>>, S>) -> Option<(Watching<T>, bool)>
+fn parts<T, S>(
+    connection: UpgradeableConnection<TokioIo<Box<Watching<T>>>, S>,
+) -> Option<(Box<Watching<T>>, bool)>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     S: hyper::service::HttpService<Incoming, ResBody = Recorded, Error = Infallible>,
@@ -143,7 +160,7 @@ where
 }
 
 /// Say what is left to say, and goodbye.
-async fn close<T>(mut io: Watching<T>)
+async fn close<T>(mut io: Box<Watching<T>>)
 where
     T: AsyncRead + AsyncWrite + Unpin,
 {

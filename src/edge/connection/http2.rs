@@ -1,7 +1,7 @@
 //! HTTP/2: many requests at a time on one connection, and so many ways to ask for much with few bytes. Each of
 //! them has a limit here or in h2 itself.
 
-use std::{pin::Pin, rc::Rc, sync::Arc};
+use std::{pin::Pin, rc::Rc};
 
 use hyper::{server::conn::http2::Builder, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -12,36 +12,41 @@ use super::{
         config::Limits, cork::corked, cuts::Cut, limits::SLACK, peer::Peer, serve, settings::Settings,
         thread::Thread,
     },
+    Serving,
     drive::{End, drive},
     stream::Streams,
 };
 
 /// Serve HTTP/2 until the connection ends.
-pub(super) async fn over_http2<T>(thread: &Rc<Thread>, io: T, peer: Rc<Peer>, settings: Arc<Settings>)
+pub(super) fn over_http2<T>(thread: &Rc<Thread>, io: T, peer: Rc<Peer>, settings: &Settings) -> Serving
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let http = builder(&settings.limits, Streams { thread: thread.clone(), peer: peer.clone() });
-    drop(settings);
-    let activity = peer.activity.clone();
-    let client = peer.address;
-    let owner = thread.clone();
+    let (owner, of) = (thread.clone(), peer.clone());
     // On the heap from the start: hyper and the runtime move a stream's future several times before its first poll.
-    let service = service_fn(move |request| Box::pin(serve::serve(owner.clone(), peer.clone(), request)));
+    let service = service_fn(move |request| Box::pin(serve::serve(owner.clone(), of.clone(), request)));
     let mut connection = corked(io, |io| http.serve_connection(TokioIo::new(io), service));
-    drop(http);
-    let pinned = Pin::new(&mut connection);
-    // What it cannot read, HTTP/2 answers by resetting the stream: there is nobody who could read more.
-    let end =
-        drive(thread, &activity, pinned, |mut corked| corked.connection.as_mut().graceful_shutdown(), false);
-    let cut = match end.await {
-        End::Over(Err(error)) => fault(&error),
-        End::Stuck(cut) => Some(cut),
-        End::Over(Ok(())) | End::Rests | End::Gone => None,
-    };
-    if let Some(cut) = cut {
-        thread.shared.cuts.count(cut, client);
-    }
+    let thread = thread.clone();
+    Box::pin(async move {
+        let pinned = Pin::new(&mut connection);
+        let end = drive(
+            &thread,
+            &peer.activity,
+            pinned,
+            |mut corked| corked.connection.as_mut().graceful_shutdown(),
+            false,
+        );
+        // What it cannot read, HTTP/2 answers by resetting the stream: there is nobody who could read more.
+        let cut = match end.await {
+            End::Over(Err(error)) => fault(&error),
+            End::Stuck(cut) => Some(cut),
+            End::Over(Ok(())) | End::Rests | End::Gone => None,
+        };
+        if let Some(cut) = cut {
+            thread.shared.cuts.count(cut, peer.address);
+        }
+    })
 }
 
 fn builder(limits: &Limits, streams: Streams) -> Builder<Streams> {
