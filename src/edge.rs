@@ -19,6 +19,7 @@ mod limits;
 mod listen;
 mod lookup;
 mod peer;
+mod proxy_protocol;
 mod redirect;
 mod refusal;
 mod request_id;
@@ -55,7 +56,7 @@ use self::{
     tls::Certificates,
 };
 pub(crate) use self::{
-    config::{CertificateFiles, Config, HttpMode, OpenPath, TlsConfig, TlsMode},
+    config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
     error::EdgeError,
     serving::Serving,
 };

@@ -26,7 +26,10 @@ use http_body::{Frame, SizeHint};
 use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
-use crate::{backend::WorkerLease, tenant::LiveTicket};
+use crate::{
+    backend::{Turn, WorkerLease},
+    tenant::LiveTicket,
+};
 
 use super::{
     admit::Place,
@@ -119,6 +122,10 @@ struct Tries<'a> {
     retries: u32,
     pause: Duration,
     give_up: Option<Instant>,
+    /// Its place in the order of those that wait, kept when it must wait again.
+    turn: Option<Turn>,
+    /// Those of one tenant wait in one lane; the lanes take turns.
+    lane: &'a str,
 }
 
 /// Pass a request on and its answer back.
@@ -135,7 +142,8 @@ pub(crate) async fn forward(
     let issued = tenant.and_then(|tenant| exchange.thread.shared.tickets.issue(tenant, route.ticket, now));
     let url = issued.as_ref().map(|issued| &issued.url);
     let mut body = Some(body);
-    let mut tries = Tries::new(exchange, route, &place);
+    let lane = tenant.map_or("", |tenant| tenant.id.as_str());
+    let mut tries = Tries::new(exchange, route, &place, lane);
     let (sent, lease) = loop {
         let lease = tries.worker().await?;
         // Built from the original each time: nothing of a failed try can leak into the next.
@@ -145,6 +153,7 @@ pub(crate) async fn forward(
             Err(failure) => body = Some(tries.judge(failure, head, &lease)?),
         }
     };
+    lease.answered();
     let Sent { connection, response } = sent;
     let ticket = issued.and_then(|issued| issued.live);
     let held = Held { lease, thread: exchange.thread.clone(), _place: place, _ticket: ticket };
@@ -179,7 +188,7 @@ fn stream(
 }
 
 impl<'a> Tries<'a> {
-    fn new(exchange: &'a Exchange, route: &'a Arc<Route>, place: &'a Place) -> Self {
+    fn new(exchange: &'a Exchange, route: &'a Arc<Route>, place: &'a Place, lane: &'a str) -> Self {
         let retries = exchange.settings.limits.retries_max;
         Self {
             exchange,
@@ -192,6 +201,8 @@ impl<'a> Tries<'a> {
             retries,
             pause: wait::PAUSE_MIN,
             give_up: None,
+            turn: None,
+            lane,
         }
     }
 

@@ -19,36 +19,46 @@ const PAUSE_MAX: Duration = Duration::from_millis(200);
 const DEATH_NOTICED: Duration = Duration::from_secs(1);
 
 impl Tries<'_> {
-    /// A worker for the next try; waits, bounded in number and time, while there is none.
+    /// A worker for the next try; waits, bounded in number and time, while none has room.
     pub(super) async fn worker(&mut self) -> Result<WorkerLease, Refusal> {
-        let roster = &self.route.roster;
-        let failed: Vec<u64> = self.avoid.iter().chain(&self.died).copied().collect();
-        if let Some(lease) = roster.pick(&failed) {
+        let failed = self.failed();
+        if let Some(lease) = self.route.roster.pick(&failed) {
             return Ok(lease);
         }
         let admit = &self.exchange.settings.admit;
         let _waiting = self.place.wait(admit.waiting_max)?;
-        let give_up = *self.give_up.get_or_insert_with(|| Instant::now() + admit.waiting_timeout);
+        let began = Instant::now();
+        let give_up = *self.give_up.get_or_insert_with(|| began + admit.waiting_timeout);
+        let outcome = self.wait(give_up).await;
+        self.exchange.thread.shared.metrics.waited_seconds.observe(began.elapsed().as_secs_f64());
+        outcome
+    }
+
+    /// In order with all that wait for a worker of this backend.
+    async fn wait(&mut self, give_up: Instant) -> Result<WorkerLease, Refusal> {
+        let roster = &self.route.roster;
+        let turn = *self.turn.get_or_insert_with(|| roster.turn(self.exchange.record.started()));
         loop {
-            if !failed.is_empty() {
-                // Those that are listed have failed: the supervisor needs a moment to notice and to replace them.
-                tokio::time::sleep_until(give_up.min(Instant::now() + self.pause)).await;
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
-                self.avoid.clear();
+            let failed = self.failed();
+            // Those that are listed have failed: the supervisor needs a moment to notice and to replace them.
+            let until = if failed.is_empty() { give_up } else { give_up.min(Instant::now() + self.pause) };
+            match tokio::time::timeout_at(until, roster.wait(self.lane, turn, &failed)).await {
+                Ok(lease) => return Ok(lease),
+                Err(_) if Instant::now() >= give_up => return Err(Refusal::NoWorker),
+                Err(_) => {}
             }
-            let ready = tokio::time::timeout_at(give_up, roster.ready()).await;
-            let hung_up = self.hung_up();
-            match roster.pick(&self.died) {
-                Some(lease) if ready.is_ok() && Instant::now() < give_up => return Ok(lease),
-                _ if ready.is_err() || Instant::now() >= give_up => return Err(Refusal::NoWorker),
-                // One that ends is off the list in a moment; this one lives, and hangs up on this request.
-                None if hung_up.is_some() => {
-                    return Err(Refusal::WorkerFailed(hung_up.unwrap_or_default()));
-                }
-                // Another took it between the call and us.
-                _ => tokio::task::yield_now().await,
+            self.pause = (self.pause * 2).min(PAUSE_MAX);
+            self.avoid.clear();
+            // One that ends is off the list in a moment; this one lives, and hangs up on this request.
+            if let Some(reason) = self.hung_up().filter(|_| roster.lists_only(&self.died)) {
+                return Err(Refusal::WorkerFailed(reason));
             }
         }
+    }
+
+    /// The workers that have failed this request.
+    fn failed(&self) -> Vec<u64> {
+        self.avoid.iter().chain(&self.died).copied().collect()
     }
 
     /// What the last worker said that hung up, once it is clear that it did not end.

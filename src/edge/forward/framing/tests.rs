@@ -1,3 +1,5 @@
+//! Bodies as workers send them, cut into pieces of every size.
+
 use super::*;
 
 /// What comes out, however the bytes are cut: data, trailers as text, and what is left over.

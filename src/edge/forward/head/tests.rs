@@ -1,3 +1,5 @@
+//! Heads as workers send them, and as they must not.
+
 use super::*;
 
 const GET: Asked = Asked { head: false, upgrade: false };
