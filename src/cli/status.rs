@@ -29,11 +29,20 @@ impl Status {
 }
 
 fn text(status: &admin::Status, now: Timestamp) -> String {
-    let state = if status.stopping { "draining" } else { "running" };
+    let state = match (status.swapping, status.stopping) {
+        (true, _) => "draining for a swap",
+        (false, true) => "draining",
+        (false, false) => "running",
+    };
+    let swaps = match (status.swaps, &status.swap_failure) {
+        (0, None) => String::new(),
+        (swaps, None) => format!(", swapped {swaps} times"),
+        (swaps, Some(failure)) => format!(", swapped {swaps} times\nthe last swap failed: {failure}"),
+    };
     let uptime = out::duration(status.uptime_s);
     let tenants = status.tenants;
     let mut sections = vec![
-        format!("gateway {} {state} for {uptime}, pid {}", status.version, status.pid),
+        format!("gateway {} {state} for {uptime}, pid {}{swaps}", status.version, status.pid),
         format!(
             "tenants: {} ({} active, {} paused, {} suspended)",
             tenants.total, tenants.active, tenants.paused, tenants.suspended
