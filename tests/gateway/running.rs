@@ -59,13 +59,6 @@ impl TestGateway {
         Self::ready(Self::spawned(site, command))
     }
 
-    /// Start it with an environment.
-    pub(crate) fn start_with(site: Site, env: &[(&str, &str)]) -> Self {
-        let mut command = site.command(&["run"]);
-        command.envs(env.iter().copied());
-        Self::ready(Self::spawned(site, command))
-    }
-
     fn ready(gateway: Self) -> Self {
         eventually("every worker is ready", || {
             let status = gateway.status();
