@@ -16,6 +16,7 @@ use super::{
     process::{Process, Stage},
     restart::History,
     state::{Failure, Seat, Slot, State},
+    vigil::{Vigil, Weary},
 };
 use crate::metrics::{BackendLabels, Metrics};
 
@@ -65,6 +66,7 @@ impl Job {
             slot: Arc::clone(&slot),
             generation,
             history: History::default(),
+            respite: Duration::ZERO,
             orders: inbox,
             ending: ending.clone(),
         };
@@ -130,6 +132,8 @@ struct Life {
     slot: Arc<Slot>,
     generation: Arc<Generation>,
     history: History,
+    /// How long the watch says nothing: the last try to replace a worker has just failed.
+    respite: Duration,
     orders: mpsc::Receiver<Order>,
     ending: CancellationToken,
 }
@@ -167,6 +171,7 @@ impl Life {
 
     /// Until it crashes or is told something.
     async fn serve(&mut self, mut process: Box<Process>) -> Next {
+        let watch = Box::pin(self.vigil(&process).ended());
         let order = tokio::select! {
             biased;
             reason = process.exited() => {
@@ -175,6 +180,11 @@ impl Life {
             }
             () = self.ending.cancelled() => None,
             order = self.orders.recv() => order,
+            (weary, turn) = watch => {
+                let next = self.renew(process, &weary).await;
+                drop(turn);
+                return next;
+            }
         };
         match order {
             None => {
@@ -189,12 +199,80 @@ impl Life {
         }
     }
 
+    /// What an order to reload asks for.
+    async fn replace(&mut self, old: Box<Process>, generation: Arc<Generation>, answer: Answer) -> Next {
+        match self.succession(old, &generation).await {
+            Succession::Done(newcomer) => {
+                self.generation = generation;
+                self.history = History::default();
+                drop(answer.send(Ok(())));
+                Next::Serve(newcomer)
+            }
+            Succession::Failed { not_up, old, old_ended } => {
+                drop(answer.send(Err(not_up.into())));
+                match old_ended {
+                    None => Next::Serve(old),
+                    Some(reason) => Next::BackOff(old.failure(reason).await, old.ready_for()),
+                }
+            }
+        }
+    }
+
+    /// The watch has ended: another of the same generation takes its place.
+    async fn renew(&mut self, old: Box<Process>, weary: &Weary) -> Next {
+        let (pid, reason) = (old.pid(), weary.to_string());
+        tracing::warn!(
+            backend = self.stage.backend,
+            worker = self.slot.name,
+            pid,
+            reason,
+            "worker is replaced"
+        );
+        if weary.is_unhealthy() {
+            old.leave_roster();
+            self.slot.set(Seat::Main, State::Unwell { pid, worker: Arc::clone(old.worker()) });
+            self.slot.failed(old.failure(reason).await);
+        }
+        let generation = Arc::clone(&self.generation);
+        match self.succession(old, &generation).await {
+            Succession::Done(newcomer) => {
+                self.respite = Duration::ZERO;
+                let labels = BackendLabels { backend: self.stage.backend.clone() };
+                self.metrics.worker_replacements_total.get_or_create(&labels).inc();
+                Next::Serve(newcomer)
+            }
+            Succession::Failed { not_up: NotUp::GivenUp(()), old, .. } => {
+                self.retire(old, Seat::Main).await;
+                Next::End
+            }
+            Succession::Failed { not_up: NotUp::Failed(failure), old, old_ended } => {
+                if weary.is_unhealthy() || old_ended.is_some() {
+                    // It serves nobody, so nothing is lost with it.
+                    old.end(self.generation.config.stop_grace).await;
+                    return Next::BackOff(failure, Duration::ZERO);
+                }
+                let policy = self.generation.policy();
+                self.history.failed(&policy, old.ready_for());
+                self.respite = self.history.pause(&policy, jitter());
+                let (backend, worker) = (&self.stage.backend, &self.slot.name);
+                tracing::error!(
+                    backend,
+                    worker,
+                    reason = failure.reason,
+                    "its successor failed: it serves on"
+                );
+                self.slot.failed(failure);
+                Next::Serve(old)
+            }
+        }
+    }
+
     /// New one up, ready, swapped in; old one drained, stopped.
-    async fn replace(&mut self, mut old: Box<Process>, generation: Arc<Generation>, answer: Answer) -> Next {
+    async fn succession(&mut self, mut old: Box<Process>, generation: &Generation) -> Succession {
         let mut old_ended = None;
         let outcome = {
             let ending = self.ending.cancelled();
-            let mut starting = Box::pin(bring_up(&self.stage, &self.slot, &generation, Seat::Beside, ending));
+            let mut starting = Box::pin(bring_up(&self.stage, &self.slot, generation, Seat::Beside, ending));
             loop {
                 tokio::select! {
                     started = &mut starting => break started,
@@ -206,21 +284,24 @@ impl Life {
         self.slot.clear_beside();
         match outcome {
             Ok(newcomer) => {
-                self.generation = generation;
-                self.history = History::default();
                 let newcomer = self.seat(newcomer);
                 self.retire(old, Seat::Beside).await;
                 self.slot.clear_beside();
-                drop(answer.send(Ok(())));
-                Next::Serve(newcomer)
+                Succession::Done(newcomer)
             }
-            Err(not_up) => {
-                drop(answer.send(Err(not_up.into())));
-                match old_ended {
-                    None => Next::Serve(old),
-                    Some(reason) => Next::BackOff(old.failure(reason).await, old.ready_for()),
-                }
-            }
+            Err(not_up) => Succession::Failed { not_up, old, old_ended },
+        }
+    }
+
+    fn vigil(&self, process: &Process) -> Vigil {
+        Vigil {
+            worker: Arc::clone(process.worker()),
+            slot: Arc::clone(&self.slot),
+            generation: Arc::clone(&self.generation),
+            pid: process.pid(),
+            ready_at: process.ready_at(),
+            respite: self.respite,
+            turns: Arc::clone(&self.stage.turns),
         }
     }
 
@@ -291,6 +372,14 @@ impl Life {
         process.drain(grace).await;
         process.end(grace).await;
     }
+}
+
+/// How an attempt to replace a process went.
+enum Succession {
+    /// The new one serves, the old one is gone.
+    Done(Box<Process>),
+    /// There is no new one; the old one may have ended meanwhile.
+    Failed { not_up: NotUp<()>, old: Box<Process>, old_ended: Option<String> },
 }
 
 /// Why there is no ready process.
