@@ -56,7 +56,7 @@ async fn a_worker_that_grows_too_large_is_replaced_and_its_requests_end_first() 
     bench.ready().await;
     let old = bench.pid();
     let lease = bench.backend.roster().pick(&[]).unwrap();
-    let slow = tokio::spawn(get(lease, "/slow?ms=3000"));
+    let slow = bench.shutdown.spawn(get(lease, "/slow?ms=3000"));
     bench.get("/grow?mb=400").await;
     bench.until("one beside it that drains", |status| status.workers.len() == 2).await;
     assert_eq!(slow.await.unwrap(), "slow");
