@@ -63,11 +63,11 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
 }
 
 /// The columns of a worker.
-pub(super) const WORKER_HEAD: [&str; 7] =
-    ["worker", "pid", "state", "since", "restarts", "in flight", "last error"];
+pub(super) const WORKER_HEAD: [&str; 9] =
+    ["worker", "pid", "state", "since", "restarts", "in flight", "memory", "health", "last error"];
 
 /// The row of a worker.
-pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 7] {
+pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 9] {
     let seconds = u64::try_from(now.as_second() - worker.since.as_second()).unwrap_or(0);
     [
         worker.name.clone(),
@@ -76,6 +76,8 @@ pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 7] {
         out::duration(seconds),
         worker.restarts.to_string(),
         worker.in_flight.to_string(),
+        worker.memory_mb.map(|mb| format!("{mb} MB")).unwrap_or_default(),
+        worker.health_ms.map(|ms| format!("{ms} ms")).unwrap_or_default(),
         worker.last_error.clone().unwrap_or_default(),
     ]
 }
