@@ -13,6 +13,7 @@ mod cork;
 mod cors;
 mod error;
 mod forward;
+mod fuzzed;
 mod heads;
 mod identify;
 mod limits;
@@ -52,7 +53,6 @@ use crate::{
     tenant::{CorsPolicy, HostName, Refusals, Registry, TicketMode, Tickets},
 };
 
-pub use self::lookup::Lookup;
 use self::{
     access_log::AccessLog, admit::Admit, bind::Bound, connection::Speaks, settings::Settings, thread::Shared,
     tls::Certificates,
@@ -61,6 +61,11 @@ pub(crate) use self::{
     config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
     error::EdgeError,
     serving::Serving,
+};
+pub use self::{
+    forward::{Answered, answered},
+    fuzzed::{Head as FuzzedHead, ProxyHeader, Rebuilder, Scanned, proxy_header, scan},
+    lookup::Lookup,
 };
 
 /// One backend as the edge needs it.
