@@ -21,11 +21,11 @@ use super::{
     reload::surprises,
 };
 use crate::{
-    admin::{self, Admin, DoorView, Listening, Live, Order, Parts},
+    admin::{self, Admin, DoorView, Listening, Live, Order, Parts, SiteView},
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
+    edge::{self, BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
     metrics::Metrics,
     pool::Pools,
     tenant::{DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
@@ -243,6 +243,11 @@ impl admin::House for House {
     fn listeners(&self) -> Vec<Listening> {
         let spoken = self.spoken().into_iter();
         spoken.map(|(kind, address)| Listening { kind: kind.to_owned(), address }).collect()
+    }
+
+    fn sites(&self) -> Vec<SiteView> {
+        let view = |site: &edge::SiteConfig| SiteView { site: site.name(), does: site.to_string() };
+        self.config.load().edge.site.iter().map(view).collect()
     }
 
     fn doors(&self) -> Vec<DoorView> {
