@@ -19,7 +19,7 @@ use super::{
     peer::{Peer, Remote},
     proxy_protocol,
     settings::Settings,
-    thread::Thread,
+    thread::{Drained, Thread},
 };
 
 use self::{http1::over_http1, http2::over_http2};
@@ -58,8 +58,8 @@ pub(crate) async fn connection(
     }
     let settings = thread.shared.settings.load_full();
     // Before anything else: behind a load balancer the first bytes say who is there.
-    let remote = Box::pin(proxy_protocol::remote(&thread, &settings, &stream, address)).await;
-    let Some(remote) = remote else { return };
+    let remote = Box::pin(proxy_protocol::remote(&thread, &settings, &stream, address));
+    let Some(Some(remote)) = Drained::unless_late(&thread, remote).await else { return };
     let place = match place {
         None if !remote.trusted => {
             // Behind a proxy, and counted like everyone now that it has a name.
@@ -114,14 +114,15 @@ async fn handshake(
 ) -> Option<Serving> {
     let shared = &thread.shared;
     let timeout = connected.settings.limits.handshake_timeout;
-    let outcome = tokio::time::timeout(timeout, acceptor.accept(stream)).await;
-    if !matches!(outcome, Ok(Ok(_))) {
+    let handshake = tokio::time::timeout(timeout, acceptor.accept(stream));
+    let outcome = Drained::unless_late(thread, handshake).await;
+    if !matches!(outcome, Some(Ok(Ok(_)))) {
         shared.metrics.handshakes_failed_total.inc();
     }
-    if outcome.is_err() {
+    if matches!(outcome, Some(Err(_))) {
         shared.cuts.count(Cut::HandshakeSlow, connected.remote.address);
     }
-    let tls = outcome.ok()?.ok()?;
+    let tls = outcome?.ok()?.ok()?;
     Some(if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
         let settings = connected.settings.clone();
         over_http2(thread, tls, connected.peer(Scheme::Https, HTTP_2), &settings)

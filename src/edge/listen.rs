@@ -11,6 +11,7 @@ use std::{
 };
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
 
 use super::{
     clients::ClientPlace,
@@ -46,13 +47,47 @@ impl Drop for Open {
     }
 }
 
-/// Accept until the drain begins.
-pub(crate) async fn accept(thread: Rc<Thread>, listener: TcpListener, speaks: Speaks) {
+/// Accept until the drain begins, which leaves the queue to whoever accepts next, or until this listener is left:
+/// then what is in its queue is served still.
+pub(crate) async fn accept(
+    thread: Rc<Thread>,
+    listener: TcpListener,
+    speaks: Speaks,
+    leave: CancellationToken,
+) {
     let shared = thread.shared.clone();
     tokio::select! {
+        // Before anything is accepted: a drain that has begun takes nothing more out of the queue.
+        biased;
+        () = shared.shutdown.begun() => return,
+        () = leave.cancelled() => {}
         () = accept_all(&thread, &shared, &listener, &speaks) => {}
-        () = shared.shutdown.begun() => {}
     }
+    // Until the kernel says that the queue is empty, not until the runtime has heard of it.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, address)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            take(&thread, stream, address, &speaks);
+        }
+    }
+}
+
+/// Serve an accepted connection, if it may be.
+fn take(thread: &Rc<Thread>, stream: TcpStream, address: SocketAddr, speaks: &Speaks) {
+    let shared = &thread.shared;
+    shared.metrics.connections_total.inc();
+    let place = match admit(shared, &stream, address.ip()) {
+        Ok(place) => place,
+        // Dropped, it is closed.
+        Err(cut) => return shared.cuts.count(cut, address.ip()),
+    };
+    let open = Open::new(shared);
+    let (thread, speaks) = (thread.clone(), speaks.clone());
+    shared.shutdown.clone().spawn_local(async move {
+        connection(thread, (stream, address), place, speaks).await;
+        drop(open);
+    });
 }
 
 async fn accept_all(thread: &Rc<Thread>, shared: &Arc<Shared>, listener: &TcpListener, speaks: &Speaks) {
@@ -69,14 +104,7 @@ async fn accept_all(thread: &Rc<Thread>, shared: &Arc<Shared>, listener: &TcpLis
         }
         full = false;
         match listener.accept().await {
-            Ok((stream, address)) => {
-                shared.metrics.connections_total.inc();
-                match admit(shared, &stream, address.ip()) {
-                    Ok(place) => begin(thread, (stream, address), place, speaks),
-                    // Dropped, it is closed.
-                    Err(cut) => shared.cuts.count(cut, address.ip()),
-                }
-            }
+            Ok((stream, address)) => take(thread, stream, address, speaks),
             // The peer gave up while it waited in the queue.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
@@ -101,20 +129,6 @@ fn admit(shared: &Shared, stream: &TcpStream, client: IpAddr) -> Result<Option<C
     }
     let place = shared.clients.enter(client, settings.limits.connections_per_client_max);
     place.map(Some).ok_or(Cut::ClientConnections)
-}
-
-fn begin(
-    thread: &Rc<Thread>,
-    accepted: (TcpStream, SocketAddr),
-    place: Option<ClientPlace>,
-    speaks: &Speaks,
-) {
-    let open = Open::new(&thread.shared);
-    let (owner, speaks) = (thread.clone(), speaks.clone());
-    thread.shared.shutdown.spawn_local(async move {
-        connection(owner, accepted, place, speaks).await;
-        drop(open);
-    });
 }
 
 fn is_out_of_descriptors(error: &io::Error) -> bool {

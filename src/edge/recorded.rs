@@ -91,6 +91,7 @@ impl http_body::Body for Recorded {
                     record.bytes_out(frame.data_ref().map_or(0, |data| data.remaining() as u64));
                 }
                 Some(Err(BodyError::Stalled)) => record.broke_off("worker-stalled"),
+                Some(Err(BodyError::Ours(_))) => record.broke_off("body-failed"),
                 Some(Err(_)) => record.broke_off("worker-broke-off"),
                 None => this.whole = true,
             }

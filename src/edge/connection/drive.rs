@@ -33,6 +33,9 @@ pub(super) enum End {
 
 /// Run a connection until it ends, rests, is idle for too long, is stuck, or has drained. On HTTP/1, every byte
 /// between two requests is part of the next one's head, and the connection can be put to rest.
+///
+/// A drain says goodbye on HTTP/2 at once (GOAWAY loses nothing). HTTP/1 can say it only with an answer: a kept
+/// connection stays open for a moment, for the request that is on its way already.
 pub(super) async fn drive<C>(
     thread: &Rc<Thread>,
     activity: &Activity,
@@ -51,14 +54,20 @@ where
         Verdict::Stuck(cut) => return End::Stuck(cut),
     };
     let mut timer = std::pin::pin!(tokio::time::sleep(first));
-    let (registered, closing) = (Cell::new(false), Cell::new(false));
+    let (registered, closing, draining) = (Cell::new(false), Cell::new(false), Cell::new(false));
+    let patience = || thread.shared.settings.load().limits.last_request_timeout;
     std::future::poll_fn(|cx| {
         if !registered.replace(true) {
             drained.wake(cx.waker());
         }
-        if thread.drain.has_begun() && !closing.replace(true) {
-            graceful(connection.as_mut());
-            rearm(timer.as_mut(), LAST_WORDS);
+        if thread.drain.has_begun() && !draining.replace(true) && !closing.get() {
+            if is_http1 {
+                rearm(timer.as_mut(), patience());
+            } else {
+                closing.set(true);
+                graceful(connection.as_mut());
+                rearm(timer.as_mut(), LAST_WORDS);
+            }
         }
         loop {
             if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
@@ -72,6 +81,14 @@ where
                 // Not every client answers a goodbye; the drain must not wait for those that do not.
                 _ if closing.get() && !activity.is_busy() => return Poll::Ready(End::Gone),
                 Verdict::Fine(_) | Verdict::Idle if closing.get() => rearm(timer.as_mut(), LAST_WORDS),
+                Verdict::Fine(left) if draining.get() => match activity.silent_for() {
+                    Some(silent) if silent >= patience() => {
+                        closing.set(true);
+                        graceful(connection.as_mut());
+                        rearm(timer.as_mut(), LAST_WORDS);
+                    }
+                    silent => rearm(timer.as_mut(), left.min(patience() - silent.unwrap_or_default())),
+                },
                 Verdict::Fine(_) if is_http1 && activity.rests(REST_AFTER) => {
                     return Poll::Ready(End::Rests);
                 }
@@ -97,7 +114,8 @@ pub(super) async fn rest<T>(
     let judge = || activity.judge(&thread.shared.settings.load().limits, true);
     let Verdict::Fine(left) = judge() else { return None };
     let mut timer = std::pin::pin!(tokio::time::sleep(left));
-    let registered = Cell::new(false);
+    let (registered, draining) = (Cell::new(false), Cell::new(false));
+    let patience = || thread.shared.settings.load().limits.last_request_timeout;
     std::future::poll_fn(|cx| {
         if !registered.replace(true) {
             drained.wake(cx.waker());
@@ -106,15 +124,16 @@ pub(super) async fn rest<T>(
             if let Poll::Ready(outcome) = first(cx) {
                 return Poll::Ready(Some(outcome));
             }
-            if thread.drain.has_begun() {
-                return Poll::Ready(None);
+            if thread.drain.has_begun() && !draining.replace(true) {
+                rearm(timer.as_mut(), patience());
             }
             if timer.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             match judge() {
-                Verdict::Fine(left) => rearm(timer.as_mut(), left),
-                Verdict::Idle | Verdict::Stuck(_) => return Poll::Ready(None),
+                Verdict::Fine(left) if !draining.get() => rearm(timer.as_mut(), left),
+                // The moment for the last request is over.
+                Verdict::Fine(_) | Verdict::Idle | Verdict::Stuck(_) => return Poll::Ready(None),
             }
         }
     })

@@ -4,7 +4,7 @@
 
 use std::{convert::Infallible, pin::Pin, rc::Rc};
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
     body::Incoming,
     server::conn::http1::{Builder, UpgradeableConnection},
@@ -174,8 +174,13 @@ async fn answer(
     request: Request<Incoming>,
     redirect_to: Option<Option<u16>>,
 ) -> Result<Response<Recorded>, Infallible> {
-    match redirect_to {
-        None => serve::serve(thread, peer, request).await,
-        Some(port) => Ok(redirect::serve(&thread, &peer, request, port)),
+    let mut answer = match redirect_to {
+        None => serve::serve(thread.clone(), peer, request).await?,
+        Some(port) => redirect::serve(&thread, &peer, request, port),
+    };
+    // The last answer says that it is the last: a client that is not told sends its next request into the close.
+    if thread.drain.has_begun() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    Ok(answer)
 }
