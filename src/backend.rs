@@ -36,7 +36,7 @@ pub(crate) use self::{
     config::{Config, Ticket},
     error::BackendError,
     output::OutputLine,
-    roster::{Address, Roster, WorkerLease},
+    roster::{Address, Roster, Turn, WorkerLease},
     status::{BackendKind, BackendStatus, WorkerStatus},
     worker_exec::worker_exec,
 };
@@ -95,6 +95,10 @@ impl Backend {
     ) -> Result<Self, BackendError> {
         let size = metrics.workers_ready.get_or_create(&BackendLabels { backend: name.to_owned() }).clone();
         let roster = Roster::new(name.to_owned(), config.keep_alive, size);
+        roster.waiting_is_shown_by(
+            metrics.requests_waiting.get_or_create(&BackendLabels { backend: name.to_owned() }).clone(),
+        );
+        roster.warm_up_is(config.warm_up());
         // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
         let (live, _) = broadcast::channel(config.output_lines_max.clamp(16, FOLLOW_LINES_MAX));
         let runner = match (config.command.is_empty(), &config.upstream) {

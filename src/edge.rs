@@ -4,6 +4,7 @@ mod access_log;
 mod activity;
 mod admit;
 mod authority;
+mod bind;
 mod body;
 mod cache;
 mod config;
@@ -18,6 +19,7 @@ mod limits;
 mod listen;
 mod lookup;
 mod peer;
+mod proxy_protocol;
 mod redirect;
 mod refusal;
 mod request_id;
@@ -50,11 +52,11 @@ use crate::{
 
 pub use self::lookup::Lookup;
 use self::{
-    access_log::AccessLog, admit::Admit, connection::Speaks, listen::Bound, settings::Settings,
-    thread::Shared, tls::Certificates,
+    access_log::AccessLog, admit::Admit, bind::Bound, connection::Speaks, settings::Settings, thread::Shared,
+    tls::Certificates,
 };
 pub(crate) use self::{
-    config::{CertificateFiles, Config, HttpMode, OpenPath, TlsConfig, TlsMode},
+    config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
     error::EdgeError,
     serving::Serving,
 };
@@ -157,7 +159,7 @@ impl Edge {
         let threads = if config.threads == 0 { cores() } else { config.threads };
         let https = config.https.iter().map(|address| ("https", *address));
         let http = config.http.iter().map(|address| ("http", *address));
-        let bound = https.chain(http).map(|(kind, address)| listen::bind(kind, address, threads));
+        let bound = https.chain(http).map(|(kind, address)| bind::bind(kind, address, threads));
         Ok(Listeners { bound: bound.collect::<Result<_, _>>()?, threads })
     }
 

@@ -50,6 +50,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Handshakes that failed.
     pub(crate) handshakes_failed_total: Counter,
+    /// Connections of trusted proxies closed for want of a PROXY header.
+    pub(crate) proxy_headers_refused_total: Family<CodeLabels, Counter>,
     /// Requests answered.
     pub(crate) requests_total: Family<RequestLabels, Counter>,
     /// Answers that the gateway made itself, by code.
@@ -62,6 +64,10 @@ pub(crate) struct Metrics {
     pub(crate) access_log_dropped_total: Counter,
     /// Requests sent again to another worker.
     pub(crate) retries_total: Family<BackendLabels, Counter>,
+    /// Requests that wait for a worker.
+    pub(crate) requests_waiting: Family<BackendLabels, Gauge>,
+    /// Seconds that requests waited for a worker, of those that had to.
+    pub(crate) waited_seconds: Histogram,
     /// Workers that take traffic.
     pub(crate) workers_ready: Family<BackendLabels, Gauge>,
     /// Workers started again after a crash.
@@ -80,18 +86,22 @@ impl Metrics {
     /// All metrics at zero.
     pub(crate) fn new() -> Arc<Self> {
         // 0.5 ms to 16 s in powers of two: sixteen buckets that keep a proxy and a slow report apart.
-        let buckets = prometheus_client::metrics::histogram::exponential_buckets(0.0005, 2.0, 16);
+        let buckets = || prometheus_client::metrics::histogram::exponential_buckets(0.0005, 2.0, 16);
+        let seconds = || Histogram::new(buckets());
         let mut metrics = Self {
             registry: Registry::with_prefix("gateway"),
             connections_total: Counter::default(),
             connections: Gauge::default(),
             handshakes_failed_total: Counter::default(),
+            proxy_headers_refused_total: Family::default(),
             requests_total: Family::default(),
             refusals_total: Family::default(),
             answers_broken_total: Family::default(),
-            first_byte_seconds: Histogram::new(buckets),
+            first_byte_seconds: seconds(),
             access_log_dropped_total: Counter::default(),
             retries_total: Family::default(),
+            requests_waiting: Family::default(),
+            waited_seconds: seconds(),
             workers_ready: Family::default(),
             worker_restarts_total: Family::default(),
             pool_connections: Family::default(),
@@ -109,12 +119,16 @@ impl Metrics {
         r.register("connections", "Connections accepted", self.connections_total.clone());
         r.register("connections_open", "Connections open", self.connections.clone());
         r.register("handshakes_failed", "TLS handshakes that failed", self.handshakes_failed_total.clone());
+        let refused = self.proxy_headers_refused_total.clone();
+        r.register("proxy_headers_refused", "Proxies' connections closed over their PROXY header", refused);
         r.register("requests", "Requests answered", self.requests_total.clone());
         r.register("refusals", "Answers made by the gateway itself", self.refusals_total.clone());
         r.register("answers_broken", "Answers that did not pass whole", self.answers_broken_total.clone());
         r.register("first_byte_seconds", "Request head to first byte", self.first_byte_seconds.clone());
         r.register("access_log_dropped", "Access log lines dropped", self.access_log_dropped_total.clone());
         r.register("retries", "Requests sent again to another worker", self.retries_total.clone());
+        r.register("requests_waiting", "Requests that wait for a worker", self.requests_waiting.clone());
+        r.register("waited_seconds", "Waits of requests for a worker", self.waited_seconds.clone());
         r.register("workers_ready", "Workers that take traffic", self.workers_ready.clone());
         r.register("worker_restarts", "Workers started again", self.worker_restarts_total.clone());
         r.register("pool_connections", "Database connections open", self.pool_connections.clone());

@@ -40,6 +40,8 @@ mod limits;
 mod node;
 #[path = "gateway/origins.rs"]
 mod origins;
+#[path = "gateway/proxy_protocol.rs"]
+mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
 #[path = "gateway/running.rs"]
@@ -52,6 +54,8 @@ mod tenants;
 mod tenants_data;
 #[path = "gateway/tls.rs"]
 mod tls;
+#[path = "gateway/waiting.rs"]
+mod waiting;
 #[path = "gateway/websocket.rs"]
 mod websocket;
 #[path = "gateway/wire.rs"]

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
+use super::roster::WarmUp;
+
 /// `[backend.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -46,6 +48,10 @@ pub(crate) struct Config {
     /// Idle connections to a worker are closed after this: before Node's own 5 s.
     #[serde(with = "humantime_serde")]
     pub(crate) keep_alive: Duration,
+    /// Requests that a worker which has just got ready is given at a time; one more with each answer.
+    pub(crate) warmup_in_flight: usize,
+    /// Answers until it takes what comes; 0 is at once.
+    pub(crate) warmup_answers: usize,
     /// Lines of output kept per worker for `gateway logs`.
     pub(crate) output_lines_max: usize,
     /// Longer lines of output are cut into several.
@@ -73,12 +79,23 @@ impl Default for Config {
             restart_delay_max: Duration::from_secs(30),
             stable_after: Duration::from_secs(60),
             keep_alive: Duration::from_secs(4),
+            // Node runs one request's code at a time: so many keep it busy, the database's waits included.
+            warmup_in_flight: 16,
+            // By then what every request runs has been compiled.
+            warmup_answers: 256,
             output_lines_max: 1000,
             // Room for a stack trace printed as one JSON line; with 1000 lines at most 8 MiB a worker.
             output_line_bytes_max: 8 * 1024,
             // Far above what an application says on purpose, far below what fills a disk in an hour.
             output_logged_per_second_max: 1000,
         }
+    }
+}
+
+impl Config {
+    /// How its workers are warmed up.
+    pub(super) fn warm_up(&self) -> WarmUp {
+        WarmUp { in_flight: self.warmup_in_flight, answers: self.warmup_answers }
     }
 }
 

@@ -1,15 +1,17 @@
 //! The workers that may take traffic now. Every core's edge thread reads it for every request, so reading takes
 //! no lock; the supervisor is the only writer. It must never hand out a worker that is being stopped.
 
+mod queue;
+mod waiting;
+mod warmth;
 mod worker;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    pin::pin,
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
@@ -19,8 +21,15 @@ use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::Notify;
 
-pub(crate) use self::worker::{Address, WorkerLease};
-pub(super) use self::worker::{Worker, next_key};
+use self::waiting::Line;
+pub(crate) use self::{
+    waiting::Turn,
+    worker::{Address, WorkerLease},
+};
+pub(super) use self::{
+    warmth::WarmUp,
+    worker::{Worker, next_key},
+};
 
 /// One backend's workers that take traffic, shared by all edge threads.
 #[derive(Debug)]
@@ -32,6 +41,10 @@ pub(crate) struct Roster {
     turn: AtomicUsize,
     arrivals: Notify,
     size: Gauge,
+    /// How many wait: read by every request, so that none passes those who came before.
+    waiting: AtomicUsize,
+    line: Mutex<Line>,
+    warm_up: ArcSwap<WarmUp>,
 }
 
 impl Roster {
@@ -44,6 +57,9 @@ impl Roster {
             turn: AtomicUsize::new(0),
             arrivals: Notify::new(),
             size,
+            waiting: AtomicUsize::new(0),
+            line: Mutex::new(Line::new()),
+            warm_up: ArcSwap::from_pointee(WarmUp { in_flight: 0, answers: 0 }),
         };
         roster.keep_alive_is(keep_alive);
         Arc::new(roster)
@@ -57,7 +73,7 @@ impl Roster {
 
     /// List a worker without a process.
     #[cfg(test)]
-    pub(crate) fn list(&self, name: &str, address: Address) {
+    pub(crate) fn list(self: &Arc<Self>, name: &str, address: Address) {
         self.add(&Worker::new(worker::next_key(), name.to_owned(), address));
     }
 
@@ -71,8 +87,13 @@ impl Roster {
         Duration::from_millis(self.keep_alive_ms.load(Ordering::Relaxed))
     }
 
-    /// The worker with the least requests in flight, ties in turn, none of those whose keys are in `avoid`.
+    /// The worker with the least requests in flight, ties in turn, none of those whose keys are in `avoid`. Nobody
+    /// passes those who wait.
     pub(crate) fn pick(&self, avoid: &[u64]) -> Option<WorkerLease> {
+        if self.somebody_waits() { None } else { self.take(avoid) }
+    }
+
+    fn take(&self, avoid: &[u64]) -> Option<WorkerLease> {
         loop {
             let workers = self.workers.load();
             let turn = self.turn.fetch_add(1, Ordering::Relaxed);
@@ -80,15 +101,15 @@ impl Roster {
             if let Some(lease) = WorkerLease::take(worker) {
                 return Some(lease);
             }
-            // It was closed between look and take. Closed workers are skipped by the next search, and each
-            // closes once, so this ends.
+            // It was closed or filled between look and take: the next search skips it.
         }
     }
 
     /// Resolves when a worker can be picked. Cancel safe.
+    #[cfg(test)]
     pub(crate) async fn ready(&self) {
         loop {
-            let mut arrival = pin!(self.arrivals.notified());
+            let mut arrival = std::pin::pin!(self.arrivals.notified());
             // Registered before the look, or an arrival between look and wait would be missed.
             arrival.as_mut().enable();
             if !self.workers.load().is_empty() {
@@ -99,7 +120,10 @@ impl Roster {
     }
 
     /// Let a worker take traffic.
-    pub(super) fn add(&self, worker: &Arc<Worker>) {
+    pub(super) fn add(self: &Arc<Self>, worker: &Arc<Worker>) {
+        worker.warmth.cool(**self.warm_up.load());
+        // A worker is listed once in its life.
+        let _first = worker.roster.set(Arc::downgrade(self));
         self.workers.rcu(|workers| {
             let mut workers = Vec::clone(workers);
             workers.push(Arc::clone(worker));
@@ -107,6 +131,7 @@ impl Roster {
         });
         self.size.inc();
         self.arrivals.notify_waiters();
+        self.call();
     }
 
     /// No request goes to this worker from here on; those in flight go on. False when it was not there.
@@ -125,6 +150,11 @@ impl Roster {
         was_there
     }
 
+    /// How those that are listed from here on are warmed up.
+    pub(super) fn warm_up_is(&self, warm_up: WarmUp) {
+        self.warm_up.store(Arc::new(warm_up));
+    }
+
     /// A new configuration's patience.
     pub(super) fn keep_alive_is(&self, keep_alive: Duration) {
         let keep_alive_ms = u64::try_from(keep_alive.as_millis()).unwrap_or(u64::MAX);
@@ -138,6 +168,6 @@ fn least_busy<'a>(workers: &'a [Arc<Worker>], turn: usize, avoid: &[u64]) -> Opt
     let (early, late) = workers.split_at(start);
     late.iter()
         .chain(early)
-        .filter(|worker| !worker.is_closed() && !avoid.contains(&worker.key()))
+        .filter(|worker| !worker.is_closed() && !worker.warmth.is_full() && !avoid.contains(&worker.key()))
         .min_by_key(|worker| worker.in_flight())
 }

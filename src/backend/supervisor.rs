@@ -182,6 +182,7 @@ impl Crew {
         let number = self.generation.number + 1;
         let next = Arc::new(Generation::resolve(backend, number, config, &self.config_dir)?);
         check_socket_path(&self.stage.runtime_dir, backend, workers(&next))?;
+        self.stage.roster.warm_up_is(next.config.warm_up());
         // Those that stay; a smaller number ends the last ones only when the rest has been replaced.
         let staying = self.jobs.len().min(workers(&next));
         for (done, job) in self.jobs.iter().take(staying).enumerate() {

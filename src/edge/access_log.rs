@@ -102,6 +102,11 @@ impl Record {
         &self.id
     }
 
+    /// When it came.
+    pub(crate) fn started(&self) -> Instant {
+        self.started
+    }
+
     /// Whose request it is.
     pub(crate) fn tenant(&self, tenant: &TenantId) {
         *self.tenant.borrow_mut() = Some(tenant.clone());

@@ -19,7 +19,7 @@ use super::{config::Limits, heads::Heads};
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds of this process's monotonic clock; never 0, which means "not".
-fn now_ms() -> u64 {
+pub(super) fn now_ms() -> u64 {
     u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX) + 1
 }
 

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::tenant::HostName;
 
+pub(crate) use super::proxy_protocol::ProxyProtocol;
+
 /// `[edge]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -20,6 +22,8 @@ pub(crate) struct Config {
     pub(crate) hosts: Vec<HostName>,
     /// Networks whose forwarding headers are believed, as address or address/prefix.
     pub(crate) trusted_proxies: Vec<Network>,
+    /// Do trusted proxies say who is behind them before the first byte?
+    pub(crate) proxy_protocol: ProxyProtocol,
     /// What a request without Origin on a shared host is.
     pub(crate) no_origin: NoOrigin,
     /// Threads of the request path; 0 is one per core.
@@ -44,6 +48,7 @@ impl Default for Config {
             http_mode: HttpMode::Redirect,
             hosts: Vec::new(),
             trusted_proxies: Vec::new(),
+            proxy_protocol: ProxyProtocol::Off,
             no_origin: NoOrigin::Anonymous,
             threads: 0,
             open: Vec::new(),
@@ -265,7 +270,8 @@ impl Default for Admit {
             client_in_flight_max: 128,
             client_requests_per_second: 100,
             clients_max: 100_000,
-            waiting_max: 256,
+            // As many as may be in flight: who was let in is not turned away for a worker that warms up.
+            waiting_max: 512,
             waiting_timeout: Duration::from_secs(10),
         }
     }

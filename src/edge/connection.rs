@@ -30,8 +30,8 @@ use super::{
     cork::corked,
     heads::{UNREADABLE, Watching},
     limits::SLACK,
-    peer::Peer,
-    redirect, serve,
+    peer::{Peer, Remote},
+    proxy_protocol, redirect, serve,
     settings::Settings,
     thread::{Drained, Thread},
 };
@@ -74,6 +74,8 @@ pub(crate) async fn connection(thread: Rc<Thread>, stream: TcpStream, address: S
     }
     let activity = Activity::new();
     let settings = thread.shared.settings.load_full();
+    // Before anything else: behind a load balancer the first bytes say who is there.
+    let Some(remote) = proxy_protocol::remote(&thread, &settings, &stream, address).await else { return };
     match speaks {
         Speaks::Tls(acceptor) => {
             let handshake = acceptor.accept(Watched::new(stream, activity.clone()));
@@ -82,31 +84,26 @@ pub(crate) async fn connection(thread: Rc<Thread>, stream: TcpStream, address: S
                 return;
             };
             if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
-                let peer = peer(address, Scheme::Https, HTTP_2, (&activity, &settings));
+                let peer = peer(remote, Scheme::Https, HTTP_2, &activity);
                 over_http2(&thread, tls, peer, &settings).await;
             } else {
-                let peer = peer(address, Scheme::Https, HTTP_1, (&activity, &settings));
+                let peer = peer(remote, Scheme::Https, HTTP_1, &activity);
                 over_http1(&thread, tls, peer, (&settings, None)).await;
             }
         }
         Speaks::Plain => {
-            let peer = peer(address, Scheme::Http, HTTP_1, (&activity, &settings));
+            let peer = peer(remote, Scheme::Http, HTTP_1, &activity);
             over_http1(&thread, Watched::new(stream, activity), peer, (&settings, None)).await;
         }
         Speaks::Redirect(port) => {
-            let peer = peer(address, Scheme::Http, HTTP_1, (&activity, &settings));
+            let peer = peer(remote, Scheme::Http, HTTP_1, &activity);
             over_http1(&thread, Watched::new(stream, activity), peer, (&settings, Some(port))).await;
         }
     }
 }
 
-fn peer(
-    address: SocketAddr,
-    scheme: Scheme,
-    protocol: &'static str,
-    (activity, settings): (&Arc<Activity>, &Settings),
-) -> Rc<Peer> {
-    Rc::new(Peer::new(address, scheme, protocol, activity.clone(), &settings.trusted_proxies))
+fn peer(remote: Remote, scheme: Scheme, protocol: &'static str, activity: &Arc<Activity>) -> Rc<Peer> {
+    Rc::new(Peer::new(remote, scheme, protocol, activity.clone()))
 }
 
 async fn over_http1<T>(

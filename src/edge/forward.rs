@@ -6,6 +6,7 @@ mod answer;
 mod attempt;
 mod request;
 mod upstream;
+mod wait;
 
 use std::{
     rc::Rc,
@@ -17,7 +18,10 @@ use http::{Method, Response, StatusCode, header, request::Parts};
 use hyper::{body::Incoming, upgrade::OnUpgrade};
 use tokio::time::Instant;
 
-use crate::{backend::WorkerLease, tenant::LiveTicket};
+use crate::{
+    backend::{Turn, WorkerLease},
+    tenant::LiveTicket,
+};
 
 use super::{
     admit::Place,
@@ -35,15 +39,6 @@ use self::{
     attempt::{Failure, Sent},
     upstream::Connection,
 };
-
-/// A worker may be listed for a moment after it died; waiting between tries starts here and doubles.
-const PAUSE_MIN: Duration = Duration::from_millis(10);
-/// Until it reaches this: soon enough after a worker is back.
-const PAUSE_MAX: Duration = Duration::from_millis(200);
-
-/// How long a worker that hung up may still be listed if it died of it: its end is noticed in milliseconds, on a
-/// machine with time.
-const DEATH_NOTICED: Duration = Duration::from_secs(1);
 
 /// Everything held while a request is at a worker. Dropped, it closes the connection; completed, the connection
 /// is kept for the next request.
@@ -86,6 +81,10 @@ struct Tries<'a> {
     retries: u32,
     pause: Duration,
     give_up: Option<Instant>,
+    /// Its place in the order of those that wait, kept when it must wait again.
+    turn: Option<Turn>,
+    /// Those of one tenant wait in one lane; the lanes take turns.
+    lane: &'a str,
 }
 
 /// Pass a request on and its answer back.
@@ -102,7 +101,8 @@ pub(crate) async fn forward(
     let issued = tenant.and_then(|tenant| exchange.thread.shared.tickets.issue(tenant, route.ticket, now));
     let url = issued.as_ref().map(|issued| &issued.url);
     let mut body = Some(body);
-    let mut tries = Tries::new(exchange, route, &place);
+    let lane = tenant.map_or("", |tenant| tenant.id.as_str());
+    let mut tries = Tries::new(exchange, route, &place, lane);
     let (sent, lease) = loop {
         let lease = tries.worker().await?;
         // Built from the original each time: nothing of a failed try can leak into the next.
@@ -112,6 +112,7 @@ pub(crate) async fn forward(
             Err(failure) => body = Some(tries.judge(failure, head, &lease)?),
         }
     };
+    lease.answered();
     let Sent { connection, response } = sent;
     let flight = Flight {
         connection,
@@ -149,7 +150,7 @@ fn stream(
 }
 
 impl<'a> Tries<'a> {
-    fn new(exchange: &'a Exchange, route: &'a Arc<Route>, place: &'a Place) -> Self {
+    fn new(exchange: &'a Exchange, route: &'a Arc<Route>, place: &'a Place, lane: &'a str) -> Self {
         let retries = exchange.settings.limits.retries_max;
         Self {
             exchange,
@@ -160,47 +161,11 @@ impl<'a> Tries<'a> {
             last_death: None,
             fresh: false,
             retries,
-            pause: PAUSE_MIN,
+            pause: wait::PAUSE_MIN,
             give_up: None,
+            turn: None,
+            lane,
         }
-    }
-
-    /// A worker for the next try; waits, bounded in number and time, while there is none.
-    async fn worker(&mut self) -> Result<WorkerLease, Refusal> {
-        let roster = &self.route.roster;
-        let failed: Vec<u64> = self.avoid.iter().chain(&self.died).copied().collect();
-        if let Some(lease) = roster.pick(&failed) {
-            return Ok(lease);
-        }
-        let admit = &self.exchange.settings.admit;
-        let _waiting = self.place.wait(admit.waiting_max)?;
-        let give_up = *self.give_up.get_or_insert_with(|| Instant::now() + admit.waiting_timeout);
-        loop {
-            if !failed.is_empty() {
-                // Those that are listed have failed: the supervisor needs a moment to notice and to replace them.
-                tokio::time::sleep_until(give_up.min(Instant::now() + self.pause)).await;
-                self.pause = (self.pause * 2).min(PAUSE_MAX);
-                self.avoid.clear();
-            }
-            let ready = tokio::time::timeout_at(give_up, roster.ready()).await;
-            let hung_up = self.hung_up();
-            match roster.pick(&self.died) {
-                Some(lease) if ready.is_ok() && Instant::now() < give_up => return Ok(lease),
-                _ if ready.is_err() || Instant::now() >= give_up => return Err(Refusal::NoWorker),
-                // One that ends is off the list in a moment; this one lives, and hangs up on this request.
-                None if hung_up.is_some() => {
-                    return Err(Refusal::WorkerFailed(hung_up.unwrap_or_default()));
-                }
-                // Another took it between the call and us.
-                _ => tokio::task::yield_now().await,
-            }
-        }
-    }
-
-    /// What the last worker said that hung up, once it is clear that it did not end.
-    fn hung_up(&self) -> Option<String> {
-        let (at, reason) = self.last_death.as_ref()?;
-        (at.elapsed() > DEATH_NOTICED).then(|| reason.clone())
     }
 
     /// May it be tried again, and with which body?

@@ -15,6 +15,23 @@ pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarde
 /// The scheme that the client used.
 pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 
+/// Who a connection comes from: the address that the kernel says, or the one that a trusted proxy announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Remote {
+    /// IPv4 in IPv6 counts as IPv4.
+    pub(crate) address: IpAddr,
+    /// Are its forwarding headers believed?
+    pub(crate) trusted: bool,
+}
+
+impl Remote {
+    /// Whoever has this address.
+    pub(crate) fn new(address: SocketAddr, trusted: &[Network]) -> Self {
+        let address = address.ip().to_canonical();
+        Self { address, trusted: trusted.iter().any(|network| network.contains(address)) }
+    }
+}
+
 /// One connection's other end.
 #[derive(Debug)]
 pub(crate) struct Peer {
@@ -44,16 +61,14 @@ pub(crate) struct Client {
 impl Peer {
     /// The other end of a new connection.
     pub(crate) fn new(
-        address: SocketAddr,
+        Remote { address, trusted }: Remote,
         scheme: Scheme,
         protocol: &'static str,
         activity: Arc<Activity>,
-        trusted: &[Network],
     ) -> Self {
-        let address = address.ip().to_canonical();
         Self {
             address,
-            trusted: trusted.iter().any(|network| network.contains(address)),
+            trusted,
             scheme,
             protocol,
             address_header: HeaderValue::try_from(address.to_string())
@@ -99,8 +114,8 @@ mod tests {
 
     fn check(peer: &str, chain: &[&'static str], proto: Option<&'static str>) -> (String, Scheme) {
         let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
-        let peer: SocketAddr = peer.parse().unwrap();
-        let peer = Peer::new(peer, Scheme::Http, "HTTP/1.1", Arc::default(), &trusted);
+        let remote = Remote::new(peer.parse().unwrap(), &trusted);
+        let peer = Peer::new(remote, Scheme::Http, "HTTP/1.1", Arc::default());
         let mut headers = HeaderMap::new();
         for line in chain {
             headers.append(FORWARDED_FOR, HeaderValue::from_static(line));

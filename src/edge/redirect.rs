@@ -30,8 +30,9 @@ pub(crate) fn serve(
 ) -> Response<Recorded> {
     let (head, _) = request.into_parts();
     let id = thread.ids.of(peer.trusted, &head.headers);
-    let record = Record::begin(thread, peer, peer.address, (id, &head));
     let settings = thread.shared.settings.load();
+    let client = peer.client(&settings.trusted_proxies, &head.headers);
+    let record = Record::begin(thread, peer, client.address, (id, &head));
     let mut answer = match location(&settings, &thread.shared.registry.snapshot(), &head, https_port) {
         Ok(location) => {
             let mut answer = Response::new(Body::Empty);

@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     EdgeError, EdgeSettings,
-    config::{Admit, CacheRule, Limits, Network, NoOrigin, OpenPath, PathRule},
+    config::{Admit, CacheRule, Limits, Network, NoOrigin, OpenPath, PathRule, ProxyProtocol},
     cors,
 };
 
@@ -26,6 +26,7 @@ pub(crate) struct Settings {
     pub(crate) admit: Admit,
     pub(crate) no_origin: NoOrigin,
     pub(crate) trusted_proxies: Vec<Network>,
+    pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) cors: CorsPolicy,
     pub(crate) announcement: Announcement,
     pub(crate) access_log: bool,
@@ -95,6 +96,7 @@ impl Settings {
             admit: config.admit.clone(),
             no_origin: config.no_origin,
             trusted_proxies: config.trusted_proxies.clone(),
+            proxy_protocol: config.proxy_protocol,
             announcement: settings.cors.announcement(),
             cors: settings.cors.clone(),
             access_log: config.access_log.enabled,

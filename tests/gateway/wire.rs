@@ -3,7 +3,7 @@
 
 use std::{
     io::{Read, Write},
-    net::{SocketAddr, TcpStream},
+    net::{IpAddr, SocketAddr, TcpStream},
     os::unix::net::UnixStream,
     path::Path,
     sync::Arc,
@@ -11,6 +11,7 @@ use std::{
 };
 
 use rustls::{ClientConfig, ClientConnection, StreamOwned, pki_types::ServerName};
+use socket2::{Domain, Socket, Type};
 
 use crate::Answer;
 
@@ -38,6 +39,12 @@ impl Wire {
         Self::over(Box::new(tcp.try_clone().unwrap()), Some(tcp))
     }
 
+    /// Plain TCP from another address of this machine: somebody else, to the gateway.
+    pub(crate) fn tcp_from(source: IpAddr, address: SocketAddr) -> Self {
+        let tcp = dial_from(source, address);
+        Self::over(Box::new(tcp.try_clone().unwrap()), Some(tcp))
+    }
+
     /// TLS with this SNI. The handshake is made here: a refusal fails the test.
     pub(crate) fn tls(address: SocketAddr, name: &str, config: Arc<ClientConfig>) -> Self {
         Self::try_tls(address, name, config).unwrap()
@@ -49,9 +56,24 @@ impl Wire {
         name: &str,
         config: Arc<ClientConfig>,
     ) -> std::io::Result<Self> {
-        let tcp = dial(address);
+        Self::try_tls_behind(&[b""], dial(address), name, config)
+    }
+
+    /// TLS behind bytes that a load balancer sends first, each piece by itself; the last leaves with the handshake's
+    /// first.
+    pub(crate) fn try_tls_behind(
+        pieces: &[&[u8]],
+        mut tcp: TcpStream,
+        name: &str,
+        config: Arc<ClientConfig>,
+    ) -> std::io::Result<Self> {
         let name = ServerName::try_from(name.to_owned()).unwrap();
         let mut session = ClientConnection::new(config, name).unwrap();
+        let (last, first) = pieces.split_last().unwrap();
+        first.iter().try_for_each(|piece| tcp.write_all(piece))?;
+        let mut hello = last.to_vec();
+        session.write_tls(&mut hello)?;
+        tcp.write_all(&hello)?;
         let mut handshake = tcp.try_clone()?;
         while session.is_handshaking() {
             session.complete_io(&mut handshake)?;
@@ -221,8 +243,19 @@ impl std::fmt::Debug for Wire {
     }
 }
 
+/// A connection from another address of this machine.
+pub(crate) fn dial_from(source: IpAddr, address: SocketAddr) -> TcpStream {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, None).unwrap();
+    socket.bind(&SocketAddr::new(source, 0).into()).unwrap();
+    socket.connect(&address.into()).unwrap();
+    patient(socket.into())
+}
+
 fn dial(address: SocketAddr) -> TcpStream {
-    let tcp = TcpStream::connect(address).unwrap();
+    patient(TcpStream::connect(address).unwrap())
+}
+
+fn patient(tcp: TcpStream) -> TcpStream {
     tcp.set_read_timeout(Some(READ_PATIENCE)).unwrap();
     tcp.set_write_timeout(Some(READ_PATIENCE)).unwrap();
     tcp.set_nodelay(true).unwrap();

@@ -66,7 +66,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 9] = [
             ("edge", Only(&["CertificateStatus", "Certificates", "certificates"])),
         ],
     ),
-    ("edge", &[("backend", Only(&["roster", "Roster", "WorkerLease", "Address"])), ("tenant", All)]),
+    ("edge", &[("backend", Only(&["roster", "Roster", "Turn", "WorkerLease", "Address"])), ("tenant", All)]),
     ("door", &[("pool", All), ("tenant", All)]),
     ("pool", &[("tenant", All)]),
     ("tenant", &[]),

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use proptest::prelude::*;
 
-use super::{Address, Roster, Worker, WorkerLease, next_key};
+use super::{Address, Roster, WarmUp, Worker, WorkerLease, next_key};
 
 fn roster() -> Arc<Roster> {
     Roster::new("api".to_owned(), Duration::from_secs(4), Default::default())
@@ -110,6 +110,134 @@ fn no_request_is_in_flight_once_a_drain_has_seen_none() {
         }
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
     });
+}
+
+/// A roster that warms up, and its first worker.
+fn cold(in_flight: usize, answers: usize) -> (Arc<Roster>, Arc<Worker>) {
+    let roster = roster();
+    roster.warm_up_is(WarmUp { in_flight, answers });
+    (roster, worker(0))
+}
+
+/// Wait as a request of that lane, which came now.
+async fn wait(roster: &Roster, lane: &str) -> WorkerLease {
+    roster.wait(lane, roster.turn(std::time::Instant::now()), &[]).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn those_that_wait_are_called_in_order_as_the_worker_has_room_and_nobody_passes_them() {
+    let (roster, worker) = cold(2, 3);
+    let called = Arc::new(std::sync::Mutex::new(Vec::new()));
+    let local = tokio::task::LocalSet::new();
+    let life = crate::shutdown::Shutdown::new();
+    let enter = |lane: &'static str, number: usize| {
+        let (roster, called) = (Arc::clone(&roster), Arc::clone(&called));
+        life.spawn_local(async move {
+            let lease = wait(&roster, lane).await;
+            called.lock().unwrap().push((lane, number));
+            lease
+        })
+    };
+    let names = || called.lock().unwrap().clone();
+    local
+        .run_until(async {
+            let mut large = Vec::new();
+            for number in 0..6 {
+                large.push(enter("large", number));
+                tokio::task::yield_now().await;
+            }
+            let small = enter("small", 0);
+            tokio::task::yield_now().await;
+            roster.add(&worker);
+            assert!(roster.pick(&[]).is_none(), "a newcomer passed those that wait");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(
+                names(),
+                [("large", 0), ("small", 0)],
+                "as many as a cold worker may have, tenants in turn"
+            );
+            let small = small.await.unwrap();
+            small.answered();
+            small.answered();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(names()[2..], [("large", 1), ("large", 2)], "one for the answer, and one more");
+            drop(small);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(names().len(), 4, "an answer counts once");
+            // One that fails gives its place to the next, and one that has gone away never gets it.
+            large.remove(3).abort();
+            drop(large.remove(0).await.unwrap());
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert_eq!(names()[4..], [("large", 4)]);
+            large.pop().unwrap().abort();
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            assert!(!roster.somebody_waits());
+            assert_eq!(worker.in_flight(), 3);
+            for lease in large {
+                lease.await.unwrap().answered();
+            }
+            assert_eq!(worker.in_flight(), 0);
+            let warm: Vec<_> = (0..100).map_while(|_| roster.pick(&[])).collect();
+            assert_eq!(warm.len(), 100, "it is warm now");
+        })
+        .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_must_not_get_the_only_worker_holds_up_nobody_behind() {
+    let (roster, _workers) = roster_of(1);
+    let only = roster.pick(&[]).unwrap().key();
+    let turn = roster.turn(std::time::Instant::now());
+    let avoid = [only];
+    let picky = roster.wait("shop", turn, &avoid);
+    let behind = async {
+        tokio::task::yield_now().await;
+        assert!(roster.pick(&[]).is_none(), "somebody waits");
+        wait(&roster, "shop").await.key()
+    };
+    tokio::select! {
+        _ = picky => panic!("it got the worker that it must not get"),
+        key = behind => assert_eq!(key, only),
+    }
+    assert!(roster.lists_only(&[only]) && !roster.lists_only(&[]));
+    assert!(roster.pick(&[]).is_some(), "it left a trace");
+}
+
+#[test]
+fn no_wait_is_forgotten_and_no_cold_worker_gets_more_than_its_window() {
+    // The races that matter: room is made while somebody lines up, and waiters go away while they are called.
+    let (roster, worker) = cold(3, 1_000_000);
+    roster.warm_up_is(WarmUp { in_flight: 3, answers: 1 });
+    roster.add(&worker);
+    std::thread::scope(|scope| {
+        for thread in 0..4_u64 {
+            let roster = Arc::clone(&roster);
+            scope.spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+                runtime.block_on(async {
+                    for round in 0..2000_u64 {
+                        let waiting = wait(&roster, if thread == 0 { "a" } else { "b" });
+                        let lease = if round % 7 == thread {
+                            // Gone at any moment.
+                            match tokio::time::timeout(Duration::from_micros(round % 50), waiting).await {
+                                Ok(lease) => lease,
+                                Err(_) => continue,
+                            }
+                        } else {
+                            tokio::time::timeout(Duration::from_secs(20), waiting).await.expect("forgotten")
+                        };
+                        if round % 3 == 0 {
+                            tokio::task::yield_now().await;
+                        }
+                        drop(lease);
+                    }
+                });
+            });
+        }
+    });
+    assert_eq!((worker.in_flight(), roster.somebody_waits()), (0, false));
+    let taken: Vec<_> = (0..100).map_while(|_| roster.pick(&[])).collect();
+    assert_eq!(taken.len(), 3, "places were lost or made");
 }
 
 #[derive(Debug, Clone)]

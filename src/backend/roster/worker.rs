@@ -6,12 +6,17 @@ use std::{
     path::PathBuf,
     pin::pin,
     sync::{
-        Arc,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        Arc, OnceLock, Weak,
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
 };
 
 use tokio::sync::Notify;
+
+use super::{
+    Roster,
+    warmth::{Room, Warmth},
+};
 
 /// Set in the count of a worker that takes no more requests: one atomic, so that "still open" and "one more"
 /// are decided together.
@@ -42,12 +47,23 @@ pub(in crate::backend) struct Worker {
     address: Address,
     in_flight: AtomicUsize,
     idle: Notify,
+    pub(super) warmth: Warmth,
+    /// Where those wait who would be told of room.
+    pub(super) roster: OnceLock<Weak<Roster>>,
 }
 
 impl Worker {
     /// A worker with no request yet; `key` comes from [`next_key`].
     pub(in crate::backend) fn new(key: u64, name: String, address: Address) -> Arc<Self> {
-        Arc::new(Self { key, name, address, in_flight: AtomicUsize::new(0), idle: Notify::new() })
+        Arc::new(Self {
+            key,
+            name,
+            address,
+            in_flight: AtomicUsize::new(0),
+            idle: Notify::new(),
+            warmth: Warmth::warm(),
+            roster: OnceLock::new(),
+        })
     }
 
     /// Unique per process start.
@@ -105,12 +121,43 @@ impl Worker {
 #[derive(Debug)]
 pub(crate) struct WorkerLease {
     worker: Arc<Worker>,
+    /// It has a place in the window of a cold worker, until that begins its answer.
+    counted: AtomicBool,
 }
 
 impl WorkerLease {
-    /// A place at this worker, unless it has been closed.
+    /// A place at this worker, unless it has been closed or has as much as it may.
     pub(super) fn take(worker: &Arc<Worker>) -> Option<Self> {
-        worker.enter().then(|| Self { worker: Arc::clone(worker) })
+        let room = worker.warmth.enter();
+        if room == Room::Full {
+            return None;
+        }
+        let counted = room == Room::Taken;
+        if !worker.enter() {
+            if counted {
+                worker.warmth.leave();
+            }
+            return None;
+        }
+        Some(Self { worker: Arc::clone(worker), counted: AtomicBool::new(counted) })
+    }
+
+    /// The worker has begun its answer: a cold one may be given one more.
+    pub(crate) fn answered(&self) {
+        // Warm workers' leases are not counted: the common path stays one load.
+        if self.counted.load(Ordering::Relaxed) && self.counted.swap(false, Ordering::Relaxed) {
+            let roster = self.worker.roster.get().and_then(Weak::upgrade);
+            let somebody_waits = roster.as_ref().is_some_and(|roster| roster.somebody_waits());
+            self.worker.warmth.answered(somebody_waits);
+            roster.inspect(|roster| roster.call());
+        }
+    }
+
+    /// Give the place back without calling anybody: for one who is calling.
+    pub(super) fn withdraw(self) {
+        if self.counted.swap(false, Ordering::Relaxed) {
+            self.worker.warmth.leave();
+        }
     }
 
     /// Unique per process start: a connection belongs to a key, never to a name.
@@ -132,5 +179,11 @@ impl WorkerLease {
 impl Drop for WorkerLease {
     fn drop(&mut self) {
         self.worker.leave();
+        if self.counted.load(Ordering::Relaxed) {
+            self.worker.warmth.leave();
+            if let Some(roster) = self.worker.roster.get().and_then(Weak::upgrade) {
+                roster.call();
+            }
+        }
     }
 }

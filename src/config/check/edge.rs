@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Check;
-use crate::edge::{HttpMode, OpenPath, TlsMode};
+use crate::edge::{HttpMode, OpenPath, ProxyProtocol, TlsMode};
 
 /// hyper reads a head into a buffer of at least this much.
 const HEADER_BYTES_LEAST: usize = 8 * 1024;
@@ -28,6 +28,11 @@ impl Check<'_> {
                 let remedy = "name the proxy's own addresses";
                 self.warn(&["edge", "trusted_proxies", &index.to_string()], message, remedy);
             }
+        }
+        if edge.proxy_protocol != ProxyProtocol::Off && edge.trusted_proxies.is_empty() {
+            let message = "nobody is trusted to send a PROXY header: all would be refused as garbage";
+            let remedy = "name the load balancer's addresses in `edge.trusted_proxies`";
+            self.contradiction(&["edge", "proxy_protocol"], &[&["edge", "trusted_proxies"]], message, remedy);
         }
         if edge.limits.header_bytes_max < HEADER_BYTES_LEAST {
             let message = format!("a request head needs room for {HEADER_BYTES_LEAST} bytes at least");

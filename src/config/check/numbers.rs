@@ -6,11 +6,12 @@ use figment::value::Value;
 use super::Check;
 
 /// Numbers and times for which zero has a meaning, by the end of their key.
-const ZERO_IS_FINE: [&str; 7] = [
+const ZERO_IS_FINE: [&str; 8] = [
     "edge.threads",
     "pool.tenant_max",
     "pool.tenant_min",
     "connections_min",
+    "warmup_answers",
     "cors.max_age",
     "grace",
     "port",
