@@ -3,6 +3,9 @@
 
 mod files;
 mod local;
+mod pair;
+#[cfg_attr(not(test), expect(dead_code, reason = "ACME and `cert import` keep theirs here from now on"))]
+mod vault;
 
 use std::{
     fmt,
@@ -11,15 +14,15 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rustls::{
     ServerConfig,
     crypto::aws_lc_rs,
     server::{ClientHello, ResolvesServerCert},
     sign::CertifiedKey,
 };
-use x509_parser::{extensions::GeneralName, prelude::FromDer};
 
-use self::{files::Files, local::LocalCa};
+use self::{files::Files, local::LocalCa, vault::Vault};
 use super::{
     CertificateStatus, EdgeError,
     config::{TlsConfig, TlsMode},
@@ -29,6 +32,8 @@ use super::{
 /// Where certificates come from now.
 pub(crate) struct Certificates {
     source: ArcSwap<Source>,
+    /// What is imported, and what ACME ordered.
+    pub(super) vault: Arc<Vault>,
     state_dir: PathBuf,
 }
 
@@ -42,7 +47,8 @@ impl Certificates {
     /// Load or make what the configuration asks for.
     pub(crate) fn new(config: &TlsConfig, state_dir: PathBuf) -> Result<Arc<Self>, EdgeError> {
         let source = ArcSwap::from_pointee(Source::open(config, &state_dir)?);
-        Ok(Arc::new(Self { source, state_dir }))
+        let vault = Vault::open(&state_dir)?;
+        Ok(Arc::new(Self { source, vault, state_dir }))
     }
 
     /// The source of a new configuration, ready to be put in force.
@@ -109,13 +115,25 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls hands the name over as the client wrote it.
         let name = hello.server_name().map(str::to_ascii_lowercase);
-        match &**self.certificates.source.load() {
+        let certificates = &self.certificates;
+        let imported = name.as_deref().and_then(|name| certificates.vault.imported(name));
+        match &**certificates.source.load() {
             Source::Off => None,
-            Source::Files(files) => files.certificate(name.as_deref()),
+            Source::Files(files) => {
+                let ours = files.certificate(name.as_deref());
+                let longer = ours.filter(|ours| {
+                    imported.as_ref().is_none_or(|one| {
+                        certificates.vault.yields(one, Timestamp::now())
+                            && one.not_after < ours.leaf.not_after
+                    })
+                });
+                longer.map(|pair| pair.certified.clone()).or(imported.map(|one| one.certified.clone()))
+            }
             Source::Local(ca) => {
                 // Without a name it is a client that was given an address.
                 let known = name.as_deref().is_none_or(|name| self.serves(name));
-                known.then(|| ca.certificate(name.as_deref())).flatten()
+                let ours = || known.then(|| ca.certificate(name.as_deref())).flatten();
+                imported.map(|one| one.certified.clone()).or_else(ours)
             }
         }
     }
@@ -142,29 +160,6 @@ pub(crate) fn server_config(
     // Tickets under keys that rotate and that all cores share: any core resumes what another began.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))
-}
-
-/// A leaf's names, issuer and end.
-fn describe(leaf: &[u8], source: String) -> Result<CertificateStatus, String> {
-    let (_, certificate) =
-        x509_parser::certificate::X509Certificate::from_der(leaf).map_err(|error| error.to_string())?;
-    let alternative = certificate.subject_alternative_name().map_err(|error| error.to_string())?;
-    let name = |name: &GeneralName<'_>| match name {
-        GeneralName::DNSName(name) => Some(name.to_ascii_lowercase()),
-        GeneralName::IPAddress(bytes) => match bytes.len() {
-            4 => <[u8; 4]>::try_from(*bytes).ok().map(|v4| std::net::IpAddr::from(v4).to_string()),
-            _ => <[u8; 16]>::try_from(*bytes).ok().map(|v6| std::net::IpAddr::from(v6).to_string()),
-        },
-        _ => None,
-    };
-    let names = alternative.map(|list| list.value.general_names.iter().filter_map(name).collect());
-    let not_after = jiff::Timestamp::from_second(certificate.validity().not_after.timestamp());
-    Ok(CertificateStatus {
-        names: names.unwrap_or_default(),
-        issuer: certificate.issuer().to_string(),
-        not_after: not_after.map(|end| end.to_string()).unwrap_or_default(),
-        source,
-    })
 }
 
 #[cfg(test)]

@@ -3,24 +3,18 @@
 
 use std::{collections::HashMap, fs, path::Path, sync::Arc, time::SystemTime};
 
-use rustls::{
-    crypto::aws_lc_rs::sign::any_supported_type,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-    sign::CertifiedKey,
-};
-
 use super::{
     super::{CertificateStatus, EdgeError, config::CertificateFiles},
-    describe,
+    pair::{Half, Pair},
 };
 
 /// All pairs of files, by name.
 pub(super) struct Files {
     pairs: Vec<CertificateFiles>,
     stamps: Vec<Stamp>,
-    by_name: HashMap<String, Arc<CertifiedKey>>,
-    first: Option<Arc<CertifiedKey>>,
-    status: Vec<CertificateStatus>,
+    by_name: HashMap<String, Arc<Pair>>,
+    /// All of them, in the configuration's order.
+    loaded: Vec<Arc<Pair>>,
 }
 
 /// When the two files changed last, as the disk says.
@@ -31,15 +25,13 @@ impl Files {
     pub(super) fn load(pairs: &[CertificateFiles]) -> Result<Self, EdgeError> {
         // Before reading: a change in between is then seen at the next look.
         let stamps = pairs.iter().map(stamp).collect();
-        let mut files =
-            Self { pairs: pairs.to_vec(), stamps, by_name: HashMap::new(), first: None, status: Vec::new() };
+        let mut files = Self { pairs: pairs.to_vec(), stamps, by_name: HashMap::new(), loaded: Vec::new() };
         for pair in pairs {
-            let (certified, status) = load(pair)?;
-            for name in &status.names {
-                files.by_name.entry(name.clone()).or_insert_with(|| certified.clone());
+            let pair = Arc::new(load(pair)?);
+            for name in &pair.leaf.names {
+                files.by_name.entry(name.clone()).or_insert_with(|| pair.clone());
             }
-            files.first.get_or_insert(certified);
-            files.status.push(status);
+            files.loaded.push(pair);
         }
         Ok(files)
     }
@@ -51,15 +43,16 @@ impl Files {
     }
 
     /// The certificate for a name: exact, then wildcard; the first one for clients that name none.
-    pub(super) fn certificate(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
-        let Some(name) = name else { return self.first.clone() };
+    pub(super) fn certificate(&self, name: Option<&str>) -> Option<&Arc<Pair>> {
+        let Some(name) = name else { return self.loaded.first() };
         let wildcard = || name.split_once('.').and_then(|(_, base)| self.by_name.get(&format!("*.{base}")));
-        self.by_name.get(name).or_else(wildcard).cloned()
+        self.by_name.get(name).or_else(wildcard)
     }
 
     /// What is served.
     pub(super) fn status(&self) -> Vec<CertificateStatus> {
-        self.status.clone()
+        let source = |files: &CertificateFiles| files.cert.display().to_string();
+        self.loaded.iter().zip(&self.pairs).map(|(pair, files)| pair.leaf.status(source(files))).collect()
     }
 }
 
@@ -70,27 +63,11 @@ fn stamp(pair: &CertificateFiles) -> Stamp {
     })
 }
 
-fn load(pair: &CertificateFiles) -> Result<(Arc<CertifiedKey>, CertificateStatus), EdgeError> {
-    let wrong = |path: &Path, reason: String| EdgeError::Certificate { path: path.to_owned(), reason };
+fn load(pair: &CertificateFiles) -> Result<Pair, EdgeError> {
     let read =
         |path: &Path| fs::read(path).map_err(|source| EdgeError::File { path: path.to_owned(), source });
-    let chain: Vec<_> = CertificateDer::pem_slice_iter(&read(&pair.cert)?)
-        .collect::<Result<_, _>>()
-        .map_err(|error| wrong(&pair.cert, error.to_string()))?;
-    let Some(leaf) = chain.first() else {
-        return Err(wrong(&pair.cert, "there is no certificate in it".into()));
-    };
-    let status =
-        describe(leaf, pair.cert.display().to_string()).map_err(|reason| wrong(&pair.cert, reason))?;
-    let key = PrivateKeyDer::from_pem_slice(&read(&pair.key)?)
-        .map_err(|error| wrong(&pair.key, error.to_string()))?;
-    let key = any_supported_type(&key).map_err(|error| wrong(&pair.key, error.to_string()))?;
-    let certified = CertifiedKey::new(chain, key);
-    match certified.keys_match() {
-        // Unknown is said of key types that cannot be compared.
-        Ok(()) | Err(rustls::Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => {
-            Ok((Arc::new(certified), status))
-        }
-        Err(_) => Err(wrong(&pair.key, format!("it is not the key of {}", pair.cert.display()))),
-    }
+    Pair::read(&read(&pair.cert)?, &read(&pair.key)?).map_err(|unfit| {
+        let path = if unfit.half == Half::Key { &pair.key } else { &pair.cert };
+        EdgeError::Certificate { path: path.clone(), reason: unfit.reason }
+    })
 }

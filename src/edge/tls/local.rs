@@ -24,7 +24,7 @@ use rustls::{
 
 use super::{
     super::{CertificateStatus, EdgeError},
-    describe,
+    pair,
 };
 
 /// A leaf's life: long enough for a laptop that sleeps, far below what browsers take (398 days).
@@ -120,7 +120,10 @@ impl LocalCa {
     pub(super) fn status(&self) -> Vec<CertificateStatus> {
         let leaves = self.leaves.load();
         let ends = leaves.values().filter_map(|leaf| leaf.key.end_entity_cert().ok());
-        let mut status: Vec<_> = ends.filter_map(|leaf| describe(leaf, "local".into()).ok()).collect();
+        let mut status: Vec<_> = ends
+            .filter_map(|leaf| pair::Leaf::read(leaf).ok())
+            .map(|leaf| leaf.status("local".into()))
+            .collect();
         status.sort_by(|a, b| a.names.cmp(&b.names));
         status
     }
