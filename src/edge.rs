@@ -1,6 +1,7 @@
 //! Where connections from the internet end. It names tenants and the roster, never a door or a pool.
 
 mod access_log;
+mod acme;
 mod activity;
 mod admit;
 mod authority;
@@ -52,11 +53,20 @@ use crate::{
 
 pub use self::lookup::Lookup;
 use self::{
-    access_log::AccessLog, admit::Admit, bind::Bound, connection::Speaks, settings::Settings, thread::Shared,
+    access_log::AccessLog,
+    acme::{Acme, Challenges},
+    admit::Admit,
+    bind::Bound,
+    connection::Speaks,
+    settings::Settings,
+    thread::Shared,
     tls::Certificates,
 };
 pub(crate) use self::{
-    config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
+    acme::{HostState, RenewProblem},
+    config::{
+        CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode, authorities, mac_key,
+    },
     error::EdgeError,
     serving::Serving,
 };
@@ -107,6 +117,7 @@ pub(crate) struct EdgeParts {
 pub(crate) struct Edge {
     shared: Arc<Shared>,
     certificates: Arc<Certificates>,
+    acme: Arc<Acme>,
     /// The settings in force, for what only a restart can change.
     settings: Mutex<EdgeSettings>,
 }
@@ -135,7 +146,7 @@ impl Edge {
     pub(crate) fn new(parts: EdgeParts) -> Result<Arc<Self>, EdgeError> {
         let config = &parts.settings.config;
         let settings = Settings::new(&parts.settings)?;
-        let certificates = Certificates::new(&parts.settings.tls, parts.state_dir)?;
+        let certificates = Certificates::new(&parts.settings.tls, parts.state_dir.clone())?;
         let shared = Shared {
             admit: Admit::new(config.admit.clients_max),
             access_log: AccessLog::start(&config.access_log, parts.metrics.clone())?,
@@ -146,9 +157,12 @@ impl Edge {
             metrics: parts.metrics,
             shutdown: parts.shutdown,
             connections: AtomicUsize::new(0),
+            challenges: Arc::new(Challenges::default()),
         };
+        let shared = Arc::new(shared);
+        let acme = Acme::new(certificates.vault.clone(), shared.clone(), parts.state_dir, &parts.settings);
         let settings = Mutex::new(parts.settings);
-        Ok(Arc::new(Self { shared: Arc::new(shared), certificates, settings }))
+        Ok(Arc::new(Self { shared, certificates, acme, settings }))
     }
 
     /// Bind every address, once per core.
@@ -171,7 +185,7 @@ impl Edge {
         };
         let https = match tls {
             TlsMode::Off => Speaks::Plain,
-            TlsMode::Local | TlsMode::Files => {
+            TlsMode::Local | TlsMode::Files | TlsMode::Acme => {
                 Speaks::Tls(TlsAcceptor::from(tls::server_config(&self.certificates, &self.shared)?))
             }
         };
@@ -212,8 +226,26 @@ impl Edge {
         }
         self.shared.admit.bound(settings.config.admit.clients_max);
         self.shared.settings.store(Arc::new(fresh));
+        self.acme.reconfigure(&settings);
         *current = settings;
         Ok(())
+    }
+
+    /// Order certificates, beside the edge, on the runtime that this is called on; idle unless that is the mode.
+    pub(crate) fn order_certificates(&self) {
+        drop(self.shared.shutdown.spawn(self.acme.clone().run()));
+    }
+
+    /// Every host that certificates are ordered for, and how it stands; none in other modes.
+    #[expect(dead_code, reason = "`cert list` shows it")]
+    pub(crate) fn ordered_hosts(&self) -> Vec<HostState> {
+        self.acme.status()
+    }
+
+    /// Order a host's certificate anew, as soon as the limits allow.
+    #[expect(dead_code, reason = "`cert renew` asks for it")]
+    pub(crate) fn renew(&self, host: &str) -> Result<(), RenewProblem> {
+        self.acme.renew(host)
     }
 
     /// The certificates that are served now.

@@ -40,7 +40,7 @@ use crate::metrics::{Metrics, StateLabels};
 pub(crate) use self::{
     account::mac_key,
     challenges::{ACME_TLS, Challenges},
-    config::{AcmeConfig, NameServer},
+    config::AcmeConfig,
     http::authorities,
     status::{HostState, State},
 };

@@ -16,6 +16,7 @@ use super::{
     identify::{self, Caller},
     limits,
     peer::{Client, Peer},
+    redirect,
     refusal::Refusal,
     request_id::REQUEST_ID,
     rescue,
@@ -80,6 +81,10 @@ async fn line(
     let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
     // Limits: before the request is looked at, because looking costs.
     limits::check(&settings.limits, head, &exchange.peer.activity.heads)?;
+    // Challenges: a certificate authority is no tenant's caller.
+    if let Some(answer) = redirect::challenge(&exchange.thread, head) {
+        return Ok(answer);
+    }
     // Identify: who calls? Unlisted origins end here; the backend never sees them.
     let caller = identify(exchange, head)?;
     // Cors: preflights are answered here whatever comes below, or the page could never read the real answer.

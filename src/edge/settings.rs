@@ -112,6 +112,11 @@ impl Settings {
         self.hosts.contains(host) || snapshot.by_host(host).is_some()
     }
 
+    /// The hosts listed at the edge and by backends.
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(|host| &**host)
+    }
+
     /// The backend for a request: the tenant's own, else the host's, else the only one.
     pub(crate) fn route(&self, tenant: Option<&Tenant>, host: &str) -> Option<&Arc<Route>> {
         if let Some(name) = tenant.and_then(|tenant| tenant.backend.as_ref()) {

@@ -20,6 +20,7 @@ use crate::{
 
 use super::{
     access_log::{AccessLog, Lines},
+    acme::Challenges,
     admit::Admit,
     forward::Upstreams,
     request_id::RequestIds,
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     /// Connections open, over all threads.
     pub(crate) connections: AtomicUsize,
+    /// What a certificate authority may come to see now.
+    pub(crate) challenges: Arc<Challenges>,
 }
 
 /// One thread's own things.

@@ -117,6 +117,10 @@ impl Rooms {
         };
         let admin = start_admin(&house, &tenants, &pools, live)?;
         let serving = Some(edge.serve(listeners)?);
+        // Certificate authorities come to look as soon as they are asked: only now is somebody there to answer.
+        let entered = runtimes.data.enter();
+        edge.order_certificates();
+        drop(entered);
         Ok(Self { lives, serving, house, pools, tenants, admin: Some(admin), _places: places })
     }
 

@@ -234,10 +234,8 @@ fn accepted(answer: Answer) -> Result<Answer, AuthorityError> {
     if answer.status.is_success() {
         return Ok(answer);
     }
-    let problem = serde_json::from_slice::<Problem>(&answer.body).unwrap_or_else(|_| Problem {
-        detail: format!("HTTP {}", answer.status),
-        ..Problem::default()
-    });
+    let problem = serde_json::from_slice::<Problem>(&answer.body)
+        .unwrap_or_else(|_| Problem { detail: format!("HTTP {}", answer.status), ..Problem::default() });
     let retry_at = retry_at(&answer.headers, Timestamp::now());
     Err(AuthorityError::Refused { status: answer.status, problem, retry_at })
 }
@@ -256,7 +254,7 @@ mod tests {
         };
         assert_eq!(at("90").as_deref(), Some("2026-01-02T03:05:35Z"));
         assert_eq!(at("Fri, 02 Jan 2026 04:00:00 GMT").as_deref(), Some("2026-01-02T04:00:00Z"));
-        assert_eq!(at("Fri, 02 Jan 2020 04:00:00 GMT").as_deref(), Some("2026-01-02T03:04:05Z"));
+        assert_eq!(at("Thu, 02 Jan 2020 04:00:00 GMT").as_deref(), Some("2026-01-02T03:04:05Z"));
         assert_eq!(at("999999999999").as_deref(), Some("2026-01-03T03:04:05Z"));
         assert_eq!(at("soon"), None);
     }

@@ -157,6 +157,11 @@ impl Desk {
         self.saved();
     }
 
+    /// The order begun then never reached the authority: it counts for nobody.
+    pub(crate) fn unmade(&mut self, names: &[String], begun: Timestamp) {
+        self.ledger.unmade(names, begun);
+    }
+
     /// When a host's turn comes again.
     pub(crate) fn next_try(&self, host: &str) -> Option<Timestamp> {
         let own = self.ledger.hosts.get(host).and_then(|history| history.next_try);
@@ -165,7 +170,8 @@ impl Desk {
 
     /// Which challenges the next order with these names begins with.
     pub(crate) fn over_http(&self, names: &[String]) -> BTreeSet<String> {
-        let over_http = |name: &&String| self.ledger.hosts.get(*name).is_some_and(|history| history.over_http);
+        let over_http =
+            |name: &&String| self.ledger.hosts.get(*name).is_some_and(|history| history.over_http);
         names.iter().filter(over_http).cloned().collect()
     }
 

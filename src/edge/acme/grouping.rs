@@ -59,6 +59,7 @@ pub(crate) fn group(facts: Facts<'_>, wants: &[Want<'_>]) -> Vec<Proposal> {
         if due.is_empty() {
             continue;
         }
+        let asked = due.iter().any(|want| want.asked);
         let mut names: Vec<&str> = due.iter().map(|want| want.host).take(names_max).collect();
         let new = sharing(&wants, &taken).filter(|want| want.is_ready() && want.certificate.is_none());
         let room = names_max.saturating_sub(names.len());
@@ -71,12 +72,13 @@ pub(crate) fn group(facts: Facts<'_>, wants: &[Want<'_>]) -> Vec<Proposal> {
         orders.push(Proposal {
             names: names.into_iter().map(str::to_owned).collect(),
             replaces: Some(old.id.clone()),
-            renewal: same && !due.iter().any(|want| want.asked),
+            renewal: same && !asked,
         });
     }
     let rest: Vec<_> = wants.iter().filter(|want| want.is_ready() && !taken.contains(want.host)).collect();
     // Those that must stand in small orders stay among themselves.
-    let mut sizes: Vec<_> = rest.iter().map(|want| want.share_max.unwrap_or(names_max).min(names_max)).collect();
+    let mut sizes: Vec<_> =
+        rest.iter().map(|want| want.share_max.unwrap_or(names_max).min(names_max)).collect();
     sizes.sort_unstable();
     sizes.dedup();
     for size in sizes.into_iter().rev() {

@@ -27,6 +27,8 @@ const ERROR_CHARS_MAX: usize = 400;
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub(crate) struct Ledger {
+    /// Where this installation's jitter comes from; 0 before the first use.
+    pub(crate) seed: u64,
     /// By host.
     pub(crate) hosts: BTreeMap<String, HostHistory>,
     /// The authority itself.
@@ -138,6 +140,18 @@ impl Ledger {
             let history = self.hosts.entry(name.clone()).or_default();
             history.attempts.push(now);
             history.ordering = true;
+        }
+    }
+
+    /// The order begun then never reached the authority.
+    pub(crate) fn unmade(&mut self, names: &[String], begun: Timestamp) {
+        if let Some(at) = self.orders.iter().rposition(|at| *at == begun) {
+            self.orders.remove(at);
+        }
+        for name in names {
+            if let Some(history) = self.hosts.get_mut(name) {
+                history.attempts.retain(|at| *at != begun);
+            }
         }
     }
 
@@ -258,6 +272,16 @@ mod tests {
         assert!(bad.next_try.is_some() && bad.last_error.as_deref() == Some("connection refused"));
         let good = &ledger.hosts["good.example"];
         assert_eq!((good.failures, good.next_try, good.attempts.len()), (0, None, 1));
+    }
+
+    #[test]
+    fn an_order_that_never_reached_the_authority_counts_for_nobody() {
+        let mut ledger = Ledger::default();
+        let one = names(&["a.example"]);
+        ledger.begin(&one, NOW);
+        ledger.begin(&one, after(NOW, HOUR / 4));
+        ledger.unmade(&one, after(NOW, HOUR / 4));
+        assert_eq!((ledger.orders.len(), ledger.hosts["a.example"].attempts.clone()), (1, vec![NOW]));
     }
 
     #[test]

@@ -67,11 +67,7 @@ pub(crate) enum HttpProblem {
 
 impl Http {
     /// A client that trusts the certificates in `ca_file`, or those that Mozilla trusts.
-    pub(crate) fn new(
-        ca_file: Option<&Path>,
-        timeout: Duration,
-        shutdown: Shutdown,
-    ) -> Result<Self, String> {
+    pub(crate) fn new(ca_file: Option<&Path>, timeout: Duration, shutdown: Shutdown) -> Result<Self, String> {
         let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
         if let Some(path) = ca_file {
             roots = RootCertStore::empty();
@@ -127,7 +123,10 @@ impl Http {
         let request = || request(method, uri, authority, body);
         let answer = match sender.send_request(request()?).await {
             // A kept connection may have been closed under us: the authority has seen nothing then.
-            Err(error) if was_kept && (error.is_closed() || error.is_canceled() || error.is_incomplete_message()) => {
+            Err(error)
+                if was_kept
+                    && (error.is_closed() || error.is_canceled() || error.is_incomplete_message()) =>
+            {
                 sender = self.connect(uri, authority).await?;
                 sender.send_request(request()?).await
             }

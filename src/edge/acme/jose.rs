@@ -77,7 +77,10 @@ mod tests {
         let text = signed(&key, By::Key, ("n1", "https://ca.example/new"), "{\"a\":1}").unwrap();
         let body: Value = serde_json::from_str(&text).unwrap();
         let protected: Value = serde_json::from_slice(&decoded(&body["protected"])).unwrap();
-        assert_eq!((&protected["nonce"], &protected["url"]), (&json!("n1"), &json!("https://ca.example/new")));
+        assert_eq!(
+            (&protected["nonce"], &protected["url"]),
+            (&json!("n1"), &json!("https://ca.example/new"))
+        );
         let jwk = &protected["jwk"];
         let point = [vec![4], decoded(&jwk["x"]), decoded(&jwk["y"])].concat();
         let signed = format!("{}.{}", body["protected"].as_str().unwrap(), body["payload"].as_str().unwrap());

@@ -1,7 +1,13 @@
 //! Where a plan is carried out: look whether the hosts lead here, order, keep what came, write down what happened.
 //! It decides nothing that the schedule could decide.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use futures_util::{StreamExt, future::BoxFuture, stream};
 use jiff::Timestamp;
@@ -17,7 +23,7 @@ use super::{
     history::{Failure, Issued},
     http::Http,
     ledger_file::LedgerFile,
-    order::{Brought, Wish, order},
+    order::{Brought, Progress, Wish, order},
     renewal_info,
     schedule::{Plan, Proposal, Rules},
     whereabouts::Whereabouts,
@@ -45,7 +51,8 @@ impl Office {
         let directory: PathBuf = acme.state_dir.join("acme").join(&tag);
         disk::make_directory(&directory)
             .map_err(|error| format!("cannot make {}: {error}", directory.display()))?;
-        let http = Http::new(config.ca_file.as_deref(), config.request_timeout, acme.shared.shutdown.clone())?;
+        let http =
+            Http::new(config.ca_file.as_deref(), config.request_timeout, acme.shared.shutdown.clone())?;
         let authority = Authority::new(http, &config.directory);
         let session = Session::new(authority, config, directory.clone())?;
         let near = is_near(&config.directory);
@@ -73,8 +80,9 @@ impl Office {
             if here.is_empty() {
                 return;
             }
-            let begun = Timestamp::now();
-            let outcome = self.ordered(&proposal, &here, begun).await.and_then(|brought| self.keep(&brought));
+            let (begun, made) = (Timestamp::now(), AtomicBool::new(false));
+            let outcome =
+                self.ordered(&proposal, &here, (begun, &made)).await.and_then(|brought| self.keep(&brought));
             let names = here.join(", ");
             match &outcome {
                 Ok(id) => {
@@ -83,7 +91,12 @@ impl Office {
                     self.sweep();
                 }
                 Err(failure) => {
-                    self.acme.desk().failed(&here, failure, (begun, Timestamp::now()));
+                    let mut desk = self.acme.desk();
+                    if matches!(failure, Failure::Authority(_)) && !made.load(Relaxed) {
+                        desk.unmade(&here, begun);
+                    }
+                    desk.failed(&here, failure, (begun, Timestamp::now()));
+                    drop(desk);
                     self.tell(&here, failure);
                 }
             }
@@ -95,17 +108,17 @@ impl Office {
     /// The names that lead here; the others are written down and released.
     async fn leading_here(&self, names: &[String]) -> Vec<String> {
         let challenges = &self.acme.shared.challenges;
-        let looks = names.iter().map(|name| async move {
-            let led = Box::pin(self.whereabouts.leads_here(name, challenges)).await;
+        let looks = names.iter().cloned().map(|name| async move {
+            let led = Box::pin(self.whereabouts.leads_here(&name, challenges)).await;
             (name, led)
         });
         let looks: Vec<_> = stream::iter(looks).buffered(LOOKS_AT_ONCE_MAX).collect().await;
         let mut here = Vec::new();
         for (name, led) in looks {
             match led {
-                Ok(()) => here.push(name.clone()),
+                Ok(()) => here.push(name),
                 Err(why) => {
-                    let next_try = self.acme.desk().strayed(name, &why, Timestamp::now());
+                    let next_try = self.acme.desk().strayed(&name, &why, Timestamp::now());
                     let next_try = next_try.map(|at| at.to_string()).unwrap_or_default();
                     tracing::warn!(host = name, next_try, "no certificate is ordered: {why}");
                 }
@@ -118,7 +131,7 @@ impl Office {
         &self,
         proposal: &Proposal,
         names: &[String],
-        begun: Timestamp,
+        (begun, made): (Timestamp, &AtomicBool),
     ) -> Result<Brought, Failure> {
         let renewal = proposal.renewal && proposal.names == names;
         let issued = Issued { at: begun, names: names.to_vec(), renewal };
@@ -131,8 +144,9 @@ impl Office {
         let order = async {
             let replaces = self.replaces(proposal).await;
             let wish = Wish { names: names.to_vec(), replaces, over_http };
-            let committed = || self.acme.desk().commit(issued);
-            order(&self.session, &self.acme.shared.challenges, &wish, committed).await
+            let commit = || self.acme.desk().commit(issued.clone());
+            let progress = Progress { made, commit: &commit };
+            order(&self.session, &self.acme.shared.challenges, &wish, progress).await
         };
         let slow = || {
             let limit = limit.as_secs();
@@ -180,7 +194,11 @@ impl Office {
         match failure {
             Failure::Names(culprits) => {
                 for (host, why) in culprits {
-                    tracing::warn!(host, next_try = next(host), "the order failed because of this host: {why}");
+                    tracing::warn!(
+                        host,
+                        next_try = next(host),
+                        "the order failed because of this host: {why}"
+                    );
                 }
             }
             Failure::Order(why) | Failure::Limited(why, _) | Failure::Authority(why) => {
@@ -254,8 +272,10 @@ mod tests {
 
     #[test]
     fn each_authority_has_a_tag_of_its_own_and_a_near_one_is_known() {
-        let (live, staging) =
-            (rustls_acme::acme::LETS_ENCRYPT_PRODUCTION_DIRECTORY, rustls_acme::acme::LETS_ENCRYPT_STAGING_DIRECTORY);
+        let (live, staging) = (
+            rustls_acme::acme::LETS_ENCRYPT_PRODUCTION_DIRECTORY,
+            rustls_acme::acme::LETS_ENCRYPT_STAGING_DIRECTORY,
+        );
         assert_ne!(tag(live), tag(staging));
         assert_eq!(tag(live).len(), 8);
         assert!(is_near("https://localhost:14000/dir") && is_near("https://[::1]:14000/dir"));

@@ -1,7 +1,14 @@
 //! One order from its first request to its certificate (RFC 8555 7.4). It tries once and says who is to blame; when
 //! to try again, and with whom, is the schedule's. Cancel safe: what it showed to the authority goes with it.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use http::{StatusCode, header};
 use jiff::Timestamp;
@@ -62,14 +69,23 @@ struct Pending {
     _shown: Shown,
 }
 
-/// Carry it out. `committed` is called when nothing but the authority itself can keep the certificate from being made.
+/// What must be known of an order although it may be cut off at any moment.
+pub(crate) struct Progress<'a> {
+    /// The authority has made it: from here on it counts against our limits.
+    pub(crate) made: &'a AtomicBool,
+    /// Called when nothing but the authority itself can keep the certificate from being made.
+    pub(crate) commit: &'a (dyn Fn() -> Result<(), String> + Sync),
+}
+
+/// Carry it out.
 pub(crate) async fn order(
     session: &Session,
     challenges: &Arc<Challenges>,
     wish: &Wish,
-    committed: impl FnOnce() -> Result<(), String> + Send,
+    progress: Progress<'_>,
 ) -> Result<Brought, Failure> {
     let (url, order) = begin(session, wish).await.map_err(blame)?;
+    progress.made.store(true, Relaxed);
     let mut culprits = Vec::new();
     let mut pending = Vec::new();
     for authorization in &order.authorizations {
@@ -89,7 +105,7 @@ pub(crate) async fn order(
         return Err(refused(order.error.unwrap_or_default()));
     }
     let (csr, key_pem) = request_for(&wish.names).map_err(Failure::Authority)?;
-    committed().map_err(Failure::Authority)?;
+    (progress.commit)().map_err(Failure::Authority)?;
     if order.status == "ready" {
         let payload = json!({ "csr": base64url(csr) }).to_string();
         session.post(&order.finalize, &payload).await.map_err(blame)?;
@@ -108,8 +124,7 @@ pub(crate) async fn order(
 /// Make the order; its URL and what it asks for.
 async fn begin(session: &Session, wish: &Wish) -> Result<(String, Order), AuthorityError> {
     let url = session.authority.directory().await?.new_order.clone();
-    let identifiers: Vec<_> =
-        wish.names.iter().map(|name| json!({ "type": "dns", "value": name })).collect();
+    let identifiers: Vec<_> = wish.names.iter().map(|name| json!({ "type": "dns", "value": name })).collect();
     let plain = json!({ "identifiers": identifiers });
     let mut payload = plain.clone();
     if let Some(replaces) = &wish.replaces {

@@ -5,11 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Deserialize;
-use x509_parser::{
-    certificate::X509Certificate,
-    extensions::ParsedExtension,
-    prelude::FromDer,
-};
+use x509_parser::{certificate::X509Certificate, extensions::ParsedExtension, prelude::FromDer};
 
 use super::{
     authority::{Authority, AuthorityError, read, retry_at},
@@ -39,10 +35,11 @@ struct Window {
 /// A certificate's name in this protocol: its issuer's key id and its serial number.
 pub(crate) fn certificate_id(leaf: &[u8]) -> Option<String> {
     let (_, certificate) = X509Certificate::from_der(leaf).ok()?;
-    let key_id = certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
-        ParsedExtension::AuthorityKeyIdentifier(authority) => authority.key_identifier.as_ref(),
-        _ => None,
-    })?;
+    let key_id =
+        certificate.extensions().iter().find_map(|extension| match extension.parsed_extension() {
+            ParsedExtension::AuthorityKeyIdentifier(authority) => authority.key_identifier.as_ref(),
+            _ => None,
+        })?;
     Some(format!("{}.{}", base64url(key_id.0), base64url(certificate.raw_serial())))
 }
 
@@ -82,8 +79,8 @@ mod tests {
     #[test]
     fn a_certificate_is_named_as_in_the_example_of_rfc_9773() {
         let key_id = [
-            0x69, 0x88, 0x5b, 0x6b, 0x87, 0x46, 0x40, 0x41, 0xe1, 0xb3, 0x7b, 0x84, 0x7b, 0xa0, 0xae, 0x2c, 0xde,
-            0x01, 0xc8, 0xd4,
+            0x69, 0x88, 0x5b, 0x6b, 0x87, 0x46, 0x40, 0x41, 0xe1, 0xb3, 0x7b, 0x84, 0x7b, 0xa0, 0xae, 0x2c,
+            0xde, 0x01, 0xc8, 0xd4,
         ];
         let mut ca = CertificateParams::new(Vec::new()).unwrap();
         ca.key_identifier_method = KeyIdMethod::PreSpecified(key_id.to_vec());

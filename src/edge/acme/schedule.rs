@@ -130,7 +130,8 @@ pub(crate) fn plan(facts: Facts<'_>, now: Timestamp) -> Plan {
     }
     // Whoever waits longest comes first: the hourly limit must not starve the domains at the alphabet's end.
     let mut domains: Vec<_> = domains.into_iter().collect();
-    domains.sort_by_key(|(_, wants)| wants.iter().filter(|want| want.is_ready()).map(|want| want.since).min());
+    domains
+        .sort_by_key(|(_, wants)| wants.iter().filter(|want| want.is_ready()).map(|want| want.since).min());
     let mut room = facts.rules.orders_hourly_max.saturating_sub(facts.ledger.orders.len());
     for (domain, wants) in domains {
         let mut pace = Pace::new(facts, domain, now);
@@ -173,19 +174,15 @@ pub(crate) fn best(held: &[Held], now: Timestamp) -> HashMap<&str, usize> {
     best
 }
 
-/// Kept certificates that another one makes superfluous: all their names have one that lives longer, or they have
-/// run out and nobody wants them.
+/// Kept certificates that another one makes superfluous: all their names that are wanted have one that lives longer.
+/// One of hosts that are gone stays until it ends: they may come back.
 pub(crate) fn superfluous(held: &[Held], wanted: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
     let best = best(held, now);
     let idle = |(index, certificate): &(usize, &Held)| {
-        let mut names = certificate.names.iter();
-        let wanted_here = |name: &String| wanted.contains(name);
-        if certificate.not_after <= now {
-            names.all(|name| best.contains_key(name.as_str()) || !wanted_here(name))
-        } else {
-            // A host that is gone may come back while its certificate is good.
-            names.all(|name| best.get(name.as_str()) != Some(index))
-        }
+        let is_better = |name: &&String| best.get(name.as_str()).is_some_and(|at| at != index);
+        let names = || certificate.names.iter().filter(|name| wanted.contains(*name));
+        let gone = names().next().is_none();
+        if gone { certificate.not_after <= now } else { names().all(|name| is_better(&name)) }
     };
     held.iter().enumerate().filter(idle).map(|(_, certificate)| certificate.id.clone()).collect()
 }

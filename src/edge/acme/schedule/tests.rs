@@ -1,4 +1,7 @@
-use super::{super::history::{Failure, Issued, Renewal}, *};
+use super::{
+    super::history::{Failure, Issued, Renewal},
+    *,
+};
 
 const START: Timestamp = Timestamp::UNIX_EPOCH;
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -53,11 +56,7 @@ impl World {
     }
 
     fn issue(&mut self, order: &Proposal) {
-        self.ledger.issued.push(Issued {
-            at: self.now,
-            names: order.names.clone(),
-            renewal: order.renewal,
-        });
+        self.ledger.issued.push(Issued { at: self.now, names: order.names.clone(), renewal: order.renewal });
         self.ledger.succeeded(&order.names);
         let id = format!("c{}", self.orders.len());
         let (not_before, not_after) = (self.now, after(self.now, self.life));
@@ -79,9 +78,14 @@ impl World {
 
     /// The most orders with `host` in any hour.
     fn busiest_hour(&self, host: &str) -> usize {
-        let times: Vec<_> =
-            self.orders.iter().filter(|(_, names)| names.iter().any(|n| n == host)).map(|(at, _)| *at).collect();
-        let in_hour = |from: &Timestamp| times.iter().filter(|at| *at >= from && **at < after(*from, HOUR)).count();
+        let times: Vec<_> = self
+            .orders
+            .iter()
+            .filter(|(_, names)| names.iter().any(|n| n == host))
+            .map(|(at, _)| *at)
+            .collect();
+        let in_hour =
+            |from: &Timestamp| times.iter().filter(|at| *at >= from && **at < after(*from, HOUR)).count();
         times.iter().map(in_hour).max().unwrap_or(0)
     }
 }
@@ -156,7 +160,7 @@ fn the_challenge_changes_with_each_failure() {
     let mut world = World::new(&["bad.example.com"]);
     let mut challenges = Vec::new();
     while world.orders.len() < 4 {
-        world.run(MINUTE, |names| blames(names));
+        world.run(MINUTE, blames);
         if challenges.len() < world.orders.len() {
             challenges.push(world.ledger.hosts["bad.example.com"].over_http);
         }
