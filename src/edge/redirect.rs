@@ -19,6 +19,7 @@ use super::{
     request_id::REQUEST_ID,
     rescue,
     settings::Settings,
+    shape,
     thread::Thread,
 };
 
@@ -34,22 +35,20 @@ pub(crate) fn serve(
     let settings = thread.shared.settings.load();
     let client = peer.client(&settings.trusted_proxies, &head.headers);
     let record = Record::begin(thread, peer, client.address, (id, &head));
-    let place = match challenge(thread, &head) {
-        // A certificate authority or we ourselves: https may not be there yet.
-        Some(answer) => Ok(Err(answer)),
-        None => location(&settings, &thread.shared.registry.snapshot(), &head, https_port).map(Ok),
+    let outcome = match challenge(thread, &head) {
+        // A certificate authority, or we ourselves: https may not be there yet.
+        Some(answer) => Ok(answer),
+        None => location(&settings, &thread.shared.registry.snapshot(), &head, https_port).map(to),
     };
-    let mut answer = match place {
-        Ok(Err(answer)) => answer,
-        Ok(Ok(location)) => {
-            let mut answer = Response::new(Body::Empty);
-            *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
-            answer.headers_mut().insert(header::LOCATION, location);
-            answer
-        }
+    let mut answer = match outcome {
+        Ok(answer) => answer,
         Err(refusal) => {
             record.refused(refusal.code());
-            rescue::answer(&refusal, record.id())
+            let mut answer = rescue::answer(&refusal, record.id());
+            if refusal.ends_connection() {
+                rescue::end(peer, answer.headers_mut());
+            }
+            answer
         }
     };
     cors::vary(answer.headers_mut());
@@ -69,6 +68,14 @@ pub(crate) fn challenge(thread: &Rc<Thread>, head: &Parts) -> Option<Response<Bo
     Some(answer)
 }
 
+/// Go there for good.
+fn to(location: HeaderValue) -> Response<Body> {
+    let mut answer = Response::new(Body::Empty);
+    *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    answer.headers_mut().insert(header::LOCATION, location);
+    answer
+}
+
 /// The same address over https. 308 keeps method and body, so that a misconfigured API client still works.
 fn location(
     settings: &Settings,
@@ -76,6 +83,7 @@ fn location(
     head: &Parts,
     https_port: Option<u16>,
 ) -> Result<HeaderValue, Refusal> {
+    shape::check(head)?;
     let authority = Authority::of(head)?;
     if !settings.serves(snapshot, authority.name()) {
         return Err(Refusal::HostNotServed);
@@ -124,7 +132,6 @@ mod tests {
             ("/a?b=c", "api.example", Some(443), "https://api.example/a?b=c"),
             ("/", "API.example:8080", None, "https://api.example/"),
             ("/", "api.acme.example:80", Some(8443), "https://api.acme.example:8443/"),
-            ("*", "api.example", Some(443), "https://api.example/"),
             ("//evil.example/x", "api.example", Some(443), "https://api.example//evil.example/x"),
         ] {
             assert_eq!(check(uri, Some(host), port).as_deref(), Ok(want), "{uri} {host}");

@@ -140,7 +140,7 @@ fn a_host_added_while_running_gets_its_certificate_and_one_removed_is_ordered_no
         first,
         "nothing is ordered anew for a new host"
     );
-    gateway.cli(&["tenant", "remove", "navaja", "--yes"]).ok();
+    gateway.cli(&["tenant", "remove", "navaja"]).ok();
     // By a reload, too.
     gateway.site().configure("edge.hosts = [\"a.example.com\", \"b.example.com\"]");
     gateway.cli(&["reload"]).ok();
@@ -239,7 +239,8 @@ fn a_host_that_leads_elsewhere_is_not_ordered_until_it_leads_here() {
     let pebble = Pebble::start(Settings::default());
     pebble.lead("away.example.com", "192.0.2.1");
     let gateway = pebble.builder().config("edge.hosts = [\"away.example.com\"]").start();
-    let history = host_until(gateway.site(), "away.example.com", |history| history["strays"].as_u64() >= Some(1));
+    let history =
+        host_until(gateway.site(), "away.example.com", |history| history["strays"].as_u64() >= Some(1));
     let why = history["last_error"].as_str().unwrap();
     assert!(why.contains("does not lead here: resolves to 192.0.2.1"), "{why}");
     assert_eq!(attempts(&history), 0);
