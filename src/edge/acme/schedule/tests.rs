@@ -1,3 +1,5 @@
+//! The schedule, tabled and simulated over days: what it orders, when, and what it must never do.
+
 use super::{
     super::history::{Failure, Issued, Renewal},
     *,
