@@ -26,6 +26,8 @@ mod browser;
 mod builder;
 #[path = "gateway/client.rs"]
 mod client;
+#[path = "gateway/compression.rs"]
+mod compression;
 #[path = "gateway/cors.rs"]
 mod cors;
 #[path = "gateway/door.rs"]
@@ -60,6 +62,10 @@ mod reload;
 mod running;
 #[path = "gateway/site.rs"]
 mod site;
+#[path = "gateway/sites.rs"]
+mod sites;
+#[path = "gateway/swap.rs"]
+mod swap;
 #[path = "gateway/tenants.rs"]
 mod tenants;
 #[path = "gateway/tenants_data.rs"]

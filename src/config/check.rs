@@ -7,6 +7,7 @@ mod backend;
 mod edge;
 mod numbers;
 mod pool;
+mod site;
 mod state;
 mod tenant;
 mod tls;
@@ -39,6 +40,8 @@ impl<'a> Check<'a> {
         self.numbers();
         self.state();
         self.edge();
+        self.sites();
+        self.compression();
         self.tls();
         self.backends();
         self.pool();

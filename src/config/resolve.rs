@@ -21,6 +21,9 @@ pub(super) fn resolve(config: &mut Config, directory: &Path) {
     config.edge.access_log.path.iter_mut().for_each(absolute);
     config.tls.acme.ca_file.iter_mut().for_each(absolute);
     config.tls.acme.external_account_key_file.iter_mut().for_each(absolute);
+    for site in &mut config.edge.site {
+        site.root.iter_mut().for_each(absolute);
+    }
     for certificate in &mut config.tls.certificate {
         absolute(&mut certificate.cert);
         absolute(&mut certificate.key);
