@@ -124,13 +124,18 @@ impl Pebble {
 
     /// Let a name lead somewhere else.
     pub(crate) fn lead(&self, host: &str, address: &str) {
-        let body = json!({ "host": host, "addresses": [address] }).to_string();
-        let mut wire = Wire::tcp((Ipv4Addr::LOCALHOST, self.ports.dns_management).into());
-        let length = body.len();
-        wire.send(format!(
-            "POST /add-a HTTP/1.1\r\nhost: names\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-        ));
-        wire.answer().is(200);
+        // Adding alone would add to what was there.
+        for (order, body) in
+            [("clear-a", json!({ "host": host })), ("add-a", json!({ "host": host, "addresses": [address] }))]
+        {
+            let (mut wire, body) =
+                (Wire::tcp((Ipv4Addr::LOCALHOST, self.ports.dns_management).into()), body.to_string());
+            let length = body.len();
+            wire.send(format!(
+                "POST /{order} HTTP/1.1\r\nhost: names\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+            ));
+            wire.answer().is(200);
+        }
     }
 
     /// Ready for a gateway that orders from it: listeners where it looks, pauses short enough for a test.
