@@ -15,6 +15,7 @@ mod cork;
 mod cors;
 mod error;
 mod forward;
+mod fuzzed;
 mod heads;
 mod identify;
 mod limits;
@@ -57,7 +58,6 @@ use crate::{
     tenant::{CorsPolicy, HostName, Refusals, Registry, TicketMode, Tickets},
 };
 
-pub use self::lookup::Lookup;
 use self::{
     access_log::AccessLog,
     acme::{Acme, Challenges},
@@ -77,6 +77,11 @@ pub(crate) use self::{
     },
     error::EdgeError,
     serving::Serving,
+};
+pub use self::{
+    forward::{Answered, answered},
+    fuzzed::{Head as FuzzedHead, ProxyHeader, Rebuilder, Scanned, proxy_header, scan},
+    lookup::Lookup,
 };
 
 /// One backend as the edge needs it.

@@ -48,8 +48,12 @@ mod hostile_h2;
 mod left_behind;
 #[path = "gateway/limits.rs"]
 mod limits;
+#[path = "gateway/load.rs"]
+mod load;
 #[path = "gateway/node.rs"]
 mod node;
+#[path = "gateway/notify.rs"]
+mod notify;
 #[path = "gateway/origins.rs"]
 mod origins;
 #[path = "gateway/pebble.rs"]

@@ -202,12 +202,18 @@ impl House {
         &self.edge
     }
 
-    /// Resolves when every backend has a worker, or after as long as a request would wait for one: those that came
-    /// during a swap wait in the kernel's queue, which takes more of them than ours.
+    /// Resolves when every backend has a worker or has failed to have one, or after as long as a request would wait
+    /// for one: those that came during a swap wait in the kernel's queue, which takes more of them than ours.
     async fn workers_ready(&self) {
         let patience = self.config.load().edge.admit.waiting_timeout;
-        let rosters: Vec<_> = self.backends.values().map(|backend| backend.roster()).collect();
-        let ready = join_all(rosters.iter().map(|roster| roster.ready()));
+        let one = async |backend: &Backend| {
+            let roster = backend.roster();
+            tokio::select! {
+                () = roster.ready() => {}
+                () = backend.failed() => {}
+            }
+        };
+        let ready = join_all(self.backends.values().map(|backend| one(backend)));
         if tokio::time::timeout(patience, ready).await.is_err() {
             tracing::warn!("serving again, though a backend has no worker yet");
         }
