@@ -267,8 +267,9 @@ impl Edge {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Order certificates, beside the edge, on the runtime that this is called on; idle unless that is the mode.
-    pub(crate) fn order_certificates(&self) {
+    /// Order certificates, beside the edge, on that runtime; idle unless that is the mode.
+    pub(crate) fn order_certificates(&self, runtime: &tokio::runtime::Handle) {
+        let _entered = runtime.enter();
         drop(self.shared.shutdown.spawn(self.acme.clone().run()));
     }
 

@@ -124,9 +124,7 @@ impl Rooms {
         }
         let serving = Some(edge.serve()?);
         // Certificate authorities come to look as soon as they are asked: only now is somebody there to answer.
-        let entered = runtimes.data.enter();
-        edge.order_certificates();
-        drop(entered);
+        edge.order_certificates(&runtimes.data);
         Ok(Self { lives, serving, house, pools, tenants, admin: Some(admin), _places: places })
     }
 
