@@ -8,10 +8,11 @@ mod stream;
 
 use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
-use tokio::net::TcpStream;
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 use tokio_rustls::TlsAcceptor;
 
 use super::{
+    acme::ACME_TLS,
     activity::{Activity, Watched},
     authority::Scheme,
     clients::ClientPlace,
@@ -122,7 +123,12 @@ async fn handshake(
     if matches!(outcome, Some(Err(_))) {
         shared.cuts.count(Cut::HandshakeSlow, connected.remote.address);
     }
-    let tls = outcome?.ok()?.ok()?;
+    let mut tls = outcome?.ok()?.ok()?;
+    if tls.get_ref().1.alpn_protocol() == Some(ACME_TLS) {
+        // A certificate authority has seen what it came for: nothing is said over this protocol.
+        let _gone = tokio::time::timeout(LAST_WORDS, tls.shutdown()).await;
+        return None;
+    }
     Some(if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
         let settings = connected.settings.clone();
         over_http2(thread, tls, connected.peer(Scheme::Https, HTTP_2), &settings)

@@ -23,6 +23,7 @@ use crate::{
 
 use super::{
     access_log::{AccessLog, Lines},
+    acme::Challenges,
     admit::Admit,
     clients::Clients,
     cuts::Cuts,
@@ -49,6 +50,8 @@ pub(crate) struct Shared {
     pub(crate) clients: Clients,
     pub(crate) cuts: Cuts,
     pub(crate) descriptors: Descriptors,
+    /// What a certificate authority may come to see now.
+    pub(crate) challenges: Arc<Challenges>,
     /// Do the threads live?
     pub(crate) pulse: Pulse,
 }
