@@ -73,7 +73,7 @@ mod tests {
         let place = Place { port: "/run/w.sock".into(), instance: 3, worker: "api/3" };
         let got: BTreeMap<String, String> = environment(
             &base,
-            [&own(&[("LABEL", "file"), ("HOME", "/file")]), &own(env)],
+            [&own(&[("NODE_ENV", "test")]), &own(env)],
             &own(extra),
             place,
         )
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn later_sources_win_and_the_gateways_word_is_last() {
-        check(&[], &[], &[], [("PATH", PATH_DEFAULT), ("NODE_ENV", "production")]);
-        check(&[("PATH", "/opt/bin")], &[], &[], [("PATH", "/opt/bin"), ("NODE_ENV", "production")]);
+        check(&[], &[], &[], [("PATH", PATH_DEFAULT), ("NODE_ENV", "test")]);
+        check(&[("PATH", "/opt/bin")], &[], &[], [("PATH", "/opt/bin"), ("NODE_ENV", "test")]);
         check(
             &[("PATH", "/opt/bin"), ("HOME", "/root")],
             &[

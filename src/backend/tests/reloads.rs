@@ -77,9 +77,9 @@ async fn a_build_that_breaks_in_one_slot_is_taken_back_in_all() {
     let bench = Bench::start(Config { workers: Workers::Number(2), ..labelled("old") });
     bench.until("both ready", |status| status.workers.iter().all(|worker| worker.state == "ready")).await;
     let mut broken = Config { workers: Workers::Number(2), ..labelled("new") };
-    broken.env.insert("FAIL_INSTANCE".to_owned(), "1".to_owned());
+    broken.env.insert("FAIL_WORKER".to_owned(), "api/1".to_owned());
     let text = bench.backend.reload_to(broken).await.unwrap_err().to_string();
-    assert!(text.contains("worker api/1") && text.contains("slot 1 fails on purpose"), "{text}");
+    assert!(text.contains("worker api/1") && text.contains("worker api/1 fails on purpose"), "{text}");
     assert_eq!(labels(&bench).await, ["old", "old"]);
     bench.finish().await;
 }
