@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{header, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -20,6 +20,7 @@ use super::{
     access_log::{CLIENT_GONE, Record},
     config::Limits,
     forward::{Broken, Flight},
+    names,
 };
 
 /// How long the rest of a body that nobody wants is read.
@@ -143,24 +144,11 @@ fn next(
 fn without_ours(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            strip_ours(&mut trailers);
+            names::strip_trailers(&mut trailers);
             Frame::trailers(trailers)
         }
         Err(frame) => frame,
     }
-}
-
-/// Remove every `x-gateway-*`.
-pub(crate) fn strip_ours(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
-}
-
-/// Is this a name in which only the gateway speaks?
-pub(crate) fn is_ours(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-gateway-")
 }
 
 impl RequestBody {
