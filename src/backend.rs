@@ -9,14 +9,17 @@ mod generation;
 mod health;
 mod job;
 mod listening;
+mod memory;
 mod output;
 mod process;
+mod process_group;
 mod restart;
 mod roster;
 mod state;
 mod status;
 mod supervisor;
 mod upstream;
+mod vigil;
 mod worker_exec;
 
 #[cfg(test)]
@@ -24,7 +27,7 @@ mod tests;
 
 use std::{collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
 
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use self::{child::Launcher, process::Stage, supervisor::Supervisor, upstream::Upstream};
 use crate::{
@@ -114,6 +117,7 @@ impl Backend {
                     roster: Arc::clone(&roster),
                     live: live.clone(),
                     shutdown,
+                    turns: Arc::new(Semaphore::new(1)),
                 };
                 Runner::Command(Supervisor::start(stage, config, surroundings.config_dir, metrics)?)
             }

@@ -56,6 +56,8 @@ mod reload;
 mod running;
 #[path = "gateway/site.rs"]
 mod site;
+#[path = "gateway/swap.rs"]
+mod swap;
 #[path = "gateway/tenants.rs"]
 mod tenants;
 #[path = "gateway/tenants_data.rs"]

@@ -21,6 +21,15 @@ pub(crate) struct Status {
     pub(crate) uptime_s: u64,
     /// Is it draining?
     pub(crate) stopping: bool,
+    /// Is it draining to become another program?
+    #[serde(default)]
+    pub(crate) swapping: bool,
+    /// How often this process has become another program.
+    #[serde(default)]
+    pub(crate) swaps: u64,
+    /// Why the last swap was none.
+    #[serde(default)]
+    pub(crate) swap_failure: Option<String>,
     /// Where the edge and the metrics listen.
     pub(crate) listeners: Vec<Listening>,
     /// The doors.

@@ -106,7 +106,6 @@ impl Roster {
     }
 
     /// Resolves when a worker can be picked. Cancel safe.
-    #[cfg(test)]
     pub(crate) async fn ready(&self) {
         loop {
             let mut arrival = std::pin::pin!(self.arrivals.notified());

@@ -29,11 +29,20 @@ impl Status {
 }
 
 fn text(status: &admin::Status, now: Timestamp) -> String {
-    let state = if status.stopping { "draining" } else { "running" };
+    let state = match (status.swapping, status.stopping) {
+        (true, _) => "draining for a swap",
+        (false, true) => "draining",
+        (false, false) => "running",
+    };
+    let swaps = match (status.swaps, &status.swap_failure) {
+        (0, None) => String::new(),
+        (swaps, None) => format!(", swapped {swaps} times"),
+        (swaps, Some(failure)) => format!(", swapped {swaps} times\nthe last swap failed: {failure}"),
+    };
     let uptime = out::duration(status.uptime_s);
     let tenants = status.tenants;
     let mut sections = vec![
-        format!("gateway {} {state} for {uptime}, pid {}", status.version, status.pid),
+        format!("gateway {} {state} for {uptime}, pid {}{swaps}", status.version, status.pid),
         format!(
             "tenants: {} ({} active, {} paused, {} suspended)",
             tenants.total, tenants.active, tenants.paused, tenants.suspended
@@ -54,11 +63,11 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
 }
 
 /// The columns of a worker.
-pub(super) const WORKER_HEAD: [&str; 7] =
-    ["worker", "pid", "state", "since", "restarts", "in flight", "last error"];
+pub(super) const WORKER_HEAD: [&str; 9] =
+    ["worker", "pid", "state", "since", "restarts", "in flight", "memory", "health", "last error"];
 
 /// The row of a worker.
-pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 7] {
+pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 9] {
     let seconds = u64::try_from(now.as_second() - worker.since.as_second()).unwrap_or(0);
     [
         worker.name.clone(),
@@ -67,6 +76,8 @@ pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 7] {
         out::duration(seconds),
         worker.restarts.to_string(),
         worker.in_flight.to_string(),
+        worker.memory_mb.map(|mb| format!("{mb} MB")).unwrap_or_default(),
+        worker.health_ms.map(|ms| format!("{ms} ms")).unwrap_or_default(),
         worker.last_error.clone().unwrap_or_default(),
     ]
 }

@@ -190,6 +190,9 @@ pub(crate) struct Limits {
     /// Keep-alive connections without a request are closed after this.
     #[serde(with = "humantime_serde")]
     pub(crate) idle_timeout: Duration,
+    /// While the gateway drains, a kept HTTP/1 connection is open for this long, for one last request.
+    #[serde(with = "humantime_serde")]
+    pub(crate) last_request_timeout: Duration,
     /// A body, either way, that makes no progress for this long is cut.
     #[serde(with = "humantime_serde")]
     pub(crate) body_idle_timeout: Duration,
@@ -227,6 +230,8 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            // The longest way that a request may already be on, with a retransmission.
+            last_request_timeout: Duration::from_millis(500),
             body_idle_timeout: Duration::from_secs(30),
             upgrade_idle_timeout: Duration::from_secs(600),
             first_byte_timeout: Duration::from_secs(60),

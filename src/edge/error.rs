@@ -15,6 +15,36 @@ pub(crate) enum EdgeError {
         /// The system's reason.
         source: io::Error,
     },
+    /// A descriptor that was handed over is no TCP listener.
+    #[error(
+        "the descriptor `{name}` that was handed over cannot be used: {why}\nhint: gateway.socket may hold `ListenStream=` of TCP ports alone"
+    )]
+    Unfit {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A socket unit listens where the configuration does not.
+    #[error(
+        "`{name}` listens on {address}, which is neither in `edge.https` nor in `edge.http`\nhint: list it in one of them, or take it out of the socket unit"
+    )]
+    Stray {
+        /// Where it listens.
+        address: SocketAddr,
+        /// Its name.
+        name: String,
+    },
+    /// A socket unit listens for IPv6 alone where the configuration means both.
+    #[error(
+        "the socket handed over for {address} takes IPv6 alone\nhint: set `BindIPv6Only=both` in the socket unit, or add `ListenStream=0.0.0.0:{port}`"
+    )]
+    HalfInherited {
+        /// The address.
+        address: SocketAddr,
+        /// Its port.
+        port: u16,
+    },
     /// A file of the local CA or of `[[tls.certificate]]` cannot be read or written.
     #[error("cannot use {}: {source}", path.display())]
     File {
@@ -87,6 +117,7 @@ impl Fault for EdgeError {
     fn code(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "edge-bind",
+            Self::Unfit { .. } | Self::Stray { .. } | Self::HalfInherited { .. } => "edge-inherited",
             Self::File { .. } => "edge-file",
             Self::Certificate { .. } => "edge-certificate",
             Self::Issue(_) => "edge-issue",
