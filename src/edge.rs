@@ -7,6 +7,7 @@ mod authority;
 mod bind;
 mod body;
 mod cache;
+mod compress;
 mod config;
 mod connection;
 mod cork;
@@ -31,7 +32,9 @@ mod serve;
 mod serving;
 mod settings;
 mod shape;
+mod site;
 mod status;
+mod terms;
 mod thread;
 mod tls;
 mod upgrade;
@@ -65,7 +68,9 @@ use self::{
 };
 pub(crate) use self::{
     bind::{Bound, Inherited},
-    config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
+    config::{
+        CertificateFiles, Config, Does, HttpMode, OpenPath, ProxyProtocol, SiteConfig, TlsConfig, TlsMode,
+    },
     error::EdgeError,
     serving::Serving,
 };

@@ -43,6 +43,7 @@ pub(crate) struct Record {
     protocol: &'static str,
     started: Instant,
     tenant: RefCell<Option<TenantId>>,
+    site: RefCell<Option<Arc<str>>>,
     worker: RefCell<Option<Rc<str>>>,
     code: Cell<Option<&'static str>>,
     status: Cell<u16>,
@@ -75,6 +76,7 @@ impl Record {
             protocol: peer.protocol,
             started: Instant::now(),
             tenant: RefCell::default(),
+            site: RefCell::default(),
             worker: RefCell::default(),
             code: Cell::default(),
             status: Cell::new(CLIENT_CLOSED),
@@ -110,6 +112,11 @@ impl Record {
     /// Whose request it is.
     pub(crate) fn tenant(&self, tenant: &TenantId) {
         *self.tenant.borrow_mut() = Some(tenant.clone());
+    }
+
+    /// It is for a site, and so for no tenant.
+    pub(crate) fn site(&self, name: &Arc<str>) {
+        *self.site.borrow_mut() = Some(name.clone());
     }
 
     /// It goes to this worker now.
@@ -188,6 +195,7 @@ impl Record {
     fn write(&self, now: Instant, line: &mut line::Line<'_>) {
         let between = |from: Instant, to: Option<Instant>| to.map(|to| to.duration_since(from));
         line.text("tenant", self.tenant.borrow().as_ref().map(TenantId::as_str));
+        line.text("site", self.site.borrow().as_deref());
         line.bytes("origin", self.origin.as_ref().map(HeaderValue::as_bytes));
         let host = self.host.as_ref().map(HeaderValue::as_bytes);
         line.bytes("host", host.or(self.uri.authority().map(|authority| authority.as_str().as_bytes())));
@@ -216,7 +224,7 @@ pub(crate) fn unreadable(thread: &Thread, peer: &Peer, id: &RequestId, refusal: 
         return;
     }
     thread.lines.push(Instant::now(), |line| {
-        for name in ["tenant", "origin", "host", "method", "path"] {
+        for name in ["tenant", "site", "origin", "host", "method", "path"] {
             line.text(name, None);
         }
         line.number("status", refusal.status().as_u16().into());

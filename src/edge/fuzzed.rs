@@ -94,7 +94,7 @@ impl Rebuilder {
         let (parts, ()) = request.into_parts();
         shape::check(&parts).ok()?;
         let authority = Authority::of(&parts).ok()?;
-        let caller = Caller { tenant: Some(self.tenant.clone()), page: None, authority };
+        let caller = Caller { tenant: Some(self.tenant.clone()), page: None, authority, site: None };
         let id = self.ids.of(false, &parts.headers);
         Some(forward::sent((&self.peer, &id), &caller, &parts, &self.url))
     }
