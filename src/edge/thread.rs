@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -151,16 +151,21 @@ impl Drained {
 }
 
 impl Drained {
+    /// Has the drain begun? Wakes the task when it does.
+    pub(crate) fn poll_begun(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.thread.drain.has_begun() {
+            return Poll::Ready(());
+        }
+        self.wake(cx.waker());
+        Poll::Pending
+    }
+
     /// The outcome of a step in which the client has not asked for anything yet, such as a handshake; `None` when the
     /// gateway drains and the client does not come to its request soon.
     pub(crate) async fn unless_late<T>(thread: &Rc<Thread>, step: impl Future<Output = T>) -> Option<T> {
         let drained = Self::new(thread);
         let late = async {
-            std::future::poll_fn(|cx| {
-                drained.wake(cx.waker());
-                if thread.drain.has_begun() { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+            std::future::poll_fn(|cx| drained.poll_begun(cx)).await;
             tokio::time::sleep(thread.shared.settings.load().limits.last_request_timeout).await;
         };
         tokio::select! {
