@@ -23,6 +23,7 @@ use crate::{
 
 use super::{
     access_log::{AccessLog, Lines},
+    acme::Challenges,
     admit::Admit,
     forward::Upstreams,
     request_id::RequestIds,
@@ -42,6 +43,8 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     /// Connections open, over all threads.
     pub(crate) connections: AtomicUsize,
+    /// What a certificate authority may come to see now.
+    pub(crate) challenges: Arc<Challenges>,
     /// Do the threads live?
     pub(crate) pulse: Pulse,
 }
