@@ -71,15 +71,11 @@ mod tests {
         };
         let base = own(base).into_iter().map(|(name, value)| (name, value.into())).collect();
         let place = Place { port: "/run/w.sock".into(), instance: 3, worker: "api/3" };
-        let got: BTreeMap<String, String> = environment(
-            &base,
-            [&own(&[("NODE_ENV", "test")]), &own(env)],
-            &own(extra),
-            place,
-        )
-        .into_iter()
-        .map(|(name, value)| (name, value.into_string().unwrap()))
-        .collect();
+        let got: BTreeMap<String, String> =
+            environment(&base, [&own(&[("NODE_ENV", "test")]), &own(env)], &own(extra), place)
+                .into_iter()
+                .map(|(name, value)| (name, value.into_string().unwrap()))
+                .collect();
         let mut all =
             strings([("PORT", "/run/w.sock"), ("NODE_APP_INSTANCE", "3"), ("GATEWAY_WORKER", "api/3")]);
         all.extend(strings(expected));
