@@ -26,7 +26,7 @@ pub(crate) use self::{
         PROBLEM_TRAILER, Reloaded, Swapping, TicketView, router,
     },
     server::Admin,
-    status::{DoorView, Listening, Status},
+    status::{DoorView, Listening, SiteView, Status},
 };
 /// What travels over the socket as the backend room has it.
 pub(crate) use crate::backend::{BackendStatus, OutputLine, WorkerStatus};

@@ -25,7 +25,10 @@ mod worker_exec;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
 use tokio::sync::{Semaphore, broadcast};
 
@@ -54,6 +57,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Lines kept for followers that are slow; a ring may be larger, its followers need not be.
 const FOLLOW_LINES_MAX: usize = 4096;
+
+/// How often a start is looked at from outside.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a backend finds around it.
 #[derive(Debug, Clone)]
@@ -140,6 +146,13 @@ impl Backend {
             Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status()),
         };
         BackendStatus { name: self.roster.backend().to_owned(), kind, workers }
+    }
+
+    /// Resolves when a worker has failed to start or to stay. Cancel safe.
+    pub(crate) async fn failed(&self) {
+        while self.status().workers.iter().all(|worker| worker.last_error.is_none()) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Stop each worker and start it again, one after the other; resolves when all are ready, or one is not.

@@ -7,13 +7,13 @@ mod authority;
 mod bind;
 mod body;
 mod cache;
+mod compress;
 mod config;
 mod connection;
 mod cork;
 mod cors;
 mod error;
 mod forward;
-mod fuzzed;
 mod heads;
 mod identify;
 mod limits;
@@ -31,7 +31,9 @@ mod serve;
 mod serving;
 mod settings;
 mod shape;
+mod site;
 mod status;
+mod terms;
 mod thread;
 mod tls;
 mod upgrade;
@@ -54,6 +56,7 @@ use crate::{
     tenant::{CorsPolicy, HostName, Refusals, Registry, TicketMode, Tickets},
 };
 
+pub use self::lookup::Lookup;
 use self::{
     access_log::AccessLog,
     admit::Admit,
@@ -65,14 +68,11 @@ use self::{
 };
 pub(crate) use self::{
     bind::{Bound, Inherited},
-    config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
+    config::{
+        CertificateFiles, Config, Does, HttpMode, OpenPath, ProxyProtocol, SiteConfig, TlsConfig, TlsMode,
+    },
     error::EdgeError,
     serving::Serving,
-};
-pub use self::{
-    forward::{Answered, answered},
-    fuzzed::{Head as FuzzedHead, ProxyHeader, Rebuilder, Scanned, proxy_header, scan},
-    lookup::Lookup,
 };
 
 /// One backend as the edge needs it.

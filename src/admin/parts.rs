@@ -13,7 +13,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     Problem,
     routes::{Reloaded, Swapping},
-    status::{DoorView, Listening},
+    status::{DoorView, Listening, SiteView},
 };
 use crate::{
     backend::Backend,
@@ -112,6 +112,8 @@ pub(crate) trait House: Send + Sync {
     fn backends(&self) -> BTreeMap<String, Arc<Backend>>;
     /// The bound addresses.
     fn listeners(&self) -> Vec<Listening>;
+    /// The sites.
+    fn sites(&self) -> Vec<SiteView>;
     /// The doors.
     fn doors(&self) -> Vec<DoorView>;
     /// The certificates that are served.

@@ -32,6 +32,9 @@ pub(crate) struct Status {
     pub(crate) swap_failure: Option<String>,
     /// Where the edge and the metrics listen.
     pub(crate) listeners: Vec<Listening>,
+    /// The sites.
+    #[serde(default)]
+    pub(crate) sites: Vec<SiteView>,
     /// The doors.
     pub(crate) doors: Vec<DoorView>,
     /// The backends with their workers.
@@ -53,6 +56,15 @@ pub(crate) struct Listening {
     pub(crate) kind: String,
     /// The address as bound, never with port 0.
     pub(crate) address: SocketAddr,
+}
+
+/// A site, as its configuration says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SiteView {
+    /// `www.acme.example/docs`; `*` is every host.
+    pub(crate) site: String,
+    /// What it does, such as `files in /srv/www`.
+    pub(crate) does: String,
 }
 
 /// A door, as its room tells.

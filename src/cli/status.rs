@@ -50,6 +50,8 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     ];
     let listeners = status.listeners.iter().map(|one| [one.kind.clone(), one.address.to_string()]);
     push(&mut sections, &["listener", "address"], listeners.collect());
+    let sites = status.sites.iter().map(|one| [one.site.clone(), one.does.clone()]);
+    push(&mut sections, &["site", "does"], sites.collect());
     let workers = status.backends.iter().flat_map(|backend| &backend.workers);
     push(&mut sections, &WORKER_HEAD, workers.map(|worker| worker_row(worker, now)).collect());
     let doors = status.doors.iter().map(|door| {
@@ -124,6 +126,7 @@ mod tests {
             "version": "0.1.0", "pid": 17, "started": "2026-01-01T00:00:00Z", "uptime_s": 3700,
             "stopping": false, "local_ca": null,
             "listeners": [{"kind": "https", "address": "127.0.0.1:8443"}],
+            "sites": [{"site": "www.example/docs", "does": "files in /srv/docs"}],
             "doors": [{"door": "sqlite", "address": "127.0.0.1:4000", "connections": 3, "streams": 1}],
             "backends": [{"name": "api", "kind": "command", "workers": [{
                 "name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z",
@@ -148,6 +151,7 @@ mod tests {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<_> = text.lines().map(words).collect();
         for pair in [
+            ["SITE DOES", "www.example/docs files in /srv/docs"],
             ["DOOR ADDRESS CONNECTIONS STREAMS", "sqlite 127.0.0.1:4000 3 1"],
             ["POOL ENGINE OPEN IN USE WAITING MAX", "navaja sqlite 2 1 0 9"],
             ["CERTIFICATE ISSUER NOT AFTER SOURCE", "a.example, b.example CA 2026-03-01 local"],

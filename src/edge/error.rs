@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use super::config::SiteProblem;
 use crate::error::{Audience, Fault, Kind};
 
 /// Binding, certificates and threads.
@@ -89,6 +90,9 @@ pub(crate) enum EdgeError {
         /// What it says.
         rule: String,
     },
+    /// An `[[edge.site]]` that the configuration's check did not see.
+    #[error("`edge.site`: {}; {}", .0.message, .0.remedy)]
+    Site(SiteProblem),
 }
 
 /// What to do when an address cannot be had.
@@ -126,6 +130,7 @@ impl Fault for EdgeError {
             Self::Thread(_) => "edge-thread",
             Self::NeedsRestart(_) => "edge-needs-restart",
             Self::OpenRule { .. } => "edge-open-rule",
+            Self::Site(_) => "edge-site",
         }
     }
 }

@@ -58,9 +58,7 @@ pub(super) async fn watchdog(edge: &Edge) {
     loop {
         tokio::time::sleep(every).await;
         let beats = edge.beats();
-        // Threads that have just begun or ended are not the same ones.
-        let same = beats.len() == before.len();
-        let stuck = beats.iter().zip(&before).filter(|(now, before)| same && now == before).count();
+        let stuck = stuck(&before, &beats);
         if stuck == 0 {
             tell(&[NotifyState::Watchdog]);
         } else {
@@ -70,6 +68,14 @@ pub(super) async fn watchdog(edge: &Edge) {
     }
 }
 
+/// How many threads have not beaten since the last look. Those that have just begun or ended are not the same ones.
+fn stuck(before: &[usize], now: &[usize]) -> usize {
+    if before.len() != now.len() {
+        return 0;
+    }
+    before.iter().zip(now).filter(|(before, now)| before == now).count()
+}
+
 fn tell(states: &[NotifyState<'_>]) {
     told(sd_notify::notify(states));
 }
@@ -77,5 +83,18 @@ fn tell(states: &[NotifyState<'_>]) {
 fn told(outcome: io::Result<()>) {
     if let Err(error) = outcome {
         tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_that_hangs_is_enough_and_one_that_is_new_hangs_not() {
+        assert_eq!(stuck(&[], &[0, 0]), 0);
+        assert_eq!(stuck(&[4, 5], &[6, 7]), 0);
+        assert_eq!(stuck(&[4, 5], &[6, 5]), 1);
+        assert_eq!(stuck(&[4, 5], &[]), 0, "the edge has drained in order");
     }
 }

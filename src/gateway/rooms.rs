@@ -21,11 +21,11 @@ use super::{
     reload::surprises,
 };
 use crate::{
-    admin::{self, Admin, DoorView, Listening, Live, Order, Parts},
+    admin::{self, Admin, DoorView, Listening, Live, Order, Parts, SiteView},
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
+    edge::{self, BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
     metrics::Metrics,
     pool::Pools,
     tenant::{DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
@@ -198,12 +198,18 @@ impl House {
         &self.edge
     }
 
-    /// Resolves when every backend has a worker, or after as long as a request would wait for one: those that came
-    /// during a swap wait in the kernel's queue, which takes more of them than ours.
+    /// Resolves when every backend has a worker or has failed to have one, or after as long as a request would wait
+    /// for one: those that came during a swap wait in the kernel's queue, which takes more of them than ours.
     async fn workers_ready(&self) {
         let patience = self.config.load().edge.admit.waiting_timeout;
-        let rosters: Vec<_> = self.backends.values().map(|backend| backend.roster()).collect();
-        let ready = join_all(rosters.iter().map(|roster| roster.ready()));
+        let one = async |backend: &Backend| {
+            let roster = backend.roster();
+            tokio::select! {
+                () = roster.ready() => {}
+                () = backend.failed() => {}
+            }
+        };
+        let ready = join_all(self.backends.values().map(|backend| one(backend)));
         if tokio::time::timeout(patience, ready).await.is_err() {
             tracing::warn!("serving again, though a backend has no worker yet");
         }
@@ -243,6 +249,11 @@ impl admin::House for House {
     fn listeners(&self) -> Vec<Listening> {
         let spoken = self.spoken().into_iter();
         spoken.map(|(kind, address)| Listening { kind: kind.to_owned(), address }).collect()
+    }
+
+    fn sites(&self) -> Vec<SiteView> {
+        let view = |site: &edge::SiteConfig| SiteView { site: site.name(), does: site.to_string() };
+        self.config.load().edge.site.iter().map(view).collect()
     }
 
     fn doors(&self) -> Vec<DoorView> {

@@ -59,6 +59,11 @@ impl TestGateway {
         Self::ready(Self::spawned(site, command))
     }
 
+    /// Start it by a command of the test's own.
+    pub(crate) fn start_command(site: Site, command: Command) -> Self {
+        Self::ready(Self::spawned(site, command))
+    }
+
     fn ready(gateway: Self) -> Self {
         eventually("every worker is ready", || {
             let status = gateway.status();

@@ -3,14 +3,16 @@
 use std::{
     os::unix::fs::PermissionsExt,
     path::PathBuf,
-    sync::atomic::{AtomicBool, AtomicUsize, Ordering},
     thread,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 
-use crate::{NAVAJA, Site, TestGateway, Wire, eventually, node};
+use crate::{
+    NAVAJA, Site, TestGateway, eventually,
+    load::{Load, Target},
+};
 
 /// A gateway that runs from a link to one of two copies of the binary.
 fn linked(more: &str) -> TestGateway {
@@ -43,73 +45,30 @@ fn swaps(gateway: &TestGateway) -> Option<u64> {
     gateway.admin("GET", "/status").map(|answer| answer.json()["swaps"].as_u64().unwrap())
 }
 
-/// Requests without end on one connection; a new one only when the answer said that it is the last.
-fn keep_asking(gateway: &TestGateway, secure: bool, stop: &AtomicBool, answered: &AtomicUsize) {
-    let dial = || if secure { gateway.tls_wire() } else { gateway.wire() };
-    let mut wire: Option<Wire> = None;
-    while !stop.load(Ordering::Relaxed) {
-        let open = wire.get_or_insert_with(dial);
-        open.send(gateway.get("/slow?ms=2").origin(NAVAJA).bytes());
-        let answer = open.answer().is(200);
-        answered.fetch_add(1, Ordering::Relaxed);
-        if answer.header("connection") == Some("close") {
-            wire = None;
-        }
-    }
-}
-
-/// Requests without end from Node's own HTTP/2 client; how many were answered.
-fn load_over_http2(gateway: &TestGateway, stop: &AtomicBool) -> u64 {
-    let stop_file = gateway.site().path().join("stop-http2");
-    let url = format!("https://{}", gateway.https());
-    let ca = gateway.status()["local_ca"].as_str().unwrap().to_owned();
-    thread::scope(|scope| {
-        let arguments = [url.as_str(), crate::HOST, NAVAJA, ca.as_str(), stop_file.to_str().unwrap()];
-        let load = scope.spawn(move || node::run("http2-load.mjs", &arguments, &[]));
-        while !stop.load(Ordering::Relaxed) && !load.is_finished() {
-            thread::sleep(Duration::from_millis(20));
-        }
-        std::fs::write(&stop_file, "").unwrap();
-        let told: serde_json::Value = serde_json::from_str(&load.join().unwrap()).unwrap();
-        told["answered"].as_u64().unwrap()
-    })
-}
-
 #[test]
 fn ten_swaps_under_load_fail_no_request() {
     const SWAPS: u64 = 10;
     let gateway = linked("");
     let (pid, addresses) = (gateway.pid(), gateway.status()["listeners"].clone());
-    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    let load = Load::default();
+    let (plain, secure) = (Target::plain(&gateway), Target::secure(&gateway));
     thread::scope(|scope| {
-        for client in 0..6 {
-            let (gateway, stop, answered) = (&gateway, &stop, &answered);
-            scope.spawn(move || match client {
-                0..4 => keep_asking(gateway, client % 2 == 1, stop, answered),
-                // A connection for each request, as many as there is time for.
-                _ => {
-                    while !stop.load(Ordering::Relaxed) {
-                        let request = gateway.get("/x").origin(NAVAJA);
-                        let request = if client == 4 { request } else { request.secure() };
-                        request.send().is(200);
-                        answered.fetch_add(1, Ordering::Relaxed);
-                    }
-                }
-            });
+        let ending = load.ending();
+        for target in [&plain, &secure] {
+            for path in ["/slow?ms=2", "/x"] {
+                scope.spawn(|| load.keep_asking(&gateway, target, path));
+            }
+            scope.spawn(|| load.keep_connecting(&gateway, target));
         }
-        // HTTP/2 as Node speaks it, without a second try of anything.
-        let http2 = scope.spawn(|| load_over_http2(&gateway, &stop));
-        let done = StopOnDrop(&stop);
+        let http2 = scope.spawn(|| load.over_http2(&gateway));
         for swap in 1..=SWAPS {
-            let before = answered.load(Ordering::Relaxed);
+            let before = load.answered();
             point_to(gateway.site(), if swap % 2 == 1 { "two/gateway" } else { "one/gateway" });
             gateway.cli(&["swap"]).ok().says(&["swapped"]);
             assert_eq!(swaps(&gateway), Some(swap));
-            eventually("requests are answered again", || {
-                (answered.load(Ordering::Relaxed) > before + 20).then_some(())
-            });
+            eventually("requests are answered again", || (load.answered() > before + 20).then_some(()));
         }
-        drop(done);
+        drop(ending);
         assert!(http2.join().unwrap() > 100, "there was no load over HTTP/2");
     });
     let exe = std::fs::read_link(format!("/proc/{pid}/exe")).unwrap();
@@ -118,16 +77,7 @@ fn ten_swaps_under_load_fail_no_request() {
     assert!(
         gateway.status()["pid"] == pid && gateway.cli(&["status"]).ok().stdout.contains("swapped 10 times")
     );
-    assert!(answered.load(Ordering::Relaxed) > 300, "there was no load");
-}
-
-/// Ends the load when the test fails too: a thread that asks on would hold the failure up.
-struct StopOnDrop<'a>(&'a AtomicBool);
-
-impl Drop for StopOnDrop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
+    assert!(load.answered() > 300, "there was no load");
 }
 
 #[test]
@@ -220,4 +170,28 @@ fn a_request_that_outlasts_the_grace_holds_no_swap_up() {
     gateway.cli(&["swap"]).ok();
     assert!(begun.elapsed() < Duration::from_secs(20), "it took {:?}", begun.elapsed());
     gateway.get("/x").origin(NAVAJA).send().is(200);
+}
+
+#[test]
+fn a_kept_connection_gets_one_last_answer_and_is_told_that_it_is_the_last() {
+    for secure in [false, true] {
+        let patience = "edge.limits.last_request_timeout = \"4s\"";
+        let gateway = TestGateway::builder().shops().worker("echo.mjs").config(patience).start();
+        let dial = || if secure { gateway.tls_wire() } else { gateway.wire() };
+        let (mut kept, mut fresh, mut silent) = (dial(), dial(), dial());
+        let request = gateway.get("/x").origin(NAVAJA).bytes();
+        for wire in [&mut kept, &mut silent] {
+            wire.send(&request);
+            assert_eq!(wire.answer().is(200).header("connection"), None);
+        }
+        gateway.signal(Signal::SIGTERM);
+        eventually("it drains", || gateway.status()["stopping"].as_bool().unwrap().then_some(()));
+        for wire in [&mut kept, &mut fresh] {
+            wire.send(&request);
+            assert_eq!(wire.answer().is(200).header("connection"), Some("close"));
+            assert!(wire.is_closed());
+        }
+        assert!(silent.is_closed(), "one that asks for nothing is closed in the end");
+        gateway.stop();
+    }
 }

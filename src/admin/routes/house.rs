@@ -64,6 +64,7 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         swaps: live.swaps,
         swap_failure: live.swap_failure.clone(),
         listeners,
+        sites: live.house.sites(),
         doors: live.house.doors(),
         backends: live.house.backends().values().map(|backend| backend.status()).collect(),
         pools: values(desk.pools.status())?,
