@@ -14,6 +14,7 @@ mod cork;
 mod cors;
 mod error;
 mod forward;
+mod fuzzed;
 mod heads;
 mod identify;
 mod limits;
@@ -56,7 +57,6 @@ use crate::{
     tenant::{CorsPolicy, HostName, Refusals, Registry, TicketMode, Tickets},
 };
 
-pub use self::lookup::Lookup;
 use self::{
     access_log::AccessLog,
     admit::Admit,
@@ -73,6 +73,11 @@ pub(crate) use self::{
     },
     error::EdgeError,
     serving::Serving,
+};
+pub use self::{
+    forward::{Answered, answered},
+    fuzzed::{Head as FuzzedHead, ProxyHeader, Rebuilder, Scanned, proxy_header, scan},
+    lookup::Lookup,
 };
 
 /// One backend as the edge needs it.

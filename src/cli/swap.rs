@@ -16,13 +16,13 @@ const INTERVAL: Duration = Duration::from_millis(50);
 /// Replace the running program by the one that stands at its path now; no connection is refused
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Put the new binary in the old one's place first (`install`, `mv`; not `cp` over it). It is tried with the
-configuration, and refused if it does not take it: then nothing has changed. Requests in flight end within
-`swap_grace`, new ones wait in the kernel's queue, WebSockets are closed and come back. The process keeps its pid.
-The same as SIGUSR2, but it waits for the outcome.
+Put the new binary in the old one's place first (`sudo install gateway-new /usr/local/bin/gateway`; not `cp` over \
+it). It is tried with the configuration, and refused if it does not take it: then nothing has changed. Requests in \
+flight end within `swap_grace`, new ones wait in the kernel's queue, WebSockets are closed and come back. The process \
+keeps its pid. The same as SIGUSR2, but it waits for the outcome.
 
 Examples:
-  sudo install gateway-new /usr/local/bin/gateway && sudo gateway swap")]
+  gateway swap")]
 pub(crate) struct Swap {}
 
 impl Swap {

@@ -75,11 +75,13 @@ pub(crate) async fn connection(thread: Rc<Thread>, stream: TcpStream, address: S
     let activity = Activity::new();
     let settings = thread.shared.settings.load_full();
     // Before anything else: behind a load balancer the first bytes say who is there.
-    let Some(remote) = proxy_protocol::remote(&thread, &settings, &stream, address).await else { return };
+    let remote = proxy_protocol::remote(&thread, &settings, &stream, address);
+    let Some(Some(remote)) = Drained::unless_late(&thread, remote).await else { return };
     match speaks {
         Speaks::Tls(acceptor) => {
             let handshake = acceptor.accept(Watched::new(stream, activity.clone()));
-            let Ok(Ok(tls)) = tokio::time::timeout(settings.limits.handshake_timeout, handshake).await else {
+            let handshake = tokio::time::timeout(settings.limits.handshake_timeout, handshake);
+            let Some(Ok(Ok(tls))) = Drained::unless_late(&thread, handshake).await else {
                 thread.shared.metrics.handshakes_failed_total.inc();
                 return;
             };

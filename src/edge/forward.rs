@@ -6,6 +6,7 @@ mod answer;
 mod attempt;
 mod connection;
 mod framing;
+mod fuzzed;
 mod head;
 mod request;
 mod sending;
@@ -42,12 +43,15 @@ use super::{
     upgrade,
 };
 
+pub(crate) use self::fuzzed::sent;
+pub use self::fuzzed::{Answered, answered};
 pub(crate) use self::{
     answer::strip as strip_answer, connection::Broken, socket::Switched, upstream::Upstreams,
 };
 use self::{
     attempt::{Failure, Sent},
     connection::Connection,
+    request::Sender,
 };
 
 /// A request that is at a worker. Dropped, it closes the connection; completed, the connection is kept for the next
@@ -148,7 +152,7 @@ pub(crate) async fn forward(
     let (sent, lease) = loop {
         let lease = tries.worker().await?;
         // Built from the original each time: nothing of a failed try can leak into the next.
-        let request = request::rebuild(exchange, caller, head, url, upgrade.is_some());
+        let request = request::rebuild(Sender::of(exchange), caller, head, url, upgrade.is_some());
         match attempt::send(exchange, &lease, request, body.take(), tries.fresh).await {
             Ok(sent) => break (sent, lease),
             Err(failure) => body = Some(tries.judge(failure, head, &lease)?),

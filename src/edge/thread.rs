@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::Waker,
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -147,6 +147,27 @@ impl Drained {
     /// Wake this task when the drain begins. A task's waker does not change, so once is enough.
     pub(crate) fn wake(&self, waker: &Waker) {
         self.thread.drain.wakers.borrow_mut().insert(self.key, waker.clone());
+    }
+}
+
+impl Drained {
+    /// The outcome of a step in which the client has not asked for anything yet, such as a handshake; `None` when the
+    /// gateway drains and the client does not come to its request soon.
+    pub(crate) async fn unless_late<T>(thread: &Rc<Thread>, step: impl Future<Output = T>) -> Option<T> {
+        let drained = Self::new(thread);
+        let late = async {
+            std::future::poll_fn(|cx| {
+                drained.wake(cx.waker());
+                if thread.drain.has_begun() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            tokio::time::sleep(thread.shared.settings.load().limits.last_request_timeout).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = step => Some(outcome),
+            () = late => None,
+        }
     }
 }
 

@@ -10,7 +10,7 @@ use std::{
 use nix::sys::signal::Signal;
 
 use crate::{
-    NAVAJA, Site, TestGateway, eventually,
+    NAVAJA, Site, TestGateway, Wire, eventually,
     load::{Load, Target},
 };
 
@@ -48,7 +48,8 @@ fn swaps(gateway: &TestGateway) -> Option<u64> {
 #[test]
 fn ten_swaps_under_load_fail_no_request() {
     const SWAPS: u64 = 10;
-    let gateway = linked("");
+    // On a busy machine a client may need a while between connecting and asking.
+    let gateway = linked("edge.limits.last_request_timeout = \"5s\"");
     let (pid, addresses) = (gateway.pid(), gateway.status()["listeners"].clone());
     let load = Load::default();
     let (plain, secure) = (Target::plain(&gateway), Target::secure(&gateway));
@@ -194,4 +195,19 @@ fn a_kept_connection_gets_one_last_answer_and_is_told_that_it_is_the_last() {
         assert!(silent.is_closed(), "one that asks for nothing is closed in the end");
         gateway.stop();
     }
+}
+
+#[test]
+fn a_connection_that_says_nothing_holds_no_drain_up() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let (mut mute, mut plain) = (Wire::tcp(gateway.https()), Wire::tcp(gateway.http()));
+    let open = || {
+        let metrics = gateway.admin("GET", "/metrics").unwrap().text();
+        metrics.lines().find_map(|line| line.strip_prefix("gateway_connections_open ")).unwrap() == "2"
+    };
+    eventually("both are accepted", || open().then_some(()));
+    gateway.signal(Signal::SIGTERM);
+    assert!(mute.is_closed() && plain.is_closed());
+    let log = std::fs::read_to_string(gateway.stop().path().join("stderr.log")).unwrap();
+    assert!(!log.contains("the grace is over"), "{log}");
 }
