@@ -64,7 +64,10 @@ fn answer(gateway: &TestGateway, case: &Case) -> Option<String> {
     // One stream's nonsense is nobody else's: the connection goes on.
     if want != "goaway" {
         h2.send(h2_frames::headers(3, END_STREAM, &h2_frames::get("/after")));
-        assert!(matches!(h2.outcome(3), Outcome::Answered { status: 200, .. }), "{title}: the connection ended");
+        assert!(
+            matches!(h2.outcome(3), Outcome::Answered { status: 200, .. }),
+            "{title}: the connection ended"
+        );
     }
     None
 }
@@ -85,7 +88,8 @@ fn blocks(flags: u8, block: &[u8]) -> Vec<u8> {
 /// `name: value` line by line; a name may begin with a colon.
 fn fields<'c>(lines: impl Iterator<Item = &'c str>) -> Vec<(Vec<u8>, Vec<u8>)> {
     let field = |line: &str| {
-        let at = line.find(": ").or_else(|| line.rfind(':')).unwrap_or_else(|| panic!("{line:?} is no header"));
+        let at =
+            line.find(": ").or_else(|| line.rfind(':')).unwrap_or_else(|| panic!("{line:?} is no header"));
         (bytes(&line[..at]), bytes(line[at + 1..].trim_start()))
     };
     lines.map(field).collect()
