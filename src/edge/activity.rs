@@ -20,7 +20,11 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// Milliseconds of this process's monotonic clock; never 0, which means "not".
 pub(super) fn now_ms() -> u64 {
-    u64::try_from(START.elapsed().as_millis()).unwrap_or(u64::MAX) + 1
+    ms_at(Instant::now())
+}
+
+fn ms_at(now: Instant) -> u64 {
+    u64::try_from(now.saturating_duration_since(*START).as_millis()).unwrap_or(u64::MAX) + 1
 }
 
 /// One connection's notes. Only its own thread writes; atomics because the io must be `Send` for upgrades.
@@ -66,8 +70,8 @@ impl Activity {
     }
 
     /// A request's answer is complete or given up.
-    pub(crate) fn request_ends(&self) {
-        self.idle_since_ms.store(now_ms(), Relaxed);
+    pub(crate) fn request_ends(&self, now: Instant) {
+        self.idle_since_ms.store(ms_at(now), Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
@@ -167,7 +171,11 @@ impl<T: AsyncWrite + Unpin> AsyncWrite for Watched<T> {
         cx: &mut Context<'_>,
         bufs: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        let outcome = Pin::new(&mut self.io).poll_write_vectored(cx, bufs);
+        // rustls always asks so; for one piece, `send` costs the kernel less than `writev`.
+        let outcome = match bufs {
+            [piece] => Pin::new(&mut self.io).poll_write(cx, piece),
+            pieces => Pin::new(&mut self.io).poll_write_vectored(cx, pieces),
+        };
         self.note_write(&outcome);
         outcome
     }
@@ -212,7 +220,7 @@ mod tests {
         activity.blocked_since_ms.store(1, Relaxed);
         assert_eq!(activity.judge(&at_once, true), Verdict::Stuck(Cut::NotReading), "but must be taken");
         activity.blocked_since_ms.store(0, Relaxed);
-        activity.request_ends();
+        activity.request_ends(Instant::now());
         assert!(matches!(activity.judge(&later, true), Verdict::Fine(_)));
     }
 }

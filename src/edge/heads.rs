@@ -360,7 +360,7 @@ mod tests {
             async move {
                 activity.request_begins();
                 let whole = request.into_body().collect().await.is_ok();
-                activity.request_ends();
+                activity.request_ends(std::time::Instant::now());
                 let mut answer = Response::new(Empty::<Bytes>::new());
                 *answer.status_mut() = if whole { http::StatusCode::OK } else { http::StatusCode::CONFLICT };
                 Ok::<_, Infallible>(answer)
