@@ -46,6 +46,8 @@ mod hostile;
 mod hostile_case;
 #[path = "gateway/hostile_h2.rs"]
 mod hostile_h2;
+#[path = "gateway/hostile_worker.rs"]
+mod hostile_worker;
 #[path = "gateway/left_behind.rs"]
 mod left_behind;
 #[path = "gateway/limits.rs"]

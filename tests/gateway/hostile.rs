@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// A gateway before a worker that keeps what reaches it.
-fn recording() -> TestGateway {
+pub(crate) fn recording() -> TestGateway {
     let open = "[[edge.open]]\npath = \"/webhooks/*\"\ntenant = \"none\"";
     TestGateway::builder().shops().worker("recorder.mjs").config(open).start()
 }
@@ -78,7 +78,7 @@ fn send(wire: &mut Wire, bytes: &[u8], cut: bool) {
 }
 
 /// What reached the worker, byte for byte; only the order of headers is free.
-fn is_exactly(case: &Case, secure: bool, recorded: &Recorded) {
+pub(crate) fn is_exactly(case: &Case, secure: bool, recorded: &Recorded) {
     let Some(section) = case.lines("worker") else { return };
     let (scheme, port) = if secure { ("https", 443) } else { ("http", 80) };
     let mut want = Vec::new();
