@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn names_and_values_are_read_in_the_common_forms() {
+    fn quotes_comments_and_exports_are_read() {
         let read =
             check("# a comment\nA=1\nexport B=\"two words\" # why\nC='$A'\n\nD=\nURL=postgres://u:p@h/d\n");
         let expected =
