@@ -40,8 +40,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
-use tokio_rustls::TlsAcceptor;
+use jiff::Timestamp;
 
 use crate::{
     backend::Roster,
@@ -53,12 +52,16 @@ use crate::{
 pub use self::lookup::Lookup;
 use self::{
     access_log::AccessLog, admit::Admit, bind::Bound, connection::Speaks, settings::Settings, thread::Shared,
-    tls::Certificates,
+    tls::TlsAcceptor,
 };
 pub(crate) use self::{
     config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
     error::EdgeError,
     serving::Serving,
+    tls::{
+        CertificateView, Certificates, HostCertificate, HostCertificateState, ImportOrder, ImportProblem,
+        Imported, warnings,
+    },
 };
 
 /// One backend as the edge needs it.
@@ -117,19 +120,6 @@ pub(crate) struct Listeners {
     threads: usize,
 }
 
-/// One certificate as status shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct CertificateStatus {
-    /// The names it is good for.
-    pub(crate) names: Vec<String>,
-    /// Who signed it.
-    pub(crate) issuer: String,
-    /// When it ends, RFC 3339.
-    pub(crate) not_after: String,
-    /// `local` or the file it came from.
-    pub(crate) source: String,
-}
-
 impl Edge {
     /// Check the settings and load or make the certificates.
     pub(crate) fn new(parts: EdgeParts) -> Result<Arc<Self>, EdgeError> {
@@ -172,7 +162,7 @@ impl Edge {
         let https = match tls {
             TlsMode::Off => Speaks::Plain,
             TlsMode::Local | TlsMode::Files => {
-                Speaks::Tls(TlsAcceptor::from(tls::server_config(&self.certificates, &self.shared)?))
+                Speaks::Tls(TlsAcceptor::new(&self.certificates, &self.shared)?)
             }
         };
         // Behind another proxy's TLS our own port is not the one that browsers see.
@@ -216,9 +206,27 @@ impl Edge {
         Ok(())
     }
 
-    /// The certificates that are served now.
-    pub(crate) fn certificates(&self) -> Vec<CertificateStatus> {
-        self.certificates.status()
+    /// Every host with the certificate that is served for it now.
+    pub(crate) fn certificates(&self) -> Vec<HostCertificate> {
+        let off = {
+            let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+            settings.tls.mode == TlsMode::Off
+        };
+        let hosts = self.shared.settings.load().hosts(&self.shared.registry.snapshot());
+        // Browsers ask for no certificate by address.
+        let named = |host: &String| !host.starts_with('[') && host.parse::<std::net::IpAddr>().is_err();
+        let hosts = hosts.into_iter().filter(|host| !off && named(host)).collect();
+        self.certificates.inventory(&hosts, Timestamp::now())
+    }
+
+    /// Where certificates are kept.
+    pub(crate) fn certificate_store(&self) -> &Arc<Certificates> {
+        &self.certificates
+    }
+
+    /// Bring the metrics of certificates up to date.
+    pub(crate) fn observe_certificates(&self) {
+        tls::observe(&self.certificates(), &self.shared.metrics);
     }
 
     /// The local CA's certificate, for browsers and `curl --cacert`.

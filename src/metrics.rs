@@ -40,6 +40,20 @@ pub(crate) struct BackendLabels {
     pub(crate) backend: String,
 }
 
+/// Where a certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SourceLabels {
+    /// `imported`, `acme`, `file` or `local`.
+    pub(crate) source: &'static str,
+}
+
+/// Where something stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StateLabels {
+    /// A fixed word.
+    pub(crate) state: &'static str,
+}
+
 /// Counters and gauges, cheap to clone and to touch from any thread.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -80,6 +94,10 @@ pub(crate) struct Metrics {
     pub(crate) lease_timeouts_total: Family<TenantLabels, Counter>,
     /// Knocks refused at the doors.
     pub(crate) knocks_refused_total: Counter,
+    /// When the first certificate in use ends, by source.
+    pub(crate) certificate_not_after_seconds: Family<SourceLabels, Gauge>,
+    /// Hosts whose certificate ends soon, has ended or is missing.
+    pub(crate) certificate_hosts_in_need: Family<StateLabels, Gauge>,
 }
 
 impl Metrics {
@@ -108,6 +126,8 @@ impl Metrics {
             statements_total: Family::default(),
             lease_timeouts_total: Family::default(),
             knocks_refused_total: Counter::default(),
+            certificate_not_after_seconds: Family::default(),
+            certificate_hosts_in_need: Family::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -135,6 +155,16 @@ impl Metrics {
         r.register("statements", "Statements run at the doors", self.statements_total.clone());
         r.register("lease_timeouts", "Waits for a connection that failed", self.lease_timeouts_total.clone());
         r.register("knocks_refused", "Knocks refused at the doors", self.knocks_refused_total.clone());
+        r.register(
+            "certificate_not_after_seconds",
+            "When the first certificate in use ends, in seconds since 1970",
+            self.certificate_not_after_seconds.clone(),
+        );
+        r.register(
+            "certificate_hosts_in_need",
+            "Hosts whose certificate ends soon, has ended or is missing",
+            self.certificate_hosts_in_need.clone(),
+        );
     }
 
     /// The OpenMetrics text of all metrics.

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     backend::Backend,
-    edge::CertificateStatus,
+    edge::{Certificates, HostCertificate},
     metrics::Metrics,
     pool::{self, Pools},
     shutdown::Shutdown,
@@ -96,8 +96,12 @@ pub(crate) trait House: Send + Sync {
     fn listeners(&self) -> Vec<Listening>;
     /// The doors.
     fn doors(&self) -> Vec<DoorView>;
-    /// The certificates that are served.
-    fn certificates(&self) -> Vec<CertificateStatus>;
+    /// Every host with the certificate that is served for it.
+    fn certificates(&self) -> Vec<HostCertificate>;
+    /// Where certificates are kept.
+    fn certificate_store(&self) -> Arc<Certificates>;
+    /// Bring the metrics of certificates up to date.
+    fn observe_certificates(&self);
     /// The local CA's certificate (PEM), in `tls.mode = "local"`.
     fn local_ca(&self) -> Option<PathBuf>;
     /// The hosts on which a tenant without hosts of its own is served: the edge's and those of its backend.

@@ -6,6 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::tenant::HostName;
 
+use super::tls::{Hsts, MinVersion};
+
 pub(crate) use super::proxy_protocol::ProxyProtocol;
 
 /// `[edge]`.
@@ -296,13 +298,33 @@ impl Default for AccessLog {
 }
 
 /// `[tls]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsConfig {
     /// Where certificates come from.
     pub(crate) mode: TlsMode,
     /// `files`: certificate chains with their keys.
     pub(crate) certificate: Vec<CertificateFiles>,
+    /// The oldest TLS that is spoken.
+    pub(crate) min_version: MinVersion,
+    /// A certificate that ends within this time is warned of, and an imported one gives way to a longer-living one.
+    #[serde(with = "humantime_serde")]
+    pub(crate) expiry_warning: Duration,
+    /// What browsers are told to remember.
+    pub(crate) hsts: Hsts,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            mode: TlsMode::default(),
+            certificate: Vec::new(),
+            min_version: MinVersion::default(),
+            // ACME renews certificates of 90 days 30 days before their end: it has failed for two weeks by then.
+            expiry_warning: Duration::from_secs(14 * 24 * 3600),
+            hsts: Hsts::default(),
+        }
+    }
 }
 
 /// Where certificates come from.

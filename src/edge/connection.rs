@@ -18,7 +18,6 @@ use tokio::{
     net::TcpStream,
     time::{Instant, Sleep},
 };
-use tokio_rustls::TlsAcceptor;
 
 use crate::{error::Fault, metrics::CodeLabels, shutdown::Shutdown};
 
@@ -34,6 +33,7 @@ use super::{
     proxy_protocol, redirect, serve,
     settings::Settings,
     thread::{Drained, Thread},
+    tls::TlsAcceptor,
 };
 
 /// For the access log.

@@ -2,11 +2,11 @@
 //! changed in place.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use http::{HeaderName, Method, request::Parts};
+use http::{HeaderName, HeaderValue, Method, request::Parts};
 
 use crate::{
     backend::Roster,
@@ -30,6 +30,8 @@ pub(crate) struct Settings {
     pub(crate) cors: CorsPolicy,
     pub(crate) announcement: Announcement,
     pub(crate) access_log: bool,
+    /// `Strict-Transport-Security`, if browsers are to be told.
+    pub(crate) hsts: Option<HeaderValue>,
     open: Vec<Open>,
     paths: Vec<PathRule>,
     hosts: HashSet<Box<str>>,
@@ -100,6 +102,7 @@ impl Settings {
             announcement: settings.cors.announcement(),
             cors: settings.cors.clone(),
             access_log: config.access_log.enabled,
+            hsts: settings.tls.hsts.header(),
             open,
             paths,
             hosts,
@@ -110,6 +113,12 @@ impl Settings {
     /// Is this host ours: listed at the edge, by a backend or by a tenant?
     pub(crate) fn serves(&self, snapshot: &Snapshot, host: &str) -> bool {
         self.hosts.contains(host) || snapshot.by_host(host).is_some()
+    }
+
+    /// Every host that is ours, in order.
+    pub(crate) fn hosts(&self, snapshot: &Snapshot) -> BTreeSet<String> {
+        let of_tenants = snapshot.tenants().flat_map(|tenant| tenant.hosts.iter().map(|host| host.as_str()));
+        self.hosts.iter().map(|host| &**host).chain(of_tenants).map(str::to_owned).collect()
     }
 
     /// The backend for a request: the tenant's own, else the host's, else the only one.

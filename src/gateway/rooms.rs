@@ -17,7 +17,7 @@ use crate::{
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
+    edge::{BackendRoute, Certificates, Edge, EdgeParts, EdgeSettings, HostCertificate, Serving, TlsMode},
     metrics::Metrics,
     pool::Pools,
     tenant::{DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
@@ -225,8 +225,16 @@ impl admin::House for House {
         vec![DoorView { door: door.to_owned(), address, connections, streams }]
     }
 
-    fn certificates(&self) -> Vec<CertificateStatus> {
+    fn certificates(&self) -> Vec<HostCertificate> {
         self.edge.certificates()
+    }
+
+    fn certificate_store(&self) -> Arc<Certificates> {
+        self.edge.certificate_store().clone()
+    }
+
+    fn observe_certificates(&self) {
+        self.edge.observe_certificates();
     }
 
     fn local_ca(&self) -> Option<std::path::PathBuf> {

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use super::Desk;
 use crate::{
     admin::{Listening, Problem, Status, status::Counts},
+    edge::warnings,
     tenant::RefusedView,
 };
 
@@ -32,7 +33,9 @@ pub(super) async fn healthz(State(desk): State<Desk>) -> (StatusCode, &'static s
 
 /// OpenMetrics text.
 pub(super) async fn metrics(State(desk): State<Desk>) -> Result<(HeaderMap, String), Problem> {
-    let text = desk.live("metrics")?.metrics.text();
+    let live = desk.live("metrics")?;
+    live.house.observe_certificates();
+    let text = live.metrics.text();
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok((HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]), text))
 }
@@ -41,6 +44,7 @@ pub(super) async fn metrics(State(desk): State<Desk>) -> Result<(HeaderMap, Stri
 pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Problem> {
     let live = desk.live("status")?;
     let now = Timestamp::now();
+    let certificates = live.house.certificates();
     let mut listeners = live.house.listeners();
     listeners.extend(desk.metrics.map(|address| Listening { kind: "metrics".to_owned(), address }));
     Ok(Json(Status {
@@ -54,7 +58,8 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         backends: live.house.backends().values().map(|backend| backend.status()).collect(),
         pools: values(desk.pools.status())?,
         tenants: Counts::of(&desk.tenants.registry().snapshot()),
-        certificates: values(live.house.certificates())?,
+        warnings: warnings(&certificates, now),
+        certificates,
         local_ca: live.house.local_ca(),
     }))
 }

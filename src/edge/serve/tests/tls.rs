@@ -90,7 +90,7 @@ async fn http2_is_served_under_a_certificate_made_for_the_name_that_was_asked_fo
     assert_eq!(header(&head, "cookie"), Some("a=1; b=2"));
     drop(sender);
     connection.await.unwrap().unwrap();
-    assert_eq!(house.edge.certificates()[0].names, ["api.acme.example"]);
+    assert!(house.edge.certificates().iter().any(|one| one.host == "api.acme.example"));
 }
 
 #[tokio::test]

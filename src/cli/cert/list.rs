@@ -1,0 +1,96 @@
+//! `gateway cert list`: every host with its certificate.
+
+use jiff::Timestamp;
+
+use crate::{
+    admin::{HostCertificate, HostCertificateState},
+    cli::{Client, Failure, out},
+};
+
+/// Show every host with its certificate
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+States:
+  served     clients that ask for the host get it
+  ends soon  served, and due to be replaced (`tls.expiry_warning`)
+  ended      served, and refused by browsers
+  missing    there is none: clients that ask for the host are turned away
+  unused     it is kept, but no host has this name
+
+Examples:
+  gateway cert list
+  gateway cert list --json | jq '.[] | select(.state != \"served\")'")]
+pub(crate) struct List {
+    #[command(flatten)]
+    form: out::Form,
+}
+
+impl List {
+    pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
+        let all: Vec<HostCertificate> = client.show("/certificates").await?;
+        if self.form.json {
+            return out::json(&all);
+        }
+        if all.is_empty() {
+            out::line("no host needs a certificate: none is configured, or the edge speaks plain HTTP");
+            return Ok(());
+        }
+        let now = Timestamp::now();
+        out::line(out::table(&HEAD, all.iter().map(|one| row(one, now))));
+        Ok(())
+    }
+}
+
+/// The columns of a host's certificate.
+pub(in crate::cli) const HEAD: [&str; 5] = ["host", "source", "issuer", "ends", "state"];
+
+/// The row of one.
+pub(in crate::cli) fn row(one: &HostCertificate, now: Timestamp) -> [String; 5] {
+    let state = one.state.word().to_owned();
+    let Some(certificate) = &one.certificate else {
+        return [one.host.clone(), String::new(), String::new(), String::new(), state];
+    };
+    [
+        one.host.clone(),
+        certificate.source.clone(),
+        issuer(&certificate.issuer),
+        out::day(certificate.not_after, now),
+        state,
+    ]
+}
+
+/// Does it need the operator's care?
+pub(in crate::cli) fn needs_care(one: &HostCertificate) -> bool {
+    !matches!(one.state, HostCertificateState::Served | HostCertificateState::Unused)
+}
+
+/// `C=US, O=Let's Encrypt, CN=R11` as people say it: `Let's Encrypt R11`.
+fn issuer(name: &str) -> String {
+    let part = |key: &str| name.split(", ").find_map(|part| part.strip_prefix(key));
+    match (part("O="), part("CN=")) {
+        (Some(organisation), Some(common)) if !common.contains(organisation) => {
+            format!("{organisation} {common}")
+        }
+        (_, Some(common)) => common.to_owned(),
+        (Some(organisation), None) => organisation.to_owned(),
+        (None, None) => name.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn issuers_are_told_as_people_say_them() {
+        for (name, said) in [
+            ("C=US, O=Let's Encrypt, CN=R11", "Let's Encrypt R11"),
+            ("CN=gateway local CA host", "gateway local CA host"),
+            ("C=BE, O=GlobalSign, CN=GlobalSign RSA OV", "GlobalSign RSA OV"),
+            ("O=Own", "Own"),
+            ("", ""),
+        ] {
+            assert_eq!(issuer(name), said);
+        }
+    }
+}
