@@ -26,20 +26,34 @@ mod builder;
 mod certificates;
 #[path = "gateway/client.rs"]
 mod client;
+#[path = "gateway/compression.rs"]
+mod compression;
 #[path = "gateway/cors.rs"]
 mod cors;
 #[path = "gateway/door.rs"]
 mod door;
 #[path = "gateway/drivers.rs"]
 mod drivers;
+#[path = "gateway/h2_frames.rs"]
+mod h2_frames;
 #[path = "gateway/headers.rs"]
 mod headers;
+#[path = "gateway/hostile.rs"]
+mod hostile;
+#[path = "gateway/hostile_case.rs"]
+mod hostile_case;
+#[path = "gateway/hostile_h2.rs"]
+mod hostile_h2;
 #[path = "gateway/left_behind.rs"]
 mod left_behind;
 #[path = "gateway/limits.rs"]
 mod limits;
+#[path = "gateway/load.rs"]
+mod load;
 #[path = "gateway/node.rs"]
 mod node;
+#[path = "gateway/notify.rs"]
+mod notify;
 #[path = "gateway/origins.rs"]
 mod origins;
 #[path = "gateway/proxy_protocol.rs"]
@@ -50,6 +64,10 @@ mod reload;
 mod running;
 #[path = "gateway/site.rs"]
 mod site;
+#[path = "gateway/sites.rs"]
+mod sites;
+#[path = "gateway/swap.rs"]
+mod swap;
 #[path = "gateway/tenants.rs"]
 mod tenants;
 #[path = "gateway/tenants_data.rs"]

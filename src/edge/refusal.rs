@@ -20,6 +20,9 @@ pub(crate) enum Refusal {
     /// A head that could be read in two ways.
     #[error("the request is malformed: {0}")]
     Malformed(&'static str),
+    /// `Expect` with anything but `100-continue`.
+    #[error("the expectation is not one that can be met here")]
+    ExpectationUnknown,
     /// More or larger headers than configured.
     #[error("the request's headers are too large")]
     HeadersTooLarge,
@@ -71,6 +74,27 @@ pub(crate) enum Refusal {
     /// More requests in flight than allowed.
     #[error("too many requests at once")]
     TooMany,
+    /// Nothing of a site is there.
+    #[error("there is nothing at this address")]
+    NotFound,
+    /// A method that this address does not take.
+    #[error("this address takes {allow} alone")]
+    MethodNotAllowed {
+        /// Those it takes.
+        allow: &'static str,
+    },
+    /// `If-Match` or `If-Unmodified-Since` does not hold.
+    #[error("the file has changed")]
+    PreconditionFailed,
+    /// A range beyond the file's end.
+    #[error("the file has only {bytes} bytes")]
+    RangeNotSatisfiable {
+        /// How long it is.
+        bytes: u64,
+    },
+    /// A site's file cannot be read.
+    #[error("a site's file: {0}")]
+    FileFailed(String),
     /// Several backends, and nothing says which.
     #[error("no backend is configured for this host")]
     NoBackend,
@@ -92,6 +116,7 @@ impl Refusal {
             Self::HostInvalid | Self::HeaderTwice(_) | Self::Malformed(_) | Self::BodyBroken => {
                 StatusCode::BAD_REQUEST
             }
+            Self::ExpectationUnknown => StatusCode::EXPECTATION_FAILED,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
@@ -102,12 +127,30 @@ impl Refusal {
             | Self::TenantsDiffer
             | Self::Suspended(_) => StatusCode::FORBIDDEN,
             Self::KeyInvalid => StatusCode::UNAUTHORIZED,
-            Self::TenantUnknown => StatusCode::NOT_FOUND,
+            Self::TenantUnknown | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::FileFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooFast { .. } | Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Paused(_) | Self::NoBackend | Self::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
             Self::WorkerFailed(_) => StatusCode::BAD_GATEWAY,
             Self::WorkerSlow => StatusCode::GATEWAY_TIMEOUT,
         }
+    }
+
+    /// Does an HTTP/1 connection end with it? Where this request ends is not what its sender thinks, or its sender
+    /// speaks no HTTP: what follows could be a part of it.
+    pub(crate) fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::HostInvalid
+                | Self::HeaderTwice(_)
+                | Self::Malformed(_)
+                | Self::ExpectationUnknown
+                | Self::HeadersTooLarge
+                | Self::BodyBroken
+        )
     }
 
     /// `Retry-After`, where trying again makes sense.
@@ -127,7 +170,7 @@ impl Fault for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Self::Suspended(_) | Self::Paused(_) | Self::TooFast { .. } | Self::TooMany => Kind::Tenant,
-            Self::NoBackend => Kind::Operator,
+            Self::NoBackend | Self::FileFailed(_) => Kind::Operator,
             Self::NoWorker | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
             _ => Kind::Client,
         }
@@ -135,7 +178,7 @@ impl Fault for Refusal {
 
     fn audience(&self) -> Audience {
         match self {
-            Self::WorkerFailed(_) => Audience::Operator,
+            Self::WorkerFailed(_) | Self::FileFailed(_) => Audience::Operator,
             _ => Audience::Anyone,
         }
     }
@@ -145,6 +188,7 @@ impl Fault for Refusal {
             Self::HostInvalid => "host-invalid",
             Self::HeaderTwice(_) => "header-twice",
             Self::Malformed(_) => "malformed",
+            Self::ExpectationUnknown => "expectation-unknown",
             Self::HeadersTooLarge => "headers-too-large",
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::BodyStalled => "body-stalled",
@@ -160,6 +204,11 @@ impl Fault for Refusal {
             Self::Paused(_) => "tenant-paused",
             Self::TooFast { .. } => "too-many-requests",
             Self::TooMany => "too-many-in-flight",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::RangeNotSatisfiable { .. } => "range-not-satisfiable",
+            Self::FileFailed(_) => "file-failed",
             Self::NoBackend => "no-backend",
             Self::NoWorker => "no-worker",
             Self::WorkerFailed(_) => "worker-failed",

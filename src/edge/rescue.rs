@@ -2,7 +2,7 @@
 //! id, readable by the page that asked. What only the operator may read goes to the log alone.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::error::{Audience, Fault, Kind};
 use super::{
     body::Body,
     cors,
+    peer::Peer,
     refusal::Refusal,
     request_id::{REQUEST_ID, RequestId},
 };
@@ -60,11 +61,29 @@ pub(crate) fn answer(refusal: &Refusal, id: &RequestId) -> Response<Body> {
     if let Some(seconds) = refusal.retry_after_s() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    match refusal {
+        // Both must be there (RFC 9110 15.5.6) or should (14.4).
+        Refusal::MethodNotAllowed { allow } => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        Refusal::RangeNotSatisfiable { bytes } => {
+            if let Ok(range) = HeaderValue::try_from(format!("bytes */{bytes}")) {
+                headers.insert(header::CONTENT_RANGE, range);
+            }
+        }
+        _ => {}
+    }
     if status == StatusCode::UNAUTHORIZED {
         // RFC 9110 15.5.2 wants a challenge; this names the header that was wrong.
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("x-gateway-key"));
     }
     answer
+}
+
+/// Say that this answer is the connection's last: whoever speaks so is not listened to any further.
+pub(crate) fn end(peer: &Peer, headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    peer.activity.heads.end();
 }
 
 /// The same as the last bytes of an HTTP/1 connection, where no request came that could be answered.

@@ -12,6 +12,7 @@ use super::{
     access_log::Record,
     authority::Scheme,
     body::{Body, Recorded, RequestBody},
+    compress::{self, Holds},
     cors::{self, Page},
     forward,
     identify::{self, Caller},
@@ -21,7 +22,10 @@ use super::{
     request_id::REQUEST_ID,
     rescue,
     settings::Settings,
+    shape,
+    site::{self, Site},
     status,
+    terms::Terms,
     thread::Thread,
 };
 
@@ -36,6 +40,10 @@ pub(crate) struct Exchange {
     pub(crate) client: Client,
     /// The configuration in force when the request came.
     pub(crate) settings: Arc<Settings>,
+    /// What holds for its path.
+    pub(crate) terms: Terms,
+    /// The site that it is for, if it is for one: then no tenant and no CORS policy of ours.
+    pub(crate) site: Option<Arc<Site>>,
     /// What is known of it so far.
     pub(crate) record: Rc<Record>,
 }
@@ -54,8 +62,10 @@ pub(crate) async fn serve(
     let id = thread.ids.of(peer.trusted, &head.headers);
     // Access log: begun before anything can refuse; the line is written when the answer has passed.
     let record = Record::begin(&thread, &peer, client.address, (id, &head));
-    let body = RequestBody::new(body, &head, &settings.limits, &record);
-    let exchange = Exchange { thread, peer, client, settings, record };
+    let terms = settings.terms.of(&head);
+    let body = RequestBody::new(body, &head, &terms, &record);
+    let site = site_of(&thread, &settings, &head, &record);
+    let exchange = Exchange { thread, peer, client, settings, terms, site, record };
     // Rescue: the one place where a refusal becomes an answer.
     let mut answer = match line(&exchange, &head, (body, upgrade)).await {
         Ok(answer) => answer,
@@ -86,7 +96,13 @@ async fn line(
 ) -> Result<Response<Body>, Refusal> {
     let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
     // Limits: before the request is looked at, because looking costs.
-    limits::check(&settings.limits, head, &exchange.peer.activity.heads)?;
+    limits::check(&settings.limits, exchange.terms.body_bytes_max, head)?;
+    // Shape: what the worker could read otherwise than we do goes no further.
+    shape::check(head)?;
+    // Site: a landing page, a second application, a redirect. No tenant there, no ticket, no policy of ours.
+    if let Some(site) = &exchange.site {
+        return site::serve(exchange, site, head, (body, upgrade)).await;
+    }
     // Identify: who calls? Unlisted origins end here; the backend never sees them.
     let caller = identify(exchange, head)?;
     // Cors: preflights are answered here whatever comes below, or the page could never read the real answer.
@@ -101,7 +117,19 @@ async fn line(
     let upgrade = upgrade.filter(|_| forward::is_websocket(head));
     let mut answer = forward::forward(exchange, &caller, place, head, (body, upgrade)).await?;
     cors::announce(settings, caller.page.as_ref(), answer.headers_mut());
-    Ok(answer)
+    // Compress: last, when everything is known of the answer. A listed page is no stranger who measures it.
+    let holds = if caller.page.is_some() { Holds::Nothing } else { Holds::Secrets };
+    Ok(compress::apply(exchange, head, holds, answer))
+}
+
+/// The site that a request is for, noted in its record.
+fn site_of(thread: &Thread, settings: &Settings, head: &Parts, record: &Record) -> Option<Arc<Site>> {
+    if settings.sites.is_empty() {
+        return None;
+    }
+    let site = site::of(settings, &thread.shared.registry.snapshot(), head)?;
+    record.site(&site.name);
+    Some(site)
 }
 
 /// The look-up, and what the operator wants to know of its outcome.
@@ -133,8 +161,14 @@ fn refused(exchange: &Exchange, head: &Parts, refusal: &Refusal) -> Response<Bod
     record.refused(refusal.code());
     shared.metrics.refusals_total.get_or_create(&CodeLabels { code: refusal.code() }).inc();
     let mut answer = rescue::answer(refusal, record.id());
-    let page = Page::of_refused(&exchange.settings, &shared.registry.snapshot(), head);
-    cors::announce(&exchange.settings, page.as_ref(), answer.headers_mut());
+    // What a site says about CORS is its own business.
+    if exchange.site.is_none() {
+        let page = Page::of_refused(&exchange.settings, &shared.registry.snapshot(), head);
+        cors::announce(&exchange.settings, page.as_ref(), answer.headers_mut());
+    }
+    if refusal.ends_connection() && record.is_http1() {
+        rescue::end(&exchange.peer, answer.headers_mut());
+    }
     answer
 }
 

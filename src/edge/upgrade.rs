@@ -11,10 +11,7 @@ use std::{
 };
 
 use http::{HeaderValue, Response, StatusCode, header};
-use hyper::{
-    body::Incoming,
-    upgrade::{OnUpgrade, Upgraded},
-};
+use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
@@ -24,7 +21,7 @@ use tokio::{
 use super::{
     access_log::Record,
     body::Body,
-    forward::{Flight, strip_answer},
+    forward::{Held, Switched, strip_answer},
     listen::Open,
     serve::Exchange,
     thread::{Drained, Thread},
@@ -37,10 +34,9 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) fn relay(
     exchange: &Exchange,
     client: OnUpgrade,
-    mut response: Response<Incoming>,
-    flight: Flight,
+    response: Response<()>,
+    (worker, held): (Switched, Held),
 ) -> Response<Body> {
-    let worker = hyper::upgrade::on(&mut response);
     let mut answer = Response::new(Body::Empty);
     *answer.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
     let (mut parts, _) = response.into_parts();
@@ -53,20 +49,19 @@ pub(crate) fn relay(
     let (switch_timeout, idle) = (limits.header_timeout, limits.upgrade_idle_timeout);
     let open = Open::new(&exchange.thread.shared);
     exchange.thread.shared.shutdown.spawn_local(async move {
-        let switched = async { tokio::try_join!(client, worker) };
-        if let Ok(Ok((client, worker))) = tokio::time::timeout(switch_timeout, switched).await {
+        if let Ok(Ok(client)) = tokio::time::timeout(switch_timeout, client).await {
             pass(&thread, &record, idle, (client, worker)).await;
         }
         record.end();
-        drop((flight, open));
+        drop((held, open));
     });
     answer
 }
 
-async fn pass(thread: &Rc<Thread>, record: &Rc<Record>, idle: Duration, ends: (Upgraded, Upgraded)) {
+async fn pass(thread: &Rc<Thread>, record: &Rc<Record>, idle: Duration, ends: (Upgraded, Switched)) {
     let motion = Rc::new(Motion { last: Cell::new(Instant::now()), ended: Notify::new() });
     let mut client = Moving { io: TokioIo::new(ends.0), motion: motion.clone() };
-    let mut worker = Moving { io: TokioIo::new(ends.1), motion: motion.clone() };
+    let mut worker = Moving { io: ends.1, motion: motion.clone() };
     let drained = Drained::new(thread);
     // Each end's half-close passes to the other.
     let copy = tokio::io::copy_bidirectional_with_sizes(&mut client, &mut worker, 8192, 8192);
@@ -118,12 +113,12 @@ struct Motion {
 }
 
 /// An end that notes when bytes move.
-struct Moving {
-    io: TokioIo<Upgraded>,
+struct Moving<T> {
+    io: T,
     motion: Rc<Motion>,
 }
 
-impl AsyncRead for Moving {
+impl<T: AsyncRead + Unpin> AsyncRead for Moving<T> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -141,7 +136,7 @@ impl AsyncRead for Moving {
     }
 }
 
-impl AsyncWrite for Moving {
+impl<T: AsyncWrite + Unpin> AsyncWrite for Moving<T> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let outcome = Pin::new(&mut self.io).poll_write(cx, buf);
         if outcome.is_ready() {

@@ -96,9 +96,9 @@ impl House {
             shutdown: shutdown.clone(),
         })
         .unwrap();
-        let listeners = edge.bind().unwrap();
-        let addresses = listeners.addresses();
-        let serving = Some(edge.serve(listeners).unwrap());
+        edge.bind(Vec::new()).unwrap();
+        let addresses = edge.addresses();
+        let serving = Some(edge.serve().unwrap());
         let workers = AtomicUsize::new(0);
         Self {
             dir,
@@ -241,8 +241,12 @@ impl Wire {
     }
 
     pub(super) fn write(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes());
+    }
+
+    pub(super) fn write_bytes(&mut self, bytes: &[u8]) {
         // The edge may have gone away meanwhile; then the test's own asserts speak.
-        drop(self.stream.get_mut().write_all(text.as_bytes()));
+        drop(self.stream.get_mut().write_all(bytes));
     }
 }
 
