@@ -74,7 +74,7 @@ pub(crate) use self::{
     serving::Serving,
     tls::{
         CertificateView, Certificates, HostCertificate, HostCertificateState, ImportOrder, ImportProblem,
-        Imported, warnings,
+        Imported, observe, warnings,
     },
 };
 pub use self::{
@@ -260,16 +260,6 @@ impl Edge {
     /// Where certificates are kept.
     pub(crate) fn certificate_store(&self) -> &Arc<Certificates> {
         &self.certificates
-    }
-
-    /// Bring the metrics of certificates up to date.
-    pub(crate) fn observe_certificates(&self) {
-        tls::observe(&self.certificates(), &self.shared.metrics);
-    }
-
-    /// The local CA's certificate, for browsers and `curl --cacert`.
-    pub(crate) fn local_ca(&self) -> Option<PathBuf> {
-        self.certificates.local_ca()
     }
 }
 

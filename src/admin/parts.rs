@@ -120,10 +120,6 @@ pub(crate) trait House: Send + Sync {
     fn certificates(&self) -> Vec<HostCertificate>;
     /// Where certificates are kept.
     fn certificate_store(&self) -> Arc<Certificates>;
-    /// Bring the metrics of certificates up to date.
-    fn observe_certificates(&self);
-    /// The local CA's certificate (PEM), in `tls.mode = "local"`.
-    fn local_ca(&self) -> Option<PathBuf>;
     /// The hosts on which a tenant without hosts of its own is served: the edge's and those of its backend.
     fn shared_hosts(&self, backend: Option<&str>) -> Vec<HostName>;
 }

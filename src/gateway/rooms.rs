@@ -271,14 +271,6 @@ impl admin::House for House {
         self.edge.certificate_store().clone()
     }
 
-    fn observe_certificates(&self) {
-        self.edge.observe_certificates();
-    }
-
-    fn local_ca(&self) -> Option<std::path::PathBuf> {
-        self.edge.local_ca()
-    }
-
     fn shared_hosts(&self, backend: Option<&str>) -> Vec<HostName> {
         let config = self.config.load();
         let of_backend = |(name, each): (&String, &backend::Config)| {

@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 use super::Desk;
 use crate::{
     admin::{Listening, Order, Problem, Status, status::Counts},
-    edge::warnings,
+    edge::{observe, warnings},
     tenant::RefusedView,
 };
 
@@ -45,7 +45,7 @@ pub(super) async fn healthz(State(desk): State<Desk>) -> (StatusCode, &'static s
 /// OpenMetrics text.
 pub(super) async fn metrics(State(desk): State<Desk>) -> Result<(HeaderMap, String), Problem> {
     let live = desk.live("metrics")?;
-    live.house.observe_certificates();
+    observe(&live.house.certificates(), &live.metrics);
     let text = live.metrics.text();
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok((HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]), text))
@@ -75,7 +75,7 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         tenants: Counts::of(&desk.tenants.registry().snapshot()),
         warnings: warnings(&certificates, now),
         certificates,
-        local_ca: live.house.local_ca(),
+        local_ca: live.house.certificate_store().local_ca(),
     }))
 }
 

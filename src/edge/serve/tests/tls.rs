@@ -40,7 +40,7 @@ struct Browser {
 impl Browser {
     fn new(house: &House, protocols: &[&[u8]]) -> Self {
         let mut roots = RootCertStore::empty();
-        let ca = std::fs::read(house.edge.local_ca().unwrap()).unwrap();
+        let ca = std::fs::read(house.edge.certificate_store().local_ca().unwrap()).unwrap();
         roots.add(CertificateDer::from_pem_slice(&ca).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
