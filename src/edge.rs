@@ -1,6 +1,7 @@
 //! Where connections from the internet end. It names tenants and the roster, never a door or a pool.
 
 mod access_log;
+mod acme;
 mod activity;
 mod admit;
 mod authority;
@@ -58,6 +59,7 @@ use crate::{
 
 use self::{
     access_log::AccessLog,
+    acme::{Acme, Challenges},
     admit::Admit,
     connection::Speaks,
     listeners::{Listeners, Manner},
@@ -66,9 +68,11 @@ use self::{
     tls::TlsAcceptor,
 };
 pub(crate) use self::{
+    acme::RenewProblem,
     bind::{Bound, Inherited},
     config::{
         CertificateFiles, Config, Does, HttpMode, OpenPath, ProxyProtocol, SiteConfig, TlsConfig, TlsMode,
+        authorities, mac_key,
     },
     error::EdgeError,
     serving::Serving,
@@ -129,6 +133,7 @@ pub(crate) struct EdgeParts {
 pub(crate) struct Edge {
     shared: Arc<Shared>,
     certificates: Arc<Certificates>,
+    acme: Arc<Acme>,
     /// The settings in force, for what only a restart can change.
     settings: Mutex<EdgeSettings>,
     listeners: Mutex<Listeners>,
@@ -141,7 +146,7 @@ impl Edge {
     pub(crate) fn new(parts: EdgeParts) -> Result<Arc<Self>, EdgeError> {
         let config = &parts.settings.config;
         let settings = Settings::new(&parts.settings)?;
-        let certificates = Certificates::new(&parts.settings.tls, parts.state_dir)?;
+        let certificates = Certificates::new(&parts.settings.tls, parts.state_dir.clone())?;
         let shared = Shared {
             admit: Admit::new(config.admit.clients_max),
             access_log: AccessLog::start(&config.access_log, parts.metrics.clone())?,
@@ -152,12 +157,16 @@ impl Edge {
             metrics: parts.metrics,
             shutdown: parts.shutdown,
             connections: AtomicUsize::new(0),
+            challenges: Arc::new(Challenges::default()),
             pulse: Pulse::default(),
         };
+        let shared = Arc::new(shared);
+        let acme = Acme::new(certificates.vault.clone(), shared.clone(), parts.state_dir, &parts.settings);
         let settings = Mutex::new(parts.settings);
         Ok(Arc::new(Self {
-            shared: Arc::new(shared),
+            shared,
             certificates,
+            acme,
             settings,
             listeners: Mutex::default(),
             acceptor: OnceLock::new(),
@@ -215,6 +224,7 @@ impl Edge {
         }
         self.shared.admit.bound(settings.config.admit.clients_max);
         self.shared.settings.store(Arc::new(fresh));
+        self.acme.reconfigure(&settings);
         *current = settings;
         listeners.carry_out(plan, manner(&current), |manner| self.speaks(manner))
     }
@@ -247,6 +257,17 @@ impl Edge {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Order certificates, beside the edge, on that runtime; idle unless that is the mode.
+    pub(crate) fn order_certificates(&self, runtime: &tokio::runtime::Handle) {
+        let _entered = runtime.enter();
+        drop(self.shared.shutdown.spawn(self.acme.clone().run()));
+    }
+
+    /// Order a host's certificate anew, as soon as the limits allow.
+    pub(crate) fn renew(&self, host: &str) -> Result<(), RenewProblem> {
+        self.acme.renew(host)
+    }
+
     /// Every host with the certificate that is served for it now.
     pub(crate) fn certificates(&self) -> Vec<HostCertificate> {
         let off = self.settings().tls.mode == TlsMode::Off;
@@ -254,7 +275,7 @@ impl Edge {
         // Browsers ask for no certificate by address.
         let named = |host: &String| !host.starts_with('[') && host.parse::<std::net::IpAddr>().is_err();
         let hosts = hosts.into_iter().filter(|host| !off && named(host)).collect();
-        self.certificates.inventory(&hosts, Timestamp::now())
+        self.certificates.inventory(&hosts, self.acme.status(), Timestamp::now())
     }
 
     /// Where certificates are kept.

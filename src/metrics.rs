@@ -26,6 +26,20 @@ pub(crate) struct CodeLabels {
     pub(crate) code: &'static str,
 }
 
+/// How a host stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StateLabels {
+    /// A fixed word.
+    pub(crate) state: &'static str,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabels {
+    /// A fixed word.
+    pub(crate) outcome: &'static str,
+}
+
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct TenantLabels {
@@ -45,13 +59,6 @@ pub(crate) struct BackendLabels {
 pub(crate) struct SourceLabels {
     /// `imported`, `acme`, `file` or `local`.
     pub(crate) source: &'static str,
-}
-
-/// Where something stands.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub(crate) struct StateLabels {
-    /// A fixed word.
-    pub(crate) state: &'static str,
 }
 
 /// Counters and gauges, cheap to clone and to touch from any thread.
@@ -100,6 +107,12 @@ pub(crate) struct Metrics {
     pub(crate) certificate_not_after_seconds: Family<SourceLabels, Gauge>,
     /// Hosts whose certificate ends soon, has ended or is missing.
     pub(crate) certificate_hosts_in_need: Family<StateLabels, Gauge>,
+    /// Hosts that certificates are ordered for, by how they stand.
+    pub(crate) certificates: Family<StateLabels, Gauge>,
+    /// Seconds to the end of the certificate that ends first.
+    pub(crate) certificate_expiry_seconds: Gauge,
+    /// Orders made, by outcome.
+    pub(crate) certificate_orders_total: Family<OutcomeLabels, Counter>,
 }
 
 impl Metrics {
@@ -131,6 +144,9 @@ impl Metrics {
             knocks_refused_total: Counter::default(),
             certificate_not_after_seconds: Family::default(),
             certificate_hosts_in_need: Family::default(),
+            certificates: Family::default(),
+            certificate_expiry_seconds: Gauge::default(),
+            certificate_orders_total: Family::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -173,6 +189,11 @@ impl Metrics {
             "Hosts whose certificate ends soon, has ended or is missing",
             self.certificate_hosts_in_need.clone(),
         );
+        let hosts = "Hosts that certificates are ordered for, by how they stand";
+        r.register("certificates", hosts, self.certificates.clone());
+        let end = "Seconds to the end of the certificate that ends first";
+        r.register("certificate_expiry_seconds", end, self.certificate_expiry_seconds.clone());
+        r.register("certificate_orders", "Orders made", self.certificate_orders_total.clone());
     }
 
     /// The OpenMetrics text of all metrics.

@@ -144,8 +144,8 @@ mod tests {
             "certificates": [
                 {"host": "a.example", "state": "served", "certificate": {"names": ["a.example"], "source": "local",
                     "issuer": "CN=CA", "not_before": "2026-01-01T00:00:00Z", "not_after": "2026-03-01T10:11:12Z",
-                    "sha256": "00", "id": null, "file": null}},
-                {"host": "b.example", "state": "missing", "certificate": null}],
+                    "sha256": "00", "id": null, "file": null}, "order": null},
+                {"host": "b.example", "state": "missing", "certificate": null, "order": null}],
         }))
         .unwrap();
         let text = text(&status, "2026-01-01T00:00:10Z".parse().unwrap());

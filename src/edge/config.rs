@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::tenant::HostName;
 
 pub(crate) use super::{
+    acme::{AcmeConfig, authorities, mac_key},
     compress::CompressionConfig,
     proxy_protocol::ProxyProtocol,
     site::{Does, SiteConfig, SiteProblem},
@@ -27,6 +28,8 @@ pub(crate) struct Config {
     pub(crate) http_mode: HttpMode,
     /// Hosts served besides those of backends and tenants.
     pub(crate) hosts: Vec<HostName>,
+    /// Addresses that lead to this machine though none of its interfaces has them: NAT, a network in front.
+    pub(crate) public_addresses: Vec<IpAddr>,
     /// Networks whose forwarding headers are believed, as address or address/prefix.
     pub(crate) trusted_proxies: Vec<Network>,
     /// Do trusted proxies say who is behind them before the first byte?
@@ -58,6 +61,7 @@ impl Default for Config {
             http: vec![SocketAddr::from(([0; 16], 80))],
             http_mode: HttpMode::Redirect,
             hosts: Vec::new(),
+            public_addresses: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: ProxyProtocol::Off,
             no_origin: NoOrigin::Anonymous,
@@ -319,6 +323,8 @@ pub(crate) struct TlsConfig {
     pub(crate) mode: TlsMode,
     /// `files`: certificate chains with their keys.
     pub(crate) certificate: Vec<CertificateFiles>,
+    /// `acme`: the certificate authority.
+    pub(crate) acme: AcmeConfig,
     /// The oldest TLS that is spoken.
     pub(crate) min_version: MinVersion,
     /// A certificate that ends within this time is warned of, and an imported one gives way to a longer-living one.
@@ -333,6 +339,7 @@ impl Default for TlsConfig {
         Self {
             mode: TlsMode::default(),
             certificate: Vec::new(),
+            acme: AcmeConfig::default(),
             min_version: MinVersion::default(),
             // ACME renews certificates of 90 days 30 days before their end: it has failed for two weeks by then.
             expiry_warning: Duration::from_secs(14 * 24 * 3600),
@@ -350,6 +357,8 @@ pub(crate) enum TlsMode {
     Local,
     /// `[[tls.certificate]]`, reloaded when the files change.
     Files,
+    /// Ordered for every host, as `[tls.acme]` says.
+    Acme,
     /// No TLS: plain HTTP behind another proxy.
     Off,
 }

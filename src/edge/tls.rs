@@ -9,7 +9,6 @@ mod inventory;
 mod local;
 mod pair;
 mod resolver;
-#[cfg_attr(not(test), expect(dead_code, reason = "ACME looks here for what it ordered"))]
 mod vault;
 
 use std::{
@@ -24,15 +23,17 @@ use std::{
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
+pub(super) use self::vault::{Kept, KeptCertificate, Vault};
 pub(crate) use self::{
     acceptor::TlsAcceptor,
     config::{Hsts, MinVersion},
     import::{ImportOrder, ImportProblem, Imported},
     inventory::{CertificateView, HostCertificate, HostCertificateState, observe, warnings},
 };
-use self::{files::Files, local::LocalCa, resolver::Chosen, vault::Vault};
+use self::{files::Files, local::LocalCa, resolver::Chosen};
 use super::{
     EdgeError,
+    acme::HostState,
     config::{TlsConfig, TlsMode},
 };
 
@@ -52,6 +53,8 @@ enum Source {
     Off,
     Local(LocalCa),
     Files(Files),
+    /// The vault, and nothing else.
+    Acme,
 }
 
 impl Certificates {
@@ -100,8 +103,13 @@ impl Certificates {
     }
 
     /// The certificate of every one of these hosts, and those that no host needs.
-    pub(crate) fn inventory(&self, hosts: &BTreeSet<String>, now: Timestamp) -> Vec<HostCertificate> {
-        inventory::inventory(self, hosts, now)
+    pub(crate) fn inventory(
+        &self,
+        hosts: &BTreeSet<String>,
+        orders: Vec<HostState>,
+        now: Timestamp,
+    ) -> Vec<HostCertificate> {
+        inventory::inventory(self, hosts, orders, now)
     }
 
     /// Keep a certificate that the operator brings; served from now on by the names in it.
@@ -133,6 +141,7 @@ impl Certificates {
         let imported = name.and_then(|name| self.vault.imported(name)).map(Chosen::Kept);
         match &**self.source.load() {
             Source::Off => None,
+            Source::Acme => self.vault.best(name?, now).map(Chosen::Kept),
             Source::Files(files) => {
                 let ours = files.certificate(name).map(Chosen::File);
                 match (imported, ours) {
@@ -168,6 +177,7 @@ impl Source {
             TlsMode::Off => Self::Off,
             TlsMode::Local => Self::Local(LocalCa::open(&state_dir.join("local-ca"))?),
             TlsMode::Files => Self::Files(Files::load(&config.certificate)?),
+            TlsMode::Acme => Self::Acme,
         })
     }
 }

@@ -73,6 +73,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 9] = [
                     "ImportOrder",
                     "ImportProblem",
                     "Imported",
+                    "RenewProblem",
                     "observe",
                     "warnings",
                 ]),

@@ -70,6 +70,7 @@ pub(super) async fn renew(
 ) -> Result<Json<Renewal>, Problem> {
     let (host, live) = (host_name(&host)?, desk.live("`cert renew`")?);
     let one = find(live.house.certificates(), &host)?;
+    let Err(problem) = live.house.renew(&host) else { return Ok(Json(Renewal { hosts: vec![host] })) };
     let source = one.certificate.map(|certificate| certificate.source).unwrap_or_default();
     let remedy = match source.as_str() {
         "imported" => {
@@ -77,10 +78,9 @@ pub(super) async fn renew(
         }
         "file" => "put its successor into its files: it is taken within seconds",
         "local" => "the local CA signs anew by itself",
-        _ => "set `tls.mode = \"acme\"` to have certificates ordered",
+        _ => "`gateway cert show` tells how the host stands",
     };
-    let detail = format!("the certificate of `{host}` is none that the gateway orders");
-    Err(Problem::new(409, "certificate-not-ordered", detail).hint(remedy))
+    Err(Problem::new(409, "certificate-not-ordered", problem.to_string()).hint(remedy))
 }
 
 fn find(all: Vec<HostCertificate>, host: &str) -> Result<HostCertificate, Problem> {

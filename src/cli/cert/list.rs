@@ -15,6 +15,11 @@ States:
   ends soon  served, and due to be replaced (`tls.expiry_warning`)
   ended      served, and refused by browsers
   missing    there is none: clients that ask for the host are turned away
+  waiting    it is about to be ordered by ACME
+  ordering   it is being ordered
+  failing    its last order failed
+  elsewhere  the host does not lead to this machine
+  unfit      no authority signs such a name
   unused     it is kept, but no host has this name
 
 Examples:
@@ -46,7 +51,7 @@ pub(in crate::cli) const HEAD: [&str; 5] = ["host", "source", "issuer", "ends", 
 
 /// The row of one.
 pub(in crate::cli) fn row(one: &HostCertificate, now: Timestamp) -> [String; 5] {
-    let state = one.state.word().to_owned();
+    let state = word(one, now);
     let Some(certificate) = &one.certificate else {
         return [one.host.clone(), String::new(), String::new(), String::new(), state];
     };
@@ -59,9 +64,25 @@ pub(in crate::cli) fn row(one: &HostCertificate, now: Timestamp) -> [String; 5] 
     ]
 }
 
+/// Where it stands; of an order that failed, with why and when it goes on.
+fn word(one: &HostCertificate, now: Timestamp) -> String {
+    let mut text = one.word().to_owned();
+    if let Some(order) = &one.order
+        && let Some(error) = &order.last_error
+    {
+        text = format!("{text}: {error}");
+        if let Some(next) = order.next_try {
+            let seconds = u64::try_from(next.as_second() - now.as_second()).unwrap_or(0);
+            text = format!("{text}; next try in {}", out::duration(seconds));
+        }
+    }
+    text
+}
+
 /// Does it need the operator's care?
 pub(in crate::cli) fn needs_care(one: &HostCertificate) -> bool {
-    !matches!(one.state, HostCertificateState::Served | HostCertificateState::Unused)
+    one.order.as_ref().is_some_and(|order| order.last_error.is_some())
+        || !matches!(one.state, HostCertificateState::Served | HostCertificateState::Unused)
 }
 
 /// `C=US, O=Let's Encrypt, CN=R11` as people say it: `Let's Encrypt R11`.

@@ -33,9 +33,14 @@ impl Show {
 }
 
 fn text(one: &HostCertificate, now: Timestamp) -> String {
-    let mut lines = vec![format!("host      {}", one.host), format!("state     {}", one.state.word())];
+    let mut lines = vec![format!("host      {}", one.host), format!("state     {}", one.word())];
     if let Some(certificate) = &one.certificate {
         lines.extend(about(certificate, now));
+    }
+    if let Some(order) = &one.order {
+        lines.push(format!("attempts  {} failed in a row", order.attempts));
+        lines.extend(order.last_error.as_ref().map(|error| format!("error     {error}")));
+        lines.extend(order.next_try.map(|next| format!("next      {next:.0}")));
     }
     lines.join("\n")
 }

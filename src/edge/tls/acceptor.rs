@@ -13,7 +13,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
 
 use super::{
-    super::{EdgeError, thread::Shared},
+    super::{EdgeError, acme::ACME_TLS, thread::Shared},
     Certificates,
     resolver::Resolver,
 };
@@ -130,7 +130,8 @@ fn server_config(
         .with_no_client_auth()
         .with_cert_resolver(resolver.clone());
     config.ignore_client_order = !way.clients_order;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // The last one is spoken by certificate authorities alone, and only as far as the handshake.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ACME_TLS.to_vec()];
     config.ticketer = tickets.clone();
     // Tickets are enough; sessions kept here would be a table that all cores lock.
     config.session_storage = Arc::new(NoServerSessionStorage {});

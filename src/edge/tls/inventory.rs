@@ -2,7 +2,7 @@
 //! that what is shown is what is served. It never shows a key.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     path::PathBuf,
 };
 
@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::metrics::{Metrics, SourceLabels, StateLabels};
 
+use super::super::acme::{HostState, State};
 use super::{Certificates, Source, pair::Leaf, resolver::Chosen, vault::KeptCertificate};
 
 /// Warnings in words before the rest is only counted.
@@ -65,6 +66,19 @@ pub(crate) struct HostCertificate {
     pub(crate) state: HostCertificateState,
     /// What is served, if anything is.
     pub(crate) certificate: Option<CertificateView>,
+    /// Where it stands with ACME, if it orders for this host.
+    pub(crate) order: Option<HostState>,
+}
+
+impl HostCertificate {
+    /// The word for where it stands: trouble and work with an order come before what is served meanwhile.
+    pub(crate) fn word(&self) -> &'static str {
+        match self.order.as_ref().map(|order| order.state) {
+            Some(state @ (State::Ordering | State::Failing | State::Elsewhere)) => state.as_str(),
+            Some(state @ (State::Waiting | State::Unfit)) if self.certificate.is_none() => state.as_str(),
+            _ => self.state.word(),
+        }
+    }
 }
 
 /// One certificate.
@@ -92,10 +106,11 @@ pub(crate) struct CertificateView {
 pub(super) fn inventory(
     certificates: &Certificates,
     hosts: &BTreeSet<String>,
+    orders: Vec<HostState>,
     now: Timestamp,
 ) -> Vec<HostCertificate> {
+    let mut orders: HashMap<_, _> = orders.into_iter().map(|order| (order.host.clone(), order)).collect();
     let served = |host: &String| {
-        // No authority signs loopback names, and browsers ask for none by address.
         let chosen = certificates.choose(Some(host), || true, now);
         let state = match &chosen {
             None => HostCertificateState::Missing,
@@ -103,12 +118,13 @@ pub(super) fn inventory(
             Some(chosen) if certificates.nears_end(chosen, now) => HostCertificateState::EndsSoon,
             Some(_) => HostCertificateState::Served,
         };
-        HostCertificate { host: host.clone(), state, certificate: chosen.as_ref().and_then(view) }
+        let certificate = chosen.as_ref().and_then(view);
+        HostCertificate { host: host.clone(), state, certificate, order: orders.remove(host) }
     };
     let mut all: Vec<_> = hosts.iter().map(served).collect();
     for (name, chosen) in unused(certificates, hosts) {
         let state = HostCertificateState::Unused;
-        all.push(HostCertificate { host: name, state, certificate: view(&chosen) });
+        all.push(HostCertificate { host: name, state, certificate: view(&chosen), order: None });
     }
     all
 }
@@ -124,7 +140,7 @@ fn unused(certificates: &Certificates, hosts: &BTreeSet<String>) -> BTreeMap<Str
     let mut found = BTreeMap::new();
     let files: Vec<_> = match &**certificates.source.load() {
         Source::Files(files) => files.all().cloned().collect(),
-        Source::Off | Source::Local(_) => Vec::new(),
+        Source::Off | Source::Acme | Source::Local(_) => Vec::new(),
     };
     for file in files {
         for name in file.pair.leaf.names.iter().filter(|name| !is_used(name)) {
@@ -212,6 +228,16 @@ pub(crate) fn warnings(all: &[HostCertificate], now: Timestamp) -> Vec<String> {
 
 fn warning(one: &HostCertificate, now: Timestamp) -> Option<String> {
     let host = &one.host;
+    if let Some(order) = one.order.as_ref().filter(|order| order.last_error.is_some()) {
+        let served = if one.certificate.is_some() { "no new" } else { "no" };
+        let why = order.last_error.as_deref().unwrap_or_default();
+        let when = order.next_try.map(|next| format!("; next try {next:.0}")).unwrap_or_default();
+        return Some(format!("{served} certificate for `{host}`: {why}{when}"));
+    }
+    // What is being ordered needs nobody's care yet.
+    if one.order.as_ref().is_some_and(|order| matches!(order.state, State::Ordering | State::Waiting)) {
+        return None;
+    }
     let certificate = match (&one.certificate, one.state) {
         (Some(certificate), HostCertificateState::EndsSoon | HostCertificateState::Ended) => certificate,
         (None, HostCertificateState::Missing) => {

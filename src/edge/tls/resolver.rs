@@ -10,7 +10,7 @@ use rustls::{
 };
 
 use super::{
-    super::thread::Shared,
+    super::{acme::ACME_TLS, thread::Shared},
     Certificates,
     files::FilePair,
     local::LocalLeaf,
@@ -72,11 +72,19 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls hands the name over as the client wrote it.
         let name = hello.server_name().map(str::to_ascii_lowercase);
+        if is_challenge(&hello) {
+            return self.shared.challenges.certificate(name.as_deref()?);
+        }
         // Without a name it is a client that was given an address.
         let known = || name.as_deref().is_none_or(|name| self.serves(name));
         let chosen = self.certificates.choose(name.as_deref(), known, Timestamp::now())?;
         Some(chosen.certified().clone())
     }
+}
+
+/// Is it a certificate authority that comes to look (RFC 8737)? It offers that protocol and no other.
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS) && offered.next().is_none())
 }
 
 impl fmt::Debug for Resolver {

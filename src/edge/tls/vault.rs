@@ -151,11 +151,6 @@ impl Vault {
 
     /// The certificate for a lower-case name: an imported one until it nears its end, then the one that lives
     /// longest. One that has ended is still better than none: the client's message says then what is wrong.
-    pub(crate) fn certificate(&self, name: &str, now: Timestamp) -> Option<Arc<CertifiedKey>> {
-        self.best(name, now).map(|kept| kept.certified.clone())
-    }
-
-    /// The same, with what is known of it.
     pub(crate) fn best(&self, name: &str, now: Timestamp) -> Option<Arc<KeptCertificate>> {
         let warning_s = self.expiry_warning_s.load(Ordering::Relaxed);
         self.index.load().best(name, now, warning_s).cloned()
