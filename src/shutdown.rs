@@ -46,7 +46,7 @@ impl Shutdown {
         self.tracker.spawn(task)
     }
 
-    /// Start a task on this thread's `LocalSet` that the drain waits for.
+    /// Start a task on this thread's runtime that the drain waits for.
     pub(crate) fn spawn_local<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future + 'static,

@@ -28,6 +28,8 @@ const CLIENT_CLOSED: u16 = 499;
 
 /// The code of an answer that its client did not take to the end.
 pub(crate) const CLIENT_GONE: &str = "client-gone";
+/// The client took no more of its answer for too long.
+pub(crate) const CLIENT_STALLED: &str = "client-stalled";
 
 /// What is known of one request, filled in along the way and written at its end.
 #[derive(Debug)]
@@ -144,7 +146,8 @@ impl Record {
         self.code.set(Some(code));
         let labels = CodeLabels { code };
         self.thread.shared.metrics.answers_broken_total.get_or_create(&labels).inc();
-        if code != CLIENT_GONE {
+        // What clients do is counted, not told.
+        if code != CLIENT_GONE && code != CLIENT_STALLED {
             let worker = self.worker.borrow();
             tracing::warn!(
                 code,
@@ -180,26 +183,25 @@ impl Record {
         if self.ended.replace(true) {
             return;
         }
-        self.activity.request_ends();
+        let now = Instant::now();
+        self.activity.request_ends(now);
         if self.answered.get().is_none() {
             self.broke_off(CLIENT_GONE);
         }
         let first_byte = self.answered.get().map(|answered| answered.duration_since(self.started));
         self.thread.tally.count(&self.tenant.borrow(), self.status.get(), first_byte);
         if self.thread.writes_log() {
-            self.thread.lines.push(|line| self.write(line));
+            self.thread.lines.push(now, |line| self.write(now, line));
         }
     }
 
-    fn write(&self, line: &mut line::Line<'_>) {
+    fn write(&self, now: Instant, line: &mut line::Line<'_>) {
         let between = |from: Instant, to: Option<Instant>| to.map(|to| to.duration_since(from));
-        let text = |value: &Option<HeaderValue>| {
-            value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
-        };
         line.text("tenant", self.tenant.borrow().as_ref().map(TenantId::as_str));
         line.text("site", self.site.borrow().as_deref());
-        line.text("origin", text(&self.origin).as_deref());
-        line.text("host", text(&self.host).as_deref().or(self.uri.authority().map(|a| a.as_str())));
+        line.bytes("origin", self.origin.as_ref().map(HeaderValue::as_bytes));
+        let host = self.host.as_ref().map(HeaderValue::as_bytes);
+        line.bytes("host", host.or(self.uri.authority().map(|authority| authority.as_str().as_bytes())));
         line.text("method", Some(self.method.as_str()));
         line.text("path", Some(self.uri.path()));
         line.number("status", self.status.get().into());
@@ -214,7 +216,7 @@ impl Record {
         let worker = self.sent.get().and_then(|sent| between(sent, self.answered.get()));
         line.time("worker_ms", worker);
         line.time("first_byte_ms", between(self.started, self.answered.get()));
-        line.time("total_ms", Some(self.started.elapsed()));
+        line.time("total_ms", between(self.started, Some(now)));
     }
 }
 
@@ -224,7 +226,7 @@ pub(crate) fn unreadable(thread: &Thread, peer: &Peer, id: &RequestId, refusal: 
     if !thread.writes_log() {
         return;
     }
-    thread.lines.push(|line| {
+    thread.lines.push(Instant::now(), |line| {
         for name in ["tenant", "site", "origin", "host", "method", "path"] {
             line.text(name, None);
         }

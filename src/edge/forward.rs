@@ -8,6 +8,7 @@ mod connection;
 mod framing;
 mod fuzzed;
 mod head;
+mod lines;
 mod request;
 mod sending;
 mod socket;
@@ -49,7 +50,7 @@ pub(crate) use self::{
     answer::strip as strip_answer, connection::Broken, socket::Switched, upstream::Upstreams,
 };
 use self::{
-    attempt::{Failure, Sent},
+    attempt::{Failure, Outgoing, Sent},
     connection::Connection,
     request::Sender,
 };
@@ -157,7 +158,9 @@ pub(crate) async fn forward(
     let (sent, lease) = loop {
         let lease = tries.worker().await?;
         // Built from the original each time: nothing of a failed try can leak into the next.
-        let request = request::rebuild(Sender::of(exchange), caller, head, url, upgrade.is_some());
+        let mut lines = exchange.thread.upstreams.space();
+        request::rebuild(Sender::of(exchange), caller, head, (url, upgrade.is_some()), &mut lines);
+        let request = Outgoing { head, lines, upgrade: upgrade.is_some() };
         match attempt::send(exchange, &lease, request, body.take(), tries.fresh).await {
             Ok(sent) => break (sent, lease),
             Err(failure) => body = Some(tries.judge(failure, head, &lease)?),

@@ -1,9 +1,17 @@
 //! The edge's threads: one per core, each with a runtime of its own, so that nothing on the request path passes
 //! between cores. It must never outlive its handle.
 
-use std::{rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{
+    rc::Rc,
+    sync::{Arc, mpsc::SyncSender},
+    thread::JoinHandle,
+    time::Duration,
+};
 
-use tokio::{sync::mpsc, task::LocalSet};
+use tokio::{
+    runtime::{Builder, LocalOptions},
+    sync::mpsc,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::{
@@ -53,11 +61,12 @@ impl Serving {
                 listeners,
                 end: serving.end.clone(),
             };
-            // Made here, so that a failure is reported and not found in a log.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(EdgeError::Thread)?;
             let thread = std::thread::Builder::new().name(format!("edge-{index}"));
-            let thread = thread.spawn(move || run(&runtime, start)).map_err(EdgeError::Thread)?;
+            let (made, outcome) = std::sync::mpsc::sync_channel(1);
+            let thread = thread.spawn(move || run(start, &made)).map_err(EdgeError::Thread)?;
+            // Waited for, so that a failure is reported and not found in a log.
+            let outcome = outcome.recv().unwrap_or_else(|_| Err(std::io::Error::other("it panicked")));
+            outcome.map_err(EdgeError::Thread)?;
             serving.threads.push(thread);
         }
         Ok((serving, ways))
@@ -81,14 +90,17 @@ impl Drop for Serving {
     }
 }
 
-fn run(runtime: &tokio::runtime::Runtime, start: Start) {
+/// `made`: told how it went to make the runtime, which can never leave its thread.
+fn run(start: Start, made: &SyncSender<std::io::Result<()>>) {
+    let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
+        Ok(runtime) => runtime,
+        Err(error) => return drop(made.send(Err(error))),
+    };
+    drop(made.send(Ok(())));
     let thread = Thread::new(start.shared.clone());
-    let local = LocalSet::new();
-    local.block_on(runtime, serve(&thread, start));
+    runtime.block_on(serve(&thread, start));
     // The tasks that are left end here, and write their last lines.
-    let entered = runtime.enter();
-    drop(local);
-    drop(entered);
+    drop(runtime);
     thread.tick();
 }
 

@@ -25,9 +25,13 @@ use super::{
     access_log::{AccessLog, Lines},
     acme::Challenges,
     admit::Admit,
+    clients::Clients,
+    cuts::Cuts,
+    descriptors::Descriptors,
     forward::Upstreams,
     request_id::RequestIds,
     settings::Settings,
+    turn::Turns,
 };
 
 /// What all edge threads share; on the request path only atomics and short shard locks.
@@ -43,6 +47,9 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     /// Connections open, over all threads.
     pub(crate) connections: AtomicUsize,
+    pub(crate) clients: Clients,
+    pub(crate) cuts: Cuts,
+    pub(crate) descriptors: Descriptors,
     /// What a certificate authority may come to see now.
     pub(crate) challenges: Arc<Challenges>,
     /// Do the threads live?
@@ -79,6 +86,7 @@ pub(crate) struct Thread {
     pub(crate) tally: Tally,
     pub(crate) ids: RequestIds,
     pub(crate) drain: Drain,
+    pub(crate) turns: Turns,
     heart: Arc<AtomicUsize>,
 }
 
@@ -91,6 +99,7 @@ impl Thread {
             tally: Tally::default(),
             ids: RequestIds::new(),
             drain: Drain::default(),
+            turns: Turns::default(),
             heart: shared.pulse.join(),
             shared,
         })

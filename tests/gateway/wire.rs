@@ -112,6 +112,11 @@ impl Wire {
         self.stream.flush()
     }
 
+    /// A peer that takes nothing for this long is given up.
+    pub(crate) fn give_up_writing_after(&self, patience: Duration) {
+        self.tcp.as_ref().unwrap().set_write_timeout(Some(patience)).unwrap();
+    }
+
     /// Vanish as a crashed client does: with a reset.
     pub(crate) fn vanish(self) {
         let tcp = self.tcp.as_ref().unwrap();

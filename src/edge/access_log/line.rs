@@ -6,7 +6,7 @@ use std::{
     io::Write as _,
     net::IpAddr,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use super::AccessLog;
@@ -24,6 +24,8 @@ pub(crate) struct Lines {
     log: Arc<AccessLog>,
     buffer: RefCell<Vec<u8>>,
     lines: Cell<u64>,
+    /// What the clock on the wall said at that moment: asked at each flush, not for each line.
+    wall: Cell<(Instant, Duration)>,
     /// The second in which the last line was written, and its text.
     second: RefCell<(u64, String)>,
 }
@@ -31,14 +33,15 @@ pub(crate) struct Lines {
 impl Lines {
     /// No lines yet.
     pub(crate) fn new(log: Arc<AccessLog>) -> Self {
-        Self { log, buffer: RefCell::default(), lines: Cell::default(), second: RefCell::default() }
+        let (buffer, second) = (RefCell::default(), RefCell::default());
+        Self { log, buffer, lines: Cell::default(), wall: Cell::new(wall()), second }
     }
 
-    /// Write one line.
-    pub(crate) fn push(&self, fields: impl FnOnce(&mut Line<'_>)) {
+    /// Write one line; it is `now`.
+    pub(crate) fn push(&self, now: Instant, fields: impl FnOnce(&mut Line<'_>)) {
         let full = {
             let mut buffer = self.buffer.borrow_mut();
-            self.time_stamp(&mut buffer);
+            self.time_stamp(now, &mut buffer);
             fields(&mut Line { buffer: &mut buffer });
             buffer.extend_from_slice(b"}\n");
             buffer.len() >= FLUSH_BYTES
@@ -51,6 +54,7 @@ impl Lines {
 
     /// Hand the finished lines to the writer.
     pub(crate) fn flush(&self) {
+        self.wall.set(wall());
         if self.buffer.borrow().is_empty() {
             return;
         }
@@ -59,17 +63,29 @@ impl Lines {
         self.log.write(buffer, self.lines.take());
     }
 
-    fn time_stamp(&self, buffer: &mut Vec<u8>) {
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    fn time_stamp(&self, now: Instant, buffer: &mut Vec<u8>) {
+        let (at, said) = self.wall.get();
+        let now = said + now.saturating_duration_since(at);
         let mut second = self.second.borrow_mut();
         if second.0 != now.as_secs() {
             let at = i64::try_from(now.as_secs()).ok().and_then(|s| jiff::Timestamp::from_second(s).ok());
             let text = at.map(|at| at.to_string()).unwrap_or_default();
-            *second = (now.as_secs(), text.trim_end_matches('Z').to_owned());
+            *second = (now.as_secs(), format!("{{\"ts\":\"{}.", text.trim_end_matches('Z')));
         }
-        // Writing to a Vec cannot fail.
-        drop(write!(buffer, "{{\"ts\":\"{}.{:03}Z\"", second.1, now.subsec_millis()));
+        buffer.extend_from_slice(second.1.as_bytes());
+        buffer.extend_from_slice(&three_digits(now.subsec_millis()));
+        buffer.extend_from_slice(b"Z\"");
     }
+}
+
+/// Now, by both clocks.
+fn wall() -> (Instant, Duration) {
+    (Instant::now(), SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default())
+}
+
+fn three_digits(number: u32) -> [u8; 3] {
+    let digit = |n: u32| b'0' + u8::try_from(n % 10).unwrap_or(0);
+    [digit(number / 100), digit(number / 10), digit(number)]
 }
 
 /// One line being written. Names are ours and plain; values may be anyone's.
@@ -89,7 +105,7 @@ impl Line<'_> {
         self.name(name);
         let Some(value) = value else { return self.buffer.extend_from_slice(b"null") };
         self.buffer.push(b'"');
-        if value.bytes().all(|b| b >= 0x20 && b != b'"' && b != b'\\' && b != 0x7f) {
+        if is_plain(value.as_bytes()) {
             self.buffer.extend_from_slice(value.as_bytes());
         } else {
             for char in value.chars() {
@@ -101,6 +117,12 @@ impl Line<'_> {
             }
         }
         self.buffer.push(b'"');
+    }
+
+    /// A string of whatever bytes a header holds, or null.
+    pub(crate) fn bytes(&mut self, name: &str, value: Option<&[u8]>) {
+        // Without a copy, where it is what it should be.
+        self.text(name, value.map(String::from_utf8_lossy).as_deref());
     }
 
     /// A whole number.
@@ -128,7 +150,12 @@ impl Line<'_> {
     /// An address.
     pub(crate) fn address(&mut self, name: &str, value: IpAddr) {
         self.name(name);
-        drop(write!(self.buffer, "\"{value}\""));
+        let IpAddr::V4(value) = value else { return drop(write!(self.buffer, "\"{value}\"")) };
+        for (before, octet) in [b'"', b'.', b'.', b'.'].into_iter().zip(value.octets()) {
+            self.buffer.push(before);
+            self.digits(octet.into());
+        }
+        self.buffer.push(b'"');
     }
 
     /// Milliseconds with three digits, or null.
@@ -139,10 +166,16 @@ impl Line<'_> {
                 let (ms, us) =
                     (time.as_secs() * 1000 + u64::from(time.subsec_millis()), time.subsec_micros() % 1000);
                 self.digits(ms);
-                let digit = |n: u32| b'0' + u8::try_from(n % 10).unwrap_or(0);
-                self.buffer.extend_from_slice(&[b'.', digit(us / 100), digit(us / 10), digit(us)]);
+                self.buffer.push(b'.');
+                self.buffer.extend_from_slice(&three_digits(us));
             }
             None => self.buffer.extend_from_slice(b"null"),
         }
     }
+}
+
+/// May it stand in a JSON string as it is? All of it is looked at, because that can be done many bytes at a time.
+fn is_plain(bytes: &[u8]) -> bool {
+    let plain = |byte: &u8| (*byte >= 0x20) & (*byte != b'"') & (*byte != b'\\') & (*byte != 0x7f);
+    bytes.iter().fold(true, |all, byte| all & plain(byte))
 }

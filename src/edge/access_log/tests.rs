@@ -16,7 +16,7 @@ fn a_line_is_json_whatever_strangers_put_in_it() {
     let (log, _) = log(&config::AccessLog { path: Some(path.clone()), ..Default::default() });
     let lines = Lines::new(log.clone());
     let nasty = "a\"b\\c\n\u{1b}[31m\u{7f}é";
-    lines.push(|line| {
+    lines.push(std::time::Instant::now(), |line| {
         line.text("path", Some(nasty));
         line.text("tenant", None);
         line.number("status", 200);
@@ -42,7 +42,7 @@ fn what_does_not_fit_is_dropped_and_counted() {
         log(&config::AccessLog { path: Some(path.clone()), buffer_bytes_max: 10, ..Default::default() });
     let lines = Lines::new(log.clone());
     for _ in 0..3 {
-        lines.push(|line| line.number("status", 200));
+        lines.push(std::time::Instant::now(), |line| line.number("status", 200));
     }
     lines.flush();
     log.close();
@@ -59,7 +59,7 @@ fn a_rotated_file_is_opened_anew_by_a_reload() {
     let lines = Lines::new(log.clone());
     std::fs::rename(&path, dir.path().join("access.log.1")).unwrap();
     log.reopen(&config).unwrap();
-    lines.push(|line| line.number("status", 200));
+    lines.push(std::time::Instant::now(), |line| line.number("status", 200));
     lines.flush();
     log.close();
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);

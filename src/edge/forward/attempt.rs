@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Method, Request, Response, header};
+use http::{Method, Response, request::Parts};
 
 use crate::{backend::WorkerLease, metrics::BackendLabels};
 
@@ -21,6 +21,16 @@ use super::{
     sending::{Cut, Sending},
     socket::Writer,
 };
+
+/// A request's head, ready to be sent.
+pub(super) struct Outgoing<'a> {
+    /// As it came.
+    pub(super) head: &'a Parts,
+    /// As the worker gets it, from `request::rebuild`.
+    pub(super) lines: Vec<u8>,
+    /// It asks for another protocol.
+    pub(super) upgrade: bool,
+}
 
 /// A worker has begun its answer.
 pub(super) struct Sent {
@@ -44,14 +54,14 @@ pub(super) enum Failure {
 pub(super) async fn send(
     exchange: &Exchange,
     lease: &WorkerLease,
-    request: Request<()>,
+    request: Outgoing<'_>,
     body: Option<RequestBody>,
     fresh: bool,
 ) -> Result<Sent, Failure> {
     let body = body.unwrap_or(RequestBody::Empty);
     let empty = matches!(body, RequestBody::Empty);
     // What can be sent again needs no certainty that the connection lives.
-    let careful = !empty || !request.method().is_idempotent();
+    let careful = !empty || !request.head.method.is_idempotent();
     let thread = &exchange.thread;
     let idle = if fresh { None } else { thread.upstreams.take(lease.key(), careful) };
     let reused = idle.is_some();
@@ -63,22 +73,22 @@ pub(super) async fn send(
         },
     };
     exchange.record.sent(connection.worker());
-    let asked = Asked {
-        head: request.method() == Method::HEAD,
-        upgrade: request.headers().contains_key(header::UPGRADE),
-    };
-    let mut sending = Sending::new(&request, body, connection.begin());
+    connection.begin();
+    let asked = Asked { head: request.head.method == Method::HEAD, upgrade: request.upgrade };
+    let mut sending = Sending::new(request.head, body, request.lines);
     let mut waiting = Waiting { exchange, asked, whole: false, taken: 0 };
     let outcome = poll_fn(|cx| waiting.poll(cx, &mut connection, &mut sending)).await;
     let whole = waiting.whole;
     let broken = match outcome {
         Outcome::Answer(head) => {
-            if let Some((sending, writer)) = connection.sent(sending, whole) {
-                exchange.thread.shared.shutdown.spawn_local(finish(
-                    sending,
-                    writer,
-                    exchange.terms.body_idle_timeout,
-                ));
+            if !whole || sending.refused().is_some() {
+                // Whether all of it arrives or not, nobody can tell any more where the next request would begin.
+                let writer = connection.split_off();
+                let idle = exchange.terms.body_idle_timeout;
+                let finish = writer.map(|writer| finish(sending, writer, idle));
+                drop(finish.map(|finish| thread.shared.shutdown.spawn_local(finish)));
+            } else {
+                thread.upstreams.keep_space(sending.into_space());
             }
             return Ok(Sent { connection, response: head.response });
         }

@@ -29,8 +29,6 @@ const READ_BYTES_MIN: usize = 8 * 1024;
 const READ_BYTES_MAX: usize = 64 * 1024;
 /// Room below which the buffer is made anew.
 const ROOM_BYTES_MIN: usize = 4 * 1024;
-/// The buffer for heads on their way out is kept up to here.
-const SPACE_BYTES_MAX: usize = 8 * 1024;
 
 /// A worker has this much of its own patience taken off: what it sees of us comes later than we sent it.
 const SAFETY_MAX: Duration = Duration::from_secs(1);
@@ -65,8 +63,6 @@ pub(super) struct Connection {
     /// Read and not yet used.
     buffer: BytesMut,
     read_bytes: usize,
-    /// A buffer for heads on their way out.
-    space: Vec<u8>,
     framing: Framing,
     keep: bool,
     keep_for: Option<Duration>,
@@ -107,7 +103,6 @@ impl Connection {
             writer: Some(writer),
             buffer: BytesMut::with_capacity(READ_BYTES_MIN),
             read_bytes: READ_BYTES_MIN,
-            space: Vec::new(),
             framing: Framing::Done,
             keep: true,
             keep_for: None,
@@ -139,12 +134,11 @@ impl Connection {
         clean.then_some(keep)
     }
 
-    /// A request begins: nothing of the last one may be left. A buffer for its head.
-    pub(super) fn begin(&mut self) -> Vec<u8> {
+    /// A request begins: nothing of the last one may be left.
+    pub(super) fn begin(&mut self) {
         self.keep = false;
         self.interim_bytes = 0;
         self.clock.is_set = false;
-        std::mem::take(&mut self.space)
     }
 
     /// Has a byte of an answer come?
@@ -203,22 +197,9 @@ impl Connection {
         self.clock.set(patience);
     }
 
-    /// The request has been passed on, or goes on by itself: then its writer is taken out.
-    pub(super) fn sent(&mut self, sending: Sending, whole: bool) -> Option<(Sending, Writer)> {
-        if whole && sending.refused().is_none() {
-            let space = sending.into_space();
-            if space.capacity() <= SPACE_BYTES_MAX {
-                self.space = space;
-            }
-            return None;
-        }
-        // Whether all of it arrives or not, nobody can tell any more where the next request would begin.
-        let writer = self.writer.take()?;
-        if !whole {
-            return Some((sending, writer));
-        }
-        writer.leave();
-        None
+    /// The rest of the request goes on by itself. No other follows it.
+    pub(super) fn split_off(&mut self) -> Option<Writer> {
+        self.writer.take()
     }
 
     /// The body's next piece, or an error when none comes for `idle`.

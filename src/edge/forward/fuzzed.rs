@@ -10,7 +10,7 @@ use super::{
     framing::{Framing, Step},
     head::{self, Asked},
     request::{Sender, rebuild},
-    sending::{Coding, write_head},
+    sending::Coding,
 };
 
 /// The head that a worker gets for this one.
@@ -21,15 +21,15 @@ pub(crate) fn sent(
     url: &HeaderValue,
 ) -> Vec<u8> {
     let sender = Sender { peer, scheme: peer.scheme, id };
-    let request = rebuild(sender, caller, head, Some(url), false);
+    let mut bytes = Vec::new();
+    rebuild(sender, caller, head, (Some(url), false), &mut bytes);
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
     let coding = match length.and_then(|length| length.parse().ok()) {
         Some(length) => Coding::Length(length),
         None if head.headers.contains_key(header::TRANSFER_ENCODING) => Coding::Chunked,
         None => Coding::of(&RequestBody::Empty),
     };
-    let mut bytes = Vec::new();
-    write_head(&request, coding, &mut bytes);
+    coding.write_end(&head.headers, &mut bytes);
     bytes
 }
 

@@ -3,29 +3,24 @@
 
 use std::net::IpAddr;
 
-use bytes::{BufMut, BytesMut};
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Uri, Version,
-    header::{self, Entry},
-    request::Parts,
-};
+use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
-use super::super::{
-    authority::Scheme,
-    identify::Caller,
-    names::{is_consumed, is_ours},
-    peer::{FORWARDED_FOR, FORWARDED_PROTO, Peer, parse_hop},
-    request_id::{REQUEST_ID, RequestId, TRACEPARENT},
-    serve::Exchange,
+use super::{
+    super::{
+        authority::Scheme,
+        identify::Caller,
+        names::{is_consumed, is_ours},
+        peer::{FORWARDED_FOR, FORWARDED_PROTO, Peer, parse_hop},
+        request_id::{REQUEST_ID, RequestId, TRACEPARENT},
+        serve::Exchange,
+    },
+    lines::{decimal, write, write_first, write_line, write_list, write_words},
 };
 
 const TENANT: HeaderName = HeaderName::from_static("x-gateway-tenant");
 const DATABASE_URL: HeaderName = HeaderName::from_static("x-gateway-database-url");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-
-/// Headers we add at most.
-const OURS_MAX: usize = 14;
 
 /// Who sent a request, and what it is called.
 #[derive(Debug, Clone, Copy)]
@@ -45,69 +40,51 @@ impl<'a> Sender<'a> {
     }
 }
 
-/// The request as the worker gets it.
+/// The request as the worker gets it, but for what depends on its body: lengths and codings are `sending`'s.
 pub(super) fn rebuild(
     sender: Sender<'_>,
     caller: &Caller,
     head: &Parts,
-    database_url: Option<&HeaderValue>,
-    upgrade: bool,
-) -> Request<()> {
-    let mut headers = HeaderMap::with_capacity(head.headers.len() + OURS_MAX);
-    pass(head, &mut headers);
+    (database_url, upgrade): (Option<&HeaderValue>, bool),
+    into: &mut Vec<u8>,
+) {
+    write_first(into, &head.method, &head.uri);
+    write_line(into, &header::HOST, caller.authority.value());
+    pass(head, into);
     if upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        write_words(into, &header::CONNECTION, b"upgrade");
+        write_words(into, &header::UPGRADE, b"websocket");
     }
-    headers.insert(header::HOST, caller.authority.value().clone());
     if let Some(tenant) = &caller.tenant {
-        headers.insert(TENANT, tenant.id_header().clone());
+        write_line(into, &TENANT, tenant.id_header());
     }
     if let Some(url) = database_url {
-        headers.insert(DATABASE_URL, url.clone());
+        write_line(into, &DATABASE_URL, url);
     }
-    headers.insert(REQUEST_ID, sender.id.header.clone());
-    headers.insert(TRACEPARENT, sender.id.traceparent(&head.headers));
-    forwarding(sender, caller, head, &mut headers);
-    let mut request = Request::new(());
-    *request.method_mut() = head.method.clone();
-    *request.uri_mut() = match (head.uri.authority(), head.uri.path_and_query()) {
-        // Origin form; most requests come in it already.
-        (Some(_), Some(target)) => Uri::from(target.clone()),
-        _ => head.uri.clone(),
-    };
-    *request.version_mut() = Version::HTTP_11;
-    *request.headers_mut() = headers;
-    request
+    write_line(into, &REQUEST_ID, &sender.id.header);
+    write_words(into, &TRACEPARENT, &sender.id.traceparent(&head.headers));
+    forwarding(sender, caller, head, into);
 }
 
-/// Copy what may pass.
-fn pass(head: &Parts, headers: &mut HeaderMap) {
+/// Write what may pass.
+fn pass(head: &Parts, into: &mut Vec<u8>) {
     let listed = Listed::of(&head.headers);
+    let mut cookies = false;
     for (name, value) in &head.headers {
-        if is_consumed(name) || is_ours(name) || listed.contains(name) {
+        if is_consumed(name) || is_ours(name) || listed.contains(name) || *name == header::CONTENT_LENGTH {
             continue;
         }
-        // HTTP/2 may cut cookies into crumbs; HTTP/1.1 takes one line (RFC 9113 8.2.3).
-        if *name == header::COOKIE {
-            match headers.entry(header::COOKIE) {
-                Entry::Vacant(entry) => drop(entry.insert(value.clone())),
-                Entry::Occupied(mut entry) => {
-                    let joined = [entry.get().as_bytes(), value.as_bytes()].join(&b"; "[..]);
-                    if let Ok(joined) = HeaderValue::from_bytes(&joined) {
-                        entry.insert(joined);
-                    }
-                }
-            }
-        } else {
-            headers.append(name.clone(), value.clone());
+        if *name != header::COOKIE {
+            write_line(into, name, value);
+        } else if !std::mem::replace(&mut cookies, true) {
+            // HTTP/2 may cut cookies into crumbs; HTTP/1.1 takes one line (RFC 9113 8.2.3).
+            write_list(into, name, b"; ", bytes_of(&head.headers, name));
         }
     }
-    // One length, in its one form: `shape` has seen that it is digits.
-    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
-    if let Some(length) = length.filter(|length| length.starts_with('0')) {
-        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length.parse::<u64>().unwrap_or_default()));
-    }
+}
+
+fn bytes_of<'a>(headers: &'a HeaderMap, name: &HeaderName) -> impl Iterator<Item = &'a [u8]> + use<'a> {
+    headers.get_all(name).iter().map(HeaderValue::as_bytes)
 }
 
 /// Headers that `Connection` declares to be of this hop only.
@@ -132,29 +109,28 @@ impl<'a> Listed<'a> {
 }
 
 /// Who called, how, and as what; a trusted proxy's chain is continued, anyone else's begins with us.
-fn forwarding(sender: Sender<'_>, caller: &Caller, head: &Parts, headers: &mut HeaderMap) {
+fn forwarding(sender: Sender<'_>, caller: &Caller, head: &Parts, into: &mut Vec<u8>) {
     let Sender { peer, scheme, .. } = sender;
-    let chain = |name: &HeaderName, last: HeaderValue| {
-        if peer.trusted { continued(&head.headers, name, &last).unwrap_or(last) } else { last }
-    };
-    headers.insert(FORWARDED_FOR, chain(&FORWARDED_FOR, peer.address_header.clone()));
-    headers.insert(FORWARDED_PROTO, HeaderValue::from_static(scheme.as_str()));
-    headers.insert(FORWARDED_HOST, caller.authority.value().clone());
+    let before =
+        |name: &HeaderName| peer.trusted.then(|| bytes_of(&head.headers, name)).into_iter().flatten();
+    let address = peer.address_header.as_bytes();
+    write_list(into, &FORWARDED_FOR, b", ", before(&FORWARDED_FOR).chain([address]));
+    write_words(into, &FORWARDED_PROTO, scheme.as_str().as_bytes());
+    write_line(into, &FORWARDED_HOST, caller.authority.value());
     let port = match (caller.authority.port(), scheme) {
-        (Some(port), _) => HeaderValue::from(port),
-        (None, Scheme::Https) => HeaderValue::from_static("443"),
-        (None, Scheme::Http) => HeaderValue::from_static("80"),
+        (Some(port), _) => port.into(),
+        (None, Scheme::Https) => 443,
+        (None, Scheme::Http) => 80,
     };
-    headers.insert(FORWARDED_PORT, port);
-    if let Some(hop) = hop(sender, caller) {
-        // Both name the same chain: a proxy that writes only the one may pass on anybody's other.
-        let before = if peer.trusted { earlier_hops(&head.headers) } else { None };
-        let forwarded = match before {
-            Some(before) => HeaderValue::from_bytes(&[&before, hop.as_bytes()].concat()).unwrap_or(hop),
-            None => chain(&header::FORWARDED, hop),
-        };
-        headers.insert(header::FORWARDED, forwarded);
+    write_words(into, &FORWARDED_PORT, decimal(port, &mut [0; 20]));
+    write(into, &[header::FORWARDED.as_str().as_bytes(), b": "]);
+    // Both name the same chain: a proxy that writes only the one may pass on anybody's other.
+    match peer.trusted.then(|| earlier_hops(&head.headers)).flatten() {
+        Some(chain) => into.extend_from_slice(&chain),
+        None => before(&header::FORWARDED).for_each(|hop| write(into, &[hop, b", "])),
     }
+    write_hop(sender, caller, into);
+    into.extend_from_slice(b"\r\n");
 }
 
 /// The chain of `X-Forwarded-For` in the words of RFC 7239, each hop with its comma.
@@ -175,29 +151,12 @@ fn earlier_hops(headers: &HeaderMap) -> Option<Vec<u8>> {
 }
 
 /// One hop of RFC 7239: `for=192.0.2.1;proto=https;host=api.example`.
-fn hop(sender: Sender<'_>, caller: &Caller) -> Option<HeaderValue> {
-    let (peer, host) = (sender.peer, caller.authority.value());
-    let mut text = BytesMut::with_capacity(40 + peer.address_header.len() + host.len());
-    text.put_slice(b"for=");
-    if peer.address.is_ipv6() {
-        text.put_slice(b"\"[");
-        text.put_slice(peer.address_header.as_bytes());
-        text.put_slice(b"]\"");
-    } else {
-        text.put_slice(peer.address_header.as_bytes());
-    }
-    text.put_slice(b";proto=");
-    text.put_slice(sender.scheme.as_str().as_bytes());
-    text.put_slice(b";host=");
+fn write_hop(sender: Sender<'_>, caller: &Caller, into: &mut Vec<u8>) {
+    let (address, host) = (sender.peer.address_header.as_bytes(), caller.authority.value().as_bytes());
+    let (open, close): (&[u8], &[u8]) =
+        if sender.peer.address.is_ipv6() { (b"\"[", b"]\"") } else { (b"", b"") };
     // A colon is no token character, so a host with a port (or an IPv6 address) is quoted.
-    let quote: &[u8] = if host.as_bytes().contains(&b':') { b"\"" } else { b"" };
-    text.put_slice(quote);
-    text.put_slice(host.as_bytes());
-    text.put_slice(quote);
-    HeaderValue::from_maybe_shared(text.freeze()).ok()
-}
-
-fn continued(headers: &HeaderMap, name: &HeaderName, last: &HeaderValue) -> Option<HeaderValue> {
-    let hops: Vec<&[u8]> = headers.get_all(name).iter().chain([last]).map(HeaderValue::as_bytes).collect();
-    HeaderValue::from_bytes(&hops.join(&b", "[..])).ok()
+    let quote: &[u8] = if host.contains(&b':') { b"\"" } else { b"" };
+    let scheme = sender.scheme.as_str().as_bytes();
+    write(into, &[b"for=", open, address, close, b";proto=", scheme, b";host=", quote, host, quote]);
 }

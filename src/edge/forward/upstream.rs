@@ -14,10 +14,17 @@ use super::connection::Connection;
 /// connections in less than that, closes them between two requests of one page. Opening one costs 50 µs.
 const CAREFUL_IDLE_MAX: Duration = Duration::from_secs(1);
 
+/// Buffers for heads on their way out: as many as are kept, and what most heads fit in.
+const SPACES_MAX: usize = 64;
+const SPACE_BYTES: usize = 2 * 1024;
+/// Larger ones are not kept.
+const SPACE_BYTES_MAX: usize = 8 * 1024;
+
 /// One thread's idle connections by worker.
 #[derive(Debug, Default)]
 pub(crate) struct Upstreams {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    spaces: RefCell<Vec<Vec<u8>>>,
 }
 
 #[derive(Debug)]
@@ -61,6 +68,20 @@ impl Upstreams {
         if stock.len() < idle_max {
             let since = Instant::now();
             stock.push(Idle { connection, since, until: since + keep });
+        }
+    }
+
+    /// An empty buffer for a head.
+    pub(super) fn space(&self) -> Vec<u8> {
+        self.spaces.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(SPACE_BYTES))
+    }
+
+    /// Keep it for the next one.
+    pub(super) fn keep_space(&self, mut space: Vec<u8>) {
+        let mut spaces = self.spaces.borrow_mut();
+        if spaces.len() < SPACES_MAX && space.capacity() <= SPACE_BYTES_MAX {
+            space.clear();
+            spaces.push(space);
         }
     }
 
