@@ -23,10 +23,13 @@ pub(crate) use self::{
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
     routes::{
         ApplyOrder, BackupOrder, CheckFacts, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
-        PROBLEM_TRAILER, Reloaded, Swapping, TicketView, router,
+        PROBLEM_TRAILER, Reloaded, Renewal, Swapping, TicketView, router,
     },
     server::Admin,
     status::{DoorView, Listening, SiteView, Status},
 };
-/// What travels over the socket as the backend room has it.
-pub(crate) use crate::backend::{BackendStatus, OutputLine, WorkerStatus};
+/// What travels over the socket as the rooms have it.
+pub(crate) use crate::{
+    backend::{BackendStatus, OutputLine, WorkerStatus},
+    edge::{CertificateView, HostCertificate, HostCertificateState, ImportOrder, Imported},
+};

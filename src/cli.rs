@@ -145,12 +145,15 @@ impl Command {
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)
             }
-            Self::Cert(cert) => reach::running(settings, async |client: &Client| cert.run(client).await),
+            Self::Cert(cert) if cert.needs_running() => {
+                reach::running(settings, async |client: &Client| cert.run(client).await)
+            }
             Self::Tenant(tenant) if tenant.needs_running() => {
                 reach::running(settings, async |client: &Client| tenant.run(client).await)
             }
             // These work on one at rest as well.
             Self::Tenant(tenant) => reach::any(settings, async |client: &Client| tenant.run(client).await),
+            Self::Cert(cert) => reach::any(settings, async |client: &Client| cert.run(client).await),
             Self::Backup(backup) => reach::any(settings, async |client: &Client| backup.run(client).await),
             // This one must find it at rest.
             Self::Restore(restore) => restore.run(settings),

@@ -53,8 +53,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use serde::Serialize;
-use tokio_rustls::TlsAcceptor;
+use jiff::Timestamp;
 
 use crate::{
     backend::Roster,
@@ -74,10 +73,10 @@ use self::{
     listeners::{Listeners, Manner},
     settings::Settings,
     thread::{Pulse, Shared},
-    tls::Certificates,
+    tls::TlsAcceptor,
 };
 pub(crate) use self::{
-    acme::{HostState, RenewProblem},
+    acme::RenewProblem,
     bind::{Bound, Inherited},
     config::{
         CertificateFiles, Config, Does, HttpMode, OpenPath, ProxyProtocol, SiteConfig, TlsConfig, TlsMode,
@@ -85,6 +84,10 @@ pub(crate) use self::{
     },
     error::EdgeError,
     serving::Serving,
+    tls::{
+        CertificateView, Certificates, HostCertificate, HostCertificateState, ImportOrder, ImportProblem,
+        Imported, observe, warnings,
+    },
 };
 pub use self::{
     forward::{Answered, answered},
@@ -146,19 +149,6 @@ pub(crate) struct Edge {
     acceptor: OnceLock<TlsAcceptor>,
 }
 
-/// One certificate as status shows it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct CertificateStatus {
-    /// The names it is good for.
-    pub(crate) names: Vec<String>,
-    /// Who signed it.
-    pub(crate) issuer: String,
-    /// When it ends, RFC 3339.
-    pub(crate) not_after: String,
-    /// `local` or the file it came from.
-    pub(crate) source: String,
-}
-
 impl Edge {
     /// Check the settings and load or make the certificates.
     pub(crate) fn new(parts: EdgeParts) -> Result<Arc<Self>, EdgeError> {
@@ -216,7 +206,7 @@ impl Edge {
                 if let Some(acceptor) = self.acceptor.get() {
                     return Ok(Speaks::Tls(acceptor.clone()));
                 }
-                let fresh = TlsAcceptor::from(tls::server_config(&self.certificates, &self.shared)?);
+                let fresh = TlsAcceptor::new(&self.certificates, &self.shared)?;
                 Speaks::Tls(self.acceptor.get_or_init(|| fresh).clone())
             }
         })
@@ -284,26 +274,24 @@ impl Edge {
         drop(self.shared.shutdown.spawn(self.acme.clone().run()));
     }
 
-    /// Every host that certificates are ordered for, and how it stands; none in other modes.
-    #[expect(dead_code, reason = "`cert list` shows it")]
-    pub(crate) fn ordered_hosts(&self) -> Vec<HostState> {
-        self.acme.status()
-    }
-
     /// Order a host's certificate anew, as soon as the limits allow.
-    #[expect(dead_code, reason = "`cert renew` asks for it")]
     pub(crate) fn renew(&self, host: &str) -> Result<(), RenewProblem> {
         self.acme.renew(host)
     }
 
-    /// The certificates that are served now.
-    pub(crate) fn certificates(&self) -> Vec<CertificateStatus> {
-        self.certificates.status()
+    /// Every host with the certificate that is served for it now.
+    pub(crate) fn certificates(&self) -> Vec<HostCertificate> {
+        let off = self.settings().tls.mode == TlsMode::Off;
+        let hosts = self.shared.settings.load().all_hosts(&self.shared.registry.snapshot());
+        // Browsers ask for no certificate by address.
+        let named = |host: &String| !host.starts_with('[') && host.parse::<std::net::IpAddr>().is_err();
+        let hosts = hosts.into_iter().filter(|host| !off && named(host)).collect();
+        self.certificates.inventory(&hosts, self.acme.status(), Timestamp::now())
     }
 
-    /// The local CA's certificate, for browsers and `curl --cacert`.
-    pub(crate) fn local_ca(&self) -> Option<PathBuf> {
-        self.certificates.local_ca()
+    /// Where certificates are kept.
+    pub(crate) fn certificate_store(&self) -> &Arc<Certificates> {
+        &self.certificates
     }
 }
 

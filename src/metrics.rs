@@ -54,6 +54,13 @@ pub(crate) struct BackendLabels {
     pub(crate) backend: String,
 }
 
+/// Where a certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct SourceLabels {
+    /// `imported`, `acme`, `file` or `local`.
+    pub(crate) source: &'static str,
+}
+
 /// Counters and gauges, cheap to clone and to touch from any thread.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -98,6 +105,10 @@ pub(crate) struct Metrics {
     pub(crate) lease_timeouts_total: Family<TenantLabels, Counter>,
     /// Knocks refused at the doors.
     pub(crate) knocks_refused_total: Counter,
+    /// When the first certificate in use ends, by source.
+    pub(crate) certificate_not_after_seconds: Family<SourceLabels, Gauge>,
+    /// Hosts whose certificate ends soon, has ended or is missing.
+    pub(crate) certificate_hosts_in_need: Family<StateLabels, Gauge>,
     /// Hosts that certificates are ordered for, by how they stand.
     pub(crate) certificates: Family<StateLabels, Gauge>,
     /// Seconds to the end of the certificate that ends first.
@@ -134,6 +145,8 @@ impl Metrics {
             statements_total: Family::default(),
             lease_timeouts_total: Family::default(),
             knocks_refused_total: Counter::default(),
+            certificate_not_after_seconds: Family::default(),
+            certificate_hosts_in_need: Family::default(),
             certificates: Family::default(),
             certificate_expiry_seconds: Gauge::default(),
             certificate_orders_total: Family::default(),
@@ -170,6 +183,16 @@ impl Metrics {
         r.register("statements", "Statements run at the doors", self.statements_total.clone());
         r.register("lease_timeouts", "Waits for a connection that failed", self.lease_timeouts_total.clone());
         r.register("knocks_refused", "Knocks refused at the doors", self.knocks_refused_total.clone());
+        r.register(
+            "certificate_not_after_seconds",
+            "When the first certificate in use ends, in seconds since 1970",
+            self.certificate_not_after_seconds.clone(),
+        );
+        r.register(
+            "certificate_hosts_in_need",
+            "Hosts whose certificate ends soon, has ended or is missing",
+            self.certificate_hosts_in_need.clone(),
+        );
         let hosts = "Hosts that certificates are ordered for, by how they stand";
         r.register("certificates", hosts, self.certificates.clone());
         let end = "Seconds to the end of the certificate that ends first";

@@ -24,6 +24,8 @@ mod bodies;
 mod browser;
 #[path = "gateway/builder.rs"]
 mod builder;
+#[path = "gateway/certificates.rs"]
+mod certificates;
 #[path = "gateway/client.rs"]
 mod client;
 #[path = "gateway/compression.rs"]
@@ -82,6 +84,8 @@ mod tenants;
 mod tenants_data;
 #[path = "gateway/tls.rs"]
 mod tls;
+#[path = "gateway/tls_protocol.rs"]
+mod tls_protocol;
 #[path = "gateway/waiting.rs"]
 mod waiting;
 #[path = "gateway/websocket.rs"]

@@ -2,8 +2,9 @@
 //! SQLite tenant. Its last entry seals the checksums of all others, so that an archive that was cut or changed
 //! is noticed before anything is put in its place.
 //!
-//! Entries, in order: `manifest.json`, `secret/seal.key`, `registry.db`, `secret/files/…` (the local CA, and the
-//! certificates of `tls.mode = "files"` that lie in the state directory), `tenants/ID.db`, `secret/checksums`.
+//! Entries, in order: `manifest.json`, `secret/seal.key`, `registry.db`, `secret/files/…` (the local CA, imported
+//! and ordered certificates with the ACME account, and the certificates of `tls.mode = "files"` that lie in the
+//! state directory), `tenants/ID.db`, `secret/checksums`.
 
 mod place;
 mod read;
@@ -37,7 +38,7 @@ const CHECKSUMS: &str = "secret/checksums";
 
 /// What the gateway itself keeps in the state directory besides databases and the sealing key. What others put
 /// there (logs, notes) is theirs to keep, but for certificates that the configuration names.
-const OWN_DIRECTORIES: [&str; 1] = ["local-ca"];
+const OWN_DIRECTORIES: [&str; 3] = ["acme", "certificates", "local-ca"];
 
 /// Certificates and keys are a few KB; what is larger than this in the state directory is none of them.
 const SMALL_BYTES_MAX: u64 = 4 * 1024 * 1024;

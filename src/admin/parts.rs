@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     backend::Backend,
-    edge::CertificateStatus,
+    edge::{Certificates, HostCertificate, RenewProblem},
     metrics::Metrics,
     pool::{self, Pools},
     shutdown::Shutdown,
@@ -116,10 +116,12 @@ pub(crate) trait House: Send + Sync {
     fn sites(&self) -> Vec<SiteView>;
     /// The doors.
     fn doors(&self) -> Vec<DoorView>;
-    /// The certificates that are served.
-    fn certificates(&self) -> Vec<CertificateStatus>;
-    /// The local CA's certificate (PEM), in `tls.mode = "local"`.
-    fn local_ca(&self) -> Option<PathBuf>;
+    /// Every host with the certificate that is served for it.
+    fn certificates(&self) -> Vec<HostCertificate>;
+    /// Order a host's certificate anew.
+    fn renew(&self, host: &str) -> Result<(), RenewProblem>;
+    /// Where certificates are kept.
+    fn certificate_store(&self) -> Arc<Certificates>;
     /// The hosts on which a tenant without hosts of its own is served: the edge's and those of its backend.
     fn shared_hosts(&self, backend: Option<&str>) -> Vec<HostName>;
 }

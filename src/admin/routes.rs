@@ -4,6 +4,7 @@
 mod apply;
 mod backends;
 mod backup;
+mod certificates;
 mod check;
 mod data;
 mod house;
@@ -24,6 +25,7 @@ use axum::{
 pub(crate) use self::{
     apply::ApplyOrder,
     backup::{BackupOrder, PROBLEM_TRAILER},
+    certificates::Renewal,
     check::{CheckFacts, TicketView},
     house::{Reloaded, Swapping},
     keys::{KeyMade, KeyOrder},
@@ -135,6 +137,12 @@ pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
         .route("/backends", get(backends::list))
         .route("/backends/{name}/restart", post(backends::restart))
         .route("/backends/{name}/reload", post(backends::reload))
+        .route("/certificates", get(certificates::list))
+        .route(
+            "/certificates/{host}",
+            get(certificates::show).post(certificates::import).delete(certificates::remove),
+        )
+        .route("/certificates/{host}/renew", post(certificates::renew))
         .route("/logs", get(logs::logs))
         .route("/backup", post(backup::backup))
         .fallback(unknown)

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{backend::BackendStatus, tenant};
+use crate::{backend::BackendStatus, edge::HostCertificate, tenant};
 
 /// The whole house at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,8 +43,10 @@ pub(crate) struct Status {
     pub(crate) pools: Vec<Value>,
     /// How many tenants there are, by status.
     pub(crate) tenants: Counts,
-    /// The certificates that are served.
-    pub(crate) certificates: Vec<Value>,
+    /// Every host with its certificate.
+    pub(crate) certificates: Vec<HostCertificate>,
+    /// What the operator should do something about.
+    pub(crate) warnings: Vec<String>,
     /// The local CA's certificate, in `tls.mode = "local"`.
     pub(crate) local_ca: Option<std::path::PathBuf>,
 }

@@ -4,6 +4,7 @@
 use std::io::{self, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use jiff::Timestamp;
 use serde::Serialize;
 
 use super::Failure;
@@ -68,6 +69,18 @@ pub(crate) fn duration(seconds: u64) -> String {
     }
 }
 
+/// `2026-12-26 (in 32 days)`, `2026-11-24 (in 5 h)`, `2026-11-20 (4 days ago)`.
+pub(crate) fn day(at: Timestamp, now: Timestamp) -> String {
+    let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
+    let seconds = at.as_second() - now.as_second();
+    let away = match (seconds.abs() / 86_400, seconds.abs() / 3600) {
+        (0, hours) => format!("{hours} h"),
+        (1, _) => "1 day".to_owned(),
+        (days, _) => format!("{days} days"),
+    };
+    if seconds < 0 { format!("{date} ({away} ago)") } else { format!("{date} (in {away})") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +92,19 @@ mod tests {
             [["acme".to_owned(), "active".to_owned()], ["navaja-shop".to_owned(), String::new()]],
         );
         assert_eq!(text, "TENANT       STATUS\nacme         active\nnavaja-shop  -");
+    }
+
+    #[test]
+    fn days_say_how_far_they_are() {
+        let now: Timestamp = "2026-11-24T12:00:00Z".parse().unwrap();
+        for (at, want) in [
+            ("2026-12-26T13:00:00Z", "2026-12-26 (in 32 days)"),
+            ("2026-11-25T13:00:00Z", "2026-11-25 (in 1 day)"),
+            ("2026-11-24T17:30:00Z", "2026-11-24 (in 5 h)"),
+            ("2026-11-20T11:00:00Z", "2026-11-20 (4 days ago)"),
+        ] {
+            assert_eq!(day(at.parse().unwrap(), now), want);
+        }
     }
 
     #[test]

@@ -3,8 +3,8 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Client, Failure, out};
-use crate::admin::{self, WorkerStatus};
+use super::{Client, Failure, cert, out};
+use crate::admin::{self, HostCertificate, WorkerStatus};
 
 /// Show tenants, workers, doors, pools, certificates and listeners of the running gateway
 #[derive(Debug, clap::Args)]
@@ -48,6 +48,7 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
             tenants.total, tenants.active, tenants.paused, tenants.suspended
         ),
     ];
+    sections.extend(status.warnings.iter().map(|warning| format!("warning: {warning}")));
     let listeners = status.listeners.iter().map(|one| [one.kind.clone(), one.address.to_string()]);
     push(&mut sections, &["listener", "address"], listeners.collect());
     let sites = status.sites.iter().map(|one| [one.site.clone(), one.does.clone()]);
@@ -60,7 +61,7 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     push(&mut sections, &["door", "address", "connections", "streams"], doors.collect());
     let pools = status.pools.iter().map(|pool| POOL_KEYS.map(|key| cell(&pool[key])));
     push(&mut sections, &POOL_HEAD, pools.collect());
-    push(&mut sections, &CERTIFICATE_HEAD, status.certificates.iter().map(certificate_row).collect());
+    sections.extend(certificates(&status.certificates, now));
     sections.join("\n\n")
 }
 
@@ -94,15 +95,21 @@ fn push<const N: usize>(sections: &mut Vec<String>, head: &[&str; N], rows: Vec<
 const POOL_HEAD: [&str; 6] = ["pool", "engine", "open", "in use", "waiting", "max"];
 const POOL_KEYS: [&str; 6] = ["tenant", "engine", "open", "in_use", "waiting", "max"];
 
-/// The columns of a certificate, and the keys that its room tells them by.
-pub(super) const CERTIFICATE_HEAD: [&str; 4] = ["certificate", "issuer", "not after", "source"];
-const CERTIFICATE_KEYS: [&str; 4] = ["names", "issuer", "not_after", "source"];
+/// Hosts shown before only those that need care are.
+const HOSTS_MAX: usize = 10;
 
-/// The row of a certificate: its names, and the day on which it ends.
-pub(super) fn certificate_row(certificate: &Value) -> [String; 4] {
-    let [names, issuer, not_after, source] = CERTIFICATE_KEYS.map(|key| cell(&certificate[key]));
-    let day = not_after.split('T').next().unwrap_or_default().to_owned();
-    [names, issuer, day, source]
+/// Every host with its certificate where they are few; else how they stand, and those that need care.
+fn certificates(all: &[HostCertificate], now: Timestamp) -> Option<String> {
+    let table = |rows: Vec<&HostCertificate>| {
+        (!rows.is_empty()).then(|| out::table(&cert::HEAD, rows.into_iter().map(|one| cert::row(one, now))))
+    };
+    if all.len() <= HOSTS_MAX {
+        return table(all.iter().collect());
+    }
+    let care: Vec<_> = all.iter().filter(|one| cert::needs_care(one)).collect();
+    let summary = format!("certificates: {} hosts, {} in need of care", all.len(), care.len());
+    let table = table(care.into_iter().take(HOSTS_MAX).collect());
+    Some([Some(summary), table].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))
 }
 
 fn cell(value: &Value) -> String {
@@ -133,8 +140,12 @@ mod tests {
                 "restarts": 2, "in_flight": 1, "last_error": null, "last_lines": []}]}],
             "pools": [{"tenant": "navaja", "engine": "sqlite", "open": 2, "in_use": 1, "waiting": 0, "max": 9}],
             "tenants": {"total": 2, "active": 1, "paused": 0, "suspended": 1},
-            "certificates": [{"names": ["a.example", "b.example"], "issuer": "CA",
-                "not_after": "2026-03-01T10:11:12Z", "source": "local"}],
+            "warnings": ["`b.example` has no certificate"],
+            "certificates": [
+                {"host": "a.example", "state": "served", "certificate": {"names": ["a.example"], "source": "local",
+                    "issuer": "CN=CA", "not_before": "2026-01-01T00:00:00Z", "not_after": "2026-03-01T10:11:12Z",
+                    "sha256": "00", "id": null, "file": null}, "order": null},
+                {"host": "b.example", "state": "missing", "certificate": null, "order": null}],
         }))
         .unwrap();
         let text = text(&status, "2026-01-01T00:00:10Z".parse().unwrap());
@@ -145,6 +156,7 @@ mod tests {
             "127.0.0.1:4000",
             "api/0",
             "5 s",
+            "warning: `b.example` has no certificate",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
@@ -154,7 +166,8 @@ mod tests {
             ["SITE DOES", "www.example/docs files in /srv/docs"],
             ["DOOR ADDRESS CONNECTIONS STREAMS", "sqlite 127.0.0.1:4000 3 1"],
             ["POOL ENGINE OPEN IN USE WAITING MAX", "navaja sqlite 2 1 0 9"],
-            ["CERTIFICATE ISSUER NOT AFTER SOURCE", "a.example, b.example CA 2026-03-01 local"],
+            ["HOST SOURCE ISSUER ENDS STATE", "a.example local CA 2026-03-01 (in 59 days) served"],
+            ["a.example local CA 2026-03-01 (in 59 days) served", "b.example - - - missing"],
         ] {
             assert!(lines.windows(2).any(|two| two == pair), "{pair:?} is not in\n{text}");
         }

@@ -14,6 +14,8 @@ pub(crate) use super::{
     terms::PathRule,
 };
 
+use super::tls::{Hsts, MinVersion};
+
 /// `[edge]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -333,7 +335,7 @@ impl Default for AccessLog {
 }
 
 /// `[tls]`.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub(crate) struct TlsConfig {
     /// Where certificates come from.
@@ -342,6 +344,27 @@ pub(crate) struct TlsConfig {
     pub(crate) certificate: Vec<CertificateFiles>,
     /// `acme`: the certificate authority.
     pub(crate) acme: AcmeConfig,
+    /// The oldest TLS that is spoken.
+    pub(crate) min_version: MinVersion,
+    /// A certificate that ends within this time is warned of, and an imported one gives way to a longer-living one.
+    #[serde(with = "humantime_serde")]
+    pub(crate) expiry_warning: Duration,
+    /// What browsers are told to remember.
+    pub(crate) hsts: Hsts,
+}
+
+impl Default for TlsConfig {
+    fn default() -> Self {
+        Self {
+            mode: TlsMode::default(),
+            certificate: Vec::new(),
+            acme: AcmeConfig::default(),
+            min_version: MinVersion::default(),
+            // ACME renews certificates of 90 days 30 days before their end: it has failed for two weeks by then.
+            expiry_warning: Duration::from_secs(14 * 24 * 3600),
+            hsts: Hsts::default(),
+        }
+    }
 }
 
 /// Where certificates come from.

@@ -9,7 +9,6 @@ mod stream;
 use std::{future::Future, net::SocketAddr, pin::Pin, rc::Rc, sync::Arc, time::Duration};
 
 use tokio::{io::AsyncWriteExt, net::TcpStream};
-use tokio_rustls::TlsAcceptor;
 
 use super::{
     acme::ACME_TLS,
@@ -21,6 +20,7 @@ use super::{
     proxy_protocol,
     settings::Settings,
     thread::{Drained, Thread},
+    tls::TlsAcceptor,
 };
 
 use self::{http1::over_http1, http2::over_http2};

@@ -10,6 +10,7 @@ use crate::{error::Fault, metrics::CodeLabels, tenant};
 
 use super::{
     access_log::Record,
+    authority::Scheme,
     body::{Body, RequestBody},
     compress::{self, Holds},
     cors::{self, Page},
@@ -74,6 +75,12 @@ pub(crate) async fn serve(
     };
     let (record, activity) = (exchange.record, &exchange.peer.activity);
     answer.headers_mut().insert(REQUEST_ID, record.id().header.clone());
+    // Hsts: a promise for hosts of ours, over https alone; what the backend says of its own stands.
+    if let Some(hsts) = exchange.settings.hsts.as_ref().filter(|_| exchange.client.scheme == Scheme::Https)
+        && answer.status() != StatusCode::MISDIRECTED_REQUEST
+    {
+        answer.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
+    }
     record.answered(answer.status());
     // A switched connection's record ends with the relay, not with the empty body of the 101.
     let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;

@@ -121,7 +121,9 @@ async fn serve(thread: &Rc<Thread>, mut start: Start) {
         loop {
             tokio::time::sleep(CERTIFICATES_EVERY).await;
             if let Some(certificates) = &start.certificates {
-                certificates.refresh();
+                // The disk may be slow, and this thread has requests to serve.
+                let certificates = certificates.clone();
+                let _joined = tokio::task::spawn_blocking(move || certificates.refresh()).await;
             }
         }
     };

@@ -2,11 +2,11 @@
 //! changed in place.
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
     sync::Arc,
 };
 
-use http::{HeaderName, Method, request::Parts};
+use http::{HeaderName, HeaderValue, Method, request::Parts};
 
 use crate::{
     backend::Roster,
@@ -33,6 +33,8 @@ pub(crate) struct Settings {
     pub(crate) cors: CorsPolicy,
     pub(crate) announcement: Announcement,
     pub(crate) access_log: bool,
+    /// `Strict-Transport-Security`, if browsers are to be told.
+    pub(crate) hsts: Option<HeaderValue>,
     pub(crate) terms: PathRules,
     pub(crate) sites: Sites,
     pub(crate) file_reads: FileReads,
@@ -106,6 +108,7 @@ impl Settings {
             announcement: settings.cors.announcement(),
             cors: settings.cors.clone(),
             access_log: config.access_log.enabled,
+            hsts: settings.tls.hsts.header(),
             terms: PathRules::new(&config.limits, &config.path),
             sites: Sites::new(&config.site).map_err(EdgeError::Site)?,
             file_reads: FileReads::new(config.limits.file_reads_max),
@@ -129,6 +132,12 @@ impl Settings {
     /// The hosts listed at the edge, by backends and by sites: with those of tenants, all that need certificates.
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.hosts.iter().map(|host| &**host).chain(self.sites.hosts())
+    }
+
+    /// Every host that is ours, in order.
+    pub(crate) fn all_hosts(&self, snapshot: &Snapshot) -> BTreeSet<String> {
+        let of_tenants = snapshot.tenants().flat_map(|tenant| tenant.hosts.iter().map(|host| host.as_str()));
+        self.hosts().chain(of_tenants).map(str::to_owned).collect()
     }
 
     /// The backend for a request: the tenant's own, else the host's, else the only one.

@@ -1,35 +1,40 @@
 //! Certificates by SNI and the TLS they are used in. A name without a certificate gets none: no answer is better
 //! than another host's. Everything here can be replaced while running, except whether there is TLS at all.
 
+mod acceptor;
+mod config;
 mod files;
+mod import;
+mod inventory;
 mod local;
 mod pair;
-#[cfg_attr(not(test), expect(dead_code, reason = "`cert import` keeps its certificates here, too"))]
+mod resolver;
 mod vault;
 
 use std::{
-    fmt,
+    collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use rustls::{
-    ServerConfig,
-    crypto::aws_lc_rs,
-    server::{ClientHello, ResolvesServerCert},
-    sign::CertifiedKey,
-};
 
-pub(super) use self::vault::Vault;
-pub(super) use self::vault::{Kept, KeptCertificate};
-use self::{files::Files, local::LocalCa};
+pub(super) use self::vault::{Kept, KeptCertificate, Vault};
+pub(crate) use self::{
+    acceptor::TlsAcceptor,
+    config::{Hsts, MinVersion},
+    import::{ImportOrder, ImportProblem, Imported},
+    inventory::{CertificateView, HostCertificate, HostCertificateState, observe, warnings},
+};
+use self::{files::Files, local::LocalCa, resolver::Chosen};
 use super::{
-    CertificateStatus, EdgeError,
-    acme::ACME_TLS,
+    EdgeError,
+    acme::HostState,
     config::{TlsConfig, TlsMode},
-    thread::Shared,
 };
 
 /// Where certificates come from now.
@@ -38,6 +43,10 @@ pub(crate) struct Certificates {
     /// What is imported, and what ACME ordered.
     pub(super) vault: Arc<Vault>,
     state_dir: PathBuf,
+    /// Is TLS 1.2 turned off?
+    tls13_alone: AtomicBool,
+    /// `tls.expiry_warning`, in seconds.
+    expiry_warning_s: AtomicI64,
 }
 
 enum Source {
@@ -51,38 +60,71 @@ enum Source {
 impl Certificates {
     /// Load or make what the configuration asks for.
     pub(crate) fn new(config: &TlsConfig, state_dir: PathBuf) -> Result<Arc<Self>, EdgeError> {
-        let source = ArcSwap::from_pointee(Source::open(config, &state_dir)?);
         let vault = Vault::open(&state_dir)?;
-        Ok(Arc::new(Self { source, vault, state_dir }))
+        let source = ArcSwap::from_pointee(Source::open(config, &state_dir)?);
+        let (tls13_alone, expiry_warning_s) = (AtomicBool::default(), AtomicI64::default());
+        let certificates = Self { source, vault, state_dir, tls13_alone, expiry_warning_s };
+        certificates.settle(config);
+        Ok(Arc::new(certificates))
+    }
+
+    /// Those of a gateway at rest: what it keeps itself, and nobody to serve it to.
+    pub(crate) fn at_rest(state_dir: PathBuf) -> Result<Arc<Self>, EdgeError> {
+        Self::new(&TlsConfig { mode: TlsMode::Off, ..TlsConfig::default() }, state_dir)
     }
 
     /// The source of a new configuration, ready to be put in force.
     pub(crate) fn prepare(&self, config: &TlsConfig) -> Result<impl FnOnce(&Self) + use<>, EdgeError> {
         let source = Source::open(config, &self.state_dir)?;
-        Ok(move |this: &Self| this.source.store(Arc::new(source)))
+        let config = config.clone();
+        Ok(move |this: &Self| {
+            this.source.store(Arc::new(source));
+            this.settle(&config);
+        })
     }
 
-    /// Read certificate files anew if they have changed; what does not load leaves the old ones serving.
+    /// What needs no opening.
+    fn settle(&self, config: &TlsConfig) {
+        self.tls13_alone.store(config.min_version == MinVersion::Tls13, Ordering::Relaxed);
+        self.vault.warn_before(config.expiry_warning);
+        let seconds = i64::try_from(config.expiry_warning.as_secs()).unwrap_or(i64::MAX);
+        self.expiry_warning_s.store(seconds, Ordering::Relaxed);
+    }
+
+    /// Read certificate files anew if they have changed; what does not load leaves the old ones serving. It blocks
+    /// on the disk.
     pub(crate) fn refresh(&self) {
         let source = self.source.load();
         let Source::Files(files) = &**source else { return };
-        match files.changed() {
-            Ok(None) => {}
-            Ok(Some(fresh)) => {
-                tracing::info!("certificate files changed and are served now");
-                self.source.store(Arc::new(Source::Files(fresh)));
-            }
-            Err(error) => tracing::error!("certificate files changed but the old ones stay: {error}"),
+        if let Some(looked) = files.look() {
+            // A reload that came meanwhile has newer ones.
+            self.source.compare_and_swap(&source, Arc::new(Source::Files(looked)));
         }
     }
 
-    /// What is served now.
-    pub(crate) fn status(&self) -> Vec<CertificateStatus> {
-        match &**self.source.load() {
-            Source::Off | Source::Acme => Vec::new(),
-            Source::Local(ca) => ca.status(),
-            Source::Files(files) => files.status(),
-        }
+    /// The certificate of every one of these hosts, and those that no host needs.
+    pub(crate) fn inventory(
+        &self,
+        hosts: &BTreeSet<String>,
+        orders: Vec<HostState>,
+        now: Timestamp,
+    ) -> Vec<HostCertificate> {
+        inventory::inventory(self, hosts, orders, now)
+    }
+
+    /// Keep a certificate that the operator brings; served from now on by the names in it.
+    pub(crate) fn import(
+        &self,
+        host: &str,
+        order: &ImportOrder,
+        now: Timestamp,
+    ) -> Result<Imported, ImportProblem> {
+        import::import(&self.vault, host, order, now)
+    }
+
+    /// Forget the imported certificate of a host. False: there was none.
+    pub(crate) fn remove_imported(&self, host: &str) -> Result<bool, EdgeError> {
+        import::remove(&self.vault, host)
     }
 
     /// The local CA's certificate file.
@@ -91,6 +133,41 @@ impl Certificates {
             Source::Local(ca) => Some(ca.certificate_path().to_owned()),
             _ => None,
         }
+    }
+
+    /// What a client that asks for this name is given: an imported certificate until it nears its end, then
+    /// whichever lives longer. `known` says whether the local CA may sign for it.
+    fn choose(&self, name: Option<&str>, known: impl FnOnce() -> bool, now: Timestamp) -> Option<Chosen> {
+        let imported = name.and_then(|name| self.vault.imported(name)).map(Chosen::Kept);
+        match &**self.source.load() {
+            Source::Off => None,
+            Source::Acme => self.vault.best(name?, now).map(Chosen::Kept),
+            Source::Files(files) => {
+                let ours = files.certificate(name).map(Chosen::File);
+                match (imported, ours) {
+                    (Some(imported), Some(ours)) if self.gives_way(&imported, &ours, now) => Some(ours),
+                    (imported, ours) => imported.or(ours),
+                }
+            }
+            // Nobody but developers trusts the local CA: it takes no other's place, however long it lives.
+            Source::Local(ca) => {
+                imported.or_else(|| known().then(|| ca.certificate(name)).flatten().map(Chosen::Local))
+            }
+        }
+    }
+
+    fn gives_way(&self, imported: &Chosen, to: &Chosen, now: Timestamp) -> bool {
+        let (_, end) = imported.life();
+        self.nears_end(imported, now) && end < to.life().1
+    }
+
+    fn nears_end(&self, chosen: &Chosen, now: Timestamp) -> bool {
+        let (from, until) = chosen.life();
+        vault::nears_end(from, until, now, self.expiry_warning_s.load(Ordering::Relaxed))
+    }
+
+    fn speaks_tls13_alone(&self) -> bool {
+        self.tls13_alone.load(Ordering::Relaxed)
     }
 }
 
@@ -103,79 +180,6 @@ impl Source {
             TlsMode::Acme => Self::Acme,
         })
     }
-}
-
-/// Answers a ClientHello: the certificates, and who knows which names are ours.
-struct Resolver {
-    certificates: Arc<Certificates>,
-    shared: Arc<Shared>,
-}
-
-impl Resolver {
-    fn serves(&self, name: &str) -> bool {
-        self.shared.settings.load().serves(&self.shared.registry.snapshot(), name)
-    }
-}
-
-impl ResolvesServerCert for Resolver {
-    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        // rustls hands the name over as the client wrote it.
-        let name = hello.server_name().map(str::to_ascii_lowercase);
-        if is_challenge(&hello) {
-            return self.shared.challenges.certificate(name.as_deref()?);
-        }
-        let certificates = &self.certificates;
-        let imported = name.as_deref().and_then(|name| certificates.vault.imported(name));
-        match &**certificates.source.load() {
-            Source::Off => None,
-            Source::Acme => certificates.vault.certificate(name.as_deref()?, Timestamp::now()),
-            Source::Files(files) => {
-                let ours = files.certificate(name.as_deref());
-                let longer = ours.filter(|ours| {
-                    imported.as_ref().is_none_or(|one| {
-                        certificates.vault.yields(one, Timestamp::now())
-                            && one.not_after < ours.leaf.not_after
-                    })
-                });
-                longer.map(|pair| pair.certified.clone()).or(imported.map(|one| one.certified.clone()))
-            }
-            Source::Local(ca) => {
-                // Without a name it is a client that was given an address.
-                let known = name.as_deref().is_none_or(|name| self.serves(name));
-                let ours = || known.then(|| ca.certificate(name.as_deref())).flatten();
-                imported.map(|one| one.certified.clone()).or_else(ours)
-            }
-        }
-    }
-}
-
-/// Is it a certificate authority that comes to look (RFC 8737)? It offers that protocol and no other.
-fn is_challenge(hello: &ClientHello<'_>) -> bool {
-    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS) && offered.next().is_none())
-}
-
-impl fmt::Debug for Resolver {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Resolver(..)")
-    }
-}
-
-/// How the edge speaks TLS.
-pub(crate) fn server_config(
-    certificates: &Arc<Certificates>,
-    shared: &Arc<Shared>,
-) -> Result<Arc<ServerConfig>, EdgeError> {
-    let provider = Arc::new(aws_lc_rs::default_provider());
-    let resolver = Resolver { certificates: certificates.clone(), shared: shared.clone() };
-    let mut config = ServerConfig::builder_with_provider(provider)
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(Arc::new(resolver));
-    // The last one is spoken by certificate authorities alone, and only as far as the handshake.
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ACME_TLS.to_vec()];
-    // Tickets under keys that rotate and that all cores share: any core resumes what another began.
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
-    Ok(Arc::new(config))
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
+mod house;
+
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
@@ -21,14 +23,14 @@ use super::{
     reload::surprises,
 };
 use crate::{
-    admin::{self, Admin, DoorView, Listening, Live, Order, Parts, SiteView},
+    admin::{self, Admin, Live, Order, Parts},
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
-    door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{self, BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
+    door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
+    edge::{BackendRoute, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
     metrics::Metrics,
     pool::Pools,
-    tenant::{DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
+    tenant::{DoorAddresses, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
 };
 
 /// What the doors and pools run on; the calling thread's own runtime carries supervision.
@@ -240,46 +242,6 @@ impl House {
             self.config.store(Arc::new(kept));
         }
         outcome
-    }
-}
-
-impl admin::House for House {
-    fn backends(&self) -> BTreeMap<String, Arc<Backend>> {
-        self.backends.clone()
-    }
-
-    fn listeners(&self) -> Vec<Listening> {
-        let spoken = self.spoken().into_iter();
-        spoken.map(|(kind, address)| Listening { kind: kind.to_owned(), address }).collect()
-    }
-
-    fn sites(&self) -> Vec<SiteView> {
-        let view = |site: &edge::SiteConfig| SiteView { site: site.name(), does: site.to_string() };
-        self.config.load().edge.site.iter().map(view).collect()
-    }
-
-    fn doors(&self) -> Vec<DoorView> {
-        let DoorStatus { door, address, connections, streams } = self.door.status();
-        vec![DoorView { door: door.to_owned(), address, connections, streams }]
-    }
-
-    fn certificates(&self) -> Vec<CertificateStatus> {
-        self.edge.certificates()
-    }
-
-    fn local_ca(&self) -> Option<std::path::PathBuf> {
-        self.edge.local_ca()
-    }
-
-    fn shared_hosts(&self, backend: Option<&str>) -> Vec<HostName> {
-        let config = self.config.load();
-        let of_backend = |(name, each): (&String, &backend::Config)| {
-            let asked = backend.is_none_or(|backend| backend == name);
-            if asked { host_names(&each.hosts) } else { Vec::new() }
-        };
-        let mut hosts = config.edge.hosts.clone();
-        hosts.extend(config.backend.iter().flat_map(of_backend));
-        hosts
     }
 }
 

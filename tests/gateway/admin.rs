@@ -160,11 +160,11 @@ fn status_and_certificates_are_tables_for_people() {
         squeezed.collect::<Vec<_>>().join("\n")
     };
     let status = heads(&gateway.cli(&["status"]).ok().stdout);
-    for head in ["DOOR ADDRESS CONNECTIONS STREAMS", "CERTIFICATE ISSUER NOT AFTER SOURCE"] {
+    for head in ["DOOR ADDRESS CONNECTIONS STREAMS", "HOST SOURCE ISSUER ENDS STATE"] {
         assert!(status.contains(head), "{head} is not in\n{status}");
     }
     let list = heads(&gateway.cli(&["cert", "list"]).ok().stdout);
-    assert!(list.starts_with("CERTIFICATE ISSUER NOT AFTER SOURCE\n") && list.contains(HOST), "{list}");
+    assert!(list.starts_with("HOST SOURCE ISSUER ENDS STATE\n") && list.contains(HOST), "{list}");
 }
 
 #[test]

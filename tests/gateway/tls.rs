@@ -5,10 +5,9 @@ use std::sync::Arc;
 use http::{Request, Version};
 use http_body_util::{BodyExt, Full};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair};
 use rustls::{ClientConfig, pki_types::ServerName};
 
-use crate::{Answer, BARBA, HOST, NAVAJA, STRANGER, TestGateway, Wire, client::trusting, eventually};
+use crate::{Answer, BARBA, HOST, NAVAJA, STRANGER, TestGateway, Wire, certificates::TestCa, eventually};
 
 /// Requests over one HTTP/2 connection, all at once; answers in their order.
 fn over_h2(
@@ -168,32 +167,6 @@ fn private_keys(directory: &std::path::Path, found: &mut Vec<(String, u32)>) {
             use std::os::unix::fs::PermissionsExt;
             found.push((entry.path().display().to_string(), entry.metadata().unwrap().permissions().mode()));
         }
-    }
-}
-
-/// A CA of the test, for certificates from files.
-struct TestCa {
-    issuer: CertifiedIssuer<'static, KeyPair>,
-}
-
-impl TestCa {
-    fn new() -> Self {
-        let mut params = CertificateParams::default();
-        params.distinguished_name.push(DnType::CommonName, "test CA");
-        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-        Self { issuer: CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap() }
-    }
-
-    /// Certificate and key as PEM.
-    fn certify(&self, host: &str) -> (String, String) {
-        let key = KeyPair::generate().unwrap();
-        let certificate =
-            CertificateParams::new(vec![host.to_owned()]).unwrap().signed_by(&key, &self.issuer).unwrap();
-        (certificate.pem(), key.serialize_pem())
-    }
-
-    fn trusted(&self) -> Arc<ClientConfig> {
-        trusting(self.issuer.pem().as_bytes(), &["http/1.1"])
     }
 }
 

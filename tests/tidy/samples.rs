@@ -26,7 +26,7 @@ fn imports_against_the_table_are_found_wherever_they_stand() {
         ("src/edge/forward.rs", "use crate::backend::{Roster, WorkerLease};", 0),
         ("src/edge/forward.rs", "use crate::backend::Backend;", 1),
         ("src/edge/forward.rs", "use crate::backend;\nfn f(_: backend::Roster, _: backend::Backend) {}", 1),
-        ("src/admin/api.rs", "use crate::edge::CertificateStatus;", 0),
+        ("src/admin/api.rs", "use crate::edge::Certificates;", 0),
         ("src/admin/api.rs", "use crate::edge::Edge;", 1),
         ("src/config/check.rs", "use crate::edge::{Config, TlsConfig};", 0),
         ("src/config/check.rs", "use crate::edge;\nfn f(_: edge::Config, _: edge::Edge) {}", 1),

@@ -60,7 +60,7 @@ pub(super) async fn check(
     } else {
         tenant.hosts.clone()
     };
-    let local_ca = match live.house.local_ca() {
+    let local_ca = match live.house.certificate_store().local_ca() {
         Some(path) => Some(
             tokio::fs::read_to_string(&path)
                 .await

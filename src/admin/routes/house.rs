@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Desk;
 use crate::{
     admin::{Listening, Order, Problem, Status, status::Counts},
+    edge::{observe, warnings},
     tenant::RefusedView,
 };
 
@@ -43,7 +44,9 @@ pub(super) async fn healthz(State(desk): State<Desk>) -> (StatusCode, &'static s
 
 /// OpenMetrics text.
 pub(super) async fn metrics(State(desk): State<Desk>) -> Result<(HeaderMap, String), Problem> {
-    let text = desk.live("metrics")?.metrics.text();
+    let live = desk.live("metrics")?;
+    observe(&live.house.certificates(), &live.metrics);
+    let text = live.metrics.text();
     let kind = HeaderValue::from_static("application/openmetrics-text; version=1.0.0; charset=utf-8");
     Ok((HeaderMap::from_iter([(header::CONTENT_TYPE, kind)]), text))
 }
@@ -52,6 +55,7 @@ pub(super) async fn metrics(State(desk): State<Desk>) -> Result<(HeaderMap, Stri
 pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Problem> {
     let live = desk.live("status")?;
     let now = Timestamp::now();
+    let certificates = live.house.certificates();
     let mut listeners = live.house.listeners();
     listeners.extend(desk.metrics.map(|address| Listening { kind: "metrics".to_owned(), address }));
     Ok(Json(Status {
@@ -69,8 +73,9 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         backends: live.house.backends().values().map(|backend| backend.status()).collect(),
         pools: values(desk.pools.status())?,
         tenants: Counts::of(&desk.tenants.registry().snapshot()),
-        certificates: values(live.house.certificates())?,
-        local_ca: live.house.local_ca(),
+        warnings: warnings(&certificates, now),
+        certificates,
+        local_ca: live.house.certificate_store().local_ca(),
     }))
 }
 

@@ -6,13 +6,14 @@ use figment::value::Value;
 use super::Check;
 
 /// Numbers and times for which zero has a meaning, by the end of their key.
-const ZERO_IS_FINE: [&str; 8] = [
+const ZERO_IS_FINE: [&str; 9] = [
     "edge.threads",
     "pool.tenant_max",
     "pool.tenant_min",
     "connections_min",
     "warmup_answers",
     "cors.max_age",
+    "tls.hsts.max_age",
     "grace",
     "port",
 ];

@@ -1,6 +1,6 @@
 //! Checks of certificates: there, readable, fitting, and of use.
 
-use std::{os::unix::fs::PermissionsExt, path::Path};
+use std::{os::unix::fs::PermissionsExt, path::Path, time::Duration};
 
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject};
 
@@ -9,6 +9,9 @@ use crate::{
     config::load::Purpose,
     edge::{CertificateFiles, TlsMode},
 };
+
+/// What the preload lists ask for: a year.
+const PRELOAD_AGE: Duration = Duration::from_secs(365 * 24 * 3600);
 
 impl Check<'_> {
     pub(super) fn tls(&mut self) {
@@ -26,6 +29,7 @@ impl Check<'_> {
             }
             _ => {}
         }
+        self.hsts();
         self.acme();
         for (index, files) in tls.certificate.iter().enumerate() {
             if self.purpose == Purpose::Restore
@@ -34,6 +38,32 @@ impl Check<'_> {
                 continue;
             }
             self.certificate(&index.to_string(), files);
+        }
+    }
+
+    fn hsts(&mut self) {
+        let (mode, hsts) = (self.config.tls.mode, &self.config.tls.hsts);
+        if !hsts.enabled {
+            return;
+        }
+        if hsts.preload && (!hsts.include_subdomains || hsts.max_age < PRELOAD_AGE) {
+            let message =
+                "the lists of browser makers take no host with less than a year for all of its subdomains";
+            self.contradiction(
+                &["tls", "hsts", "preload"],
+                &[&["tls", "hsts", "include_subdomains"], &["tls", "hsts", "max_age"]],
+                message,
+                "set `include_subdomains = true` and `max_age = \"365d\"`, or take `preload` out",
+            );
+        }
+        if mode == TlsMode::Local {
+            let message =
+                "browsers let nobody past a certificate of the local CA on a host that they remember so";
+            self.warn(
+                &["tls", "hsts", "enabled"],
+                message,
+                "turn it on where the certificates are public ones",
+            );
         }
     }
 

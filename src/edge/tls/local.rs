@@ -22,10 +22,7 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use super::{
-    super::{CertificateStatus, EdgeError},
-    pair,
-};
+use super::{super::EdgeError, pair};
 
 /// A leaf's life: long enough for a laptop that sleeps, far below what browsers take (398 days).
 const LEAF_DAYS: i64 = 90;
@@ -40,12 +37,16 @@ const CA_DAYS: i64 = 3650;
 pub(super) struct LocalCa {
     issuer: Issuer<'static, KeyPair>,
     certificate_path: PathBuf,
-    leaves: ArcSwap<HashMap<String, Leaf>>,
+    leaves: ArcSwap<HashMap<String, LocalLeaf>>,
 }
 
+/// A leaf of the CA.
 #[derive(Clone)]
-struct Leaf {
-    key: Arc<CertifiedKey>,
+pub(super) struct LocalLeaf {
+    /// What rustls serves.
+    pub(super) certified: Arc<CertifiedKey>,
+    /// From when until when it is good.
+    pub(super) life: (jiff::Timestamp, jiff::Timestamp),
     made: Instant,
 }
 
@@ -75,22 +76,21 @@ impl LocalCa {
     }
 
     /// The certificate for a known name, signed now if need be; none was asked for: this machine's addresses.
-    pub(super) fn certificate(&self, name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+    pub(super) fn certificate(&self, name: Option<&str>) -> Option<LocalLeaf> {
         let key = name.unwrap_or("");
         if let Some(leaf) = self.leaves.load().get(key)
             && leaf.made.elapsed() < LEAF_AGE_MAX
         {
-            return Some(leaf.key.clone());
+            return Some(leaf.clone());
         }
         match self.sign(name) {
-            Ok(certified) => {
-                let leaf = Leaf { key: Arc::new(certified), made: Instant::now() };
+            Ok(leaf) => {
                 self.leaves.rcu(|leaves| {
                     let mut leaves = HashMap::clone(leaves);
                     leaves.insert(key.to_owned(), leaf.clone());
                     leaves
                 });
-                Some(leaf.key)
+                Some(leaf)
             }
             Err(error) => {
                 tracing::error!(host = key, "{error}");
@@ -99,7 +99,7 @@ impl LocalCa {
         }
     }
 
-    fn sign(&self, name: Option<&str>) -> Result<CertifiedKey, EdgeError> {
+    fn sign(&self, name: Option<&str>) -> Result<LocalLeaf, EdgeError> {
         let names = match name {
             Some(name) => vec![name.to_owned()],
             None => ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
@@ -113,19 +113,11 @@ impl LocalCa {
         let key = KeyPair::generate()?;
         let certificate = params.signed_by(&key, &self.issuer)?;
         let der = PrivateKeyDer::Pkcs8(PrivatePkcs8KeyDer::from(key.serialize_der()));
-        Ok(CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&der)?))
-    }
-
-    /// Every leaf signed so far.
-    pub(super) fn status(&self) -> Vec<CertificateStatus> {
-        let leaves = self.leaves.load();
-        let ends = leaves.values().filter_map(|leaf| leaf.key.end_entity_cert().ok());
-        let mut status: Vec<_> = ends
-            .filter_map(|leaf| pair::Leaf::read(leaf).ok())
-            .map(|leaf| leaf.status("local".into()))
-            .collect();
-        status.sort_by(|a, b| a.names.cmp(&b.names));
-        status
+        let about = pair::Leaf::read(certificate.der())
+            .map_err(|reason| EdgeError::Certificate { path: self.certificate_path.clone(), reason })?;
+        let certified = CertifiedKey::new(vec![certificate.der().clone()], any_supported_type(&der)?);
+        let life = (about.not_before, about.not_after);
+        Ok(LocalLeaf { certified: Arc::new(certified), life, made: Instant::now() })
     }
 }
 

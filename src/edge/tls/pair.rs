@@ -12,8 +12,6 @@ use rustls::{
 };
 use x509_parser::{certificate::X509Certificate, extensions::GeneralName, prelude::FromDer};
 
-use super::super::CertificateStatus;
-
 /// A certificate with its key, ready to be served.
 #[derive(Debug)]
 pub(crate) struct Pair {
@@ -109,16 +107,6 @@ impl Leaf {
             not_before: date(certificate.validity().not_before)?,
             not_after: date(certificate.validity().not_after)?,
         })
-    }
-
-    /// As status shows it.
-    pub(super) fn status(&self, source: String) -> CertificateStatus {
-        CertificateStatus {
-            names: self.names.clone(),
-            issuer: self.issuer.clone(),
-            not_after: self.not_after.to_string(),
-            source,
-        }
     }
 }
 

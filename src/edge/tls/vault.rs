@@ -151,9 +151,9 @@ impl Vault {
 
     /// The certificate for a lower-case name: an imported one until it nears its end, then the one that lives
     /// longest. One that has ended is still better than none: the client's message says then what is wrong.
-    pub(crate) fn certificate(&self, name: &str, now: Timestamp) -> Option<Arc<CertifiedKey>> {
+    pub(crate) fn best(&self, name: &str, now: Timestamp) -> Option<Arc<KeptCertificate>> {
         let warning_s = self.expiry_warning_s.load(Ordering::Relaxed);
-        self.index.load().best(name, now, warning_s).map(|kept| kept.certified.clone())
+        self.index.load().best(name, now, warning_s).cloned()
     }
 
     /// The imported one for a name, whatever ACME has.

@@ -40,7 +40,7 @@ struct Browser {
 impl Browser {
     fn new(house: &House, protocols: &[&[u8]]) -> Self {
         let mut roots = RootCertStore::empty();
-        let ca = std::fs::read(house.edge.local_ca().unwrap()).unwrap();
+        let ca = std::fs::read(house.edge.certificate_store().local_ca().unwrap()).unwrap();
         roots.add(CertificateDer::from_pem_slice(&ca).unwrap()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let mut config = ClientConfig::builder_with_provider(provider)
@@ -90,7 +90,7 @@ async fn http2_is_served_under_a_certificate_made_for_the_name_that_was_asked_fo
     assert_eq!(header(&head, "cookie"), Some("a=1; b=2"));
     drop(sender);
     connection.await.unwrap().unwrap();
-    assert_eq!(house.edge.certificates()[0].names, ["api.acme.example"]);
+    assert!(house.edge.certificates().iter().any(|one| one.host == "api.acme.example"));
 }
 
 #[tokio::test]

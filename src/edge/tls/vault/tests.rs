@@ -49,8 +49,7 @@ impl House {
     }
 
     fn serves(&self, name: &str) -> Option<CertificateDer<'static>> {
-        let certified = self.vault.certificate(name, Timestamp::now())?;
-        certified.cert.first().cloned()
+        Some(self.vault.best(name, Timestamp::now())?.leaf_der.clone())
     }
 
     fn hidden(&self, kept: Kept) -> Vec<String> {

@@ -1,0 +1,226 @@
+//! TLS itself: versions, ciphers, key exchange, resumption, HSTS, and what testssl.sh says of all of it.
+
+use std::{process::Command, sync::Arc};
+
+use rustls::{
+    ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, RootCertStore,
+    SupportedProtocolVersion,
+    client::Resumption,
+    crypto::{CryptoProvider, aws_lc_rs},
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+    version::{TLS12, TLS13},
+};
+
+use crate::{HOST, NAVAJA, TestGateway, Wire, certificates::TestCa};
+
+/// A browser of the test: what it trusts and what it can.
+struct Browser {
+    config: ClientConfig,
+}
+
+impl Browser {
+    fn new(
+        ca_pem: &[u8],
+        versions: &[&'static SupportedProtocolVersion],
+        change: impl FnOnce(&mut CryptoProvider),
+    ) -> Self {
+        let mut roots = RootCertStore::empty();
+        for certificate in CertificateDer::pem_slice_iter(ca_pem) {
+            roots.add(certificate.unwrap()).unwrap();
+        }
+        let mut provider = aws_lc_rs::default_provider();
+        change(&mut provider);
+        let config = ClientConfig::builder_with_provider(Arc::new(provider)).with_protocol_versions(versions);
+        Self { config: config.unwrap().with_root_certificates(roots).with_no_client_auth() }
+    }
+
+    /// One connection with one request on it, so that tickets have come; what was agreed on.
+    fn visit(config: &Arc<ClientConfig>, gateway: &TestGateway) -> std::io::Result<Agreed> {
+        use std::io::{Read, Write};
+        let name = ServerName::try_from(HOST).unwrap();
+        let mut connection = ClientConnection::new(config.clone(), name).unwrap();
+        let mut tcp = std::net::TcpStream::connect(gateway.https())?;
+        let mut stream = rustls::Stream::new(&mut connection, &mut tcp);
+        let request =
+            format!("GET /x HTTP/1.1\r\nhost: {HOST}\r\norigin: {NAVAJA}\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes())?;
+        let mut answer = Vec::new();
+        // Closed with or without goodbye.
+        let _end = stream.read_to_end(&mut answer);
+        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        Ok(Agreed {
+            version: connection.protocol_version().unwrap(),
+            kind: connection.handshake_kind().unwrap(),
+            group: connection.negotiated_key_exchange_group().map(|group| group.name()),
+        })
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Agreed {
+    version: ProtocolVersion,
+    kind: HandshakeKind,
+    group: Option<NamedGroup>,
+}
+
+fn ca(gateway: &TestGateway) -> Vec<u8> {
+    std::fs::read(gateway.site().state().join("local-ca/ca.pem")).unwrap()
+}
+
+#[test]
+fn post_quantum_key_exchange_is_taken_whenever_the_client_can_whatever_it_would_rather() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let ca = ca(&gateway);
+    let agreed = |groups: &[NamedGroup], versions: &[&'static SupportedProtocolVersion]| {
+        let browser = Browser::new(&ca, versions, |provider| {
+            let all = aws_lc_rs::ALL_KX_GROUPS;
+            let named = |name: &NamedGroup| *all.iter().find(|group| group.name() == *name).unwrap();
+            provider.kx_groups = groups.iter().map(named).collect();
+        });
+        Browser::visit(&Arc::new(browser.config), &gateway).unwrap()
+    };
+    use NamedGroup::{X25519, X25519MLKEM768, secp256r1};
+    for (groups, want) in [
+        (&[X25519MLKEM768, X25519][..], X25519MLKEM768),
+        (&[X25519, X25519MLKEM768], X25519MLKEM768),
+        (&[secp256r1, X25519, X25519MLKEM768], X25519MLKEM768),
+        (&[X25519, secp256r1], X25519),
+        (&[secp256r1], secp256r1),
+    ] {
+        let agreed = agreed(groups, &[&TLS13]);
+        assert_eq!((agreed.version, agreed.group), (ProtocolVersion::TLSv1_3, Some(want)), "{groups:?}");
+    }
+    // It is a matter of TLS 1.3; older clients come in all the same.
+    let agreed = agreed(&[X25519MLKEM768, X25519], &[&TLS12]);
+    assert_eq!((agreed.version, agreed.group), (ProtocolVersion::TLSv1_2, Some(X25519)));
+}
+
+#[test]
+fn sessions_are_resumed_on_every_thread_in_both_versions_and_never_under_another_name() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").config("edge.threads = 4").start();
+    let ca = ca(&gateway);
+    for (version, resumption) in [
+        (&TLS13, Resumption::in_memory_sessions(64)),
+        (
+            &TLS12,
+            Resumption::in_memory_sessions(64)
+                .tls12_resumption(rustls::client::Tls12Resumption::SessionIdOrTickets),
+        ),
+    ] {
+        let mut browser = Browser::new(&ca, &[version], |_| ());
+        browser.config.resumption = resumption;
+        let config = Arc::new(browser.config);
+        let first = Browser::visit(&config, &gateway).unwrap();
+        assert_ne!(first.kind, HandshakeKind::Resumed);
+        // Each connection comes to whichever thread; over so many, to all of them.
+        for visit in 0..24 {
+            let again = Browser::visit(&config, &gateway).unwrap();
+            assert_eq!(again.kind, HandshakeKind::Resumed, "{version:?}, visit {visit}");
+        }
+    }
+}
+
+#[test]
+fn the_oldest_version_is_configured_and_changed_while_running() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let ca = ca(&gateway);
+    let old = Arc::new(Browser::new(&ca, &[&TLS12], |_| ()).config);
+    let new = Arc::new(Browser::new(&ca, &[&TLS13], |_| ()).config);
+    Browser::visit(&old, &gateway).unwrap();
+    gateway.site().configure("tls.min_version = \"1.3\"");
+    gateway.cli(&["reload"]).ok();
+    assert!(Browser::visit(&old, &gateway).is_err());
+    Browser::visit(&new, &gateway).unwrap();
+    gateway.site().configure("tls.min_version = \"1.1\"");
+    gateway.cli(&["reload"]).fails(2).says(&["tls.min_version"]);
+}
+
+#[test]
+fn hsts_is_said_over_https_alone_and_never_over_what_the_backend_says() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let hsts = |secure: bool, origin: &str| {
+        let request = gateway.get("/x").origin(origin);
+        let answer = if secure { request.secure().send() } else { request.send() };
+        answer.header("strict-transport-security").map(str::to_owned)
+    };
+    assert_eq!(hsts(true, NAVAJA), None, "off unless asked for");
+    gateway.site().configure("[tls.hsts]\nenabled = true\ninclude_subdomains = true");
+    gateway.cli(&["reload"]).ok().says(&["local CA"]);
+    let said = "max-age=31536000; includeSubDomains";
+    assert_eq!(hsts(true, NAVAJA).as_deref(), Some(said));
+    assert_eq!(hsts(true, "https://stranger.example").as_deref(), Some(said), "refusals too");
+    assert_eq!(hsts(false, NAVAJA), None, "plain HTTP");
+    let answer = gateway.get("/x").host("unknown.example").secure().send();
+    assert_eq!((answer.status, answer.header("strict-transport-security")), (421, None));
+    let own =
+        gateway.get("/headers?set=strict-transport-security:max-age%3D5").origin(NAVAJA).secure().send();
+    assert_eq!(own.header("strict-transport-security"), Some("max-age=5"));
+    gateway.site().configure("[tls.hsts]\npreload = true\nmax_age = \"30d\"");
+    gateway.cli(&["reload"]).fails(2).says(&["tls.hsts.preload", "a year"]);
+}
+
+/// Findings that say something of the test's surroundings and nothing of the gateway, each with its reason.
+const OF_THE_SURROUNDINGS: [(&str, &str); 3] = [
+    (
+        "sessionresumption_ticket",
+        "told as WARN where openssl s_client is too slow; a test above proves resumption",
+    ),
+    (
+        "cert_revocation",
+        "the test's CA publishes neither OCSP nor CRL; Let's Encrypt has given OCSP up as well",
+    ),
+    (
+        "security_headers",
+        "those of pages (CSP, frames) are the application's to set, and the test's sets none",
+    ),
+];
+
+#[test]
+fn testssl_finds_nothing_above_low() {
+    let site = TestGateway::builder()
+        .shops()
+        .worker("echo.mjs")
+        .config("tls.mode = \"files\"\nedge.hosts = [\"localhost\"]\n[tls.hsts]\nenabled = true")
+        .site();
+    let ca = TestCa::new();
+    let (certificate, key) = ca.certify_days("localhost", 80);
+    let (cert, key) = (site.write("api.crt", certificate), site.write("api.key", key));
+    let ca_path = site.write("test-ca.pem", ca.pem());
+    site.configure(&format!("[[tls.certificate]]\ncert = {cert:?}\nkey = {key:?}"));
+    let gateway = site.start();
+    let report = gateway.site().path().join("testssl.json");
+    let output = Command::new("testssl")
+        .args(["--quiet", "--color", "0", "--warnings", "off", "--nodns", "min", "--ip", "127.0.0.1"])
+        .arg("--add-ca")
+        .arg(&ca_path)
+        .arg("--jsonfile")
+        .arg(&report)
+        .arg(format!("localhost:{}", gateway.https().port()))
+        .output()
+        .expect("testssl is installed by tests/run");
+    let text = std::fs::read_to_string(&report)
+        .unwrap_or_else(|error| panic!("{error}: {}", String::from_utf8_lossy(&output.stdout)));
+    let findings: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap();
+    assert!(findings.len() > 100, "only {} findings: it broke off\n{text}", findings.len());
+    let bad: Vec<_> = findings
+        .iter()
+        .filter(|one| !matches!(one["severity"].as_str(), Some("OK" | "INFO" | "LOW")))
+        .filter(|one| OF_THE_SURROUNDINGS.iter().all(|(id, _)| one["id"] != *id))
+        .map(|one| format!("{} {}: {}", one["severity"], one["id"], one["finding"]))
+        .collect();
+    assert!(bad.is_empty(), "testssl found:\n{}", bad.join("\n"));
+}
+
+#[test]
+fn a_client_without_a_name_gets_the_first_certificate_of_files() {
+    let (site, ca) = (
+        TestGateway::builder().shops().worker("echo.mjs").config("tls.mode = \"files\"").site(),
+        TestCa::new(),
+    );
+    let (certificate, key) = ca.certify("127.0.0.1");
+    let (cert, key) = (site.write("api.crt", certificate), site.write("api.key", key));
+    site.configure(&format!("[[tls.certificate]]\ncert = {cert:?}\nkey = {key:?}"));
+    let gateway = site.start();
+    // A client that is given an address sends no name.
+    Wire::tls(gateway.https(), "127.0.0.1", ca.trusted());
+}
