@@ -153,6 +153,8 @@ where
     let limits = &settings.limits;
     let mut http = http2::Builder::new(Local(thread.shared.shutdown.clone()));
     http.timer(TokioTimer::new())
+        // WebSockets over HTTP/2 (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.h2_streams_max)
         .max_header_list_size(u32::try_from(limits.header_bytes_max * SLACK).unwrap_or(u32::MAX))
         .max_send_buf_size(STREAM_BUFFER_BYTES_MAX)

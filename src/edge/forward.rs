@@ -14,8 +14,8 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use http::{Method, Response, StatusCode, header, request::Parts};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use http::{Response, StatusCode, header, request::Parts};
+use hyper::body::Incoming;
 use tokio::time::Instant;
 
 use crate::{
@@ -31,7 +31,7 @@ use super::{
     serve::Exchange,
     settings::Route,
     thread::Thread,
-    upgrade,
+    upgrade::{self, Upgrade},
 };
 
 pub(crate) use self::{answer::strip as strip_answer, upstream::Upstreams};
@@ -53,6 +53,11 @@ pub(crate) struct Flight {
 }
 
 impl Flight {
+    /// Takes its worker no more requests?
+    pub(crate) fn worker_leaves(&self) -> bool {
+        self.lease.is_closed()
+    }
+
     /// The answer has passed whole.
     pub(crate) fn complete(self) {
         // The drain waits for the connections' tasks, so none is kept any more.
@@ -93,8 +98,12 @@ pub(crate) async fn forward(
     caller: &Caller,
     place: Place,
     head: &Parts,
-    (body, upgrade): (RequestBody, Option<OnUpgrade>),
+    (body, upgrade): (RequestBody, Option<Upgrade>),
 ) -> Result<Response<Body>, Refusal> {
+    if upgrade.is_some() && !matches!(body, RequestBody::Empty) {
+        // Its bytes would be taken for the first frames, or the other way round.
+        return Err(Refusal::Malformed("a WebSocket handshake has no body"));
+    }
     let tenant = caller.tenant.as_deref();
     let route = exchange.settings.route(tenant, caller.authority.name()).ok_or(Refusal::NoBackend)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
@@ -106,7 +115,7 @@ pub(crate) async fn forward(
     let (sent, lease) = loop {
         let lease = tries.worker().await?;
         // Built from the original each time: nothing of a failed try can leak into the next.
-        let request = request::rebuild(exchange, caller, head, url, upgrade.is_some());
+        let request = request::rebuild(exchange, caller, head, url, upgrade.as_ref());
         match attempt::send(exchange, &lease, request, body.take(), tries.fresh).await {
             Ok(sent) => break (sent, lease),
             Err(failure) => body = Some(tries.judge(failure, head, &lease)?),
@@ -124,7 +133,10 @@ pub(crate) async fn forward(
     };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let upgrade = upgrade.ok_or_else(|| Refusal::WorkerFailed("it switched protocols unasked".into()))?;
-        return Ok(upgrade::relay(exchange, upgrade, response, flight));
+        return upgrade::relay(exchange, caller, upgrade, response, flight);
+    }
+    if let Some(upgrade) = &upgrade {
+        upgrade.check_refused(response.status())?;
     }
     Ok(stream(exchange, caller, head, response, flight))
 }
@@ -197,17 +209,4 @@ impl<'a> Tries<'a> {
         attempt::count_retry(self.exchange, self.route.roster.backend());
         Ok(again)
     }
-}
-
-/// WebSocket over HTTP/1.1, the only upgrade that passes.
-pub(crate) fn is_websocket(head: &Parts) -> bool {
-    let has = |name, word: &str| {
-        let values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
-    };
-    head.version == http::Version::HTTP_11
-        && head.method == Method::GET
-        && head.headers.contains_key(header::UPGRADE)
-        && has(header::UPGRADE, "websocket")
-        && has(header::CONNECTION, "upgrade")
 }

@@ -24,6 +24,7 @@ use super::{
     forward::Upstreams,
     request_id::RequestIds,
     settings::Settings,
+    upgrade::Sockets,
 };
 
 /// What all edge threads share; on the request path only atomics and short shard locks.
@@ -50,6 +51,7 @@ pub(crate) struct Thread {
     pub(crate) tally: Tally,
     pub(crate) ids: RequestIds,
     pub(crate) drain: Drain,
+    pub(crate) sockets: Sockets,
 }
 
 impl Thread {
@@ -61,6 +63,7 @@ impl Thread {
             tally: Tally::default(),
             ids: RequestIds::new(),
             drain: Drain::default(),
+            sockets: Sockets::default(),
             shared,
         })
     }

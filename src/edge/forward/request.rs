@@ -17,6 +17,7 @@ use super::super::{
     peer::{FORWARDED_FOR, FORWARDED_PROTO, parse_hop},
     request_id::{REQUEST_ID, TRACEPARENT},
     serve::Exchange,
+    upgrade::Upgrade,
 };
 
 const TENANT: HeaderName = HeaderName::from_static("x-gateway-tenant");
@@ -33,13 +34,12 @@ pub(super) fn rebuild(
     caller: &Caller,
     head: &Parts,
     database_url: Option<&HeaderValue>,
-    upgrade: bool,
+    upgrade: Option<&Upgrade>,
 ) -> Request<()> {
     let mut headers = HeaderMap::with_capacity(head.headers.len() + OURS_MAX);
     pass(head, &mut headers);
-    if upgrade {
-        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+    if let Some(upgrade) = upgrade {
+        upgrade.dress(&mut headers);
     }
     headers.insert(header::HOST, caller.authority.value().clone());
     if let Some(tenant) = &caller.tenant {
