@@ -30,8 +30,16 @@ mod cors;
 mod door;
 #[path = "gateway/drivers.rs"]
 mod drivers;
+#[path = "gateway/h2_frames.rs"]
+mod h2_frames;
 #[path = "gateway/headers.rs"]
 mod headers;
+#[path = "gateway/hostile.rs"]
+mod hostile;
+#[path = "gateway/hostile_case.rs"]
+mod hostile_case;
+#[path = "gateway/hostile_h2.rs"]
+mod hostile_h2;
 #[path = "gateway/left_behind.rs"]
 mod left_behind;
 #[path = "gateway/limits.rs"]

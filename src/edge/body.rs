@@ -10,7 +10,7 @@ use std::{
 };
 
 use bytes::{Buf, Bytes};
-use http::{HeaderMap, HeaderName, header, request::Parts};
+use http::{header, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -19,7 +19,8 @@ use tokio::time::Sleep;
 use super::{
     access_log::{CLIENT_GONE, Record},
     config::Limits,
-    forward::Flight,
+    forward::{Broken, Flight},
+    names,
 };
 
 /// How long the rest of a body that nobody wants is read.
@@ -28,9 +29,12 @@ const LINGER: Duration = Duration::from_secs(2);
 /// Why a body broke off. The peer sees a cut connection; the reason stands in our record.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum BodyError {
-    /// The other side's bytes ended early or made no sense.
+    /// The client's bytes ended early or made no sense.
     #[error(transparent)]
-    Broken(#[from] hyper::Error),
+    Client(#[from] hyper::Error),
+    /// The worker's did.
+    #[error(transparent)]
+    Worker(Broken),
     /// No progress for too long.
     #[error("the body made no progress")]
     Stalled,
@@ -77,6 +81,8 @@ pub(crate) struct ClientBody {
     patience: Patience,
     /// Who waits for `100 Continue` sends nothing before it.
     expects: bool,
+    /// Counted and checked already, but no worker took it.
+    unread: Option<Bytes>,
     record: Rc<Record>,
 }
 
@@ -94,8 +100,8 @@ pub(crate) enum Body {
 /// A worker's body and everything that is held until it has passed.
 #[derive(Debug)]
 pub(crate) struct WorkerBody {
-    incoming: Incoming,
-    patience: Patience,
+    idle: Duration,
+    /// Present until its end.
     flight: Option<Flight>,
 }
 
@@ -138,24 +144,11 @@ fn next(
 fn without_ours(frame: Frame<Bytes>) -> Frame<Bytes> {
     match frame.into_trailers() {
         Ok(mut trailers) => {
-            strip_ours(&mut trailers);
+            names::strip_trailers(&mut trailers);
             Frame::trailers(trailers)
         }
         Err(frame) => frame,
     }
-}
-
-/// Remove every `x-gateway-*`.
-pub(crate) fn strip_ours(headers: &mut HeaderMap) {
-    let ours: Vec<HeaderName> = headers.keys().filter(|name| is_ours(name)).cloned().collect();
-    for name in ours {
-        headers.remove(name);
-    }
-}
-
-/// Is this a name in which only the gateway speaks?
-pub(crate) fn is_ours(name: &HeaderName) -> bool {
-    name.as_str().starts_with("x-gateway-")
 }
 
 impl RequestBody {
@@ -170,8 +163,16 @@ impl RequestBody {
             left_bytes: limits.body_bytes_max,
             patience: Patience::new(limits.body_idle_timeout),
             expects: head.headers.contains_key(header::EXPECT),
+            unread: None,
             record: record.clone(),
         })
+    }
+
+    /// Take back what `poll_frame` gave last: it reached nobody.
+    pub(crate) fn unread(&mut self, data: Bytes) {
+        if let Self::Client(body) = self {
+            body.unread = Some(data);
+        }
     }
 }
 
@@ -210,6 +211,9 @@ impl http_body::Body for RequestBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let Self::Client(body) = self.get_mut() else { return Poll::Ready(None) };
+        if let Some(data) = body.unread.take() {
+            return Poll::Ready(Some(Ok(Frame::data(data))));
+        }
         body.record.upload(Upload::Running);
         let Some(incoming) = &mut body.incoming else { return Poll::Ready(None) };
         let frame = ready!(next(incoming, &mut body.patience, cx));
@@ -236,33 +240,51 @@ impl http_body::Body for RequestBody {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Client(body) => body.incoming.as_ref().is_none_or(http_body::Body::is_end_stream),
+            Self::Client(body) => {
+                body.unread.is_none() && body.incoming.as_ref().is_none_or(http_body::Body::is_end_stream)
+            }
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match self {
-            Self::Empty => SizeHint::with_exact(0),
-            Self::Client(body) => {
-                body.incoming.as_ref().map_or_else(SizeHint::default, http_body::Body::size_hint)
-            }
-        }
+        let Self::Client(body) = self else { return SizeHint::with_exact(0) };
+        let rest = body.incoming.as_ref().map_or_else(SizeHint::default, http_body::Body::size_hint);
+        let unread = body.unread.as_ref().map_or(0, |data| data.len() as u64);
+        rest.exact().map_or(rest, |rest| SizeHint::with_exact(rest + unread))
     }
 }
 
 impl WorkerBody {
     /// A worker's body that must not pause for longer than `idle`; `flight` is released at its end.
-    pub(crate) fn new(incoming: Incoming, idle: Duration, flight: Flight) -> Self {
-        let mut body = Self { incoming, patience: Patience::new(idle), flight: Some(flight) };
+    pub(crate) fn new(idle: Duration, flight: Flight) -> Self {
+        let mut body = Self { idle, flight: Some(flight) };
         body.release_at_end();
         body
     }
 
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        let Some(flight) = &mut self.flight else { return Poll::Ready(None) };
+        let frame = ready!(flight.poll_frame(cx, self.idle));
+        Poll::Ready(match frame {
+            Some(Err(broken)) => {
+                // Dropped without completing, the connection to the worker is closed with it.
+                self.flight = None;
+                Some(Err(if matches!(broken, Broken::Stalled) {
+                    BodyError::Stalled
+                } else {
+                    BodyError::Worker(broken)
+                }))
+            }
+            frame => {
+                self.release_at_end();
+                frame.and_then(Result::ok).map(|frame| Ok(without_ours(frame)))
+            }
+        })
+    }
+
     /// At the end, not at the drop: hyper drops a body only after the client has taken the last byte.
     fn release_at_end(&mut self) {
-        if self.incoming.is_end_stream()
-            && let Some(flight) = self.flight.take()
-        {
+        if let Some(flight) = self.flight.take_if(|flight| flight.is_done()) {
             flight.complete();
         }
     }
@@ -279,16 +301,7 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            Self::Worker(body) => {
-                let frame = ready!(next(&mut body.incoming, &mut body.patience, cx));
-                match &frame {
-                    None => drop(body.flight.take().map(Flight::complete)),
-                    Some(Ok(_)) => body.release_at_end(),
-                    // Dropped without completing, the connection to the worker is closed with it.
-                    Some(Err(_)) => drop(body.flight.take()),
-                }
-                Poll::Ready(frame)
-            }
+            Self::Worker(body) => body.poll_next(cx),
         }
     }
 
@@ -296,7 +309,7 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
-            Self::Worker(body) => body.incoming.is_end_stream(),
+            Self::Worker(body) => body.flight.is_none(),
         }
     }
 
@@ -304,7 +317,9 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            Self::Worker(body) => body.incoming.size_hint(),
+            Self::Worker(body) => {
+                body.flight.as_ref().map_or_else(|| SizeHint::with_exact(0), Flight::size_hint)
+            }
         }
     }
 }

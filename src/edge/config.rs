@@ -205,7 +205,8 @@ pub(crate) struct Limits {
     /// Time to connect to a worker.
     #[serde(with = "humantime_serde")]
     pub(crate) connect_timeout: Duration,
-    /// How often a request without body that its worker took and died of is given to another; 0 is never.
+    /// How often an idempotent request, its body small or none, that its worker took and died of is given to
+    /// another; 0 is never.
     pub(crate) retries_max: u32,
     /// Idle connections kept per worker and thread.
     pub(crate) upstream_idle_max: usize,
@@ -213,6 +214,8 @@ pub(crate) struct Limits {
     pub(crate) headers_max: usize,
     /// Request line and headers, bytes.
     pub(crate) header_bytes_max: usize,
+    /// Status line and headers of a worker's answer, bytes.
+    pub(crate) answer_header_bytes_max: usize,
     /// Request body, bytes.
     pub(crate) body_bytes_max: u64,
     /// Concurrent HTTP/2 streams per connection.
@@ -239,6 +242,8 @@ impl Default for Limits {
             upstream_idle_max: 256,
             headers_max: 100,
             header_bytes_max: 32 * 1024,
+            // Four times what a browser takes of cookies for one site.
+            answer_header_bytes_max: 64 * 1024,
             body_bytes_max: 10 * 1024 * 1024,
             h2_streams_max: 128,
         }

@@ -4,18 +4,25 @@
 
 mod answer;
 mod attempt;
+mod connection;
+mod framing;
+mod head;
 mod request;
+mod sending;
+mod socket;
 mod upstream;
 mod wait;
 
 use std::{
     rc::Rc,
     sync::Arc,
+    task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
+use bytes::Bytes;
 use http::{Response, StatusCode, header, request::Parts};
-use hyper::body::Incoming;
+use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::{
@@ -34,38 +41,73 @@ use super::{
     upgrade::{self, Upgrade},
 };
 
-pub(crate) use self::{answer::strip as strip_answer, upstream::Upstreams};
+pub(crate) use self::{
+    answer::strip as strip_answer, connection::Broken, socket::Switched, upstream::Upstreams,
+};
 use self::{
     attempt::{Failure, Sent},
-    upstream::Connection,
+    connection::Connection,
 };
 
-/// Everything held while a request is at a worker. Dropped, it closes the connection; completed, the connection
-/// is kept for the next request.
+/// A request that is at a worker. Dropped, it closes the connection; completed, the connection is kept for the next
+/// request.
 #[derive(Debug)]
 pub(crate) struct Flight {
-    connection: Connection,
-    lease: WorkerLease,
+    connection: Box<Connection>,
     keep_alive: Duration,
+    held: Held,
+}
+
+/// What is held all the while, whatever the connection speaks.
+#[derive(Debug)]
+pub(crate) struct Held {
+    lease: WorkerLease,
     thread: Rc<Thread>,
     _place: Place,
     _ticket: Option<LiveTicket>,
 }
 
-impl Flight {
+impl Held {
     /// Takes its worker no more requests?
     pub(crate) fn worker_leaves(&self) -> bool {
         self.lease.is_closed()
     }
+}
+
+impl Flight {
+    /// The next piece of the answer's body.
+    pub(crate) fn poll_frame(
+        &mut self,
+        cx: &mut Context<'_>,
+        idle: Duration,
+    ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        self.connection.poll_frame(cx, idle)
+    }
+
+    /// Has the body ended?
+    pub(crate) fn is_done(&self) -> bool {
+        self.connection.is_done()
+    }
+
+    /// What is known of the rest of the body's size.
+    pub(crate) fn size_hint(&self) -> SizeHint {
+        self.connection.size_hint()
+    }
 
     /// The answer has passed whole.
     pub(crate) fn complete(self) {
-        // The drain waits for the connections' tasks, so none is kept any more.
-        if self.thread.drain.has_begun() {
+        let thread = &self.held.thread;
+        // The drain closes the idle ones, so none is kept any more.
+        if thread.drain.has_begun() {
             return;
         }
-        let idle_max = self.thread.shared.settings.load().limits.upstream_idle_max;
-        self.thread.upstreams.give_back(self.lease.key(), self.connection, self.keep_alive, idle_max);
+        let idle_max = thread.shared.settings.load().limits.upstream_idle_max;
+        thread.upstreams.give_back(self.held.lease.key(), self.connection, self.keep_alive, idle_max);
+    }
+
+    /// The worker speaks another protocol now.
+    pub(crate) fn switch(self) -> Option<(Switched, Held)> {
+        Some((self.connection.switch()?, self.held))
     }
 }
 
@@ -123,17 +165,14 @@ pub(crate) async fn forward(
     };
     lease.answered();
     let Sent { connection, response } = sent;
-    let flight = Flight {
-        connection,
-        keep_alive: route.roster.keep_alive(),
-        thread: exchange.thread.clone(),
-        lease,
-        _place: place,
-        _ticket: issued.and_then(|issued| issued.live),
-    };
+    let ticket = issued.and_then(|issued| issued.live);
+    let held = Held { lease, thread: exchange.thread.clone(), _place: place, _ticket: ticket };
+    let flight = Flight { connection, keep_alive: route.roster.keep_alive(), held };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
-        let upgrade = upgrade.ok_or_else(|| Refusal::WorkerFailed("it switched protocols unasked".into()))?;
-        return upgrade::relay(exchange, caller, upgrade, response, flight);
+        let both = upgrade.zip(flight.switch());
+        let (upgrade, switched) =
+            both.ok_or_else(|| Refusal::WorkerFailed("it switched protocols unasked".into()))?;
+        return upgrade::relay(exchange, caller, upgrade, response, switched);
     }
     if let Some(upgrade) = &upgrade {
         upgrade.check_refused(response.status())?;
@@ -145,17 +184,17 @@ fn stream(
     exchange: &Exchange,
     caller: &Caller,
     head: &Parts,
-    response: Response<Incoming>,
+    response: Response<()>,
     flight: Flight,
 ) -> Response<Body> {
-    let (mut parts, incoming) = response.into_parts();
+    let (mut parts, ()) = response.into_parts();
     answer::rebuild(&exchange.settings, caller, head, &mut parts.headers);
     let limits = &exchange.settings.limits;
     let media_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     // Server-sent events pause like WebSockets do, not like downloads.
     let events = media_type.starts_with(b"text/event-stream");
     let idle = if events { limits.upgrade_idle_timeout } else { limits.body_idle_timeout };
-    let mut answer = Response::new(Body::Worker(WorkerBody::new(incoming, idle, flight)));
+    let mut answer = Response::new(Body::Worker(WorkerBody::new(idle, flight)));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;
     answer
@@ -194,15 +233,17 @@ impl<'a> Tries<'a> {
                 body
             }
             // Idle connections die of old age; that says nothing about the worker.
-            Failure::Died { reused: true, empty: true, .. } if head.method.is_idempotent() => {
+            Failure::Died { reused: true, again: Some(body), .. } if head.method.is_idempotent() => {
                 self.fresh = true;
-                RequestBody::Empty
+                body
             }
-            Failure::Died { empty: true, reason, .. } if head.method.is_idempotent() && self.retries > 0 => {
+            Failure::Died { again: Some(body), reason, .. }
+                if head.method.is_idempotent() && self.retries > 0 =>
+            {
                 self.retries -= 1;
                 self.died.push(lease.key());
                 self.last_death = Some((Instant::now(), reason));
-                RequestBody::Empty
+                body
             }
             Failure::Died { reason, .. } => return Err(Refusal::WorkerFailed(reason)),
         };

@@ -1,5 +1,6 @@
-//! A client's HTTP/1 connection as hyper reads and writes it, and what hyper itself keeps from us: heads that say
-//! two lengths, and answers to what it could not read. It must never change a byte of any other answer.
+//! A client's HTTP/1 connection as hyper reads and writes it. What hyper would take and must not is spoilt before it
+//! sees it, so that it refuses it like anything else it cannot read; and its own answers to that become ours. It must
+//! never change a byte of a request that passes, nor of any other answer.
 
 mod scan;
 
@@ -7,7 +8,7 @@ use std::{
     io,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
@@ -22,11 +23,15 @@ use tokio::{
 
 use super::{activity::Activity, refusal::Refusal, request_id::RequestId, rescue};
 
-use self::scan::Scan;
+use self::scan::{Bad, Scan};
 
 /// How long what follows an unreadable request is read and thrown away: closed at once, the client would get a
 /// reset instead of its answer.
 const LINGER: Duration = Duration::from_secs(2);
+
+/// Instead of what must not pass: a byte that stands nowhere in a head, and an end, without which hyper would wait
+/// for more.
+const SPOILT: &[u8] = b"\0\r\n\r\n";
 
 /// hyper's own answers are shorter: a status line, a length, a date, `connection: close`.
 const HYPERS_BYTES_MAX: usize = 256;
@@ -36,8 +41,6 @@ const HYPERS_BYTES_MAX: usize = 256;
 pub(crate) struct Heads {
     /// Complete in the bytes that came.
     complete: AtomicU64,
-    /// The first with two lengths, from 1; 0 is none.
-    ambiguous: AtomicU64,
     /// Handed to us by hyper.
     served: AtomicU64,
     /// The bytes end within a head, or made no sense.
@@ -48,6 +51,10 @@ pub(crate) struct Heads {
     refused: AtomicBool,
     /// That one was: too large.
     too_large: AtomicBool,
+    /// Or this.
+    why: OnceLock<&'static str>,
+    /// The connection ends with an answer that its client must still be able to read.
+    last: AtomicBool,
 }
 
 impl Heads {
@@ -56,12 +63,9 @@ impl Heads {
         self.served.fetch_add(1, Relaxed);
     }
 
-    /// Is the length of the request that came last, which has a transfer coding, beyond doubt?
-    pub(crate) fn is_clear(&self) -> bool {
-        let (number, ambiguous) = (self.served.load(Relaxed), self.ambiguous.load(Relaxed));
-        let has_two = ambiguous != 0 && ambiguous == number;
-        // Not counted is not understood.
-        !has_two && self.complete.load(Relaxed) >= number
+    /// Our answer to what came last ends the connection.
+    pub(crate) fn end(&self) {
+        self.last.store(true, Relaxed);
     }
 
     /// Did bytes come that may be a request and have not been handed to us as one?
@@ -76,8 +80,15 @@ impl Heads {
 
     /// What the client was told about bytes that hyper could not read.
     pub(crate) fn refusal(&self) -> Option<Refusal> {
-        let refusal = if self.too_large.load(Relaxed) { Refusal::HeadersTooLarge } else { UNREADABLE };
-        self.refused.load(Relaxed).then_some(refusal)
+        self.refused.load(Relaxed).then(|| self.unreadable())
+    }
+
+    fn unreadable(&self) -> Refusal {
+        match self.why.get() {
+            _ if self.too_large.load(Relaxed) => Refusal::HeadersTooLarge,
+            Some(why) => Refusal::Malformed(why),
+            None => UNREADABLE,
+        }
     }
 }
 
@@ -90,6 +101,10 @@ pub(crate) struct Watching<T> {
     io: T,
     activity: Arc<Activity>,
     scan: Scan,
+    /// Nothing that comes is a request any more.
+    bad: Option<Bad>,
+    /// What hyper gets in its place.
+    spoilt: &'static [u8],
     /// Names the answer to what cannot be read.
     id: RequestId,
     /// Our answer in the place of hyper's, what is left of it to write.
@@ -100,15 +115,53 @@ pub(crate) struct Watching<T> {
 impl<T> Watching<T> {
     /// Watch this io; `id` is for the one request that may be none.
     pub(crate) fn new(io: T, activity: Arc<Activity>, id: RequestId) -> Self {
-        Self { io, activity, scan: Scan::new(), id, own: Bytes::new(), linger: None }
+        Self {
+            io,
+            activity,
+            scan: Scan::new(),
+            bad: None,
+            spoilt: SPOILT,
+            id,
+            own: Bytes::new(),
+            linger: None,
+        }
     }
 
-    fn note(&mut self, bytes: &[u8]) {
+    fn note(&mut self, bytes: &[u8]) -> Result<(), Bad> {
+        let outcome = self.scan.read(bytes);
         let heads = &self.activity.heads;
-        self.scan.read(bytes);
-        heads.within.store(self.scan.is_within(), Relaxed);
+        let bad_head = outcome.is_err_and(|bad| !bad.in_body);
+        heads.within.store(bad_head || self.scan.is_within(), Relaxed);
         heads.complete.store(self.scan.heads(), Relaxed);
-        heads.ambiguous.store(self.scan.ambiguous().unwrap_or(0), Relaxed);
+        outcome
+    }
+
+    /// hyper gets what came before the bad byte. A head it then cannot read; a body breaks off.
+    fn spoil(&mut self, buf: &mut ReadBuf<'_>, begun: usize, bad: Bad) -> Poll<io::Result<()>> {
+        let end = begun + bad.at;
+        buf.set_filled(end);
+        if !bad.in_body {
+            // hyper reads no further, so that there is no second.
+            let _first = self.activity.heads.why.set(bad.why);
+        }
+        self.bad = Some(bad);
+        // Nothing at all would be the client's goodbye.
+        if end > begun && bad.in_body { Poll::Ready(Ok(())) } else { self.poll_bad(buf, bad) }
+    }
+
+    /// What a read gives from then on.
+    fn poll_bad(&mut self, buf: &mut ReadBuf<'_>, bad: Bad) -> Poll<io::Result<()>> {
+        if bad.in_body || self.activity.heads.switched.load(Relaxed) {
+            return Poll::Ready(Err(io::Error::new(io::ErrorKind::InvalidData, bad.why)));
+        }
+        if self.spoilt.is_empty() {
+            // hyper has it all, and looks at it when it is done with what came before.
+            return Poll::Pending;
+        }
+        let (now, later) = self.spoilt.split_at(buf.remaining().min(self.spoilt.len()));
+        buf.put_slice(now);
+        self.spoilt = later;
+        Poll::Ready(Ok(()))
     }
 
     /// May these bytes be an answer that hyper makes by itself?
@@ -121,10 +174,10 @@ impl<T> Watching<T> {
         let heads = &self.activity.heads;
         let last = bufs.iter().rev().find(|buf| !buf.is_empty())?;
         let hypers = &last[hypers_answer(last)?..];
-        let too_large = !hypers.starts_with(b"HTTP/1.1 400");
+        let too_large = !hypers[8..].starts_with(b" 400");
         heads.too_large.store(too_large, Relaxed);
         heads.refused.store(true, Relaxed);
-        let refusal = if too_large { Refusal::HeadersTooLarge } else { UNREADABLE };
+        let refusal = heads.unreadable();
         let written: usize = bufs.iter().map(|buf| buf.len()).sum();
         // The end of the answer before it, if that was still waiting.
         let mut own: Vec<u8> = bufs.concat();
@@ -139,8 +192,10 @@ impl<T> Watching<T> {
 fn hypers_answer(bytes: &[u8]) -> Option<usize> {
     let from = bytes.len().saturating_sub(HYPERS_BYTES_MAX);
     let tail = &bytes[from..];
-    let at = memchr::memmem::rfind(tail, b"HTTP/1.1 4")?;
+    // It speaks the version of the last request that it could read.
+    let at = memchr::memmem::rfind(tail, b"HTTP/1.")?;
     let head = &tail[at..];
+    head.get(8..).filter(|rest| rest.starts_with(b" 4"))?;
     let has = |words: &[u8]| memchr::memmem::find(head, words).is_some();
     let is_hypers = head.ends_with(b"\r\n\r\n") && has(b"content-length: 0\r\n") && !has(b"x-request-id");
     is_hypers.then_some(from + at)
@@ -181,10 +236,16 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watching<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if let Some(bad) = self.bad {
+            return self.poll_bad(buf, bad);
+        }
         let before = buf.filled().len();
         let outcome = Pin::new(&mut self.io).poll_read(cx, buf);
-        if buf.filled().len() > before && !self.activity.heads.switched.load(Relaxed) {
-            self.note(&buf.filled()[before..]);
+        if buf.filled().len() > before
+            && !self.activity.heads.switched.load(Relaxed)
+            && let Err(bad) = self.note(&buf.filled()[before..])
+        {
+            return self.spoil(buf, before, bad);
         }
         outcome
     }
@@ -228,9 +289,74 @@ impl<T: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Watching<T> {
         if self.linger.is_none() {
             ready!(Pin::new(&mut self.io).poll_shutdown(cx))?;
         }
-        if self.activity.heads.refused.load(Relaxed) {
+        let heads = &self.activity.heads;
+        if heads.refused.load(Relaxed) || heads.last.load(Relaxed) {
             ready!(self.poll_linger(cx));
         }
         Poll::Ready(Ok(()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use http::{HeaderMap, Response};
+    use http_body_util::{BodyExt, Empty};
+    use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+    use hyper_util::rt::TokioIo;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::{super::request_id::RequestIds, *};
+
+    /// What a client reads that sends `bytes` one after the other, each only when the last has been taken.
+    async fn answer(bytes: &[u8]) -> String {
+        let (mut client, io) = tokio::io::duplex(1);
+        let activity = Activity::new();
+        let id = RequestIds::new().of(false, &HeaderMap::new());
+        let io = TokioIo::new(Watching::new(io, activity.clone(), id));
+        let service = service_fn(move |request: http::Request<Incoming>| {
+            let activity = activity.clone();
+            async move {
+                activity.request_begins();
+                let whole = request.into_body().collect().await.is_ok();
+                activity.request_ends();
+                let mut answer = Response::new(Empty::<Bytes>::new());
+                *answer.status_mut() = if whole { http::StatusCode::OK } else { http::StatusCode::CONFLICT };
+                Ok::<_, Infallible>(answer)
+            }
+        });
+        let serve = async { drop(http1::Builder::new().serve_connection(io, service).await) };
+        let talk = async move {
+            for byte in bytes {
+                // Refused, nobody takes the rest.
+                let _taken = tokio::time::timeout(Duration::from_millis(1), client.write_all(&[*byte])).await;
+            }
+            let mut text = Vec::new();
+            let _ended = tokio::time::timeout(Duration::from_millis(50), client.read_to_end(&mut text)).await;
+            String::from_utf8_lossy(&text).into_owned()
+        };
+        let (text, ()) = tokio::join!(talk, serve);
+        text
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_comes_byte_by_byte_is_refused_like_what_comes_at_once() {
+        let bad_head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello";
+        for text in [bad_head, "GET /#x HTTP/1.1\r\nhost: x\r\n\r\n", "GET / HTTP/1.1\n\n"] {
+            let answer = answer(text.as_bytes()).await;
+            assert!(
+                answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"malformed\""),
+                "{answer}"
+            );
+        }
+        let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
+        assert!(
+            answer(format!("{chunked}5\r\nhello\r\n0\r\n\r\n").as_bytes()).await.starts_with("HTTP/1.1 200 ")
+        );
+        for body in ["5\r\nhello\r\n0\n", "5 \r\nhello\r\n", "5\r\nhello\r\n0\r\nx: y\n\r\n"] {
+            let answer = answer(format!("{chunked}{body}").as_bytes()).await;
+            assert!(answer.starts_with("HTTP/1.1 409 "), "{body:?}: {answer}");
+        }
     }
 }

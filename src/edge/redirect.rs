@@ -18,6 +18,7 @@ use super::{
     request_id::REQUEST_ID,
     rescue,
     settings::Settings,
+    shape,
     thread::Thread,
 };
 
@@ -42,7 +43,11 @@ pub(crate) fn serve(
         }
         Err(refusal) => {
             record.refused(refusal.code());
-            rescue::answer(&refusal, record.id())
+            let mut answer = rescue::answer(&refusal, record.id());
+            if refusal.ends_connection() {
+                rescue::end(peer, answer.headers_mut());
+            }
+            answer
         }
     };
     cors::vary(answer.headers_mut());
@@ -58,6 +63,7 @@ fn location(
     head: &Parts,
     https_port: Option<u16>,
 ) -> Result<HeaderValue, Refusal> {
+    shape::check(head)?;
     let authority = Authority::of(head)?;
     if !settings.serves(snapshot, authority.name()) {
         return Err(Refusal::HostNotServed);
@@ -106,7 +112,6 @@ mod tests {
             ("/a?b=c", "api.example", Some(443), "https://api.example/a?b=c"),
             ("/", "API.example:8080", None, "https://api.example/"),
             ("/", "api.acme.example:80", Some(8443), "https://api.acme.example:8443/"),
-            ("*", "api.example", Some(443), "https://api.example/"),
             ("//evil.example/x", "api.example", Some(443), "https://api.example//evil.example/x"),
         ] {
             assert_eq!(check(uri, Some(host), port).as_deref(), Ok(want), "{uri} {host}");

@@ -20,6 +20,9 @@ pub(crate) enum Refusal {
     /// A head that could be read in two ways.
     #[error("the request is malformed: {0}")]
     Malformed(&'static str),
+    /// `Expect` with anything but `100-continue`.
+    #[error("the expectation is not one that can be met here")]
+    ExpectationUnknown,
     /// More or larger headers than configured.
     #[error("the request's headers are too large")]
     HeadersTooLarge,
@@ -92,6 +95,7 @@ impl Refusal {
             Self::HostInvalid | Self::HeaderTwice(_) | Self::Malformed(_) | Self::BodyBroken => {
                 StatusCode::BAD_REQUEST
             }
+            Self::ExpectationUnknown => StatusCode::EXPECTATION_FAILED,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
@@ -108,6 +112,20 @@ impl Refusal {
             Self::WorkerFailed(_) => StatusCode::BAD_GATEWAY,
             Self::WorkerSlow => StatusCode::GATEWAY_TIMEOUT,
         }
+    }
+
+    /// Does an HTTP/1 connection end with it? Where this request ends is not what its sender thinks, or its sender
+    /// speaks no HTTP: what follows could be a part of it.
+    pub(crate) fn ends_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::HostInvalid
+                | Self::HeaderTwice(_)
+                | Self::Malformed(_)
+                | Self::ExpectationUnknown
+                | Self::HeadersTooLarge
+                | Self::BodyBroken
+        )
     }
 
     /// `Retry-After`, where trying again makes sense.
@@ -145,6 +163,7 @@ impl Fault for Refusal {
             Self::HostInvalid => "host-invalid",
             Self::HeaderTwice(_) => "header-twice",
             Self::Malformed(_) => "malformed",
+            Self::ExpectationUnknown => "expectation-unknown",
             Self::HeadersTooLarge => "headers-too-large",
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::BodyStalled => "body-stalled",

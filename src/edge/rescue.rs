@@ -2,7 +2,7 @@
 //! id, readable by the page that asked. What only the operator may read goes to the log alone.
 
 use bytes::Bytes;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
 use jiff::fmt::rfc2822::DateTimePrinter;
 use serde::Serialize;
 
@@ -11,6 +11,7 @@ use crate::error::{Audience, Fault, Kind};
 use super::{
     body::Body,
     cors,
+    peer::Peer,
     refusal::Refusal,
     request_id::{REQUEST_ID, RequestId},
 };
@@ -65,6 +66,12 @@ pub(crate) fn answer(refusal: &Refusal, id: &RequestId) -> Response<Body> {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("x-gateway-key"));
     }
     answer
+}
+
+/// Say that this answer is the connection's last: whoever speaks so is not listened to any further.
+pub(crate) fn end(peer: &Peer, headers: &mut HeaderMap) {
+    headers.insert(header::CONNECTION, HeaderValue::from_static("close"));
+    peer.activity.heads.end();
 }
 
 /// The same as the last bytes of an HTTP/1 connection, where no request came that could be answered.

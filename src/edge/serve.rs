@@ -20,7 +20,7 @@ use super::{
     request_id::REQUEST_ID,
     rescue,
     settings::Settings,
-    status,
+    shape, status,
     thread::Thread,
     upgrade::Upgrade,
 };
@@ -83,7 +83,9 @@ async fn line(
 ) -> Result<Response<Body>, Refusal> {
     let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
     // Limits: before the request is looked at, because looking costs.
-    limits::check(&settings.limits, head, &exchange.peer.activity.heads)?;
+    limits::check(&settings.limits, head)?;
+    // Shape: what the worker could read otherwise than we do goes no further.
+    shape::check(head)?;
     // Identify: who calls? Unlisted origins end here; the backend never sees them.
     let caller = identify(exchange, head)?;
     // Cors: preflights are answered here whatever comes below, or the page could never read the real answer.
@@ -131,6 +133,9 @@ fn refused(exchange: &Exchange, head: &Parts, refusal: &Refusal) -> Response<Bod
     let mut answer = rescue::answer(refusal, record.id());
     let page = Page::of_refused(&exchange.settings, &shared.registry.snapshot(), head);
     cors::announce(&exchange.settings, page.as_ref(), answer.headers_mut());
+    if refusal.ends_connection() && record.is_http1() {
+        rescue::end(&exchange.peer, answer.headers_mut());
+    }
     answer
 }
 

@@ -147,8 +147,14 @@ fn is_plain(path: &str) -> bool {
         return !path.contains("//");
     }
     // In capitals, so that escapes have one form.
-    let path = path.to_ascii_uppercase().replace("%2E", ".").replace("%2F", "/").replace("%5C", "\\");
-    let dots = |segment: &str| matches!(segment, "." | "..");
+    let path = path
+        .to_ascii_uppercase()
+        .replace("%2E", ".")
+        .replace("%2F", "/")
+        .replace("%5C", "\\")
+        .replace("%3B", ";");
+    // Some take what follows a semicolon away (`..;x=1`).
+    let dots = |segment: &str| matches!(segment.split(';').next(), Some("." | ".."));
     !path.contains('\\') && !path.contains("//") && !path.split('/').any(dots)
 }
 
@@ -240,6 +246,8 @@ mod tests {
             "/a%2F%2e%2e%2Fb",
             "/a/..\\b",
             "/a%5c..%5Cb",
+            "/a/..;x=1/b",
+            "/a/.;/b",
         ] {
             assert!(!is_plain(other), "{other}");
         }

@@ -10,14 +10,13 @@ mod relay;
 mod sockets;
 
 use http::{Response, StatusCode};
-use hyper::body::Incoming;
 use hyper_util::rt::TokioIo;
 
 use crate::metrics::ReasonLabels;
 
 use super::{
     body::Body,
-    forward::{Flight, strip_answer},
+    forward::{Held, Switched, strip_answer},
     identify::Caller,
     listen::Open,
     refusal::Refusal,
@@ -35,10 +34,9 @@ pub(crate) fn relay(
     exchange: &Exchange,
     caller: &Caller,
     upgrade: Upgrade,
-    mut response: Response<Incoming>,
-    flight: Flight,
+    response: Response<()>,
+    (worker, held): (Switched, Held),
 ) -> Result<Response<Body>, Refusal> {
-    let worker = hyper::upgrade::on(&mut response);
     let (mut parts, _) = response.into_parts();
     strip_answer(&mut parts.headers);
     let (status, client) = upgrade.accept(&mut parts.headers)?;
@@ -54,11 +52,10 @@ pub(crate) fn relay(
     let open = (status == StatusCode::SWITCHING_PROTOCOLS).then(|| Open::new(&thread.shared));
     let socket = OpenSocket::new(&thread, caller);
     thread.shared.clone().shutdown.spawn_local(async move {
-        let switched = async { tokio::try_join!(client, worker) };
-        let ending = match tokio::time::timeout(switch_timeout, switched).await {
-            Ok(Ok((client, worker))) => {
-                let worker_leaves = || flight.worker_leaves();
-                let ends = (TokioIo::new(client), TokioIo::new(worker));
+        let ending = match tokio::time::timeout(switch_timeout, client).await {
+            Ok(Ok(client)) => {
+                let worker_leaves = || held.worker_leaves();
+                let ends = (TokioIo::new(client), worker);
                 let mut relay = Relay::new(ends, &socket, &worker_leaves);
                 let ending = relay.run(patience).await;
                 let (bytes_in, bytes_out) = relay.bytes();
@@ -72,7 +69,7 @@ pub(crate) fn relay(
         thread.shared.metrics.websockets_closed_total.get_or_create(&labels).inc();
         record.closed(ending.code());
         record.end();
-        drop((flight, open, socket));
+        drop((held, open, socket));
     });
     Ok(answer)
 }

@@ -306,7 +306,7 @@ fn a_length_beside_chunks_is_refused_and_what_follows_is_never_read() {
     for lengths in [format!("{length}{chunked}"), format!("{chunked}{length}")] {
         let mut wire = gateway.wire();
         wire.send(head("POST", "/smuggled", &lengths) + inner);
-        wire.answer().problem(400).readable_from(NAVAJA);
+        wire.answer().problem(400).readable_by_nobody();
         assert!(wire.is_closed());
     }
     let seen = gateway.get("/seen").origin(NAVAJA).send().json()["seen"].to_string();

@@ -34,10 +34,16 @@ impl Check<'_> {
             let remedy = "name the load balancer's addresses in `edge.trusted_proxies`";
             self.contradiction(&["edge", "proxy_protocol"], &[&["edge", "trusted_proxies"]], message, remedy);
         }
-        if edge.limits.header_bytes_max < HEADER_BYTES_LEAST {
-            let message = format!("a request head needs room for {HEADER_BYTES_LEAST} bytes at least");
-            let remedy = format!("write {HEADER_BYTES_LEAST} or more");
-            self.problem(&["edge", "limits", "header_bytes_max"], message, remedy);
+        let limits = &edge.limits;
+        for (name, bytes_max) in [
+            ("header_bytes_max", limits.header_bytes_max),
+            ("answer_header_bytes_max", limits.answer_header_bytes_max),
+        ] {
+            if bytes_max < HEADER_BYTES_LEAST {
+                let message = format!("a head needs room for {HEADER_BYTES_LEAST} bytes at least");
+                let remedy = format!("write {HEADER_BYTES_LEAST} or more");
+                self.problem(&["edge", "limits", name], message, remedy);
+            }
         }
         if edge.admit.client_in_flight_max > edge.admit.tenant_in_flight_max {
             let message = "one client may use more than its whole tenant: it can take the shop down";

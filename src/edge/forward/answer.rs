@@ -4,7 +4,7 @@
 use http::{HeaderMap, HeaderName, header, request::Parts};
 
 use super::{
-    super::{body::is_ours, cache, identify::Caller, settings::Settings},
+    super::{cache, identify::Caller, names::is_ours, settings::Settings},
     request::Listed,
 };
 

@@ -1,9 +1,12 @@
 //! One try at one worker. It must say truly how far the request got: everything about retries hangs on it.
 
-use std::pin::pin;
+use std::{
+    future::poll_fn,
+    task::{Context, Poll},
+    time::Duration,
+};
 
-use http::{Request, Response};
-use hyper::body::Incoming;
+use http::{Method, Request, Response, header};
 
 use crate::{backend::WorkerLease, metrics::BackendLabels};
 
@@ -13,99 +16,188 @@ use super::{
         refusal::Refusal,
         serve::Exchange,
     },
-    upstream::Connection,
+    connection::{Broken, Connection},
+    head::{Asked, Head},
+    sending::{Cut, Sending},
+    socket::Writer,
 };
 
 /// A worker has begun its answer.
 pub(super) struct Sent {
-    pub(super) connection: Connection,
-    pub(super) response: Response<Incoming>,
+    pub(super) connection: Box<Connection>,
+    pub(super) response: Response<()>,
 }
 
 /// How far a failed try got.
 pub(super) enum Failure {
-    /// No connection to this worker can be made.
+    /// This worker takes no connection, or closed it without reading.
     NotConnected(RequestBody),
-    /// An idle connection turned out to be closed before anything was written.
+    /// An idle connection turned out to be closed, and nothing of the request was read.
     NotSent(RequestBody),
-    /// It was written, perhaps in part, and not a byte came back.
-    Died { reused: bool, empty: bool, reason: String },
+    /// It may have been read, and not a byte came back. `again`: the body, if it can be sent again.
+    Died { reused: bool, again: Option<RequestBody>, reason: String },
     /// No other try can do better.
     Final(Refusal),
 }
 
-/// Send a request, and wait for the answer's head.
+/// Send a request, and wait for the answer's head. Cancel safe: dropped, it closes the connection.
 pub(super) async fn send(
     exchange: &Exchange,
     lease: &WorkerLease,
-    mut request: Request<()>,
+    request: Request<()>,
     body: Option<RequestBody>,
     fresh: bool,
 ) -> Result<Sent, Failure> {
     let body = body.unwrap_or(RequestBody::Empty);
     let empty = matches!(body, RequestBody::Empty);
+    // What can be sent again needs no certainty that the connection lives.
+    let careful = !empty || !request.method().is_idempotent();
     let thread = &exchange.thread;
-    let limits = &exchange.settings.limits;
-    let idle = if fresh { None } else { thread.upstreams.take(lease.key()) };
+    let idle = if fresh { None } else { thread.upstreams.take(lease.key(), careful) };
     let reused = idle.is_some();
     let mut connection = match idle {
         Some(connection) => connection,
-        None => {
-            let connecting = Connection::open(lease, &thread.shared.shutdown);
-            match tokio::time::timeout(limits.connect_timeout, connecting).await {
-                Ok(Ok(connection)) => connection,
-                Ok(Err(error)) => {
-                    tracing::debug!(worker = lease.name(), %error, "cannot connect");
-                    return Err(Failure::NotConnected(body));
-                }
-                Err(_) => return Err(Failure::NotConnected(body)),
-            }
-        }
+        None => match open(exchange, lease).await {
+            Some(connection) => connection,
+            None => return Err(Failure::NotConnected(body)),
+        },
     };
     exchange.record.sent(connection.worker());
-    let answered_bytes = connection.read_bytes();
-    let (parts, ()) = std::mem::take(&mut request).into_parts();
-    let answer = connection.send(Request::from_parts(parts, body));
-    let Some(outcome) = first_byte(exchange, answer).await else {
-        return Err(Failure::Final(Refusal::WorkerSlow));
+    let asked = Asked {
+        head: request.method() == Method::HEAD,
+        upgrade: request.headers().contains_key(header::UPGRADE),
     };
-    let mut error = match outcome {
-        Ok(response) => return Ok(Sent { connection, response }),
-        Err(error) => error,
-    };
-    if let Some(unsent) = error.take_message() {
-        return Err(Failure::NotSent(unsent.into_body()));
-    }
-    Err(match exchange.record.uploaded() {
-        Upload::TooLarge => Failure::Final(Refusal::BodyTooLarge { bytes_max: limits.body_bytes_max }),
-        Upload::Stalled => Failure::Final(Refusal::BodyStalled),
-        Upload::Broken => Failure::Final(Refusal::BodyBroken),
-        _ => {
-            let reason = format!("{}: {}", lease.name(), error.error());
-            let began = connection.read_bytes() != answered_bytes;
-            if began {
-                Failure::Final(Refusal::WorkerFailed(reason))
-            } else {
-                Failure::Died { reused, empty, reason }
+    let mut sending = Sending::new(&request, body, connection.begin());
+    let mut waiting = Waiting { exchange, asked, whole: false, taken: 0 };
+    let outcome = poll_fn(|cx| waiting.poll(cx, &mut connection, &mut sending)).await;
+    let whole = waiting.whole;
+    let broken = match outcome {
+        Outcome::Answer(head) => {
+            if let Some((sending, writer)) = connection.sent(sending, whole) {
+                exchange.thread.shared.shutdown.spawn_local(finish(
+                    sending,
+                    writer,
+                    exchange.settings.limits.body_idle_timeout,
+                ));
             }
+            return Ok(Sent { connection, response: head.response });
         }
+        Outcome::Slow => return Err(Failure::Final(Refusal::WorkerSlow)),
+        Outcome::Cut => return Err(Failure::Final(cut(exchange))),
+        Outcome::Broken(broken) => broken,
+    };
+    // What came and made no sense is an answer, too.
+    let began = connection.has_begun_to_answer() || !matches!(broken, Broken::HungUp | Broken::Io(_));
+    let never_read = sending.taken() == 0 || (sending.is_one_piece() && connection.was_never_read(&broken));
+    let reason = format!("{}: {broken}", lease.name());
+    Err(match sending.into_body() {
+        _ if began => Failure::Final(Refusal::WorkerFailed(reason)),
+        Some(body) if never_read && reused => Failure::NotSent(body),
+        Some(body) if never_read => Failure::NotConnected(body),
+        again => Failure::Died { reused, again, reason },
     })
 }
 
-/// Wait for the head; the clock starts when the request's body has been passed on, so that slow uploads are not
-/// the worker's fault. `None` when it took too long.
-async fn first_byte<T>(exchange: &Exchange, answer: impl Future<Output = T>) -> Option<T> {
-    let patience = exchange.settings.limits.first_byte_timeout;
-    let mut answer = pin!(answer);
-    let mut wait = patience;
-    loop {
-        match tokio::time::timeout(wait, answer.as_mut()).await {
-            Ok(outcome) => return Some(outcome),
-            Err(_) => match exchange.record.uploaded() {
-                Upload::Running => wait = patience,
-                Upload::Done(at) if at.elapsed() < patience => wait = patience - at.elapsed(),
-                _ => return None,
+async fn open(exchange: &Exchange, lease: &WorkerLease) -> Option<Box<Connection>> {
+    let timeout = exchange.settings.limits.connect_timeout;
+    match tokio::time::timeout(timeout, Connection::open(lease)).await {
+        Ok(Ok(connection)) => Some(connection),
+        Ok(Err(error)) => {
+            tracing::debug!(worker = lease.name(), %error, "cannot connect");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// Why the request's body ended early.
+fn cut(exchange: &Exchange) -> Refusal {
+    match exchange.record.uploaded() {
+        Upload::TooLarge => Refusal::BodyTooLarge { bytes_max: exchange.settings.limits.body_bytes_max },
+        Upload::Stalled => Refusal::BodyStalled,
+        _ => Refusal::BodyBroken,
+    }
+}
+
+/// A request under way: sent and listened for at the same time, because a worker may answer early.
+struct Waiting<'a> {
+    exchange: &'a Exchange,
+    asked: Asked,
+    /// The request has been passed on, as far as the worker takes it.
+    whole: bool,
+    /// What the worker had taken of it when the clock was last looked at.
+    taken: u64,
+}
+
+enum Outcome {
+    Answer(Head),
+    Broken(Broken),
+    /// The client's body broke off.
+    Cut,
+    /// The answer took too long.
+    Slow,
+}
+
+impl Waiting<'_> {
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        connection: &mut Connection,
+        sending: &mut Sending,
+    ) -> Poll<Outcome> {
+        if !self.whole {
+            match connection.poll_send(cx, sending) {
+                Poll::Ready(Ok(())) => self.whole = true,
+                Poll::Ready(Err(Cut)) => return Poll::Ready(Outcome::Cut),
+                Poll::Pending => {}
+            }
+            if sending.taken() == 0 && sending.refused().is_some() {
+                return Poll::Ready(Outcome::Broken(Broken::HungUp));
+            }
+        }
+        let limits = &self.exchange.settings.limits;
+        match connection.poll_head(cx, self.asked, limits.answer_header_bytes_max) {
+            Poll::Ready(Ok(head)) => Poll::Ready(Outcome::Answer(head)),
+            Poll::Ready(Err(broken)) => Poll::Ready(Outcome::Broken(broken)),
+            Poll::Pending => loop {
+                if !connection.is_over(cx, limits.first_byte_timeout) {
+                    return Poll::Pending;
+                }
+                match self.patience(sending) {
+                    Some(patience) => connection.wait_on(patience),
+                    None => return Poll::Ready(Outcome::Slow),
+                }
             },
+        }
+    }
+
+    /// Its time is up: how much more has it? The clock starts when the request's body has been passed on, so that
+    /// slow uploads are not the worker's fault, unless it does not take them.
+    fn patience(&mut self, sending: &Sending) -> Option<Duration> {
+        let patience = self.exchange.settings.limits.first_byte_timeout;
+        let moved = std::mem::replace(&mut self.taken, sending.taken()) != sending.taken();
+        match self.exchange.record.uploaded() {
+            Upload::Running if sending.refused().is_none() && (moved || !sending.is_blocked()) => {
+                Some(patience)
+            }
+            Upload::Done(at) => patience.checked_sub(at.elapsed()).filter(|left| !left.is_zero()),
+            _ => None,
+        }
+    }
+}
+
+/// Pass on the rest of a request whose answer has begun. On its own, because its client may take the answer only
+/// after it has sent everything.
+async fn finish(mut sending: Sending, mut writer: Writer, idle: Duration) {
+    loop {
+        let taken = sending.taken();
+        match tokio::time::timeout(idle, poll_fn(|cx| sending.poll(cx, &mut writer))).await {
+            // Not closed: Node takes that for a client that left, and forgets its answer.
+            Ok(Ok(())) => return writer.leave(),
+            // The worker must not take what it has for all there is.
+            Ok(Err(Cut)) => return writer.cut(),
+            Err(_) if sending.is_blocked() && sending.taken() == taken => return writer.cut(),
+            Err(_) => {}
         }
     }
 }

@@ -12,8 +12,8 @@ use http::{
 
 use super::super::{
     authority::Scheme,
-    body::is_ours,
     identify::Caller,
+    names::{is_consumed, is_ours},
     peer::{FORWARDED_FOR, FORWARDED_PROTO, parse_hop},
     request_id::{REQUEST_ID, TRACEPARENT},
     serve::Exchange,
@@ -86,35 +86,11 @@ fn pass(head: &Parts, headers: &mut HeaderMap) {
             headers.append(name.clone(), value.clone());
         }
     }
-    if head.headers.contains_key(header::TRANSFER_ENCODING) {
-        headers.remove(header::CONTENT_LENGTH);
+    // One length, in its one form: `shape` has seen that it is digits.
+    let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());
+    if let Some(length) = length.filter(|length| length.starts_with('0')) {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length.parse::<u64>().unwrap_or_default()));
     }
-}
-
-/// Headers of one hop, and those that are written anew: host, forwarding, ids. `Expect` was answered by us.
-fn is_consumed(name: &HeaderName) -> bool {
-    matches!(
-        name.as_str(),
-        "connection"
-            | "keep-alive"
-            | "proxy-connection"
-            | "proxy-authorization"
-            | "proxy-authenticate"
-            | "te"
-            | "transfer-encoding"
-            | "upgrade"
-            | "http2-settings"
-            | "expect"
-            | "host"
-            | "forwarded"
-            | "x-forwarded-for"
-            | "x-forwarded-proto"
-            | "x-forwarded-host"
-            | "x-forwarded-port"
-            | "x-real-ip"
-            | "x-request-id"
-            | "traceparent"
-    )
 }
 
 /// Headers that `Connection` declares to be of this hop only.

@@ -4,6 +4,7 @@ mod forwarding;
 mod kit;
 mod refusing;
 mod tls;
+mod upstream;
 
 use std::{
     io::{Read, Write},

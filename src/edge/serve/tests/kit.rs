@@ -241,8 +241,12 @@ impl Wire {
     }
 
     pub(super) fn write(&mut self, text: &str) {
+        self.write_bytes(text.as_bytes());
+    }
+
+    pub(super) fn write_bytes(&mut self, bytes: &[u8]) {
         // The edge may have gone away meanwhile; then the test's own asserts speak.
-        drop(self.stream.get_mut().write_all(text.as_bytes()));
+        drop(self.stream.get_mut().write_all(bytes));
     }
 }
 
