@@ -18,15 +18,15 @@ pub(crate) use self::{
     archive::{Restore, restore},
     config::Config,
     error::AdminError,
-    parts::{House, Live, Parts, Places, ReloadOrder},
+    parts::{House, Live, Order, Parts, Places, ReloadOrder, SwapOrder},
     peer::Peer,
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
     routes::{
         ApplyOrder, BackupOrder, CheckFacts, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
-        PROBLEM_TRAILER, Reloaded, TicketView, router,
+        PROBLEM_TRAILER, Reloaded, Swapping, TicketView, router,
     },
     server::Admin,
-    status::{DoorView, Listening, Status},
+    status::{DoorView, Listening, SiteView, Status},
 };
 /// What travels over the socket as the backend room has it.
 pub(crate) use crate::backend::{BackendStatus, OutputLine, WorkerStatus};

@@ -9,22 +9,28 @@ mod generation;
 mod health;
 mod job;
 mod listening;
+mod memory;
 mod output;
 mod process;
+mod process_group;
 mod restart;
 mod roster;
 mod state;
 mod status;
 mod supervisor;
 mod upstream;
+mod vigil;
 mod worker_exec;
 
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc,
+    time::Duration,
+};
 
-use tokio::sync::broadcast;
+use tokio::sync::{Semaphore, broadcast};
 
 use self::{child::Launcher, process::Stage, supervisor::Supervisor, upstream::Upstream};
 use crate::{
@@ -51,6 +57,9 @@ const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// Lines kept for followers that are slow; a ring may be larger, its followers need not be.
 const FOLLOW_LINES_MAX: usize = 4096;
+
+/// How often a start is looked at from outside.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// What a backend finds around it.
 #[derive(Debug, Clone)]
@@ -114,6 +123,7 @@ impl Backend {
                     roster: Arc::clone(&roster),
                     live: live.clone(),
                     shutdown,
+                    turns: Arc::new(Semaphore::new(1)),
                 };
                 Runner::Command(Supervisor::start(stage, config, surroundings.config_dir, metrics)?)
             }
@@ -136,6 +146,13 @@ impl Backend {
             Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status()),
         };
         BackendStatus { name: self.roster.backend().to_owned(), kind, workers }
+    }
+
+    /// Resolves when a worker has failed to start or to stay. Cancel safe.
+    pub(crate) async fn failed(&self) {
+        while self.status().workers.iter().all(|worker| worker.last_error.is_none()) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
     }
 
     /// Stop each worker and start it again, one after the other; resolves when all are ready, or one is not.

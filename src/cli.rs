@@ -18,6 +18,7 @@ mod restore;
 mod run;
 mod secret;
 mod status;
+mod swap;
 mod tenant;
 mod transfer;
 mod worker_exec;
@@ -79,6 +80,7 @@ enum Command {
     Check(check::Check),
     Status(status::Status),
     Reload(reload::Reload),
+    Swap(swap::Swap),
     Logs(logs::Logs),
     #[command(subcommand)]
     Backend(backend::Backend),
@@ -138,6 +140,7 @@ impl Command {
             Self::Reload(reload) => {
                 reach::running(settings, async |client: &Client| reload.run(client).await)
             }
+            Self::Swap(swap) => reach::running(settings, async |client: &Client| swap.run(client).await),
             Self::Logs(logs) => reach::running(settings, async |client: &Client| logs.run(client).await),
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)

@@ -6,6 +6,7 @@ mod check;
 mod explain;
 mod extract;
 mod file;
+mod handed;
 mod layer;
 mod load;
 mod place;
@@ -17,6 +18,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
+    handed::{environment_handing_over, handed_over},
     load::{Flags, Loaded, credentials_directory, load, load_to_restore, socket_hint},
     problem::{Problem, Problems},
 };
@@ -33,6 +35,9 @@ pub(crate) struct Config {
     /// Longest drain after SIGTERM.
     #[serde(with = "humantime_serde")]
     pub(crate) shutdown_grace: Duration,
+    /// Longest drain before a binary swap.
+    #[serde(with = "humantime_serde")]
+    pub(crate) swap_grace: Duration,
     /// The edge.
     pub(crate) edge: edge::Config,
     /// TLS.
@@ -61,6 +66,8 @@ impl Default for Config {
             state_dir: PathBuf::from("/var/lib/gateway"),
             runtime_dir: PathBuf::from("/run/gateway"),
             shutdown_grace: Duration::from_secs(30),
+            // Others wait for it, in the kernel's queue: shorter than browsers' patience.
+            swap_grace: Duration::from_secs(10),
             edge: edge::Config::default(),
             tls: edge::TlsConfig::default(),
             cors: tenant::CorsPolicy::default(),

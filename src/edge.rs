@@ -7,16 +7,19 @@ mod authority;
 mod bind;
 mod body;
 mod cache;
+mod compress;
 mod config;
 mod connection;
 mod cork;
 mod cors;
 mod error;
 mod forward;
+mod fuzzed;
 mod heads;
 mod identify;
 mod limits;
 mod listen;
+mod listeners;
 mod lookup;
 mod names;
 mod peer;
@@ -29,7 +32,9 @@ mod serve;
 mod serving;
 mod settings;
 mod shape;
+mod site;
 mod status;
+mod terms;
 mod thread;
 mod tls;
 mod upgrade;
@@ -38,7 +43,7 @@ use std::{
     collections::BTreeMap,
     net::SocketAddr,
     path::PathBuf,
-    sync::{Arc, Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, atomic::AtomicUsize},
 };
 
 use arc_swap::ArcSwap;
@@ -52,15 +57,27 @@ use crate::{
     tenant::{CorsPolicy, HostName, Refusals, Registry, TicketMode, Tickets},
 };
 
-pub use self::lookup::Lookup;
 use self::{
-    access_log::AccessLog, admit::Admit, bind::Bound, connection::Speaks, settings::Settings, thread::Shared,
+    access_log::AccessLog,
+    admit::Admit,
+    connection::Speaks,
+    listeners::{Listeners, Manner},
+    settings::Settings,
+    thread::{Pulse, Shared},
     tls::Certificates,
 };
 pub(crate) use self::{
-    config::{CertificateFiles, Config, HttpMode, OpenPath, ProxyProtocol, TlsConfig, TlsMode},
+    bind::{Bound, Inherited},
+    config::{
+        CertificateFiles, Config, Does, HttpMode, OpenPath, ProxyProtocol, SiteConfig, TlsConfig, TlsMode,
+    },
     error::EdgeError,
     serving::Serving,
+};
+pub use self::{
+    forward::{Answered, answered},
+    fuzzed::{Head as FuzzedHead, ProxyHeader, Rebuilder, Scanned, proxy_header, scan},
+    lookup::Lookup,
 };
 
 /// One backend as the edge needs it.
@@ -111,12 +128,9 @@ pub(crate) struct Edge {
     certificates: Arc<Certificates>,
     /// The settings in force, for what only a restart can change.
     settings: Mutex<EdgeSettings>,
-}
-
-/// Bound, not yet accepting.
-pub(crate) struct Listeners {
-    bound: Vec<Bound>,
-    threads: usize,
+    listeners: Mutex<Listeners>,
+    /// Made once: tickets of sessions live in it.
+    acceptor: OnceLock<TlsAcceptor>,
 }
 
 /// One certificate as status shows it.
@@ -148,55 +162,50 @@ impl Edge {
             metrics: parts.metrics,
             shutdown: parts.shutdown,
             connections: AtomicUsize::new(0),
+            pulse: Pulse::default(),
         };
         let settings = Mutex::new(parts.settings);
-        Ok(Arc::new(Self { shared: Arc::new(shared), certificates, settings }))
+        Ok(Arc::new(Self {
+            shared: Arc::new(shared),
+            certificates,
+            settings,
+            listeners: Mutex::default(),
+            acceptor: OnceLock::new(),
+        }))
     }
 
-    /// Bind every address, once per core.
-    pub(crate) fn bind(&self) -> Result<Listeners, EdgeError> {
-        let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-        let config = &settings.config;
-        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
-        let threads = if config.threads == 0 { cores() } else { config.threads };
-        let https = config.https.iter().map(|address| ("https", *address));
-        let http = config.http.iter().map(|address| ("http", *address));
-        let bound = https.chain(http).map(|(kind, address)| bind::bind(kind, address, threads));
-        Ok(Listeners { bound: bound.collect::<Result<_, _>>()?, threads })
+    /// Take over or bind every address. Nothing is accepted yet.
+    pub(crate) fn bind(&self, inherited: Vec<Inherited>) -> Result<(), EdgeError> {
+        let settings = self.settings();
+        self.listeners().bind(&settings.config, inherited, threads(&settings.config))
     }
 
     /// Accept and serve, one thread per core.
-    pub(crate) fn serve(&self, listeners: Listeners) -> Result<Serving, EdgeError> {
-        let (mode, tls) = {
-            let settings = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
-            (settings.config.http_mode, settings.tls.mode)
-        };
-        let https = match tls {
-            TlsMode::Off => Speaks::Plain,
-            TlsMode::Local | TlsMode::Files => {
-                Speaks::Tls(TlsAcceptor::from(tls::server_config(&self.certificates, &self.shared)?))
-            }
-        };
-        // Behind another proxy's TLS our own port is not the one that browsers see.
-        let port = listeners.bound.iter().find(|bound| bound.kind == "https" && tls != TlsMode::Off);
-        let http = match mode {
-            HttpMode::Serve => Speaks::Plain,
-            HttpMode::Redirect => Speaks::Redirect(port.map(|bound| bound.address.port())),
-        };
-        let bound = listeners.bound.into_iter().map(|bound| {
-            let speaks = if bound.kind == "https" { https.clone() } else { http.clone() };
-            (speaks, bound.listeners)
-        });
-        Serving::start(&self.shared, &self.certificates, listeners.threads, bound.collect())
+    pub(crate) fn serve(&self) -> Result<Serving, EdgeError> {
+        let settings = self.settings();
+        let (serving, ways) = Serving::start(&self.shared, &self.certificates, threads(&settings.config))?;
+        self.listeners().serve(ways, manner(&settings), |manner| self.speaks(manner))?;
+        Ok(serving)
     }
 
-    /// Swap in everything that needs no rebind. On error nothing has changed.
+    fn speaks(&self, manner: Manner) -> Result<Speaks, EdgeError> {
+        Ok(match manner {
+            Manner::Plain => Speaks::Plain,
+            Manner::Redirect(port) => Speaks::Redirect(port),
+            Manner::Tls => {
+                if let Some(acceptor) = self.acceptor.get() {
+                    return Ok(Speaks::Tls(acceptor.clone()));
+                }
+                let fresh = TlsAcceptor::from(tls::server_config(&self.certificates, &self.shared)?);
+                Speaks::Tls(self.acceptor.get_or_init(|| fresh).clone())
+            }
+        })
+    }
+
+    /// Swap in everything. On error nothing has changed. Listeners that stay are not touched.
     pub(crate) fn reconfigure(&self, settings: EdgeSettings) -> Result<(), EdgeError> {
-        let mut current = self.settings.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut current = self.settings();
         for (key, changed) in [
-            ("edge.https", settings.config.https != current.config.https),
-            ("edge.http", settings.config.http != current.config.http),
-            ("edge.http_mode", settings.config.http_mode != current.config.http_mode),
             ("edge.threads", settings.config.threads != current.config.threads),
             ("tls.mode", (settings.tls.mode == TlsMode::Off) != (current.tls.mode == TlsMode::Off)),
         ] {
@@ -207,6 +216,8 @@ impl Edge {
         let fresh = Settings::new(&settings)?;
         let certificates =
             if settings.tls == current.tls { None } else { Some(self.certificates.prepare(&settings.tls)?) };
+        let mut listeners = self.listeners();
+        let plan = listeners.plan(&settings.config)?;
         // The last thing that can fail: from here on everything is put in force.
         self.shared.access_log.reopen(&settings.config.access_log)?;
         if let Some(put_in_force) = certificates {
@@ -215,7 +226,35 @@ impl Edge {
         self.shared.admit.bound(settings.config.admit.clients_max);
         self.shared.settings.store(Arc::new(fresh));
         *current = settings;
-        Ok(())
+        listeners.carry_out(plan, manner(&current), |manner| self.speaks(manner))
+    }
+
+    /// What is bound: `http` or `https`, and the real address where the configuration said port 0.
+    pub(crate) fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
+        self.listeners().addresses()
+    }
+
+    /// Look at every listener.
+    pub(crate) fn each_listener(&self, look: impl FnMut(&Bound)) {
+        self.listeners().bound().for_each(look);
+    }
+
+    /// Give every listener away, to the next life or the next program. Only once nothing is served any more.
+    pub(crate) fn hand_over(&self) -> Vec<Inherited> {
+        self.listeners().hand_over()
+    }
+
+    /// How often each thread that serves has beaten: one that beats no more hangs.
+    pub(crate) fn beats(&self) -> Vec<usize> {
+        self.shared.pulse.beats()
+    }
+
+    fn settings(&self) -> MutexGuard<'_, EdgeSettings> {
+        self.settings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Listeners> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The certificates that are served now.
@@ -229,9 +268,21 @@ impl Edge {
     }
 }
 
-impl Listeners {
-    /// What was bound: `http` or `https`, and the real address where the configuration said port 0.
-    pub(crate) fn addresses(&self) -> Vec<(&'static str, SocketAddr)> {
-        self.bound.iter().map(|bound| (bound.kind, bound.address)).collect()
+fn threads(config: &Config) -> usize {
+    let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+    if config.threads == 0 { cores() } else { config.threads }
+}
+
+/// How each address is served.
+fn manner(settings: &EdgeSettings) -> impl Fn(&'static str, &[(&'static str, SocketAddr)]) -> Manner + use<> {
+    let (mode, tls) = (settings.config.http_mode, settings.tls.mode != TlsMode::Off);
+    move |kind, addresses| match (kind, mode) {
+        ("https", _) if tls => Manner::Tls,
+        ("https", _) | (_, HttpMode::Serve) => Manner::Plain,
+        (_, HttpMode::Redirect) => {
+            // Behind another proxy's TLS our own port is not the one that browsers see.
+            let https = addresses.iter().find(|(kind, _)| *kind == "https" && tls);
+            Manner::Redirect(https.map(|(_, address)| address.port()))
+        }
     }
 }

@@ -3,13 +3,19 @@
 
 mod defaults;
 mod error;
+mod life;
+mod notify;
 mod places;
 mod reload;
 mod rooms;
+mod signals;
+mod successor;
 
-use tokio::{
-    signal::unix::{SignalKind, signal},
-    sync::mpsc,
+use crate::{
+    config::{self, Flags, Loaded},
+    edge::Inherited,
+    shutdown::Shutdown,
+    telemetry,
 };
 
 pub(crate) use self::{
@@ -17,17 +23,12 @@ pub(crate) use self::{
     error::GatewayError,
 };
 use self::{
+    life::{Beginning, End, Life},
     reload::Reloader,
-    rooms::{Rooms, Runtimes},
+    rooms::Runtimes,
+    signals::Signals,
+    successor::Successor,
 };
-use crate::{
-    config::{Flags, Loaded},
-    shutdown::Shutdown,
-    telemetry,
-};
-
-/// Orders to reload that may wait; a second one behind them would load the same files.
-const RELOADS_WAITING_MAX: usize = 4;
 
 /// Run a gateway until SIGTERM or SIGINT, then drain it.
 ///
@@ -35,47 +36,53 @@ const RELOADS_WAITING_MAX: usize = 4;
 /// that one lives as long as the process.
 pub(crate) fn run(loaded: Loaded, flags: Flags) -> Result<(), GatewayError> {
     let main = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = main.block_on(async { Signals::new() })?;
     let data = tokio::runtime::Builder::new_multi_thread().thread_name("data").enable_all().build()?;
     let runtimes = Runtimes { data: data.handle().clone() };
-    let outcome = main.block_on(live(loaded, flags, &runtimes));
+    let outcome = main.block_on(lives(loaded, flags, &runtimes, signals));
     // Everything was drained or given up on: a stuck statement must not hold the exit.
     data.shutdown_background();
     main.shutdown_background();
     outcome
 }
 
-/// One life: build, announce, serve, drain.
-async fn live(loaded: Loaded, flags: Flags, runtimes: &Runtimes) -> Result<(), GatewayError> {
+/// One life after the other: each ends the process, or hands its listeners to the program that comes next. Only when
+/// that cannot be become is there another life here.
+async fn lives(
+    mut loaded: Loaded,
+    flags: Flags,
+    runtimes: &Runtimes,
+    mut signals: Signals,
+) -> Result<(), GatewayError> {
     telemetry::start(&loaded.config.log);
-    let grace = loaded.config.shutdown_grace;
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let mut hang_up = signal(SignalKind::hangup())?;
-    let (orders, mut reloads) = mpsc::channel(RELOADS_WAITING_MAX);
-    let rooms = Rooms::build(loaded, runtimes, orders).await?;
-    rooms.announce();
-    let reloader = Reloader::new(flags);
+    let handed_over = config::handed_over().map_err(GatewayError::HandedOver)?;
+    let named = |(name, listener)| Inherited { name, listener };
+    let mut beginning = Beginning {
+        swaps: handed_over.swaps.unwrap_or(0),
+        swapped: handed_over.swaps.is_some(),
+        swap_failure: None,
+        inherited: handed_over.listeners.into_iter().map(named).collect(),
+    };
+    let (reloader, successor) = (Reloader::new(flags.clone()), Successor::of_this_process(flags)?);
     loop {
-        let order = tokio::select! {
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
-            _ = hang_up.recv() => None,
-            Some(order) = reloads.recv() => Some(order),
+        let (swaps, directory) = (beginning.swaps, loaded.directory.clone());
+        let life = Life::begin(loaded, runtimes, beginning).await?;
+        let (config, inherited) = match life.lead(&reloader, &successor, &mut signals).await {
+            End::Stopped => return Ok(()),
+            End::Handed { config, inherited } => (config, inherited),
         };
-        // A rolling reload takes as long as its workers; the end does not wait for it.
-        tokio::select! {
-            () = reloader.carry_out(&rooms, order) => {}
-            _ = terminate.recv() => break,
-            _ = interrupt.recv() => break,
+        if signals.hold_back().await? {
+            tracing::info!("stopped in the middle of a swap");
+            return Ok(());
         }
+        let error = successor.become_it(&inherited, swaps + 1);
+        Signals::let_through()?;
+        let path = successor.path().display();
+        let failure = format!("`{path}` could not be executed: {error}");
+        tracing::error!(%error, program = %path, "the swap failed: this program goes on");
+        loaded = Loaded { config: (*config).clone(), directory, files: Vec::new(), warnings: Vec::new() };
+        beginning = Beginning { swaps, swapped: true, swap_failure: Some(failure), inherited };
     }
-    tracing::info!(grace_s = grace.as_secs(), "stopping: no new connections, draining");
-    tokio::select! {
-        () = rooms.drain(grace) => tracing::info!("stopped"),
-        // A second Ctrl-C is a person who does not want to wait.
-        _ = interrupt.recv() => tracing::warn!("stopped without draining"),
-    }
-    Ok(())
 }
 
 /// Separate lives, ended one after the other: requests first, what they stand on last.

@@ -26,6 +26,19 @@ pub mod bench {
     pub use crate::edge::Lookup;
 }
 
+/// What `tests/fuzz` tries; no part of the product's surface.
+#[doc(hidden)]
+pub mod fuzz {
+    pub use crate::edge::{
+        Answered, FuzzedHead as Head, ProxyHeader, Rebuilder, Scanned, answered, proxy_header, scan,
+    };
+
+    /// What may stand in the whitelist, in its canonical form.
+    pub fn origin(text: &str) -> Option<String> {
+        text.parse::<crate::tenant::OriginPattern>().ok().map(|origin| origin.to_string())
+    }
+}
+
 // The base: imports nothing of ours.
 mod error;
 mod metrics;

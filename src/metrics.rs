@@ -83,6 +83,8 @@ pub(crate) struct Metrics {
     pub(crate) workers_ready: Family<BackendLabels, Gauge>,
     /// Workers started again after a crash.
     pub(crate) worker_restarts_total: Family<BackendLabels, Counter>,
+    /// Workers replaced while they ran: unwell, too large, too old.
+    pub(crate) worker_replacements_total: Family<BackendLabels, Counter>,
     /// Database connections open.
     pub(crate) pool_connections: Family<TenantLabels, Gauge>,
     /// Statements run at the doors.
@@ -117,6 +119,7 @@ impl Metrics {
             waited_seconds: seconds(),
             workers_ready: Family::default(),
             worker_restarts_total: Family::default(),
+            worker_replacements_total: Family::default(),
             pool_connections: Family::default(),
             statements_total: Family::default(),
             lease_timeouts_total: Family::default(),
@@ -146,6 +149,11 @@ impl Metrics {
         r.register("waited_seconds", "Waits of requests for a worker", self.waited_seconds.clone());
         r.register("workers_ready", "Workers that take traffic", self.workers_ready.clone());
         r.register("worker_restarts", "Workers started again", self.worker_restarts_total.clone());
+        r.register(
+            "worker_replacements",
+            "Workers replaced while they ran: unwell, too large, too old",
+            self.worker_replacements_total.clone(),
+        );
         r.register("pool_connections", "Database connections open", self.pool_connections.clone());
         r.register("statements", "Statements run at the doors", self.statements_total.clone());
         r.register("lease_timeouts", "Waits for a connection that failed", self.lease_timeouts_total.clone());

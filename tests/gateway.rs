@@ -24,6 +24,8 @@ mod browser;
 mod builder;
 #[path = "gateway/client.rs"]
 mod client;
+#[path = "gateway/compression.rs"]
+mod compression;
 #[path = "gateway/cors.rs"]
 mod cors;
 #[path = "gateway/door.rs"]
@@ -44,8 +46,12 @@ mod hostile_h2;
 mod left_behind;
 #[path = "gateway/limits.rs"]
 mod limits;
+#[path = "gateway/load.rs"]
+mod load;
 #[path = "gateway/node.rs"]
 mod node;
+#[path = "gateway/notify.rs"]
+mod notify;
 #[path = "gateway/origins.rs"]
 mod origins;
 #[path = "gateway/proxy_protocol.rs"]
@@ -56,6 +62,10 @@ mod reload;
 mod running;
 #[path = "gateway/site.rs"]
 mod site;
+#[path = "gateway/sites.rs"]
+mod sites;
+#[path = "gateway/swap.rs"]
+mod swap;
 #[path = "gateway/tenants.rs"]
 mod tenants;
 #[path = "gateway/tenants_data.rs"]

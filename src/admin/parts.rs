@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
 };
 
 use jiff::Timestamp;
@@ -12,8 +12,8 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     Problem,
-    routes::Reloaded,
-    status::{DoorView, Listening},
+    routes::{Reloaded, Swapping},
+    status::{DoorView, Listening, SiteView},
 };
 use crate::{
     backend::Backend,
@@ -79,11 +79,29 @@ pub(crate) struct Live {
     pub(crate) metrics: Arc<Metrics>,
     /// Its life, to tell whether it is draining.
     pub(crate) shutdown: Shutdown,
-    /// Orders to reload; the assembly carries them out one after the other.
-    pub(crate) reload: mpsc::Sender<ReloadOrder>,
+    /// How often this process has become another program.
+    pub(crate) swaps: u64,
+    /// Why the last swap was none.
+    pub(crate) swap_failure: Option<String>,
+    /// Is it draining for a swap?
+    pub(crate) swapping: Arc<AtomicBool>,
+    /// Orders to the whole house; the assembly carries them out one after the other.
+    pub(crate) orders: mpsc::Sender<Order>,
     /// What a reload may change.
     pub(crate) house: Arc<dyn House>,
 }
+
+/// An order to the whole house.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// Put the configuration file's present content in force.
+    Reload(ReloadOrder),
+    /// Become the program that stands at our path now.
+    Swap(SwapOrder),
+}
+
+/// An order to swap the program; answered before it begins.
+pub(crate) type SwapOrder = oneshot::Sender<Result<Swapping, Problem>>;
 
 /// An order to reload; the answer goes back through it.
 pub(crate) type ReloadOrder = oneshot::Sender<Result<Reloaded, Problem>>;
@@ -94,6 +112,8 @@ pub(crate) trait House: Send + Sync {
     fn backends(&self) -> BTreeMap<String, Arc<Backend>>;
     /// The bound addresses.
     fn listeners(&self) -> Vec<Listening>;
+    /// The sites.
+    fn sites(&self) -> Vec<SiteView>;
     /// The doors.
     fn doors(&self) -> Vec<DoorView>;
     /// The certificates that are served.

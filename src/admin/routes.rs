@@ -25,7 +25,7 @@ pub(crate) use self::{
     apply::ApplyOrder,
     backup::{BackupOrder, PROBLEM_TRAILER},
     check::{CheckFacts, TicketView},
-    house::Reloaded,
+    house::{Reloaded, Swapping},
     keys::{KeyMade, KeyOrder},
     migrate::{MigrateOrder, Migrated, MigrationText},
 };
@@ -126,6 +126,7 @@ pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
         .route("/metrics", get(house::metrics))
         .route("/status", get(house::status))
         .route("/reload", post(house::reload))
+        .route("/swap", post(house::swap))
         .route("/tenants", get(tenants::list).post(tenants::add))
         .nest("/tenants/{id}", tenant)
         .route("/apply", post(apply::apply))

@@ -21,8 +21,20 @@ pub(crate) struct Status {
     pub(crate) uptime_s: u64,
     /// Is it draining?
     pub(crate) stopping: bool,
+    /// Is it draining to become another program?
+    #[serde(default)]
+    pub(crate) swapping: bool,
+    /// How often this process has become another program.
+    #[serde(default)]
+    pub(crate) swaps: u64,
+    /// Why the last swap was none.
+    #[serde(default)]
+    pub(crate) swap_failure: Option<String>,
     /// Where the edge and the metrics listen.
     pub(crate) listeners: Vec<Listening>,
+    /// The sites.
+    #[serde(default)]
+    pub(crate) sites: Vec<SiteView>,
     /// The doors.
     pub(crate) doors: Vec<DoorView>,
     /// The backends with their workers.
@@ -44,6 +56,15 @@ pub(crate) struct Listening {
     pub(crate) kind: String,
     /// The address as bound, never with port 0.
     pub(crate) address: SocketAddr,
+}
+
+/// A site, as its configuration says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SiteView {
+    /// `www.acme.example/docs`; `*` is every host.
+    pub(crate) site: String,
+    /// What it does, such as `files in /srv/www`.
+    pub(crate) does: String,
 }
 
 /// A door, as its room tells.

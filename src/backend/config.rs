@@ -45,6 +45,13 @@ pub(crate) struct Config {
     /// A worker that was ready for this long begins again with the first pause.
     #[serde(with = "humantime_serde")]
     pub(crate) stable_after: Duration,
+    /// A worker whose process group holds more than this is replaced; none is no limit.
+    pub(crate) memory_max_mb: Option<u64>,
+    /// A worker that was given so many requests is replaced; none is no limit.
+    pub(crate) max_requests: Option<u64>,
+    /// A worker that has been ready for so long is replaced; none is no limit.
+    #[serde(with = "humantime_serde")]
+    pub(crate) max_age: Option<Duration>,
     /// Idle connections to a worker are closed after this: before Node's own 5 s.
     #[serde(with = "humantime_serde")]
     pub(crate) keep_alive: Duration,
@@ -78,6 +85,9 @@ impl Default for Config {
             restart_delay: Duration::from_millis(250),
             restart_delay_max: Duration::from_secs(30),
             stable_after: Duration::from_secs(60),
+            memory_max_mb: None,
+            max_requests: None,
+            max_age: None,
             keep_alive: Duration::from_secs(4),
             // Node runs one request's code at a time: so many keep it busy, the database's waits included.
             warmup_in_flight: 16,
@@ -165,11 +175,16 @@ pub(crate) struct Health {
     /// How long one answer may take.
     #[serde(with = "humantime_serde")]
     pub(crate) timeout: Duration,
-    /// How often an upstream is asked while it is well.
+    /// So many good answers in a row make a starting worker ready.
+    pub(crate) ready_successes: u32,
+    /// How often a ready worker or upstream is asked.
     #[serde(with = "humantime_serde")]
     pub(crate) watch_interval: Duration,
-    /// So many misses in a row take an upstream out.
+    /// So many misses in a row take a worker or upstream out; the worker is replaced.
     pub(crate) unhealthy_after: u32,
+    /// A good answer that takes longer is logged: the event loop is being blocked.
+    #[serde(with = "humantime_serde")]
+    pub(crate) slow_after: Duration,
 }
 
 impl Default for Health {
@@ -178,9 +193,13 @@ impl Default for Health {
             path: None,
             interval: Duration::from_millis(100),
             timeout: Duration::from_secs(2),
+            ready_successes: 1,
             watch_interval: Duration::from_secs(2),
-            // One miss may be a lost packet or a pause of the garbage collector.
-            unhealthy_after: 2,
+            // One miss may be a lost packet or a pause of the garbage collector; with the timeout above, an event
+            // loop that is blocked for less than some eight seconds costs no worker.
+            unhealthy_after: 3,
+            // Ten times what a busy worker needs for a trivial answer.
+            slow_after: Duration::from_millis(500),
         }
     }
 }

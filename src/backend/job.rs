@@ -3,6 +3,8 @@
 //!
 //! It must never take a ready worker out before its successor is ready, unless told to restart or end.
 
+mod succession;
+
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
@@ -65,6 +67,7 @@ impl Job {
             slot: Arc::clone(&slot),
             generation,
             history: History::default(),
+            respite: Duration::ZERO,
             orders: inbox,
             ending: ending.clone(),
         };
@@ -130,6 +133,8 @@ struct Life {
     slot: Arc<Slot>,
     generation: Arc<Generation>,
     history: History,
+    /// How long the watch says nothing: the last try to replace a worker has just failed.
+    respite: Duration,
     orders: mpsc::Receiver<Order>,
     ending: CancellationToken,
 }
@@ -167,6 +172,7 @@ impl Life {
 
     /// Until it crashes or is told something.
     async fn serve(&mut self, mut process: Box<Process>) -> Next {
+        let watch = Box::pin(self.vigil(&process).ended());
         let order = tokio::select! {
             biased;
             reason = process.exited() => {
@@ -175,6 +181,11 @@ impl Life {
             }
             () = self.ending.cancelled() => None,
             order = self.orders.recv() => order,
+            (weary, turn) = watch => {
+                let next = self.renew(process, &weary).await;
+                drop(turn);
+                return next;
+            }
         };
         match order {
             None => {
@@ -186,41 +197,6 @@ impl Life {
                 Next::Obey(Order::Restart(answer))
             }
             Some(Order::Reload(generation, answer)) => self.replace(process, generation, answer).await,
-        }
-    }
-
-    /// New one up, ready, swapped in; old one drained, stopped.
-    async fn replace(&mut self, mut old: Box<Process>, generation: Arc<Generation>, answer: Answer) -> Next {
-        let mut old_ended = None;
-        let outcome = {
-            let ending = self.ending.cancelled();
-            let mut starting = Box::pin(bring_up(&self.stage, &self.slot, &generation, Seat::Beside, ending));
-            loop {
-                tokio::select! {
-                    started = &mut starting => break started,
-                    // It may crash meanwhile: the newcomer is all there is then.
-                    reason = old.exited(), if old_ended.is_none() => old_ended = Some(reason),
-                }
-            }
-        };
-        self.slot.clear_beside();
-        match outcome {
-            Ok(newcomer) => {
-                self.generation = generation;
-                self.history = History::default();
-                let newcomer = self.seat(newcomer);
-                self.retire(old, Seat::Beside).await;
-                self.slot.clear_beside();
-                drop(answer.send(Ok(())));
-                Next::Serve(newcomer)
-            }
-            Err(not_up) => {
-                drop(answer.send(Err(not_up.into())));
-                match old_ended {
-                    None => Next::Serve(old),
-                    Some(reason) => Next::BackOff(old.failure(reason).await, old.ready_for()),
-                }
-            }
         }
     }
 

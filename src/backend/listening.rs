@@ -1,16 +1,18 @@
 //! Which TCP ports does a process group listen on? Read from `/proc`, only to explain why a worker never got
 //! ready: "it listens on TCP port 3000" saves an hour. It must never decide anything.
 
-use std::{collections::BTreeSet, fs, path::Path};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::process_group;
 
 /// The ports of the group's listening sockets; empty when `/proc` does not say.
 pub(super) fn tcp_ports(group: u32) -> BTreeSet<u16> {
-    let Ok(entries) = fs::read_dir("/proc") else { return BTreeSet::new() };
-    let members = entries.filter_map(|entry| {
-        let path = entry.ok()?.path();
-        (process_group(&fs::read_to_string(path.join("stat")).ok()?)? == group).then_some(path)
-    });
-    members.flat_map(|process| ports_of(&process)).collect()
+    let paths = process_group::members(group).into_iter().map(|pid| PathBuf::from(format!("/proc/{pid}")));
+    paths.flat_map(|process| ports_of(&process)).collect()
 }
 
 fn ports_of(process: &Path) -> Vec<u16> {
@@ -24,12 +26,6 @@ fn socket_inodes(process: &Path) -> BTreeSet<u64> {
     let Ok(entries) = fs::read_dir(process.join("fd")) else { return BTreeSet::new() };
     let inode = |target: &Path| target.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.parse().ok();
     entries.filter_map(|entry| inode(&fs::read_link(entry.ok()?.path()).ok()?)).collect()
-}
-
-/// The group in a line of `/proc/PID/stat`. The name before it may hold anything, brackets included.
-fn process_group(stat: &str) -> Option<u32> {
-    let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(2)?.parse().ok()
 }
 
 /// Port and inode of a row of `/proc/net/tcp` that is in state LISTEN.
@@ -55,12 +51,6 @@ mod tests {
         assert_eq!(listening_row(&listening.replace(" 0A ", " 01 ")), None);
         assert_eq!(listening_row("  sl  local_address rem_address   st tx_queue rx_queue"), None);
         assert_eq!(listening_row(""), None);
-    }
-
-    #[test]
-    fn a_process_name_may_hold_brackets() {
-        assert_eq!(process_group("42 (a) b) 1 (c) S 1 77 77 0 -1"), Some(77));
-        assert_eq!(process_group("nonsense"), None);
     }
 
     #[test]

@@ -12,7 +12,11 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio::{net::TcpListener, sync::broadcast, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::{Semaphore, broadcast},
+    task::JoinHandle,
+};
 
 use super::{
     OutputLine,
@@ -56,6 +60,8 @@ pub(super) struct Stage {
     pub(super) live: broadcast::Sender<OutputLine>,
     /// Counts the tasks that read the output.
     pub(super) shutdown: Shutdown,
+    /// Workers that are replaced for gentle reasons, one at a time.
+    pub(super) turns: Arc<Semaphore>,
 }
 
 /// One running worker process.
@@ -133,10 +139,14 @@ impl Process {
         let mut last_seen: Option<Unwell> = None;
         let address = self.worker.address().clone();
         let asking = async {
+            let mut successes = 0;
             loop {
                 match health::check(&address, health.path.as_deref(), health.timeout).await {
-                    Ok(()) => return,
-                    Err(unwell) => last_seen = Some(unwell),
+                    Ok(()) => successes += 1,
+                    Err(unwell) => (successes, last_seen) = (0, Some(unwell)),
+                }
+                if successes >= health.ready_successes {
+                    return;
                 }
                 tokio::time::sleep(health.interval).await;
             }
@@ -166,6 +176,16 @@ impl Process {
         let status = self.child.exited().await;
         self.roster.remove(&self.worker);
         describe(&status)
+    }
+
+    /// Since when it is ready.
+    pub(super) fn ready_at(&self) -> Instant {
+        self.ready_at.unwrap_or_else(Instant::now)
+    }
+
+    /// Take no new request; those in flight go on.
+    pub(super) fn leave_roster(&self) {
+        self.roster.remove(&self.worker);
     }
 
     /// How long it has been ready.

@@ -65,6 +65,15 @@ impl Roster {
         Arc::new(roster)
     }
 
+    /// The roster of addresses that nobody watches over: listed whether they answer or not, as long as it lives.
+    pub(crate) fn unwatched(name: &str, keep_alive: Duration, addresses: Vec<Address>) -> Arc<Self> {
+        let roster = Self::new(name.to_owned(), keep_alive, Gauge::default());
+        for address in addresses {
+            roster.add(&Worker::new(next_key(), name.to_owned(), address));
+        }
+        roster
+    }
+
     /// A roster that other rooms' tests fill themselves.
     #[cfg(test)]
     pub(crate) fn for_tests(backend: &str, keep_alive: Duration) -> Arc<Self> {
@@ -106,7 +115,6 @@ impl Roster {
     }
 
     /// Resolves when a worker can be picked. Cancel safe.
-    #[cfg(test)]
     pub(crate) async fn ready(&self) {
         loop {
             let mut arrival = std::pin::pin!(self.arrivals.notified());

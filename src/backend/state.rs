@@ -1,11 +1,14 @@
 //! Where each worker is in its life, for all to see. A slot is a worker's place: its processes come and go,
 //! two at once while a reload rolls. It must never show a combination that cannot be.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use jiff::Timestamp;
 
-use super::{WorkerStatus, output::Ring, roster::Worker};
+use super::{WorkerStatus, memory, output::Ring, roster::Worker};
 
 /// A worker's state, with what exists in that state and nothing else.
 #[derive(Debug, Clone)]
@@ -17,6 +20,13 @@ pub(super) enum State {
     },
     /// It takes traffic.
     Ready {
+        /// The process.
+        pid: u32,
+        /// As the edge sees it.
+        worker: Arc<Worker>,
+    },
+    /// It runs and is not well: it takes no request, and its successor is being started.
+    Unwell {
         /// The process.
         pid: u32,
         /// As the edge sees it.
@@ -40,6 +50,7 @@ impl State {
         match self {
             Self::Starting { .. } => "starting",
             Self::Ready { .. } => "ready",
+            Self::Unwell { .. } => "unwell",
             Self::Draining { .. } => "draining",
             Self::BackOff => "back-off",
             Self::Finished => "finished",
@@ -49,14 +60,16 @@ impl State {
     fn pid(&self) -> Option<u32> {
         match self {
             Self::Starting { pid } => *pid,
-            Self::Ready { pid, .. } | Self::Draining { pid, .. } => Some(*pid),
+            Self::Ready { pid, .. } | Self::Unwell { pid, .. } | Self::Draining { pid, .. } => Some(*pid),
             Self::BackOff | Self::Finished => None,
         }
     }
 
     fn in_flight(&self) -> usize {
         match self {
-            Self::Ready { worker, .. } | Self::Draining { worker, .. } => worker.in_flight(),
+            Self::Ready { worker, .. } | Self::Unwell { worker, .. } | Self::Draining { worker, .. } => {
+                worker.in_flight()
+            }
             Self::Starting { .. } | Self::BackOff | Self::Finished => 0,
         }
     }
@@ -99,6 +112,7 @@ struct Board {
     beside: Option<(State, Timestamp)>,
     restarts: u64,
     failure: Option<Failure>,
+    health_ms: Option<u64>,
 }
 
 impl Slot {
@@ -109,6 +123,7 @@ impl Slot {
             beside: None,
             restarts: 0,
             failure: None,
+            health_ms: None,
         };
         let name = format!("{backend}/{number}");
         Arc::new(Self { number, name, ring: Arc::default(), board: Mutex::new(board) })
@@ -139,6 +154,11 @@ impl Slot {
         self.board().failure = Some(failure);
     }
 
+    /// The health path answered well after this time.
+    pub(super) fn health_took(&self, latency: Duration) {
+        self.board().health_ms = u64::try_from(latency.as_millis()).ok();
+    }
+
     /// It is being started again after a failure.
     pub(super) fn restarted(&self) {
         self.board().restarts += 1;
@@ -156,6 +176,8 @@ impl Slot {
                 since: *since,
                 restarts: board.restarts,
                 in_flight: state.in_flight(),
+                memory_mb: state.pid().and_then(memory::resident_bytes).map(|bytes| bytes / (1024 * 1024)),
+                health_ms: board.health_ms.filter(|_| matches!(state, State::Ready { .. })),
                 last_error: board.failure.as_ref().map(|failure| failure.reason.clone()),
                 last_lines: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.lines.clone()),
             })

@@ -32,7 +32,8 @@ pub(crate) struct WorkerStatus {
     pub(crate) name: String,
     /// Its process, if it has one.
     pub(crate) pid: Option<u32>,
-    /// `starting`, `ready`, `draining`, `back-off`, `finished`; an upstream is `starting`, `ready` or `unreachable`.
+    /// `starting`, `ready`, `unwell`, `draining`, `back-off`, `finished`; an upstream is `starting`, `ready` or
+    /// `unreachable`.
     pub(crate) state: String,
     /// Since when it is in that state.
     pub(crate) since: Timestamp,
@@ -40,6 +41,10 @@ pub(crate) struct WorkerStatus {
     pub(crate) restarts: u64,
     /// Requests it has not finished.
     pub(crate) in_flight: usize,
+    /// What its process holds resident, its descendants not counted.
+    pub(crate) memory_mb: Option<u64>,
+    /// How long the last good answer of its health path took.
+    pub(crate) health_ms: Option<u64>,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
     /// The last lines it wrote before that.

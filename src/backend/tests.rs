@@ -6,6 +6,7 @@ mod launcher;
 mod lives;
 mod reloads;
 mod upstreams;
+mod vigils;
 
 use std::{
     path::{Path, PathBuf},

@@ -99,6 +99,8 @@ impl Upstream {
             since,
             restarts: 0,
             in_flight: worker.map_or(0, |worker| worker.in_flight()),
+            memory_mb: None,
+            health_ms: None,
             last_error,
             last_lines: Vec::new(),
         }]

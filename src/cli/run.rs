@@ -5,7 +5,7 @@ use super::{Failure, Settings, out, reach};
 /// Run the gateway in the foreground until SIGTERM or Ctrl-C
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-SIGTERM and Ctrl-C drain within `shutdown_grace`; SIGHUP reloads the configuration.
+SIGTERM and Ctrl-C drain within `shutdown_grace`; SIGHUP reloads the configuration; SIGUSR2 swaps the program.
 
 Examples:
   gateway run --config config/quickstart.toml

@@ -29,11 +29,20 @@ impl Status {
 }
 
 fn text(status: &admin::Status, now: Timestamp) -> String {
-    let state = if status.stopping { "draining" } else { "running" };
+    let state = match (status.swapping, status.stopping) {
+        (true, _) => "draining for a swap",
+        (false, true) => "draining",
+        (false, false) => "running",
+    };
+    let swaps = match (status.swaps, &status.swap_failure) {
+        (0, None) => String::new(),
+        (swaps, None) => format!(", swapped {swaps} times"),
+        (swaps, Some(failure)) => format!(", swapped {swaps} times\nthe last swap failed: {failure}"),
+    };
     let uptime = out::duration(status.uptime_s);
     let tenants = status.tenants;
     let mut sections = vec![
-        format!("gateway {} {state} for {uptime}, pid {}", status.version, status.pid),
+        format!("gateway {} {state} for {uptime}, pid {}{swaps}", status.version, status.pid),
         format!(
             "tenants: {} ({} active, {} paused, {} suspended)",
             tenants.total, tenants.active, tenants.paused, tenants.suspended
@@ -41,6 +50,8 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     ];
     let listeners = status.listeners.iter().map(|one| [one.kind.clone(), one.address.to_string()]);
     push(&mut sections, &["listener", "address"], listeners.collect());
+    let sites = status.sites.iter().map(|one| [one.site.clone(), one.does.clone()]);
+    push(&mut sections, &["site", "does"], sites.collect());
     let workers = status.backends.iter().flat_map(|backend| &backend.workers);
     push(&mut sections, &WORKER_HEAD, workers.map(|worker| worker_row(worker, now)).collect());
     let doors = status.doors.iter().map(|door| {
@@ -54,11 +65,11 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
 }
 
 /// The columns of a worker.
-pub(super) const WORKER_HEAD: [&str; 7] =
-    ["worker", "pid", "state", "since", "restarts", "in flight", "last error"];
+pub(super) const WORKER_HEAD: [&str; 9] =
+    ["worker", "pid", "state", "since", "restarts", "in flight", "memory", "health", "last error"];
 
 /// The row of a worker.
-pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 7] {
+pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 9] {
     let seconds = u64::try_from(now.as_second() - worker.since.as_second()).unwrap_or(0);
     [
         worker.name.clone(),
@@ -67,6 +78,8 @@ pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 7] {
         out::duration(seconds),
         worker.restarts.to_string(),
         worker.in_flight.to_string(),
+        worker.memory_mb.map(|mb| format!("{mb} MB")).unwrap_or_default(),
+        worker.health_ms.map(|ms| format!("{ms} ms")).unwrap_or_default(),
         worker.last_error.clone().unwrap_or_default(),
     ]
 }
@@ -113,6 +126,7 @@ mod tests {
             "version": "0.1.0", "pid": 17, "started": "2026-01-01T00:00:00Z", "uptime_s": 3700,
             "stopping": false, "local_ca": null,
             "listeners": [{"kind": "https", "address": "127.0.0.1:8443"}],
+            "sites": [{"site": "www.example/docs", "does": "files in /srv/docs"}],
             "doors": [{"door": "sqlite", "address": "127.0.0.1:4000", "connections": 3, "streams": 1}],
             "backends": [{"name": "api", "kind": "command", "workers": [{
                 "name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z",
@@ -137,6 +151,7 @@ mod tests {
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<_> = text.lines().map(words).collect();
         for pair in [
+            ["SITE DOES", "www.example/docs files in /srv/docs"],
             ["DOOR ADDRESS CONNECTIONS STREAMS", "sqlite 127.0.0.1:4000 3 1"],
             ["POOL ENGINE OPEN IN USE WAITING MAX", "navaja sqlite 2 1 0 9"],
             ["CERTIFICATE ISSUER NOT AFTER SOURCE", "a.example, b.example CA 2026-03-01 local"],

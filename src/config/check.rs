@@ -6,6 +6,7 @@ mod backend;
 mod edge;
 mod numbers;
 mod pool;
+mod site;
 mod state;
 mod tenant;
 mod tls;
@@ -38,6 +39,8 @@ impl<'a> Check<'a> {
         self.numbers();
         self.state();
         self.edge();
+        self.sites();
+        self.compression();
         self.tls();
         self.backends();
         self.pool();

@@ -21,7 +21,8 @@ use super::{
 const PREFIX: &str = "GATEWAY_";
 
 /// Variables that begin like keys and are none: read by the command line, or handed to workers.
-const NOT_KEYS: [&str; 3] = ["GATEWAY_CONFIG", "GATEWAY_TENANT_DATABASE", "GATEWAY_BACKUP_PASSPHRASE"];
+const NOT_KEYS: [&str; 4] =
+    ["GATEWAY_CONFIG", "GATEWAY_TENANT_DATABASE", "GATEWAY_BACKUP_PASSPHRASE", super::handed::HANDED_OVER];
 
 /// The values of one source, and their places.
 #[derive(Debug, Clone)]

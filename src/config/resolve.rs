@@ -19,6 +19,9 @@ pub(super) fn resolve(config: &mut Config, directory: &Path) {
     config.registry.seal_key_file.iter_mut().for_each(absolute);
     config.admin.socket.iter_mut().for_each(absolute);
     config.edge.access_log.path.iter_mut().for_each(absolute);
+    for site in &mut config.edge.site {
+        site.root.iter_mut().for_each(absolute);
+    }
     for certificate in &mut config.tls.certificate {
         absolute(&mut certificate.cert);
         absolute(&mut certificate.key);

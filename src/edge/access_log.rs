@@ -43,6 +43,7 @@ pub(crate) struct Record {
     protocol: &'static str,
     started: Instant,
     tenant: RefCell<Option<TenantId>>,
+    site: RefCell<Option<Arc<str>>>,
     worker: RefCell<Option<Rc<str>>>,
     code: Cell<Option<&'static str>>,
     status: Cell<u16>,
@@ -76,6 +77,7 @@ impl Record {
             protocol: peer.protocol,
             started: Instant::now(),
             tenant: RefCell::default(),
+            site: RefCell::default(),
             worker: RefCell::default(),
             code: Cell::default(),
             status: Cell::new(CLIENT_CLOSED),
@@ -112,6 +114,11 @@ impl Record {
     /// Whose request it is.
     pub(crate) fn tenant(&self, tenant: &TenantId) {
         *self.tenant.borrow_mut() = Some(tenant.clone());
+    }
+
+    /// It is for a site, and so for no tenant.
+    pub(crate) fn site(&self, name: &Arc<str>) {
+        *self.site.borrow_mut() = Some(name.clone());
     }
 
     /// It goes to this worker now.
@@ -207,6 +214,7 @@ impl Record {
             value.as_ref().map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned())
         };
         line.text("tenant", self.tenant.borrow().as_ref().map(TenantId::as_str));
+        line.text("site", self.site.borrow().as_deref());
         line.text("origin", text(&self.origin).as_deref());
         line.text("host", text(&self.host).as_deref().or(self.uri.authority().map(|a| a.as_str())));
         line.text("method", Some(self.method.as_str()));
@@ -234,7 +242,7 @@ pub(crate) fn unreadable(thread: &Thread, peer: &Peer, id: &RequestId, refusal: 
         return;
     }
     thread.lines.push(|line| {
-        for name in ["tenant", "origin", "host", "method", "path"] {
+        for name in ["tenant", "site", "origin", "host", "method", "path"] {
             line.text(name, None);
         }
         line.number("status", refusal.status().as_u16().into());

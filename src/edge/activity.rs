@@ -74,6 +74,13 @@ impl Activity {
         self.in_flight.load(Relaxed) > 0
     }
 
+    /// For how long nothing has been asked; `None` while a request is in flight or its head is coming.
+    pub(crate) fn silent_for(&self) -> Option<Duration> {
+        let asked = self.is_busy() || self.head_since_ms.load(Relaxed) != 0;
+        let since_ms = self.idle_since_ms.load(Relaxed);
+        (!asked).then(|| Duration::from_millis(now_ms().saturating_sub(since_ms)))
+    }
+
     /// May the connection go on? `heads_by_bytes`: on HTTP/2 bytes between requests are no request's head.
     pub(crate) fn judge(&self, limits: &Limits, heads_by_bytes: bool) -> Verdict {
         let now = now_ms();

@@ -24,8 +24,19 @@ static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// What tenants and clients have taken, over all cores.
 #[derive(Debug)]
 pub(crate) struct Admit {
-    tenants: Table<Option<TenantId>>,
-    clients: Table<(Option<TenantId>, IpAddr)>,
+    tenants: Table<Whose>,
+    clients: Table<(Whose, IpAddr)>,
+}
+
+/// Whose share a request uses up.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+enum Whose {
+    /// A tenant's.
+    Tenant(TenantId),
+    /// That of a site with an upstream, which counts as a tenant of its own.
+    Site(Arc<str>),
+    /// That of all who are nobody's.
+    Nobody,
 }
 
 /// One admitted request; dropping it gives everything back.
@@ -72,13 +83,33 @@ impl Admit {
         tenant: Option<&Tenant>,
         client: IpAddr,
     ) -> Result<Place, Refusal> {
-        let id = tenant.map(|tenant| tenant.id.clone());
-        let own = tenant.map_or(&DEFAULT, |tenant| &tenant.limits);
+        let whose = tenant.map_or(Whose::Nobody, |tenant| Whose::Tenant(tenant.id.clone()));
+        self.enter_as(now_ns, config, (whose, tenant.map_or(&DEFAULT, |tenant| &tenant.limits)), client)
+    }
+
+    /// A place for one request to a site's upstream.
+    pub(crate) fn enter_site(
+        &self,
+        config: &config::Admit,
+        site: &Arc<str>,
+        client: IpAddr,
+    ) -> Result<Place, Refusal> {
+        let now_ns = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.enter_as(now_ns, config, (Whose::Site(site.clone()), &DEFAULT), client)
+    }
+
+    fn enter_as(
+        &self,
+        now_ns: u64,
+        config: &config::Admit,
+        (whose, own): (Whose, &TenantLimits),
+        client: IpAddr,
+    ) -> Result<Place, Refusal> {
         // The client first: one that is refused must not use up its tenant's share.
-        let gauge = self.clients.gauge((id.clone(), network(client)), now_ns);
+        let gauge = self.clients.gauge((whose.clone(), network(client)), now_ns);
         let in_flight = take(&gauge, config.client_in_flight_max)?;
         pass(&gauge, config.client_requests_per_second, now_ns)?;
-        let shop = self.tenants.gauge(id, now_ns);
+        let shop = self.tenants.gauge(whose, now_ns);
         let place = take(&shop, own.in_flight_max.unwrap_or(config.tenant_in_flight_max))?;
         pass(&shop, own.requests_per_second.unwrap_or(config.tenant_requests_per_second), now_ns)?;
         Ok(Place { tenant: place, _client: in_flight })

@@ -18,9 +18,11 @@ use tokio::time::Sleep;
 
 use super::{
     access_log::{CLIENT_GONE, Record},
-    config::Limits,
+    compress::Compressed,
     forward::{Broken, Flight},
     names,
+    site::FileBody,
+    terms::Terms,
 };
 
 /// How long the rest of a body that nobody wants is read.
@@ -41,6 +43,9 @@ pub(crate) enum BodyError {
     /// More than `limits.body_bytes_max`.
     #[error("the body is too large")]
     TooLarge,
+    /// A file that could not be read to its end, or a compressor that failed.
+    #[error(transparent)]
+    Ours(std::io::Error),
 }
 
 /// How far a request's body has come.
@@ -95,6 +100,10 @@ pub(crate) enum Body {
     Full(Option<Bytes>),
     /// A worker's.
     Worker(WorkerBody),
+    /// A site's file.
+    File(FileBody),
+    /// Any of these, made smaller on its way.
+    Compressed(Box<Compressed<Body>>),
 }
 
 /// A worker's body and everything that is held until it has passed.
@@ -153,15 +162,15 @@ fn without_ours(frame: Frame<Bytes>) -> Frame<Bytes> {
 
 impl RequestBody {
     /// A request's body under the limits of the configuration.
-    pub(crate) fn new(incoming: Incoming, head: &Parts, limits: &Limits, record: &Rc<Record>) -> Self {
+    pub(crate) fn new(incoming: Incoming, head: &Parts, terms: &Terms, record: &Rc<Record>) -> Self {
         if incoming.is_end_stream() {
             return Self::Empty;
         }
         Self::Client(ClientBody {
             incoming: Some(incoming),
-            bytes_max: limits.body_bytes_max,
-            left_bytes: limits.body_bytes_max,
-            patience: Patience::new(limits.body_idle_timeout),
+            bytes_max: terms.body_bytes_max,
+            left_bytes: terms.body_bytes_max,
+            patience: Patience::new(terms.body_idle_timeout),
             expects: head.headers.contains_key(header::EXPECT),
             unread: None,
             record: record.clone(),
@@ -301,6 +310,11 @@ impl http_body::Body for Body {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
             Self::Full(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
+            Self::File(body) => {
+                let piece = ready!(body.poll_piece(cx));
+                Poll::Ready(piece.map(|piece| piece.map(Frame::data).map_err(BodyError::Ours)))
+            }
+            Self::Compressed(body) => body.poll_frame(cx),
             Self::Worker(body) => body.poll_next(cx),
         }
     }
@@ -309,6 +323,8 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => true,
             Self::Full(bytes) => bytes.is_none(),
+            Self::File(body) => body.left_bytes() == 0,
+            Self::Compressed(body) => body.is_over(),
             Self::Worker(body) => body.flight.is_none(),
         }
     }
@@ -317,6 +333,8 @@ impl http_body::Body for Body {
         match self {
             Self::Empty => SizeHint::with_exact(0),
             Self::Full(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
+            Self::File(body) => SizeHint::with_exact(body.left_bytes()),
+            Self::Compressed(_) => SizeHint::default(),
             Self::Worker(body) => {
                 body.flight.as_ref().map_or_else(|| SizeHint::with_exact(0), Flight::size_hint)
             }
@@ -354,6 +372,7 @@ impl http_body::Body for Recorded {
         match &frame {
             Some(Ok(frame)) => record.bytes_out(frame.data_ref().map_or(0, |data| data.remaining() as u64)),
             Some(Err(BodyError::Stalled)) => record.broke_off("worker-stalled"),
+            Some(Err(BodyError::Ours(_))) => record.broke_off("body-failed"),
             Some(Err(_)) => record.broke_off("worker-broke-off"),
             None => this.whole = true,
         }

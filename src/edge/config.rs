@@ -6,7 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::tenant::HostName;
 
-pub(crate) use super::proxy_protocol::ProxyProtocol;
+pub(crate) use super::{
+    compress::CompressionConfig,
+    proxy_protocol::ProxyProtocol,
+    site::{Does, SiteConfig, SiteProblem},
+    terms::PathRule,
+};
 
 /// `[edge]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +37,10 @@ pub(crate) struct Config {
     pub(crate) open: Vec<OpenPath>,
     /// Rules for paths.
     pub(crate) path: Vec<PathRule>,
+    /// What else lives here: files, another application, a redirect.
+    pub(crate) site: Vec<SiteConfig>,
+    /// Compression.
+    pub(crate) compression: CompressionConfig,
     /// Limits of connections and requests.
     pub(crate) limits: Limits,
     /// Limits per tenant and client.
@@ -53,6 +62,8 @@ impl Default for Config {
             threads: 0,
             open: Vec::new(),
             path: Vec::new(),
+            site: Vec::new(),
+            compression: CompressionConfig::default(),
             limits: Limits::default(),
             admit: Admit::default(),
             access_log: AccessLog::default(),
@@ -153,17 +164,6 @@ impl OpenPath {
     }
 }
 
-/// `[[edge.path]]`: what differs below a path prefix.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PathRule {
-    /// The prefix.
-    pub(crate) prefix: String,
-    /// `shared`: public answers may be cached for all tenants alike.
-    #[serde(default)]
-    pub(crate) cache: CacheRule,
-}
-
 /// May caches share an answer between tenants?
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -190,6 +190,9 @@ pub(crate) struct Limits {
     /// Keep-alive connections without a request are closed after this.
     #[serde(with = "humantime_serde")]
     pub(crate) idle_timeout: Duration,
+    /// While the gateway drains, a kept HTTP/1 connection is open for this long, for one last request.
+    #[serde(with = "humantime_serde")]
+    pub(crate) last_request_timeout: Duration,
     /// A body, either way, that makes no progress for this long is cut.
     #[serde(with = "humantime_serde")]
     pub(crate) body_idle_timeout: Duration,
@@ -220,6 +223,8 @@ pub(crate) struct Limits {
     pub(crate) body_bytes_max: u64,
     /// Concurrent HTTP/2 streams per connection.
     pub(crate) h2_streams_max: u32,
+    /// Reads of sites' files that wait for a disk at a time.
+    pub(crate) file_reads_max: usize,
 }
 
 impl Default for Limits {
@@ -230,6 +235,8 @@ impl Default for Limits {
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
+            // The longest way that a request may already be on, with a retransmission.
+            last_request_timeout: Duration::from_millis(500),
             body_idle_timeout: Duration::from_secs(30),
             upgrade_idle_timeout: Duration::from_secs(600),
             // A goodbye takes one round trip; browsers and `ws` hang up then.
@@ -246,6 +253,8 @@ impl Default for Limits {
             answer_header_bytes_max: 64 * 1024,
             body_bytes_max: 10 * 1024 * 1024,
             h2_streams_max: 128,
+            // Disks are fastest with a queue of a few dozen; each takes a thread.
+            file_reads_max: 64,
         }
     }
 }

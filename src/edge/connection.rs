@@ -6,7 +6,7 @@ use std::{
     task::Poll, time::Duration,
 };
 
-use http::{Request, Response};
+use http::{HeaderValue, Request, Response, StatusCode, header};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -75,11 +75,13 @@ pub(crate) async fn connection(thread: Rc<Thread>, stream: TcpStream, address: S
     let activity = Activity::new();
     let settings = thread.shared.settings.load_full();
     // Before anything else: behind a load balancer the first bytes say who is there.
-    let Some(remote) = proxy_protocol::remote(&thread, &settings, &stream, address).await else { return };
+    let remote = proxy_protocol::remote(&thread, &settings, &stream, address);
+    let Some(Some(remote)) = Drained::unless_late(&thread, remote).await else { return };
     match speaks {
         Speaks::Tls(acceptor) => {
             let handshake = acceptor.accept(Watched::new(stream, activity.clone()));
-            let Ok(Ok(tls)) = tokio::time::timeout(settings.limits.handshake_timeout, handshake).await else {
+            let handshake = tokio::time::timeout(settings.limits.handshake_timeout, handshake);
+            let Some(Ok(Ok(tls))) = Drained::unless_late(&thread, handshake).await else {
                 thread.shared.metrics.handshakes_failed_total.inc();
                 return;
             };
@@ -140,10 +142,15 @@ async fn answer(
     request: Request<Incoming>,
     redirect_to: Option<Option<u16>>,
 ) -> Result<Response<Recorded>, Infallible> {
-    match redirect_to {
-        None => serve::serve(thread, peer, request).await,
-        Some(port) => Ok(redirect::serve(&thread, &peer, request, port)),
+    let mut answer = match redirect_to {
+        None => serve::serve(thread.clone(), peer, request).await?,
+        Some(port) => redirect::serve(&thread, &peer, request, port),
+    };
+    // The last answer says that it is the last: a client that is not told sends its next request into the close.
+    if thread.drain.has_begun() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {
+        answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
+    Ok(answer)
 }
 
 async fn over_http2<T>(thread: &Rc<Thread>, io: T, peer: Rc<Peer>, settings: &Settings)
@@ -174,6 +181,9 @@ where
 }
 
 /// Run a connection until it ends, is idle for too long, is stuck, or has drained; how it ended, if by itself.
+///
+/// A drain says goodbye on HTTP/2 at once (GOAWAY loses nothing). HTTP/1 can say it only with an answer: a kept
+/// connection stays open for a moment, for the request that is on its way already.
 async fn drive<C>(
     thread: &Rc<Thread>,
     activity: &Activity,
@@ -189,14 +199,20 @@ where
     let judge = || activity.judge(&thread.shared.settings.load().limits, heads_by_bytes);
     let Verdict::Fine(first) = judge() else { return None };
     let mut timer = std::pin::pin!(tokio::time::sleep(first));
-    let (registered, closing) = (Cell::new(false), Cell::new(false));
+    let (registered, closing, draining) = (Cell::new(false), Cell::new(false), Cell::new(false));
+    let patience = || thread.shared.settings.load().limits.last_request_timeout;
     std::future::poll_fn(|cx| {
         if !registered.replace(true) {
             drained.wake(cx.waker());
         }
-        if thread.drain.has_begun() && !closing.replace(true) {
-            graceful(connection.as_mut());
-            rearm(timer.as_mut(), LAST_WORDS);
+        if thread.drain.has_begun() && !draining.replace(true) && !closing.get() {
+            if heads_by_bytes {
+                rearm(timer.as_mut(), patience());
+            } else {
+                closing.set(true);
+                graceful(connection.as_mut());
+                rearm(timer.as_mut(), LAST_WORDS);
+            }
         }
         loop {
             if let Poll::Ready(outcome) = connection.as_mut().poll(cx) {
@@ -210,6 +226,14 @@ where
                 // Not every client answers a goodbye; the drain must not wait for those that do not.
                 _ if closing.get() && !activity.is_busy() => return Poll::Ready(None),
                 Verdict::Fine(_) | Verdict::Idle if closing.get() => rearm(timer.as_mut(), LAST_WORDS),
+                Verdict::Fine(left) if draining.get() => match activity.silent_for() {
+                    Some(silent) if silent >= patience() => {
+                        closing.set(true);
+                        graceful(connection.as_mut());
+                        rearm(timer.as_mut(), LAST_WORDS);
+                    }
+                    silent => rearm(timer.as_mut(), left.min(patience() - silent.unwrap_or_default())),
+                },
                 Verdict::Fine(left) => rearm(timer.as_mut(), left),
                 Verdict::Idle => {
                     closing.set(true);

@@ -107,12 +107,17 @@ pub(crate) fn announce(settings: &Settings, page: Option<&Page>, headers: &mut H
 
 /// `Vary: Origin`, unless the answer says so already.
 pub(crate) fn vary(headers: &mut HeaderMap) {
+    vary_by(headers, ORIGIN);
+}
+
+/// The answer depends on that request header; said once.
+pub(crate) fn vary_by(headers: &mut HeaderMap, name: HeaderValue) {
     let says = |value: &HeaderValue| {
-        let value = value.to_str().unwrap_or("");
-        value.split(',').map(str::trim).any(|name| name == "*" || name.eq_ignore_ascii_case("origin"))
+        let listed = value.as_bytes().split(|byte| *byte == b',').map(<[u8]>::trim_ascii);
+        listed.into_iter().any(|other| other == b"*" || other.eq_ignore_ascii_case(name.as_bytes()))
     };
     if !headers.get_all(header::VARY).iter().any(says) {
-        headers.append(header::VARY, ORIGIN);
+        headers.append(header::VARY, name);
     }
 }
 

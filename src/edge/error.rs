@@ -2,6 +2,7 @@
 
 use std::{io, net::SocketAddr, path::PathBuf};
 
+use super::config::SiteProblem;
 use crate::error::{Audience, Fault, Kind};
 
 /// Binding, certificates and threads.
@@ -14,6 +15,36 @@ pub(crate) enum EdgeError {
         address: SocketAddr,
         /// The system's reason.
         source: io::Error,
+    },
+    /// A descriptor that was handed over is no TCP listener.
+    #[error(
+        "the descriptor `{name}` that was handed over cannot be used: {why}\nhint: gateway.socket may hold `ListenStream=` of TCP ports alone"
+    )]
+    Unfit {
+        /// Its name.
+        name: String,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// A socket unit listens where the configuration does not.
+    #[error(
+        "`{name}` listens on {address}, which is neither in `edge.https` nor in `edge.http`\nhint: list it in one of them, or take it out of the socket unit"
+    )]
+    Stray {
+        /// Where it listens.
+        address: SocketAddr,
+        /// Its name.
+        name: String,
+    },
+    /// A socket unit listens for IPv6 alone where the configuration means both.
+    #[error(
+        "the socket handed over for {address} takes IPv6 alone\nhint: set `BindIPv6Only=both` in the socket unit, or add `ListenStream=0.0.0.0:{port}`"
+    )]
+    HalfInherited {
+        /// The address.
+        address: SocketAddr,
+        /// Its port.
+        port: u16,
     },
     /// A file of the local CA or of `[[tls.certificate]]` cannot be read or written.
     #[error("cannot use {}: {source}", path.display())]
@@ -59,6 +90,9 @@ pub(crate) enum EdgeError {
         /// What it says.
         rule: String,
     },
+    /// An `[[edge.site]]` that the configuration's check did not see.
+    #[error("`edge.site`: {}; {}", .0.message, .0.remedy)]
+    Site(SiteProblem),
 }
 
 /// What to do when an address cannot be had.
@@ -87,6 +121,7 @@ impl Fault for EdgeError {
     fn code(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "edge-bind",
+            Self::Unfit { .. } | Self::Stray { .. } | Self::HalfInherited { .. } => "edge-inherited",
             Self::File { .. } => "edge-file",
             Self::Certificate { .. } => "edge-certificate",
             Self::Issue(_) => "edge-issue",
@@ -95,6 +130,7 @@ impl Fault for EdgeError {
             Self::Thread(_) => "edge-thread",
             Self::NeedsRestart(_) => "edge-needs-restart",
             Self::OpenRule { .. } => "edge-open-rule",
+            Self::Site(_) => "edge-site",
         }
     }
 }

@@ -6,6 +6,7 @@ mod answer;
 mod attempt;
 mod connection;
 mod framing;
+mod fuzzed;
 mod head;
 mod request;
 mod sending;
@@ -41,12 +42,15 @@ use super::{
     upgrade::{self, Upgrade},
 };
 
+pub(crate) use self::fuzzed::sent;
+pub use self::fuzzed::{Answered, answered};
 pub(crate) use self::{
     answer::strip as strip_answer, connection::Broken, socket::Switched, upstream::Upstreams,
 };
 use self::{
     attempt::{Failure, Sent},
     connection::Connection,
+    request::Sender,
 };
 
 /// A request that is at a worker. Dropped, it closes the connection; completed, the connection is kept for the next
@@ -147,7 +151,8 @@ pub(crate) async fn forward(
         return Err(Refusal::Malformed("a WebSocket handshake has no body"));
     }
     let tenant = caller.tenant.as_deref();
-    let route = exchange.settings.route(tenant, caller.authority.name()).ok_or(Refusal::NoBackend)?;
+    let of_backend = || exchange.settings.route(tenant, caller.authority.name());
+    let route = caller.site.as_ref().or_else(of_backend).ok_or(Refusal::NoBackend)?;
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
     let issued = tenant.and_then(|tenant| exchange.thread.shared.tickets.issue(tenant, route.ticket, now));
     let url = issued.as_ref().map(|issued| &issued.url);
@@ -157,7 +162,7 @@ pub(crate) async fn forward(
     let (sent, lease) = loop {
         let lease = tries.worker().await?;
         // Built from the original each time: nothing of a failed try can leak into the next.
-        let request = request::rebuild(exchange, caller, head, url, upgrade.as_ref());
+        let request = request::rebuild(Sender::of(exchange), caller, head, url, upgrade.as_ref());
         match attempt::send(exchange, &lease, request, body.take(), tries.fresh).await {
             Ok(sent) => break (sent, lease),
             Err(failure) => body = Some(tries.judge(failure, head, &lease)?),
@@ -177,23 +182,17 @@ pub(crate) async fn forward(
     if let Some(upgrade) = &upgrade {
         upgrade.check_refused(response.status())?;
     }
-    Ok(stream(exchange, caller, head, response, flight))
+    Ok(stream(exchange, caller, response, flight))
 }
 
-fn stream(
-    exchange: &Exchange,
-    caller: &Caller,
-    head: &Parts,
-    response: Response<()>,
-    flight: Flight,
-) -> Response<Body> {
+fn stream(exchange: &Exchange, caller: &Caller, response: Response<()>, flight: Flight) -> Response<Body> {
     let (mut parts, ()) = response.into_parts();
-    answer::rebuild(&exchange.settings, caller, head, &mut parts.headers);
+    answer::rebuild(exchange.terms.cache, caller, &mut parts.headers);
     let limits = &exchange.settings.limits;
     let media_type = parts.headers.get(header::CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
     // Server-sent events pause like WebSockets do, not like downloads.
     let events = media_type.starts_with(b"text/event-stream");
-    let idle = if events { limits.upgrade_idle_timeout } else { limits.body_idle_timeout };
+    let idle = if events { limits.upgrade_idle_timeout } else { exchange.terms.body_idle_timeout };
     let mut answer = Response::new(Body::Worker(WorkerBody::new(idle, flight)));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;

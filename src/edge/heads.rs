@@ -2,7 +2,7 @@
 //! sees it, so that it refuses it like anything else it cannot read; and its own answers to that become ours. It must
 //! never change a byte of a request that passes, nor of any other answer.
 
-mod scan;
+pub(crate) mod scan;
 
 use std::{
     io,

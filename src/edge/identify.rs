@@ -12,7 +12,7 @@ use super::{
     config::NoOrigin,
     cors::Page,
     refusal::Refusal,
-    settings::{OpenTenant, Settings},
+    settings::{OpenTenant, Route, Settings},
 };
 
 /// A tenant's key: consumed here, never passed on.
@@ -27,6 +27,8 @@ pub(crate) struct Caller {
     pub(crate) page: Option<Page>,
     /// The host it called.
     pub(crate) authority: Authority,
+    /// The upstream of the site that it called; none for the backends.
+    pub(crate) site: Option<Arc<Route>>,
 }
 
 /// Who is calling?
@@ -56,7 +58,7 @@ pub(crate) fn identify(
         (Some(key), _, _) => Some(by_key(snapshot, key)?),
         (None, Some(page), _) => Some(&page.tenant),
         (None, None, Some(open)) => match open.rule() {
-            OpenTenant::None => return Ok(Caller { tenant: None, page: None, authority }),
+            OpenTenant::None => return Ok(Caller { tenant: None, page: None, authority, site: None }),
             OpenTenant::Host => owner,
             OpenTenant::Path(number) => Some(by_id(snapshot, open.segment(head.uri.path(), *number))?),
             OpenTenant::Header(name) => {
@@ -75,7 +77,7 @@ pub(crate) fn identify(
     if named.is_none() && open.is_none() && settings.no_origin == NoOrigin::Refuse {
         return Err(Refusal::OriginRequired);
     }
-    Ok(Caller { tenant: named.cloned(), page, authority })
+    Ok(Caller { tenant: named.cloned(), page, authority, site: None })
 }
 
 /// What the operator learns from a refusal, for `gateway tenant refused`.

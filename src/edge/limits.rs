@@ -10,7 +10,7 @@ use super::{config::Limits, refusal::Refusal};
 pub(crate) const SLACK: usize = 2;
 
 /// Check a head against the limits.
-pub(crate) fn check(limits: &Limits, head: &Parts) -> Result<(), Refusal> {
+pub(crate) fn check(limits: &Limits, body_bytes_max: u64, head: &Parts) -> Result<(), Refusal> {
     // `": "` and the line's end: four bytes a header.
     let header_bytes: usize =
         head.headers.iter().map(|(name, value)| name.as_str().len() + value.len() + 4).sum();
@@ -24,8 +24,8 @@ pub(crate) fn check(limits: &Limits, head: &Parts) -> Result<(), Refusal> {
     let number = |value: &http::HeaderValue| value.to_str().ok().and_then(|text| text.parse::<u64>().ok());
     match head.headers.get(header::CONTENT_LENGTH).map(number) {
         None => Ok(()),
-        Some(Some(bytes)) if bytes <= limits.body_bytes_max => Ok(()),
-        Some(Some(_)) => Err(Refusal::BodyTooLarge { bytes_max: limits.body_bytes_max }),
+        Some(Some(bytes)) if bytes <= body_bytes_max => Ok(()),
+        Some(Some(_)) => Err(Refusal::BodyTooLarge { bytes_max: body_bytes_max }),
         Some(None) => Err(Refusal::Malformed("content-length is no number")),
     }
 }
@@ -37,13 +37,12 @@ mod tests {
     use super::*;
 
     fn check_with(headers: &[(&str, &str)]) -> Result<(), Refusal> {
-        let limits =
-            Limits { headers_max: 4, header_bytes_max: 200, body_bytes_max: 10, ..Limits::default() };
+        let limits = Limits { headers_max: 4, header_bytes_max: 200, ..Limits::default() };
         let mut request = Request::builder();
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(&limits, &request.body(()).unwrap().into_parts().0)
+        check(&limits, 10, &request.body(()).unwrap().into_parts().0)
     }
 
     #[test]

@@ -3,10 +3,13 @@
 
 use std::{
     io,
+    net::SocketAddr,
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Duration,
 };
+
+use tokio_util::sync::CancellationToken;
 
 use super::{
     connection::{Speaks, connection},
@@ -36,13 +39,42 @@ impl Drop for Open {
     }
 }
 
-/// Accept until the drain begins.
-pub(crate) async fn accept(thread: Rc<Thread>, listener: tokio::net::TcpListener, speaks: Speaks) {
+/// Accept until the drain begins, which leaves the queue to whoever accepts next, or until this listener is left:
+/// then what is in its queue is served still.
+pub(crate) async fn accept(
+    thread: Rc<Thread>,
+    listener: tokio::net::TcpListener,
+    speaks: Speaks,
+    leave: CancellationToken,
+) {
     let shared = thread.shared.clone();
     tokio::select! {
+        // Before anything is accepted: a drain that has begun takes nothing more out of the queue.
+        biased;
+        () = shared.shutdown.begun() => return,
+        () = leave.cancelled() => {}
         () = accept_all(&thread, &shared, &listener, &speaks) => {}
-        () = shared.shutdown.begun() => {}
     }
+    // Until the kernel says that the queue is empty, not until the runtime has heard of it.
+    let Ok(listener) = listener.into_std() else { return };
+    while let Ok((stream, address)) = listener.accept() {
+        let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
+        if let Ok(stream) = stream {
+            take(&thread, stream, address, &speaks);
+        }
+    }
+}
+
+/// Serve an accepted connection.
+fn take(thread: &Rc<Thread>, stream: tokio::net::TcpStream, address: SocketAddr, speaks: &Speaks) {
+    let shared = &thread.shared;
+    let open = Open::new(shared);
+    shared.metrics.connections_total.inc();
+    let (thread, speaks) = (thread.clone(), speaks.clone());
+    shared.shutdown.clone().spawn_local(async move {
+        connection(thread, stream, address, speaks).await;
+        drop(open);
+    });
 }
 
 async fn accept_all(
@@ -63,15 +95,7 @@ async fn accept_all(
         }
         full = false;
         match listener.accept().await {
-            Ok((stream, address)) => {
-                let open = Open::new(shared);
-                shared.metrics.connections_total.inc();
-                let (thread, speaks) = (thread.clone(), speaks.clone());
-                shared.shutdown.spawn_local(async move {
-                    connection(thread, stream, address, speaks).await;
-                    drop(open);
-                });
-            }
+            Ok((stream, address)) => take(thread, stream, address, speaks),
             // The peer gave up while it waited in the queue.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {

@@ -74,6 +74,27 @@ pub(crate) enum Refusal {
     /// More requests in flight than allowed.
     #[error("too many requests at once")]
     TooMany,
+    /// Nothing of a site is there.
+    #[error("there is nothing at this address")]
+    NotFound,
+    /// A method that this address does not take.
+    #[error("this address takes {allow} alone")]
+    MethodNotAllowed {
+        /// Those it takes.
+        allow: &'static str,
+    },
+    /// `If-Match` or `If-Unmodified-Since` does not hold.
+    #[error("the file has changed")]
+    PreconditionFailed,
+    /// A range beyond the file's end.
+    #[error("the file has only {bytes} bytes")]
+    RangeNotSatisfiable {
+        /// How long it is.
+        bytes: u64,
+    },
+    /// A site's file cannot be read.
+    #[error("a site's file: {0}")]
+    FileFailed(String),
     /// Several backends, and nothing says which.
     #[error("no backend is configured for this host")]
     NoBackend,
@@ -106,7 +127,11 @@ impl Refusal {
             | Self::TenantsDiffer
             | Self::Suspended(_) => StatusCode::FORBIDDEN,
             Self::KeyInvalid => StatusCode::UNAUTHORIZED,
-            Self::TenantUnknown => StatusCode::NOT_FOUND,
+            Self::TenantUnknown | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed { .. } => StatusCode::METHOD_NOT_ALLOWED,
+            Self::PreconditionFailed => StatusCode::PRECONDITION_FAILED,
+            Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
+            Self::FileFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooFast { .. } | Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
             Self::Paused(_) | Self::NoBackend | Self::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
             Self::WorkerFailed(_) => StatusCode::BAD_GATEWAY,
@@ -145,7 +170,7 @@ impl Fault for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Self::Suspended(_) | Self::Paused(_) | Self::TooFast { .. } | Self::TooMany => Kind::Tenant,
-            Self::NoBackend => Kind::Operator,
+            Self::NoBackend | Self::FileFailed(_) => Kind::Operator,
             Self::NoWorker | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
             _ => Kind::Client,
         }
@@ -153,7 +178,7 @@ impl Fault for Refusal {
 
     fn audience(&self) -> Audience {
         match self {
-            Self::WorkerFailed(_) => Audience::Operator,
+            Self::WorkerFailed(_) | Self::FileFailed(_) => Audience::Operator,
             _ => Audience::Anyone,
         }
     }
@@ -179,6 +204,11 @@ impl Fault for Refusal {
             Self::Paused(_) => "tenant-paused",
             Self::TooFast { .. } => "too-many-requests",
             Self::TooMany => "too-many-in-flight",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed { .. } => "method-not-allowed",
+            Self::PreconditionFailed => "precondition-failed",
+            Self::RangeNotSatisfiable { .. } => "range-not-satisfiable",
+            Self::FileFailed(_) => "file-failed",
             Self::NoBackend => "no-backend",
             Self::NoWorker => "no-worker",
             Self::WorkerFailed(_) => "worker-failed",

@@ -61,6 +61,18 @@ pub(crate) fn answer(refusal: &Refusal, id: &RequestId) -> Response<Body> {
     if let Some(seconds) = refusal.retry_after_s() {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    match refusal {
+        // Both must be there (RFC 9110 15.5.6) or should (14.4).
+        Refusal::MethodNotAllowed { allow } => {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        Refusal::RangeNotSatisfiable { bytes } => {
+            if let Ok(range) = HeaderValue::try_from(format!("bytes */{bytes}")) {
+                headers.insert(header::CONTENT_RANGE, range);
+            }
+        }
+        _ => {}
+    }
     if status == StatusCode::UNAUTHORIZED {
         // RFC 9110 15.5.2 wants a challenge; this names the header that was wrong.
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("x-gateway-key"));

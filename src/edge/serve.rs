@@ -11,6 +11,7 @@ use crate::{error::Fault, metrics::CodeLabels, tenant};
 use super::{
     access_log::Record,
     body::{Body, Recorded, RequestBody},
+    compress::{self, Holds},
     cors::{self, Page},
     forward,
     identify::{self, Caller},
@@ -20,7 +21,10 @@ use super::{
     request_id::REQUEST_ID,
     rescue,
     settings::Settings,
-    shape, status,
+    shape,
+    site::{self, Site},
+    status,
+    terms::Terms,
     thread::Thread,
     upgrade::Upgrade,
 };
@@ -36,6 +40,10 @@ pub(crate) struct Exchange {
     pub(crate) client: Client,
     /// The configuration in force when the request came.
     pub(crate) settings: Arc<Settings>,
+    /// What holds for its path.
+    pub(crate) terms: Terms,
+    /// The site that it is for, if it is for one: then no tenant and no CORS policy of ours.
+    pub(crate) site: Option<Arc<Site>>,
     /// What is known of it so far.
     pub(crate) record: Rc<Record>,
 }
@@ -57,10 +65,17 @@ pub(crate) async fn serve(
     if let Some(upgrade) = &upgrade {
         upgrade.level(&mut head);
     }
-    let body = RequestBody::new(body, &head, &settings.limits, &record);
-    let exchange = Exchange { thread, peer, client, settings, record };
+    let tunnel = upgrade.as_ref().is_some_and(Upgrade::is_tunnel);
+    let terms = settings.terms.of(&head);
+    let body = RequestBody::new(body, &head, &terms, &record);
+    let site = site_of(&thread, &settings, &head, &record);
+    let exchange = Exchange { thread, peer, client, settings, terms, site, record };
     // Rescue: the one place where a refusal becomes an answer.
     let mut answer = match line(&exchange, &head, (body, upgrade)).await {
+        // Files and the like answer 200, which over HTTP/2 would open a tunnel to nowhere.
+        Ok(answer) if tunnel && answer.status().is_success() && !exchange.record.has_switched() => {
+            refused(&exchange, &head, &Refusal::Malformed("no WebSocket is spoken here"))
+        }
         Ok(answer) => answer,
         Err(refusal) => refused(&exchange, &head, &refusal),
     };
@@ -83,9 +98,13 @@ async fn line(
 ) -> Result<Response<Body>, Refusal> {
     let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
     // Limits: before the request is looked at, because looking costs.
-    limits::check(&settings.limits, head)?;
+    limits::check(&settings.limits, exchange.terms.body_bytes_max, head)?;
     // Shape: what the worker could read otherwise than we do goes no further.
     shape::check(head)?;
+    // Site: a landing page, a second application, a redirect. No tenant there, no ticket, no policy of ours.
+    if let Some(site) = &exchange.site {
+        return site::serve(exchange, site, head, (body, upgrade)).await;
+    }
     // Identify: who calls? Unlisted origins end here; the backend never sees them.
     let caller = identify(exchange, head)?;
     // Cors: preflights are answered here whatever comes below, or the page could never read the real answer.
@@ -99,7 +118,19 @@ async fn line(
     // Forward: ticket, headers, worker, and back.
     let mut answer = forward::forward(exchange, &caller, place, head, (body, upgrade)).await?;
     cors::announce(settings, caller.page.as_ref(), answer.headers_mut());
-    Ok(answer)
+    // Compress: last, when everything is known of the answer. A listed page is no stranger who measures it.
+    let holds = if caller.page.is_some() { Holds::Nothing } else { Holds::Secrets };
+    Ok(compress::apply(exchange, head, holds, answer))
+}
+
+/// The site that a request is for, noted in its record.
+fn site_of(thread: &Thread, settings: &Settings, head: &Parts, record: &Record) -> Option<Arc<Site>> {
+    if settings.sites.is_empty() {
+        return None;
+    }
+    let site = site::of(settings, &thread.shared.registry.snapshot(), head)?;
+    record.site(&site.name);
+    Some(site)
 }
 
 /// The look-up, and what the operator wants to know of its outcome.
@@ -131,8 +162,11 @@ fn refused(exchange: &Exchange, head: &Parts, refusal: &Refusal) -> Response<Bod
     record.refused(refusal.code());
     shared.metrics.refusals_total.get_or_create(&CodeLabels { code: refusal.code() }).inc();
     let mut answer = rescue::answer(refusal, record.id());
-    let page = Page::of_refused(&exchange.settings, &shared.registry.snapshot(), head);
-    cors::announce(&exchange.settings, page.as_ref(), answer.headers_mut());
+    // What a site says about CORS is its own business.
+    if exchange.site.is_none() {
+        let page = Page::of_refused(&exchange.settings, &shared.registry.snapshot(), head);
+        cors::announce(&exchange.settings, page.as_ref(), answer.headers_mut());
+    }
     if refusal.ends_connection() && record.is_http1() {
         rescue::end(&exchange.peer, answer.headers_mut());
     }

@@ -1,16 +1,16 @@
 //! The edge's threads: one per core, each with a runtime of its own, so that nothing on the request path passes
 //! between cores. It must never outlive its handle.
 
-use std::{net::TcpListener, rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
+use std::{rc::Rc, sync::Arc, thread::JoinHandle, time::Duration};
 
-use tokio::task::LocalSet;
+use tokio::{sync::mpsc, task::LocalSet};
 use tokio_util::sync::CancellationToken;
 
 use super::{
     EdgeError,
     access_log::FLUSH_EVERY,
-    connection::Speaks,
     listen,
+    listeners::{Listen, ON_THEIR_WAY_MAX},
     thread::{Shared, Thread},
     tls::Certificates,
     upgrade::Ending,
@@ -31,27 +31,27 @@ struct Start {
     shared: Arc<Shared>,
     /// The first thread looks after the certificates.
     certificates: Option<Arc<Certificates>>,
-    listeners: Vec<(Speaks, TcpListener)>,
+    /// What it accepts from, as it is decided.
+    listeners: mpsc::Receiver<Listen>,
     end: CancellationToken,
 }
 
 impl Serving {
-    /// Start every thread; each takes one listener of every address.
+    /// Start every thread, and give the way on which listeners reach each.
     pub(super) fn start(
         shared: &Arc<Shared>,
         certificates: &Arc<Certificates>,
         threads: usize,
-        mut bound: Vec<(Speaks, Vec<TcpListener>)>,
-    ) -> Result<Self, EdgeError> {
+    ) -> Result<(Self, Vec<mpsc::Sender<Listen>>), EdgeError> {
         let mut serving = Self { end: CancellationToken::new(), threads: Vec::new(), shared: shared.clone() };
+        let mut ways = Vec::new();
         for index in 0..threads {
-            let take = |(speaks, listeners): &mut (Speaks, Vec<TcpListener>)| {
-                listeners.pop().map(|listener| (speaks.clone(), listener))
-            };
+            let (way, listeners) = mpsc::channel(ON_THEIR_WAY_MAX);
+            ways.push(way);
             let start = Start {
                 shared: shared.clone(),
                 certificates: (index == 0).then(|| certificates.clone()),
-                listeners: bound.iter_mut().filter_map(take).collect(),
+                listeners,
                 end: serving.end.clone(),
             };
             // Made here, so that a failure is reported and not found in a log.
@@ -61,7 +61,7 @@ impl Serving {
             let thread = thread.spawn(move || run(&runtime, start)).map_err(EdgeError::Thread)?;
             serving.threads.push(thread);
         }
-        Ok(serving)
+        Ok((serving, ways))
     }
 
     /// End the threads: what has not drained is cut. Returns when they have ended and the access log is written.
@@ -93,14 +93,19 @@ fn run(runtime: &tokio::runtime::Runtime, start: Start) {
     thread.tick();
 }
 
-async fn serve(thread: &Rc<Thread>, start: Start) {
+async fn serve(thread: &Rc<Thread>, mut start: Start) {
     let shutdown = &start.shared.shutdown;
-    for (speaks, listener) in start.listeners {
-        match tokio::net::TcpListener::from_std(listener) {
-            Ok(listener) => drop(shutdown.spawn_local(listen::accept(thread.clone(), listener, speaks))),
-            Err(error) => tracing::error!(%error, "cannot use a listener"),
+    let listeners = async {
+        while let Some(Listen { speaks, listener, leave }) = start.listeners.recv().await {
+            match tokio::net::TcpListener::from_std(listener) {
+                Ok(listener) => {
+                    drop(shutdown.spawn_local(listen::accept(thread.clone(), listener, speaks, leave)));
+                }
+                Err(error) => tracing::error!(%error, "cannot use a listener"),
+            }
         }
-    }
+        std::future::pending::<()>().await;
+    };
     let certificates = async {
         loop {
             tokio::time::sleep(CERTIFICATES_EVERY).await;
@@ -132,6 +137,7 @@ async fn serve(thread: &Rc<Thread>, start: Start) {
     tokio::select! {
         () = start.end.cancelled() => {}
         () = registry => {}
+        () = listeners => {}
         () = certificates => {}
         () = ticks => {}
         () = drain => {}

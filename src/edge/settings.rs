@@ -15,8 +15,11 @@ use crate::{
 
 use super::{
     EdgeError, EdgeSettings,
-    config::{Admit, CacheRule, Limits, Network, NoOrigin, OpenPath, PathRule, ProxyProtocol},
+    compress::Compression,
+    config::{Admit, Limits, Network, NoOrigin, OpenPath, ProxyProtocol},
     cors,
+    site::{FileReads, Sites},
+    terms::PathRules,
 };
 
 /// Everything a request needs to know about the configuration.
@@ -30,8 +33,11 @@ pub(crate) struct Settings {
     pub(crate) cors: CorsPolicy,
     pub(crate) announcement: Announcement,
     pub(crate) access_log: bool,
+    pub(crate) terms: PathRules,
+    pub(crate) sites: Sites,
+    pub(crate) file_reads: FileReads,
+    pub(crate) compression: Compression,
     open: Vec<Open>,
-    paths: Vec<PathRule>,
     hosts: HashSet<Box<str>>,
     routes: Routes,
 }
@@ -48,6 +54,8 @@ struct Routes {
 pub(crate) struct Route {
     pub(crate) roster: Arc<Roster>,
     pub(crate) ticket: TicketMode,
+    /// Does somebody list its workers anew when they are gone? Only then is it worth waiting for one.
+    pub(crate) watched: bool,
 }
 
 /// An `[[edge.open]]`, parsed.
@@ -78,13 +86,11 @@ impl Settings {
     pub(crate) fn new(settings: &EdgeSettings) -> Result<Self, EdgeError> {
         let config = &settings.config;
         let open = config.open.iter().map(Open::parse).collect::<Result<_, _>>()?;
-        let mut paths = config.path.clone();
-        // The longest prefix that matches wins, so it is asked first.
-        paths.sort_by_key(|rule| std::cmp::Reverse(rule.prefix.len()));
         let mut hosts: HashSet<Box<str>> = config.hosts.iter().map(|host| host.as_str().into()).collect();
         let mut routes = Routes::default();
         for (name, backend) in &settings.backends {
-            let route = Arc::new(Route { roster: backend.roster.clone(), ticket: backend.ticket });
+            let route =
+                Arc::new(Route { roster: backend.roster.clone(), ticket: backend.ticket, watched: true });
             for host in &backend.hosts {
                 hosts.insert(host.as_str().into());
                 routes.by_host.insert(host.as_str().into(), route.clone());
@@ -100,16 +106,30 @@ impl Settings {
             announcement: settings.cors.announcement(),
             cors: settings.cors.clone(),
             access_log: config.access_log.enabled,
+            terms: PathRules::new(&config.limits, &config.path),
+            sites: Sites::new(&config.site).map_err(EdgeError::Site)?,
+            file_reads: FileReads::new(config.limits.file_reads_max),
+            compression: Compression::new(&config.compression),
             open,
-            paths,
             hosts,
             routes,
         })
     }
 
-    /// Is this host ours: listed at the edge, by a backend or by a tenant?
+    /// Is this host ours: listed at the edge, by a backend, by a site or by a tenant?
     pub(crate) fn serves(&self, snapshot: &Snapshot, host: &str) -> bool {
-        self.hosts.contains(host) || snapshot.by_host(host).is_some()
+        self.hosts.contains(host) || snapshot.by_host(host).is_some() || self.sites.has_host(host)
+    }
+
+    /// Is this host every tenant's: listed at the edge or by a backend?
+    pub(crate) fn is_shared(&self, host: &str) -> bool {
+        self.hosts.contains(host)
+    }
+
+    /// The hosts listed at the edge, by backends and by sites: with those of tenants, all that need certificates.
+    #[expect(dead_code, reason = "the schedule of certificates asks")]
+    pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
+        self.hosts.iter().map(|host| &**host).chain(self.sites.hosts())
     }
 
     /// The backend for a request: the tenant's own, else the host's, else the only one.
@@ -128,12 +148,6 @@ impl Settings {
         (is_plain(path) && !cors::is_preflight(head)).then_some(open)
     }
 
-    /// May caches share answers of this path between tenants?
-    pub(crate) fn cache_rule(&self, path: &str) -> CacheRule {
-        let rule = self.paths.iter().find(|rule| path.starts_with(&rule.prefix));
-        rule.filter(|_| is_plain(path)).map_or(CacheRule::Private, |rule| rule.cache)
-    }
-
     /// The policy of a tenant: its own or the default.
     pub(crate) fn announcement<'a>(&'a self, tenant: &'a Tenant) -> &'a Announcement {
         tenant.announcement().unwrap_or(&self.announcement)
@@ -142,7 +156,7 @@ impl Settings {
 
 /// Does this path say where it leads? One that a worker may resolve to another (`/open/../private`, `%2e%2e`, `//`,
 /// `\`) falls under no prefix.
-fn is_plain(path: &str) -> bool {
+pub(crate) fn is_plain(path: &str) -> bool {
     if !path.as_bytes().iter().any(|byte| matches!(byte, b'.' | b'%' | b'\\')) {
         return !path.contains("//");
     }

@@ -5,8 +5,11 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    sync::{Arc, atomic::AtomicUsize},
-    task::Waker,
+    sync::{
+        Arc, Mutex, PoisonError, Weak,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Poll, Waker},
     time::Duration,
 };
 
@@ -40,6 +43,29 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     /// Connections open, over all threads.
     pub(crate) connections: AtomicUsize,
+    /// Do the threads live?
+    pub(crate) pulse: Pulse,
+}
+
+/// The heartbeats of the threads that serve: one that hangs in a loop or a lock beats no more.
+#[derive(Debug, Default)]
+pub(crate) struct Pulse(Mutex<Vec<Weak<AtomicUsize>>>);
+
+impl Pulse {
+    fn join(&self) -> Arc<AtomicUsize> {
+        let heart = Arc::default();
+        let mut hearts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Those of threads that have ended in order.
+        hearts.retain(|heart| heart.strong_count() > 0);
+        hearts.push(Arc::downgrade(&heart));
+        heart
+    }
+
+    /// How often each thread that serves now has beaten.
+    pub(crate) fn beats(&self) -> Vec<usize> {
+        let hearts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        hearts.iter().filter_map(Weak::upgrade).map(|heart| heart.load(Relaxed)).collect()
+    }
 }
 
 /// One thread's own things.
@@ -52,6 +78,7 @@ pub(crate) struct Thread {
     pub(crate) ids: RequestIds,
     pub(crate) drain: Drain,
     pub(crate) sockets: Sockets,
+    heart: Arc<AtomicUsize>,
 }
 
 impl Thread {
@@ -64,6 +91,7 @@ impl Thread {
             ids: RequestIds::new(),
             drain: Drain::default(),
             sockets: Sockets::default(),
+            heart: shared.pulse.join(),
             shared,
         })
     }
@@ -78,6 +106,7 @@ impl Thread {
         self.lines.flush();
         self.tally.flush(&self.shared.metrics);
         self.upstreams.sweep();
+        self.heart.fetch_add(1, Relaxed);
     }
 }
 
@@ -121,6 +150,27 @@ impl Drained {
     /// Wake this task when the drain begins. A task's waker does not change, so once is enough.
     pub(crate) fn wake(&self, waker: &Waker) {
         self.thread.drain.wakers.borrow_mut().insert(self.key, waker.clone());
+    }
+}
+
+impl Drained {
+    /// The outcome of a step in which the client has not asked for anything yet, such as a handshake; `None` when the
+    /// gateway drains and the client does not come to its request soon.
+    pub(crate) async fn unless_late<T>(thread: &Rc<Thread>, step: impl Future<Output = T>) -> Option<T> {
+        let drained = Self::new(thread);
+        let late = async {
+            std::future::poll_fn(|cx| {
+                drained.wake(cx.waker());
+                if thread.drain.has_begun() { Poll::Ready(()) } else { Poll::Pending }
+            })
+            .await;
+            tokio::time::sleep(thread.shared.settings.load().limits.last_request_timeout).await;
+        };
+        tokio::select! {
+            biased;
+            outcome = step => Some(outcome),
+            () = late => None,
+        }
     }
 }
 

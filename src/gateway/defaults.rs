@@ -15,7 +15,11 @@ pub(crate) fn tenant_defaults(config: &Config) -> Defaults {
         hosts.map(move |host| (host, format!("backend `{name}`")))
     });
     let shared_hosts: BTreeMap<_, _> = of_edge.chain(of_backends).collect();
-    Defaults { cors: config.cors.clone(), backends: config.backend.keys().cloned().collect(), shared_hosts }
+    // One that has a path only leaves the rest of its host to others.
+    let whole = config.edge.site.iter().filter(|site| site.prefix().is_empty());
+    let site_hosts = whole.filter_map(|site| site.host.clone()).collect();
+    let backends = config.backend.keys().cloned().collect();
+    Defaults { cors: config.cors.clone(), backends, shared_hosts, site_hosts }
 }
 
 /// The files of `[[tls.certificate]]`, for a backup.

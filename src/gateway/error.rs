@@ -41,6 +41,11 @@ pub(crate) enum GatewayError {
     /// The admin socket cannot be bound.
     #[error(transparent)]
     Admin(#[from] AdminError),
+    /// Sockets that systemd or a former self left.
+    #[error(
+        "the sockets that were handed over cannot be used: {0}\nhint: gateway.socket may hold `ListenStream=` of TCP ports alone"
+    )]
+    HandedOver(io::Error),
     /// The machine refuses threads, signals or sockets.
     #[error("the system refuses what every gateway needs: {0}")]
     System(#[from] io::Error),
@@ -49,7 +54,7 @@ pub(crate) enum GatewayError {
 impl Fault for GatewayError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Directory { .. } | Self::Taken(_) | Self::System(_) => Kind::Operator,
+            Self::Directory { .. } | Self::Taken(_) | Self::HandedOver(_) | Self::System(_) => Kind::Operator,
             Self::Tenant(error) => error.kind(),
             Self::Backend(error) => error.kind(),
             Self::Door(error) => error.kind(),
@@ -71,6 +76,7 @@ impl Fault for GatewayError {
             Self::Door(error) => error.code(),
             Self::Edge(error) => error.code(),
             Self::Admin(error) => error.code(),
+            Self::HandedOver(_) => "handed-over",
             Self::System(_) => "system",
         }
     }

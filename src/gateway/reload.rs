@@ -14,8 +14,8 @@ use crate::{
 /// Keys that take effect without a new start. Everything else is named in the answer, never passed over.
 const AT_ONCE: [&str; 4] = ["edge", "tls", "cors", "tenant"];
 
-/// Keys below those that are bound once, at the start.
-const BOUND: [&str; 4] = ["edge.https", "edge.http", "edge.http_mode", "edge.threads"];
+/// Keys below those that are made once, at the start.
+const BOUND: [&str; 1] = ["edge.threads"];
 
 /// Reads the configuration anew as this process was told to.
 pub(super) struct Reloader {
@@ -104,9 +104,6 @@ fn restart_needed(before: &Config, after: &Config) -> Vec<String> {
 
 /// What cannot change under a running gateway stays as it is.
 fn keep_bound(before: &Config, after: &mut Config) {
-    after.edge.https.clone_from(&before.edge.https);
-    after.edge.http.clone_from(&before.edge.http);
-    after.edge.http_mode = before.edge.http_mode;
     after.edge.threads = before.edge.threads;
     if turns_tls(before, after) {
         after.tls.clone_from(&before.tls);
@@ -175,10 +172,13 @@ mod tests {
         assert_eq!(restart_needed(&before, &after), Vec::<String>::new());
         after.pool.budget += 1;
         after.edge.https.clear();
-        assert_eq!(restart_needed(&before, &after), ["edge.https", "pool.budget"]);
+        after.edge.http_mode = crate::edge::HttpMode::Serve;
+        assert_eq!(restart_needed(&before, &after), ["pool.budget"]);
+        after.edge.threads = 7;
         after.tls.mode = TlsMode::Off;
-        assert_eq!(restart_needed(&before, &after), ["edge.https", "pool.budget", "tls.mode"]);
+        assert_eq!(restart_needed(&before, &after), ["edge.threads", "pool.budget", "tls.mode"]);
         keep_bound(&before, &mut after);
-        assert_eq!((after.edge.https, after.tls), (before.edge.https, before.tls));
+        assert_eq!((after.edge.threads, after.tls), (before.edge.threads, before.tls));
+        assert!(after.edge.https.is_empty(), "a list of addresses is put in force at once");
     }
 }

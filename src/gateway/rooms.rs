@@ -1,23 +1,31 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     GatewayError, Lives,
     defaults::{certificate_files, host_names, tenant_defaults},
+    life::Beginning,
     places::Places,
     reload::surprises,
 };
 use crate::{
-    admin::{self, Admin, DoorView, Listening, Live, Parts, ReloadOrder},
+    admin::{self, Admin, DoorView, Listening, Live, Order, Parts, SiteView},
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, DoorStatus, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
+    edge::{self, BackendRoute, CertificateStatus, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
     metrics::Metrics,
     pool::Pools,
     tenant::{DoorAddresses, HostName, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
@@ -48,7 +56,6 @@ pub(super) struct House {
     edge: Arc<Edge>,
     backends: BTreeMap<String, Arc<Backend>>,
     door: Arc<SqliteDoor>,
-    listeners: Vec<(&'static str, SocketAddr)>,
 }
 
 impl Rooms {
@@ -56,7 +63,8 @@ impl Rooms {
     pub(super) async fn build(
         loaded: config::Loaded,
         runtimes: &Runtimes,
-        reload: mpsc::Sender<ReloadOrder>,
+        (orders, swapping): (mpsc::Sender<Order>, Arc<AtomicBool>),
+        beginning: Beginning,
     ) -> Result<Self, GatewayError> {
         let config_dir = loaded.directory;
         let config = loaded.config;
@@ -95,34 +103,32 @@ impl Rooms {
             metrics: metrics.clone(),
             shutdown: lives.edge.clone(),
         })?;
-        let listeners = edge.bind()?;
-        // What is bound as https speaks none of it with TLS off; status and `tenant check` go by this word.
-        let https = if config.tls.mode == TlsMode::Off { "plain" } else { "https" };
-        let spoken = |(kind, address)| (if kind == "https" { https } else { kind }, address);
-        let house = Arc::new(House {
-            config: ArcSwap::from_pointee(config),
-            edge: edge.clone(),
-            backends,
-            door,
-            listeners: listeners.addresses().into_iter().map(spoken).collect(),
-        });
+        edge.bind(beginning.inherited)?;
+        let house =
+            Arc::new(House { config: ArcSwap::from_pointee(config), edge: edge.clone(), backends, door });
         let live = Live {
             started: Timestamp::now(),
             tickets,
             refusals,
             metrics,
             shutdown: lives.edge.clone(),
-            reload,
+            swaps: beginning.swaps,
+            swap_failure: beginning.swap_failure,
+            swapping,
+            orders,
             house: house.clone(),
         };
         let admin = start_admin(&house, &tenants, &pools, live)?;
-        let serving = Some(edge.serve(listeners)?);
+        if beginning.swapped {
+            house.workers_ready().await;
+        }
+        let serving = Some(edge.serve()?);
         Ok(Self { lives, serving, house, pools, tenants, admin: Some(admin), _places: places })
     }
 
     /// Say every bound address, for people and for whoever waits for the start.
     pub(super) fn announce(&self) {
-        for (kind, address) in &self.house.listeners {
+        for (kind, address) in self.house.spoken() {
             tracing::info!(%address, "listening for {kind}");
         }
         tracing::info!(address = %self.house.door.address(), "the SQLite door is open");
@@ -156,9 +162,7 @@ impl Rooms {
             // Joins threads: not on this runtime, where the workers' ends are noticed.
             let _joined = tokio::task::spawn_blocking(move || serving.stop()).await;
         }
-        for backend in self.house.backends.values() {
-            backend.stop().await;
-        }
+        join_all(self.house.backends.values().map(|backend| backend.stop())).await;
         self.lives.backends.begin();
         self.lives.doors.begin();
         let rest = Duration::from_secs(5);
@@ -181,6 +185,36 @@ impl Rooms {
 }
 
 impl House {
+    /// What is spoken where. What is bound as https speaks none of it with TLS off; status and `tenant check` go by
+    /// this word.
+    fn spoken(&self) -> Vec<(&'static str, SocketAddr)> {
+        let https = if self.config.load().tls.mode == TlsMode::Off { "plain" } else { "https" };
+        let spoken = |(kind, address)| (if kind == "https" { https } else { kind }, address);
+        self.edge.addresses().into_iter().map(spoken).collect()
+    }
+
+    /// The edge.
+    pub(super) fn edge(&self) -> &Arc<Edge> {
+        &self.edge
+    }
+
+    /// Resolves when every backend has a worker or has failed to have one, or after as long as a request would wait
+    /// for one: those that came during a swap wait in the kernel's queue, which takes more of them than ours.
+    async fn workers_ready(&self) {
+        let patience = self.config.load().edge.admit.waiting_timeout;
+        let one = async |backend: &Backend| {
+            let roster = backend.roster();
+            tokio::select! {
+                () = roster.ready() => {}
+                () = backend.failed() => {}
+            }
+        };
+        let ready = join_all(self.backends.values().map(|backend| one(backend)));
+        if tokio::time::timeout(patience, ready).await.is_err() {
+            tracing::warn!("serving again, though a backend has no worker yet");
+        }
+    }
+
     /// Put a checked configuration in force as far as that needs no new start.
     pub(super) fn reconfigure(&self, config: Config) -> Result<(), GatewayError> {
         self.edge.reconfigure(edge_settings(&config, &self.backends))?;
@@ -213,11 +247,13 @@ impl admin::House for House {
     }
 
     fn listeners(&self) -> Vec<Listening> {
-        let listening = |(kind, address): &(&'static str, SocketAddr)| Listening {
-            kind: (*kind).to_owned(),
-            address: *address,
-        };
-        self.listeners.iter().map(listening).collect()
+        let spoken = self.spoken().into_iter();
+        spoken.map(|(kind, address)| Listening { kind: kind.to_owned(), address }).collect()
+    }
+
+    fn sites(&self) -> Vec<SiteView> {
+        let view = |site: &edge::SiteConfig| SiteView { site: site.name(), does: site.to_string() };
+        self.config.load().edge.site.iter().map(view).collect()
     }
 
     fn doors(&self) -> Vec<DoorView> {
@@ -313,7 +349,8 @@ fn start_backends(
             runtime_dir: config.runtime_dir.clone(),
             extra_env: told.into_iter().collect(),
             config_dir: config_dir.to_owned(),
-            own_exe: Some(std::env::current_exe()?),
+            // The program that runs, whatever stands at its path by now.
+            own_exe: Some(PathBuf::from("/proc/self/exe")),
         };
         let started = Backend::start(name, backend.clone(), surroundings, lives.backends.clone(), metrics)?;
         backends.insert(name.clone(), Arc::new(started));

@@ -88,15 +88,13 @@ pub(crate) enum TenantError {
     Stopping,
 }
 
-/// A host that one tenant claims for itself, although it serves all of them.
+/// A host that one tenant claims for itself, although it serves all of them or is a site.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "host `{host}` belongs to {holder} and is shared by all its tenants; `{claimant}` cannot have it for itself"
-)]
+#[error("host `{host}` belongs to {holder}; `{claimant}` cannot have it for itself")]
 pub(crate) struct SharedHost {
     /// The host.
     pub(crate) host: HostName,
-    /// Who serves it, as the configuration says.
+    /// Who serves it, and whether for all, as the configuration says.
     pub(crate) holder: String,
     /// Who wants it.
     pub(crate) claimant: TenantId,

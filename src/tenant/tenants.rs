@@ -2,7 +2,13 @@
 //! building the new snapshot, write it, put it in force. So memory never holds what is not on disk, and a refused
 //! order changes neither.
 
-use std::{collections::BTreeMap, fmt, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    path::Path,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
@@ -36,6 +42,8 @@ pub(crate) struct Defaults {
     pub(crate) backends: Vec<String>,
     /// The hosts that serve every tenant, and who holds each (such as ``backend `api` ``): nobody's own.
     pub(crate) shared_hosts: BTreeMap<HostName, String>,
+    /// The hosts that sites have for themselves: nobody's own either.
+    pub(crate) site_hosts: BTreeSet<HostName>,
 }
 
 /// All orders on tenants; one is carried out at a time.

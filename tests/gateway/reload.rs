@@ -1,38 +1,146 @@
 //! A reload swaps what changed and drops nothing.
 
-use std::{
-    sync::atomic::{AtomicBool, Ordering},
-    thread,
+use std::{net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc, thread};
+
+use rustls::ClientConfig;
+
+use crate::{
+    BARBA, HOST, NAVAJA, TestGateway, Wire,
+    builder::Builder,
+    client::trusting,
+    eventually,
+    load::{Load, Target},
 };
 
-use crate::{BARBA, NAVAJA, TestGateway, eventually};
+/// What each reload changes in turn.
+fn change(number: usize, extra: SocketAddr) -> String {
+    match number % 5 {
+        0 => format!("[cors]\nmax_age = \"{}m\"", number + 1),
+        1 => format!("[edge.limits]\nbody_bytes_max = {}", 1_000_000 + number),
+        2 => "[[tenant]]\nid = \"third\"\norigins = [\"https://third.example\"]".to_owned(),
+        // The certificate.
+        3 => String::new(),
+        _ => format!("edge.http = [\"127.0.0.1:0\", \"{extra}\"]"),
+    }
+}
+
+/// Did it take hold?
+fn check_change(gateway: &TestGateway, number: usize, extra: SocketAddr, trusted: &[Arc<ClientConfig>; 2]) {
+    match number % 5 {
+        0 => {
+            let answer = gateway.preflight("/x", NAVAJA, "PUT", "").send().is(204);
+            let max_age = ((number + 1) * 60).to_string();
+            assert_eq!(answer.header("access-control-max-age"), Some(&*max_age));
+        }
+        1 => drop(gateway.post("/sink", "x".repeat(1_000_001 + number)).origin(NAVAJA).send().is(413)),
+        2 => drop(gateway.get("/x").origin("https://third.example").send().is(200)),
+        3 => drop(Wire::tls(gateway.https(), HOST, trusted[number % 2].clone())),
+        _ => {
+            let mut wire = Wire::tcp(extra);
+            wire.send(gateway.get("/x").origin(NAVAJA).bytes());
+            wire.answer().is(200);
+        }
+    }
+}
 
 #[test]
-fn reloads_under_load_drop_no_request_and_no_connection() {
-    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
+    const RELOADS: usize = 50;
+    let site = TestGateway::builder().shops().worker("echo.mjs").config("tls.mode = \"files\"").site();
+    let pairs = ["one", "two"].map(|name| {
+        let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
+        let cert = site.write(&format!("{name}.crt"), made.cert.pem());
+        let key = site.write(&format!("{name}.key"), made.signing_key.serialize_pem());
+        std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
+        let certificate = format!("tls.certificate = [{{ cert = {cert:?}, key = {key:?} }}]");
+        (certificate, trusting(made.cert.pem().as_bytes(), &["http/1.1"]))
+    });
+    let [(first, trusts_first), (second, trusts_second)] = pairs;
+    let (certificates, trusted) = ([first, second], [trusts_first, trusts_second]);
+    let base: toml::Table = std::fs::read_to_string(site.config_path()).unwrap().parse().unwrap();
+    // Lists of tables grow when they are laid over, so the base has none.
+    let with = |certificate: &str, change: &str| {
+        let mut config = base.clone();
+        Builder::lay_over(&mut config, certificate.parse().unwrap());
+        Builder::lay_over(&mut config, change.parse().unwrap());
+        toml::to_string(&config).unwrap()
+    };
+    site.write("gateway.toml", with(&certificates[0], ""));
+    let gateway = site.start();
     let pids = gateway.worker_pids();
-    let stop = AtomicBool::new(false);
+    let extra = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let load = Load::default();
+    let plain = Target::plain(&gateway);
+    let secure = Target { address: gateway.https(), tls: Some(trusted[0].clone()) };
+    let mut past: Vec<Wire> = Vec::new();
     thread::scope(|scope| {
-        for secure in [false, true] {
-            let (gateway, stop) = (&gateway, &stop);
-            scope.spawn(move || {
-                // One connection for all of it: a closed one fails the test.
-                let mut wire = if secure { gateway.tls_wire() } else { gateway.wire() };
-                while !stop.load(Ordering::Relaxed) {
-                    wire.send(gateway.get("/x").origin(NAVAJA).bytes());
-                    wire.answer().is(200);
-                }
-            });
+        let ending = load.ending();
+        let mut asking = Vec::new();
+        for target in [&plain, &secure] {
+            for path in ["/x", "/slow?ms=100"] {
+                asking.push(scope.spawn(|| load.keep_asking(&gateway, target, path)));
+            }
+            scope.spawn(|| load.keep_talking(target));
+            scope.spawn(|| load.keep_listening(&gateway, target));
         }
-        for number in 1..=10 {
-            gateway.site().configure(&format!("[cors]\nmax_age = \"{number}m\""));
-            gateway.cli(&["reload"]).ok();
-            let answer = gateway.preflight("/x", NAVAJA, "PUT", "").send().is(204);
-            assert_eq!(answer.header("access-control-max-age"), Some(&*(number * 60).to_string()));
+        scope.spawn(|| load.keep_connecting(&gateway, &plain));
+        for number in 0..RELOADS {
+            let certificate = &certificates[if number % 5 == 3 { number % 2 } else { 0 }];
+            gateway.site().write("gateway.toml", with(certificate, &change(number, extra)));
+            let outcome = gateway.cli(&["reload"]).ok();
+            assert_eq!(outcome.stdout.trim(), "reloaded", "{}", outcome.stderr);
+            check_change(&gateway, number, extra, &trusted);
+            if number % 5 == 4 {
+                past.push(Wire::tcp(extra));
+                past.last_mut().unwrap().send(gateway.get("/x").origin(NAVAJA).bytes());
+                past.last_mut().unwrap().answer().is(200);
+            }
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(ending);
+        for client in asking {
+            assert_eq!(client.join().unwrap(), 1, "a kept connection was closed");
+        }
     });
     assert_eq!(gateway.worker_pids(), pids, "workers that did not change were started anew");
+    // What came over a listener that is listed no longer lives on, and the address is free.
+    gateway.site().write("gateway.toml", with(&certificates[0], ""));
+    gateway.cli(&["reload"]).ok();
+    for wire in &mut past {
+        wire.send(gateway.get("/x").origin(NAVAJA).bytes());
+        wire.answer().is(200);
+    }
+    drop(std::net::TcpListener::bind(extra).expect("nobody listens there any more"));
+    assert!(load.answered() > 500, "there was no load");
+}
+
+#[test]
+fn a_configuration_with_a_mistake_changes_nothing_and_says_why() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let (status, good) = (gateway.status(), std::fs::read_to_string(gateway.site().config_path()).unwrap());
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let taken = (taken.local_addr().unwrap(), taken);
+    let mut kept = gateway.wire();
+    for (mistake, word) in [
+        ("[edge.limits]\nno_such_key = 1".to_owned(), "no_such_key"),
+        ("[edge.limits]\nbody_bytes_max = 7\nheaders_max = 0".to_owned(), "headers_max"),
+        (format!("[edge]\nhosts = [\"new.example\"]\nhttp = [\"{}\"]", taken.0), "cannot listen on"),
+        ("tls.mode = \"files\"".to_owned(), "tls"),
+    ] {
+        gateway.site().configure(&mistake);
+        let outcome = gateway.cli(&["reload"]);
+        assert!(outcome.code != 0, "{mistake} was taken: {}", outcome.stdout);
+        outcome.says(&[word]);
+        kept.send(gateway.post("/sink", "more than seven bytes").origin(NAVAJA).bytes());
+        kept.answer().is(200);
+        gateway.get("/x").host("new.example").origin(NAVAJA).send().is(421);
+        let now = gateway.status();
+        assert_eq!(
+            (&now["listeners"], &now["certificates"]),
+            (&status["listeners"], &status["certificates"])
+        );
+        gateway.site().write("gateway.toml", &good);
+    }
+    gateway.cli(&["reload"]).ok();
 }
 
 #[test]

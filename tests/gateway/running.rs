@@ -4,7 +4,8 @@ use std::{
     fs::File,
     net::SocketAddr,
     ops::Deref,
-    process::{Child, ExitStatus, Stdio},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -52,6 +53,17 @@ impl TestGateway {
         Self::ready(Self::listening(site, launcher))
     }
 
+    /// Start another copy of the binary than the one that was built.
+    pub(crate) fn start_program(site: Site, program: &Path) -> Self {
+        let command = site.command_of(program, &["run"]);
+        Self::ready(Self::spawned(site, command))
+    }
+
+    /// Start it by a command of the test's own.
+    pub(crate) fn start_command(site: Site, command: Command) -> Self {
+        Self::ready(Self::spawned(site, command))
+    }
+
     fn ready(gateway: Self) -> Self {
         eventually("every worker is ready", || {
             let status = gateway.status();
@@ -62,8 +74,12 @@ impl TestGateway {
     }
 
     fn listening(site: Site, launcher: &[&str]) -> Self {
+        let command = site.command_through(launcher, &["run"]);
+        Self::spawned(site, command)
+    }
+
+    fn spawned(site: Site, mut command: Command) -> Self {
         let log = |name| File::options().create(true).append(true).open(site.path().join(name)).unwrap();
-        let mut command = site.command_through(launcher, &["run"]);
         command.stdout(Stdio::from(log("stdout.log"))).stderr(Stdio::from(log("stderr.log")));
         let child = command.spawn().unwrap();
         let mut gateway = Self { site: Some(site), child: Some(child), client: Client::default() };

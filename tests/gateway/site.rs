@@ -128,6 +128,14 @@ impl Site {
         command
     }
 
+    /// The same of another copy of the binary.
+    pub(crate) fn command_of(&self, program: &Path, arguments: &[&str]) -> Command {
+        let mut command = Command::new(program);
+        command.arg("--config").arg(self.config_path()).args(arguments);
+        command.env("RUST_BACKTRACE", "1").stdin(Stdio::null());
+        command
+    }
+
     /// Run the command line and wait for its end.
     pub(crate) fn cli(&self, arguments: &[&str]) -> Output {
         self.cli_with(arguments, "", &[])

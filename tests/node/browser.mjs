@@ -1,4 +1,4 @@
-// Drives Debian's chromium for `tests/gateway/browser.rs`: `node browser.mjs shops|policy`. It starts nothing else:
+// Drives Debian's chromium for `tests/gateway/browser.rs`: `node browser.mjs shops|policy|site`. It starts nothing else:
 // pages and gateway are there already, their addresses are in the environment. A failed check ends with a stack.
 
 import assert from 'node:assert/strict';
@@ -170,8 +170,23 @@ async function policy() {
   assert.equal(await webSocket(stranger, `${secure}/from-a-stranger`), 'refused');
 }
 
+/** A site of files: a single-page application's address, and a compressed fetch of a script's. */
+async function site() {
+  const page = await (await browser.newContext({ ignoreHTTPSErrors: true })).newPage();
+  await page.goto(`${env.SITE}/bookings/7?day=1`);
+  await page.waitForFunction(() => document.querySelector('#where').textContent === '/bookings/7');
+  const data = await attempt(page, '/big.json');
+  assert.equal(JSON.parse(data.text).x.length, 20_000);
+  assert.ok(data.headers['content-encoding'], JSON.stringify(data.headers));
+  // A script that is missing is missing, not a page.
+  assert.equal((await attempt(page, '/none.mjs')).status, 404);
+  // Known files are not sent again.
+  const again = await attempt(page, '/big.json', { cache: 'no-cache' });
+  assert.equal(JSON.parse(again.text).x.length, 20_000);
+}
+
 try {
-  await { shops, policy }[process.argv[2]]();
+  await { shops, policy, site }[process.argv[2]]();
 } finally {
   await browser.close();
 }

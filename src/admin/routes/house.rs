@@ -1,4 +1,6 @@
-//! The house as a whole: health, metrics, status, refused origins, reload.
+//! The house as a whole: health, metrics, status, refused origins, reload, swap.
+
+use std::sync::atomic::Ordering;
 
 use axum::{Json, extract::State};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -9,7 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Desk;
 use crate::{
-    admin::{Listening, Problem, Status, status::Counts},
+    admin::{Listening, Order, Problem, Status, status::Counts},
     tenant::RefusedView,
 };
 
@@ -20,6 +22,15 @@ pub(crate) struct Reloaded {
     pub(crate) restart_needed: Vec<String>,
     /// Legal, but probably not meant.
     pub(crate) warnings: Vec<String>,
+}
+
+/// A swap that has begun.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Swapping {
+    /// The program that this process becomes.
+    pub(crate) program: String,
+    /// How often it has become another one before.
+    pub(crate) swaps: u64,
 }
 
 /// 200 while requests are taken, 503 while the gateway drains.
@@ -49,7 +60,11 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         started: live.started,
         uptime_s: u64::try_from(now.as_second() - live.started.as_second()).unwrap_or(0),
         stopping: live.shutdown.has_begun(),
+        swapping: live.swapping.load(Ordering::Relaxed),
+        swaps: live.swaps,
+        swap_failure: live.swap_failure.clone(),
         listeners,
+        sites: live.house.sites(),
         doors: live.house.doors(),
         backends: live.house.backends().values().map(|backend| backend.status()).collect(),
         pools: values(desk.pools.status())?,
@@ -75,7 +90,17 @@ pub(super) async fn reload(State(desk): State<Desk>) -> Result<Json<Reloaded>, P
     let live = desk.live("a reload")?;
     let stopping = |_| Problem::new(503, "stopping", "the gateway is stopping");
     let (answer, outcome) = oneshot::channel();
-    live.reload.send(answer).await.map_err(|_| stopping(()))?;
+    live.orders.send(Order::Reload(answer)).await.map_err(|_| stopping(()))?;
     // The assembly bounds each step of a reload by its own timeouts, `ready_timeout` above all.
+    outcome.await.map_err(|_| stopping(()))?.map(Json)
+}
+
+/// Become the program that stands at our path now. Answered when it has been tried and found fit; how it ended, the
+/// status tells.
+pub(super) async fn swap(State(desk): State<Desk>) -> Result<Json<Swapping>, Problem> {
+    let live = desk.live("a swap")?;
+    let stopping = |_| Problem::new(503, "stopping", "the gateway is stopping");
+    let (answer, outcome) = oneshot::channel();
+    live.orders.send(Order::Swap(answer)).await.map_err(|_| stopping(()))?;
     outcome.await.map_err(|_| stopping(()))?.map(Json)
 }

@@ -46,6 +46,7 @@ pub(in crate::backend) struct Worker {
     name: String,
     address: Address,
     in_flight: AtomicUsize,
+    taken: AtomicU64,
     idle: Notify,
     pub(super) warmth: Warmth,
     /// Where those wait who would be told of room.
@@ -60,6 +61,7 @@ impl Worker {
             name,
             address,
             in_flight: AtomicUsize::new(0),
+            taken: AtomicU64::new(0),
             idle: Notify::new(),
             warmth: Warmth::warm(),
             roster: OnceLock::new(),
@@ -79,6 +81,11 @@ impl Worker {
     /// Requests it has not finished.
     pub(in crate::backend) fn in_flight(&self) -> usize {
         self.in_flight.load(Ordering::Relaxed) & !CLOSED
+    }
+
+    /// Requests it was given since its start.
+    pub(in crate::backend) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
     }
 
     /// Takes it no more requests?
@@ -105,7 +112,9 @@ impl Worker {
 
     fn enter(&self) -> bool {
         let one_more = |count: usize| (count & CLOSED == 0).then_some(count + 1);
-        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok()
+        let entered = self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Relaxed, one_more).is_ok();
+        self.taken.fetch_add(u64::from(entered), Ordering::Relaxed);
+        entered
     }
 
     fn leave(&self) {

@@ -156,7 +156,7 @@ impl Check<'_> {
                 let message = "a prefix begins with `/` and has no wildcard";
                 self.problem(&key, message, "write it like \"/assets/\"");
             }
-            if rules[..index].iter().any(|other| other.prefix == rule.prefix) {
+            if rules[..index].iter().any(|other| other.prefix == rule.prefix && other.host == rule.host) {
                 self.problem(&key, "another `[[edge.path]]` has this prefix already", "keep one of the two");
             }
         }

@@ -101,7 +101,7 @@ fn the_reference_says_the_defaults_of_the_code() {
     // There and back, so that "600s" and "10m" are the same.
     let read = Config::deserialize(&uncommented()).unwrap();
     let written = Value::serialize(&read).unwrap();
-    let examples = ["backend", "tenant", "edge.open", "edge.path", "tls.certificate"];
+    let examples = ["backend", "tenant", "edge.open", "edge.path", "edge.site", "tls.certificate"];
     compare(&Value::serialize(Config::default()).unwrap(), &written, "", &examples);
     let api = Value::serialize(&read.backend["api"]).unwrap();
     let default = Value::serialize(backend::Config::default()).unwrap();

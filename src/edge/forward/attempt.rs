@@ -77,7 +77,7 @@ pub(super) async fn send(
                 exchange.thread.shared.shutdown.spawn_local(finish(
                     sending,
                     writer,
-                    exchange.settings.limits.body_idle_timeout,
+                    exchange.terms.body_idle_timeout,
                 ));
             }
             return Ok(Sent { connection, response: head.response });
@@ -113,7 +113,7 @@ async fn open(exchange: &Exchange, lease: &WorkerLease) -> Option<Box<Connection
 /// Why the request's body ended early.
 fn cut(exchange: &Exchange) -> Refusal {
     match exchange.record.uploaded() {
-        Upload::TooLarge => Refusal::BodyTooLarge { bytes_max: exchange.settings.limits.body_bytes_max },
+        Upload::TooLarge => Refusal::BodyTooLarge { bytes_max: exchange.terms.body_bytes_max },
         Upload::Stalled => Refusal::BodyStalled,
         _ => Refusal::BodyBroken,
     }
@@ -160,7 +160,7 @@ impl Waiting<'_> {
             Poll::Ready(Ok(head)) => Poll::Ready(Outcome::Answer(head)),
             Poll::Ready(Err(broken)) => Poll::Ready(Outcome::Broken(broken)),
             Poll::Pending => loop {
-                if !connection.is_over(cx, limits.first_byte_timeout) {
+                if !connection.is_over(cx, self.exchange.terms.first_byte_timeout) {
                     return Poll::Pending;
                 }
                 match self.patience(sending) {
@@ -174,7 +174,7 @@ impl Waiting<'_> {
     /// Its time is up: how much more has it? The clock starts when the request's body has been passed on, so that
     /// slow uploads are not the worker's fault, unless it does not take them.
     fn patience(&mut self, sending: &Sending) -> Option<Duration> {
-        let patience = self.exchange.settings.limits.first_byte_timeout;
+        let patience = self.exchange.terms.first_byte_timeout;
         let moved = std::mem::replace(&mut self.taken, sending.taken()) != sending.taken();
         match self.exchange.record.uploaded() {
             Upload::Running if sending.refused().is_none() && (moved || !sending.is_blocked()) => {

@@ -14,8 +14,8 @@ use super::super::{
     authority::Scheme,
     identify::Caller,
     names::{is_consumed, is_ours},
-    peer::{FORWARDED_FOR, FORWARDED_PROTO, parse_hop},
-    request_id::{REQUEST_ID, TRACEPARENT},
+    peer::{FORWARDED_FOR, FORWARDED_PROTO, Peer, parse_hop},
+    request_id::{REQUEST_ID, RequestId, TRACEPARENT},
     serve::Exchange,
     upgrade::Upgrade,
 };
@@ -28,9 +28,27 @@ const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
 /// Headers we add at most.
 const OURS_MAX: usize = 14;
 
+/// Who sent a request, and what it is called.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Sender<'a> {
+    /// The connection's other end.
+    pub(super) peer: &'a Peer,
+    /// What the page's world speaks.
+    pub(super) scheme: Scheme,
+    /// The request's name.
+    pub(super) id: &'a RequestId,
+}
+
+impl<'a> Sender<'a> {
+    /// Of the request in hand.
+    pub(super) fn of(exchange: &'a Exchange) -> Self {
+        Self { peer: &exchange.peer, scheme: exchange.client.scheme, id: exchange.record.id() }
+    }
+}
+
 /// The request as the worker gets it.
 pub(super) fn rebuild(
-    exchange: &Exchange,
+    sender: Sender<'_>,
     caller: &Caller,
     head: &Parts,
     database_url: Option<&HeaderValue>,
@@ -48,10 +66,9 @@ pub(super) fn rebuild(
     if let Some(url) = database_url {
         headers.insert(DATABASE_URL, url.clone());
     }
-    let id = exchange.record.id();
-    headers.insert(REQUEST_ID, id.header.clone());
-    headers.insert(TRACEPARENT, id.traceparent(&head.headers));
-    forwarding(exchange, caller, head, &mut headers);
+    headers.insert(REQUEST_ID, sender.id.header.clone());
+    headers.insert(TRACEPARENT, sender.id.traceparent(&head.headers));
+    forwarding(sender, caller, head, &mut headers);
     let mut request = Request::new(());
     *request.method_mut() = head.method.clone();
     *request.uri_mut() = match (head.uri.authority(), head.uri.path_and_query()) {
@@ -115,8 +132,8 @@ impl<'a> Listed<'a> {
 }
 
 /// Who called, how, and as what; a trusted proxy's chain is continued, anyone else's begins with us.
-fn forwarding(exchange: &Exchange, caller: &Caller, head: &Parts, headers: &mut HeaderMap) {
-    let (peer, scheme) = (&exchange.peer, exchange.client.scheme);
+fn forwarding(sender: Sender<'_>, caller: &Caller, head: &Parts, headers: &mut HeaderMap) {
+    let Sender { peer, scheme, .. } = sender;
     let chain = |name: &HeaderName, last: HeaderValue| {
         if peer.trusted { continued(&head.headers, name, &last).unwrap_or(last) } else { last }
     };
@@ -129,7 +146,7 @@ fn forwarding(exchange: &Exchange, caller: &Caller, head: &Parts, headers: &mut 
         (None, Scheme::Http) => HeaderValue::from_static("80"),
     };
     headers.insert(FORWARDED_PORT, port);
-    if let Some(hop) = hop(exchange, caller) {
+    if let Some(hop) = hop(sender, caller) {
         // Both name the same chain: a proxy that writes only the one may pass on anybody's other.
         let before = if peer.trusted { earlier_hops(&head.headers) } else { None };
         let forwarded = match before {
@@ -158,8 +175,8 @@ fn earlier_hops(headers: &HeaderMap) -> Option<Vec<u8>> {
 }
 
 /// One hop of RFC 7239: `for=192.0.2.1;proto=https;host=api.example`.
-fn hop(exchange: &Exchange, caller: &Caller) -> Option<HeaderValue> {
-    let (peer, host) = (&exchange.peer, caller.authority.value());
+fn hop(sender: Sender<'_>, caller: &Caller) -> Option<HeaderValue> {
+    let (peer, host) = (sender.peer, caller.authority.value());
     let mut text = BytesMut::with_capacity(40 + peer.address_header.len() + host.len());
     text.put_slice(b"for=");
     if peer.address.is_ipv6() {
@@ -170,7 +187,7 @@ fn hop(exchange: &Exchange, caller: &Caller) -> Option<HeaderValue> {
         text.put_slice(peer.address_header.as_bytes());
     }
     text.put_slice(b";proto=");
-    text.put_slice(exchange.client.scheme.as_str().as_bytes());
+    text.put_slice(sender.scheme.as_str().as_bytes());
     text.put_slice(b";host=");
     // A colon is no token character, so a host with a port (or an IPv6 address) is quoted.
     let quote: &[u8] = if host.as_bytes().contains(&b':') { b"\"" } else { b"" };

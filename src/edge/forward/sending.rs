@@ -48,12 +48,22 @@ pub(super) struct Sending {
 
 /// How the body's end is told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Coding {
+pub(super) enum Coding {
     /// There is none.
     Empty,
     /// So many bytes are left.
     Length(u64),
     Chunked,
+}
+
+impl Coding {
+    pub(super) fn of(body: &RequestBody) -> Self {
+        match (body, body.size_hint().exact()) {
+            (RequestBody::Empty, _) => Self::Empty,
+            (_, Some(length)) => Self::Length(length),
+            (_, None) => Self::Chunked,
+        }
+    }
 }
 
 /// The client's body broke off; the record knows why.
@@ -63,11 +73,7 @@ pub(super) struct Cut;
 impl Sending {
     /// A request with its body; `space` is a buffer to use again.
     pub(super) fn new(request: &Request<()>, body: RequestBody, mut space: Vec<u8>) -> Self {
-        let coding = match (&body, body.size_hint().exact()) {
-            (RequestBody::Empty, _) => Coding::Empty,
-            (_, Some(length)) => Coding::Length(length),
-            (_, None) => Coding::Chunked,
-        };
+        let coding = Coding::of(&body);
         space.clear();
         let trailers = if coding == Coding::Chunked { announced(request.headers()) } else { Vec::new() };
         write_head(request, coding, &mut space);
@@ -244,7 +250,7 @@ fn announced(headers: &HeaderMap) -> Vec<HeaderName> {
 }
 
 /// The head as it goes over the wire. What it says about the body is what we will send, whatever was said before.
-fn write_head(request: &Request<()>, coding: Coding, into: &mut Vec<u8>) {
+pub(super) fn write_head(request: &Request<()>, coding: Coding, into: &mut Vec<u8>) {
     into.extend_from_slice(request.method().as_str().as_bytes());
     into.push(b' ');
     let target = request.uri().path_and_query().map_or("/", |target| target.as_str());

@@ -25,6 +25,12 @@ impl Tries<'_> {
         if let Some(lease) = self.route.roster.pick(&failed) {
             return Ok(lease);
         }
+        if !self.route.watched {
+            // Nobody will list another one: what is there has been tried.
+            let said = self.last_death.take().map(|(_, reason)| reason);
+            let unreachable = || format!("{} takes no connection", self.route.roster.backend());
+            return Err(Refusal::WorkerFailed(said.unwrap_or_else(unreachable)));
+        }
         let admit = &self.exchange.settings.admit;
         let _waiting = self.place.wait(admit.waiting_max)?;
         let began = Instant::now();

@@ -12,7 +12,7 @@ const CHUNK_DIGITS_MAX: usize = 16;
 
 /// Reads along.
 #[derive(Debug)]
-pub(super) struct Scan {
+pub(crate) struct Scan {
     at: At,
     pieces: Pieces,
     head: Head,
@@ -22,13 +22,13 @@ pub(super) struct Scan {
 
 /// Where a client's bytes stop being a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Bad {
+pub(crate) struct Bad {
     /// The first byte that must not pass, in the bytes read last.
-    pub(super) at: usize,
+    pub(crate) at: usize,
     /// In a body, whose head has passed already?
-    pub(super) in_body: bool,
+    pub(crate) in_body: bool,
     /// For the client.
-    pub(super) why: &'static str,
+    pub(crate) why: &'static str,
 }
 
 /// What the next byte belongs to.
@@ -74,22 +74,27 @@ struct Line<'a> {
 }
 
 impl Scan {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { at: At::Head, pieces: Pieces::new(), head: Head::default(), heads: 0 }
     }
 
     /// Heads that are complete.
-    pub(super) fn heads(&self) -> u64 {
+    pub(crate) fn heads(&self) -> u64 {
         self.heads
     }
 
     /// Do the bytes so far end within a head?
-    pub(super) fn is_within(&self) -> bool {
+    pub(crate) fn is_within(&self) -> bool {
         self.at == At::Head && (self.head.begun || self.pieces.bytes > 0)
     }
 
+    /// Do they end where a request may begin?
+    pub(crate) fn is_between(&self) -> bool {
+        self.at == At::Head && !self.is_within()
+    }
+
     /// The next bytes. After an error there are none.
-    pub(super) fn read(&mut self, bytes: &[u8]) -> Result<(), Bad> {
+    pub(crate) fn read(&mut self, bytes: &[u8]) -> Result<(), Bad> {
         let mut rest = bytes;
         while !rest.is_empty() {
             rest = match self.at {

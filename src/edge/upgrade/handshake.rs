@@ -48,6 +48,11 @@ impl Upgrade {
         }
     }
 
+    /// Over HTTP/2, where any 2xx is a switch?
+    pub(crate) fn is_tunnel(&self) -> bool {
+        self.key.is_some()
+    }
+
     /// Headers of the request as the worker gets it.
     pub(crate) fn dress(&self, headers: &mut HeaderMap) {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

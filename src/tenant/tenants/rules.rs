@@ -121,8 +121,12 @@ pub(super) fn check(tenant: &mut Tenant, defaults: &Defaults) -> Result<(), Tena
     }
     let shared = shared(tenant, defaults);
     if !shared.is_empty() {
-        let remedy =
-            format!("leave the host out: pages of `{id}` are served there already, known by their origin");
+        let is_site = |one: &SharedHost| defaults.site_hosts.contains(&one.host);
+        let remedy = if shared.iter().all(is_site) {
+            "leave the host out, or give the site a `path` so that the rest of its host is free".to_owned()
+        } else {
+            format!("leave the host out: pages of `{id}` are served there already, known by their origin")
+        };
         return Err(TenantError::HostShared { shared, remedy });
     }
     match &tenant.backend {
@@ -147,11 +151,15 @@ pub(super) fn check_standing<'a>(
     if all.is_empty() { Ok(()) } else { Err(TenantError::HostShared { shared: all, remedy }) }
 }
 
-/// The hosts that a tenant claims for itself although they serve every tenant: all others would be shut out.
+/// The hosts that a tenant claims for itself although they serve every tenant, or are a site: others would be shut out.
 fn shared(tenant: &Tenant, defaults: &Defaults) -> Vec<SharedHost> {
     let shared = |host: &HostName| {
-        let holder = defaults.shared_hosts.get(host)?.clone();
-        Some(SharedHost { host: host.clone(), holder, claimant: tenant.id.clone() })
+        let shared = defaults
+            .shared_hosts
+            .get(host)
+            .map(|holder| format!("{holder} and is shared by all its tenants"));
+        let site = || defaults.site_hosts.contains(host).then(|| "a site (`[[edge.site]]`)".to_owned());
+        Some(SharedHost { host: host.clone(), holder: shared.or_else(site)?, claimant: tenant.id.clone() })
     };
     tenant.hosts.iter().filter_map(shared).collect()
 }

@@ -494,6 +494,7 @@ async fn a_host_that_serves_every_tenant_is_nobodys_own() {
     let tenants = place.open().await;
     let serving = |host: &str| Defaults {
         shared_hosts: [(host.parse().unwrap(), "backend `api`".to_owned())].into(),
+        site_hosts: ["www.example".parse().unwrap()].into(),
         ..Defaults::default()
     };
     tenants.declare(vec![declared("file")], serving("shared.example")).await.unwrap();

@@ -96,9 +96,9 @@ impl House {
             shutdown: shutdown.clone(),
         })
         .unwrap();
-        let listeners = edge.bind().unwrap();
-        let addresses = listeners.addresses();
-        let serving = Some(edge.serve(listeners).unwrap());
+        edge.bind(Vec::new()).unwrap();
+        let addresses = edge.addresses();
+        let serving = Some(edge.serve().unwrap());
         let workers = AtomicUsize::new(0);
         Self {
             dir,

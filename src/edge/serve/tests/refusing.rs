@@ -309,8 +309,16 @@ fn a_reload_takes_hold_at_once_and_drops_no_connection() {
     house.edge.reconfigure(settings.clone()).unwrap();
     client.write("GET / HTTP/1.1\r\nhost: shared.example\r\n\r\n");
     assert_eq!(client.answer().status(), 421);
-    settings.config.http.clear();
-    assert!(house.edge.reconfigure(settings).is_err(), "listeners need a restart");
+    settings.config.threads += 1;
+    settings.config.hosts.clear();
+    assert!(house.edge.reconfigure(settings.clone()).is_err(), "threads need a restart");
     client.write("GET / HTTP/1.1\r\nhost: other.example\r\n\r\n");
     assert_eq!(client.answer().status(), 200, "and nothing has changed by the attempt");
+    settings = house.settings.clone();
+    settings.config.hosts = vec!["other.example".parse().unwrap()];
+    settings.config.http.clear();
+    house.edge.reconfigure(settings).unwrap();
+    assert!(house.edge.addresses().iter().all(|(kind, _)| *kind == "https"));
+    client.write("GET / HTTP/1.1\r\nhost: other.example\r\n\r\n");
+    assert_eq!(client.answer().status(), 200, "and what was open lives on, though its listener is gone");
 }

@@ -1,0 +1,131 @@
+//! Workers that run and should not any longer: unwell, too large, too old.
+
+use super::*;
+
+/// Asked often, so that the tests are short.
+fn watched() -> Config {
+    let watch = Health { watch_interval: Duration::from_millis(30), ..health_path("/health") };
+    Config { health: watch, ..config("weary.mjs") }
+}
+
+fn replaced(bench: &Bench) -> u64 {
+    let label = BackendLabels { backend: "api".to_owned() };
+    bench.metrics.worker_replacements_total.get_or_create(&label).get()
+}
+
+async fn until_replaced(bench: &Bench, old: u32) {
+    bench
+        .until("another process", |status| {
+            let worker = &status.workers[0];
+            worker.state == "ready" && worker.pid.is_some_and(|pid| pid != old)
+        })
+        .await;
+    until_dead(old).await;
+    bench.until("it is counted", |_| replaced(bench) == 1).await;
+    assert_eq!(bench.worker().restarts, 0, "nothing crashed");
+}
+
+#[tokio::test]
+async fn a_worker_that_is_not_well_any_more_is_taken_out_and_replaced() {
+    let bench = Bench::start(watched());
+    bench.ready().await;
+    let (old, key) = (bench.pid(), bench.backend.roster().pick(&[]).unwrap().key());
+    bench.get("/sick").await;
+    until_replaced(&bench, old).await;
+    assert_ne!(bench.backend.roster().pick(&[]).unwrap().key(), key);
+    let error = bench.worker().last_error.unwrap();
+    assert!(error.contains("not well 3 times in a row: the health path answered 500"), "{error}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_blocked_event_loop_is_seen_by_its_latency_and_costs_no_worker_while_it_is_short() {
+    let bench = Bench::start(watched());
+    bench.ready().await;
+    let old = bench.pid();
+    bench.until("a latency", |status| status.workers[0].health_ms.is_some()).await;
+    bench.get("/block?ms=900").await;
+    bench.until("the stall", |status| status.workers[0].health_ms.is_some_and(|ms| ms > 300)).await;
+    assert_eq!((bench.pid(), replaced(&bench)), (old, 0));
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_grows_too_large_is_replaced_and_its_requests_end_first() {
+    let bench = Bench::start(Config { memory_max_mb: Some(300), ..watched() });
+    bench.ready().await;
+    let old = bench.pid();
+    let lease = bench.backend.roster().pick(&[]).unwrap();
+    let slow = bench.shutdown.spawn(get(lease, "/slow?ms=3000"));
+    bench.get("/grow?mb=400").await;
+    bench.until("one beside it that drains", |status| status.workers.len() == 2).await;
+    assert_eq!(slow.await.unwrap(), "slow");
+    until_replaced(&bench, old).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn enough_requests_or_enough_time_replace_a_worker() {
+    let bench = Bench::start(Config { max_requests: Some(5), ..watched() });
+    bench.ready().await;
+    let old = bench.pid();
+    for _ in 0..5 {
+        bench.get("/").await;
+    }
+    until_replaced(&bench, old).await;
+    bench.finish().await;
+
+    let bench = Bench::start(Config { max_age: Some(Duration::from_millis(700)), ..watched() });
+    bench.ready().await;
+    let old = bench.pid();
+    bench.until("another process", |status| status.workers.iter().all(|w| w.pid != Some(old))).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_whose_successor_fails_serves_on_if_it_is_well() {
+    let bench = Bench::start(Config { max_requests: Some(3), ..watched() });
+    bench.ready().await;
+    let old = bench.pid();
+    bench.get("/fail").await;
+    bench.get("/").await;
+    bench.get("/").await;
+    bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
+    bench.until("nobody beside it", |status| status.workers.len() == 1).await;
+    assert_eq!(bench.get("/").await, old.to_string());
+    let error = bench.worker().last_error.unwrap();
+    assert!(error.contains("exit code 1 before it was ready"), "{error}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn workers_are_replaced_for_their_size_one_after_the_other() {
+    let bench = Bench::start(Config { workers: Workers::Number(3), max_requests: Some(1), ..watched() });
+    bench.until("three ready", |s| s.workers.iter().filter(|w| w.state == "ready").count() == 3).await;
+    let old: Vec<u32> = bench.backend.status().workers.iter().filter_map(|w| w.pid).collect();
+    for _ in 0..3 {
+        bench.get("/").await;
+    }
+    bench
+        .until("all replaced, never two at a time", |status| {
+            let beside = status.workers.len().saturating_sub(3);
+            assert!(beside <= 1, "{status:#?}");
+            status.workers.len() == 3
+                && status
+                    .workers
+                    .iter()
+                    .all(|w| w.state == "ready" && w.pid.is_some_and(|p| !old.contains(&p)))
+        })
+        .await;
+    bench.until("they are counted", |_| replaced(&bench) == 3).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn ready_takes_as_many_good_answers_in_a_row_as_asked_for() {
+    let health = Health { ready_successes: 20, ..health_path("/health") };
+    let bench = Bench::start(Config { health, ..config("weary.mjs") });
+    bench.ready().await;
+    assert_eq!(bench.get("/asked").await, "20");
+    bench.finish().await;
+}

@@ -1,0 +1,190 @@
+//! One life of the gateway: from rooms that are built to rooms that have drained. It obeys orders one by one, and must
+//! never leave one without an answer.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, Ordering},
+};
+
+use tokio::sync::mpsc;
+
+use super::{
+    GatewayError, notify,
+    reload::Reloader,
+    rooms::{House, Rooms, Runtimes},
+    signals::{Said, Signals},
+    successor::Successor,
+};
+use crate::{
+    admin::{Order, Problem, SwapOrder, Swapping},
+    config::{Config, Loaded},
+    edge::Inherited,
+};
+
+/// Orders that may wait; a second reload behind them would load the same files.
+const ORDERS_WAITING_MAX: usize = 4;
+
+/// What a life begins with.
+pub(super) struct Beginning {
+    /// How often this process has become another program.
+    pub(super) swaps: u64,
+    /// Is the queue full of those who came meanwhile?
+    pub(super) swapped: bool,
+    /// Why the last swap was none.
+    pub(super) swap_failure: Option<String>,
+    /// Listeners of the life before.
+    pub(super) inherited: Vec<Inherited>,
+}
+
+/// How a life ends.
+pub(super) enum End {
+    /// For good.
+    Stopped,
+    /// For another program, which gets the listeners.
+    Handed {
+        /// What was in force.
+        config: Arc<Config>,
+        /// Every listener.
+        inherited: Vec<Inherited>,
+    },
+}
+
+/// What happens next.
+enum Next {
+    Reload(Option<crate::admin::ReloadOrder>),
+    Swap(Option<SwapOrder>),
+    Stop,
+}
+
+/// Rooms that serve.
+pub(super) struct Life {
+    rooms: Rooms,
+    orders: mpsc::Receiver<Order>,
+    swapping: Arc<AtomicBool>,
+    swaps: u64,
+}
+
+impl Life {
+    /// Build, announce, serve.
+    pub(super) async fn begin(
+        loaded: Loaded,
+        runtimes: &Runtimes,
+        beginning: Beginning,
+    ) -> Result<Self, GatewayError> {
+        let (sender, orders) = mpsc::channel(ORDERS_WAITING_MAX);
+        let (swapping, swaps) = (Arc::new(AtomicBool::new(false)), beginning.swaps);
+        let rooms = Rooms::build(loaded, runtimes, (sender, swapping.clone()), beginning).await?;
+        rooms.announce();
+        notify::keep(rooms.house().edge());
+        notify::ready();
+        Ok(Self { rooms, orders, swapping, swaps })
+    }
+
+    /// Until the end, whichever it is.
+    pub(super) async fn lead(self, reloader: &Reloader, successor: &Successor, signals: &mut Signals) -> End {
+        let house = self.rooms.house().clone();
+        tokio::select! {
+            end = self.obey(reloader, successor, signals) => end,
+            () = notify::watchdog(house.edge()) => End::Stopped,
+        }
+    }
+
+    async fn obey(mut self, reloader: &Reloader, successor: &Successor, signals: &mut Signals) -> End {
+        loop {
+            match self.next(signals).await {
+                Next::Stop => return self.stop(signals).await,
+                Next::Reload(order) => {
+                    // A rolling reload takes as long as its workers; the end does not wait for it.
+                    tokio::select! {
+                        () = self.reload(reloader, order) => {}
+                        () = signals.stop() => return self.stop(signals).await,
+                    }
+                }
+                Next::Swap(order) => {
+                    let checked = tokio::select! {
+                        checked = successor.check() => checked,
+                        () = signals.stop() => return self.stop(signals).await,
+                    };
+                    if self.answer(successor, order, checked) {
+                        return self.hand_over(signals).await;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn next(&mut self, signals: &mut Signals) -> Next {
+        tokio::select! {
+            said = signals.next() => match said {
+                Said::Stop => Next::Stop,
+                Said::Reload => Next::Reload(None),
+                Said::Swap => Next::Swap(None),
+            },
+            Some(order) = self.orders.recv() => match order {
+                Order::Reload(order) => Next::Reload(Some(order)),
+                Order::Swap(order) => Next::Swap(Some(order)),
+            },
+        }
+    }
+
+    async fn reload(&self, reloader: &Reloader, order: Option<crate::admin::ReloadOrder>) {
+        let edge = self.rooms.house().edge();
+        let names = || {
+            let mut names = Vec::new();
+            edge.each_listener(|bound| names.push(bound.name()));
+            names
+        };
+        notify::reloading("reloading");
+        let before = names();
+        reloader.carry_out(&self.rooms, order).await;
+        let after = names();
+        let gone: Vec<_> = before.into_iter().filter(|name| !after.contains(name)).collect();
+        notify::forget(&gone);
+        notify::keep(edge);
+        notify::ready();
+    }
+
+    /// Tell whoever ordered a swap whether there will be one; true if so.
+    fn answer(&self, successor: &Successor, order: Option<SwapOrder>, checked: Result<(), Problem>) -> bool {
+        let path = successor.path().display();
+        match &checked {
+            Ok(()) => tracing::info!(program = %path, "swapping: draining, then becoming it"),
+            Err(problem) => tracing::error!(problem = %problem.detail, "the swap was refused"),
+        }
+        let goes = checked.is_ok();
+        if let Some(order) = order {
+            // Whoever asked may have gone away; the swap goes on all the same.
+            drop(order.send(checked.map(|()| Swapping { program: path.to_string(), swaps: self.swaps })));
+        }
+        goes
+    }
+
+    /// Drain for good.
+    async fn stop(self, signals: &mut Signals) -> End {
+        let grace = self.rooms.house().config.load().shutdown_grace;
+        notify::stopping();
+        tracing::info!(grace_s = grace.as_secs(), "stopping: no new connections, draining");
+        tokio::select! {
+            () = self.rooms.drain(grace) => tracing::info!("stopped"),
+            // A second Ctrl-C is a person who does not want to wait.
+            () = signals.impatience() => tracing::warn!("stopped without draining"),
+        }
+        End::Stopped
+    }
+
+    /// Drain for the program that comes next. New connections wait in the kernel's queues meanwhile.
+    async fn hand_over(self, signals: &mut Signals) -> End {
+        let house: Arc<House> = self.rooms.house().clone();
+        self.swapping.store(true, Ordering::Relaxed);
+        notify::reloading("swapping the program");
+        let grace = house.config.load().swap_grace;
+        tokio::select! {
+            () = self.rooms.drain(grace) => {}
+            () = signals.impatience() => {
+                tracing::warn!("stopped without draining");
+                return End::Stopped;
+            }
+        }
+        End::Handed { config: house.config.load_full(), inherited: house.edge().hand_over() }
+    }
+}

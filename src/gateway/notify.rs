@@ -1,0 +1,100 @@
+//! What systemd is told (sd_notify(3)): ready, reloading, stopping, that the edge lives, and which listeners to keep
+//! for the next start. Without systemd nothing is told to nobody. It must never fail the gateway.
+
+use std::{io, os::fd::AsFd, time::Duration};
+
+use sd_notify::NotifyState;
+
+use crate::edge::Edge;
+
+/// Serving, or serving again.
+pub(super) fn ready() {
+    tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
+}
+
+/// Not to be disturbed; [`ready`] ends it.
+pub(super) fn reloading(status: &str) {
+    // systemd wants the moment with it, to tell this reload from the one before (systemd.service(5), notify-reload).
+    match NotifyState::monotonic_usec_now() {
+        Ok(now) => tell(&[NotifyState::Reloading, now, NotifyState::Status(status)]),
+        Err(error) => tracing::warn!(%error, "no clock to tell systemd of"),
+    }
+}
+
+/// Draining, for good.
+pub(super) fn stopping() {
+    tell(&[NotifyState::Stopping, NotifyState::Status("draining")]);
+}
+
+/// Let systemd keep our listeners over a restart: their queues stay open meanwhile. Those of a socket unit it keeps
+/// anyway, and those that it has already it knows.
+pub(super) fn keep(edge: &Edge) {
+    edge.each_listener(|bound| {
+        if !bound.is_ours() {
+            return;
+        }
+        let name = bound.name();
+        for listener in bound.sockets() {
+            let states = [NotifyState::FdStore, NotifyState::FdName(&name)];
+            told(sd_notify::notify_with_fds(&states, &[listener.as_fd()]));
+        }
+    });
+}
+
+/// Listeners that are listed no longer need not be kept.
+pub(super) fn forget(names: &[String]) {
+    for name in names {
+        tell(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
+    }
+}
+
+/// Tell systemd's watchdog that we live, for as long as every edge thread does. Never ends.
+pub(super) async fn watchdog(edge: &Edge) {
+    let Some(limit) = sd_notify::watchdog_enabled() else { return std::future::pending().await };
+    // Twice as often as needed: one late look is no death.
+    let every = (limit / 2).max(Duration::from_millis(200));
+    let mut before = Vec::new();
+    tell(&[NotifyState::Watchdog]);
+    loop {
+        tokio::time::sleep(every).await;
+        let beats = edge.beats();
+        let stuck = stuck(&before, &beats);
+        if stuck == 0 {
+            tell(&[NotifyState::Watchdog]);
+        } else {
+            tracing::error!(stuck, "edge threads hang: the watchdog is not fed");
+        }
+        before = beats;
+    }
+}
+
+/// How many threads have not beaten since the last look. Those that have just begun or ended are not the same ones.
+fn stuck(before: &[usize], now: &[usize]) -> usize {
+    if before.len() != now.len() {
+        return 0;
+    }
+    before.iter().zip(now).filter(|(before, now)| before == now).count()
+}
+
+fn tell(states: &[NotifyState<'_>]) {
+    told(sd_notify::notify(states));
+}
+
+fn told(outcome: io::Result<()>) {
+    if let Err(error) = outcome {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_thread_that_hangs_is_enough_and_one_that_is_new_hangs_not() {
+        assert_eq!(stuck(&[], &[0, 0]), 0);
+        assert_eq!(stuck(&[4, 5], &[6, 7]), 0);
+        assert_eq!(stuck(&[4, 5], &[6, 5]), 1);
+        assert_eq!(stuck(&[4, 5], &[]), 0, "the edge has drained in order");
+    }
+}

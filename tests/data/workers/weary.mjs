@@ -1,0 +1,34 @@
+// Well until told otherwise: `/sick` makes it answer its health path with 500, `/grow?mb=N` holds memory, `/block?ms=N`
+// blocks the event loop, `/fail` lets every later start of it end at once. `/asked` says how often its health was asked for.
+import fs from 'node:fs';
+import http from 'node:http';
+
+const flag = `${process.cwd()}/no-more-starts`;
+if (fs.existsSync(flag)) {
+  console.error('no more starts');
+  process.exit(1);
+}
+let sick = false;
+let asked = 0;
+const held = [];
+const block = (ms) => {
+  const end = Date.now() + ms;
+  while (Date.now() < end);
+};
+
+http
+  .createServer((request, response) => {
+    const url = new URL(request.url, 'http://worker');
+    if (url.pathname === '/health') {
+      asked += 1;
+      response.statusCode = sick ? 500 : 200;
+    }
+    if (url.pathname === '/asked') return response.end(String(asked));
+    if (url.pathname === '/sick') sick = true;
+    if (url.pathname === '/fail') fs.writeFileSync(flag, '');
+    if (url.pathname === '/grow') held.push(Buffer.alloc(Number(url.searchParams.get('mb')) * 1024 * 1024, 1));
+    if (url.pathname === '/block') block(Number(url.searchParams.get('ms')));
+    if (url.pathname === '/slow') return setTimeout(() => response.end('slow'), Number(url.searchParams.get('ms')));
+    response.end(String(process.pid));
+  })
+  .listen(process.env.PORT);
