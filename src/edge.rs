@@ -1,6 +1,7 @@
 //! Where connections from the internet end. It names tenants and the roster, never a door or a pool.
 
 mod access_log;
+mod acme;
 mod activity;
 mod admit;
 mod authority;
@@ -59,6 +60,7 @@ use crate::{
 
 use self::{
     access_log::AccessLog,
+    acme::{Acme, Challenges},
     admit::Admit,
     connection::Speaks,
     listeners::{Listeners, Manner},
@@ -67,9 +69,11 @@ use self::{
     tls::Certificates,
 };
 pub(crate) use self::{
+    acme::{HostState, RenewProblem},
     bind::{Bound, Inherited},
     config::{
         CertificateFiles, Config, Does, HttpMode, OpenPath, ProxyProtocol, SiteConfig, TlsConfig, TlsMode,
+        authorities, mac_key,
     },
     error::EdgeError,
     serving::Serving,
@@ -126,6 +130,7 @@ pub(crate) struct EdgeParts {
 pub(crate) struct Edge {
     shared: Arc<Shared>,
     certificates: Arc<Certificates>,
+    acme: Arc<Acme>,
     /// The settings in force, for what only a restart can change.
     settings: Mutex<EdgeSettings>,
     listeners: Mutex<Listeners>,
@@ -151,7 +156,7 @@ impl Edge {
     pub(crate) fn new(parts: EdgeParts) -> Result<Arc<Self>, EdgeError> {
         let config = &parts.settings.config;
         let settings = Settings::new(&parts.settings)?;
-        let certificates = Certificates::new(&parts.settings.tls, parts.state_dir)?;
+        let certificates = Certificates::new(&parts.settings.tls, parts.state_dir.clone())?;
         let shared = Shared {
             admit: Admit::new(config.admit.clients_max),
             access_log: AccessLog::start(&config.access_log, parts.metrics.clone())?,
@@ -162,12 +167,16 @@ impl Edge {
             metrics: parts.metrics,
             shutdown: parts.shutdown,
             connections: AtomicUsize::new(0),
+            challenges: Arc::new(Challenges::default()),
             pulse: Pulse::default(),
         };
+        let shared = Arc::new(shared);
+        let acme = Acme::new(certificates.vault.clone(), shared.clone(), parts.state_dir, &parts.settings);
         let settings = Mutex::new(parts.settings);
         Ok(Arc::new(Self {
-            shared: Arc::new(shared),
+            shared,
             certificates,
+            acme,
             settings,
             listeners: Mutex::default(),
             acceptor: OnceLock::new(),
@@ -225,6 +234,7 @@ impl Edge {
         }
         self.shared.admit.bound(settings.config.admit.clients_max);
         self.shared.settings.store(Arc::new(fresh));
+        self.acme.reconfigure(&settings);
         *current = settings;
         listeners.carry_out(plan, manner(&current), |manner| self.speaks(manner))
     }
@@ -255,6 +265,24 @@ impl Edge {
 
     fn listeners(&self) -> MutexGuard<'_, Listeners> {
         self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Order certificates, beside the edge, on that runtime; idle unless that is the mode.
+    pub(crate) fn order_certificates(&self, runtime: &tokio::runtime::Handle) {
+        let _entered = runtime.enter();
+        drop(self.shared.shutdown.spawn(self.acme.clone().run()));
+    }
+
+    /// Every host that certificates are ordered for, and how it stands; none in other modes.
+    #[expect(dead_code, reason = "`cert list` shows it")]
+    pub(crate) fn ordered_hosts(&self) -> Vec<HostState> {
+        self.acme.status()
+    }
+
+    /// Order a host's certificate anew, as soon as the limits allow.
+    #[expect(dead_code, reason = "`cert renew` asks for it")]
+    pub(crate) fn renew(&self, host: &str) -> Result<(), RenewProblem> {
+        self.acme.renew(host)
     }
 
     /// The certificates that are served now.

@@ -33,6 +33,20 @@ pub(crate) struct ReasonLabels {
     pub(crate) reason: &'static str,
 }
 
+/// How a host stands.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct StateLabels {
+    /// A fixed word.
+    pub(crate) state: &'static str,
+}
+
+/// How something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct OutcomeLabels {
+    /// A fixed word.
+    pub(crate) outcome: &'static str,
+}
+
 /// A tenant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct TenantLabels {
@@ -93,6 +107,12 @@ pub(crate) struct Metrics {
     pub(crate) lease_timeouts_total: Family<TenantLabels, Counter>,
     /// Knocks refused at the doors.
     pub(crate) knocks_refused_total: Counter,
+    /// Hosts that certificates are ordered for, by how they stand.
+    pub(crate) certificates: Family<StateLabels, Gauge>,
+    /// Seconds to the end of the certificate that ends first.
+    pub(crate) certificate_expiry_seconds: Gauge,
+    /// Orders made, by outcome.
+    pub(crate) certificate_orders_total: Family<OutcomeLabels, Counter>,
 }
 
 impl Metrics {
@@ -124,6 +144,9 @@ impl Metrics {
             statements_total: Family::default(),
             lease_timeouts_total: Family::default(),
             knocks_refused_total: Counter::default(),
+            certificates: Family::default(),
+            certificate_expiry_seconds: Gauge::default(),
+            certificate_orders_total: Family::default(),
         };
         metrics.register();
         Arc::new(metrics)
@@ -158,6 +181,11 @@ impl Metrics {
         r.register("statements", "Statements run at the doors", self.statements_total.clone());
         r.register("lease_timeouts", "Waits for a connection that failed", self.lease_timeouts_total.clone());
         r.register("knocks_refused", "Knocks refused at the doors", self.knocks_refused_total.clone());
+        let hosts = "Hosts that certificates are ordered for, by how they stand";
+        r.register("certificates", hosts, self.certificates.clone());
+        let end = "Seconds to the end of the certificate that ends first";
+        r.register("certificate_expiry_seconds", end, self.certificate_expiry_seconds.clone());
+        r.register("certificate_orders", "Orders made", self.certificate_orders_total.clone());
     }
 
     /// The OpenMetrics text of all metrics.

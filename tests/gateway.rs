@@ -10,6 +10,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+#[path = "gateway/acme.rs"]
+mod acme;
 #[path = "gateway/admin.rs"]
 mod admin;
 #[path = "gateway/answer.rs"]
@@ -54,6 +56,8 @@ mod node;
 mod notify;
 #[path = "gateway/origins.rs"]
 mod origins;
+#[path = "gateway/pebble.rs"]
+mod pebble;
 #[path = "gateway/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "gateway/reload.rs"]

@@ -2,6 +2,7 @@
 //!
 //! It looks at the disk (certificates, directories), but must never change anything, and never repeat a secret.
 
+mod acme;
 mod backend;
 mod edge;
 mod numbers;

@@ -19,6 +19,8 @@ pub(super) fn resolve(config: &mut Config, directory: &Path) {
     config.registry.seal_key_file.iter_mut().for_each(absolute);
     config.admin.socket.iter_mut().for_each(absolute);
     config.edge.access_log.path.iter_mut().for_each(absolute);
+    config.tls.acme.ca_file.iter_mut().for_each(absolute);
+    config.tls.acme.external_account_key_file.iter_mut().for_each(absolute);
     for site in &mut config.edge.site {
         site.root.iter_mut().for_each(absolute);
     }

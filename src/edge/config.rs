@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::tenant::HostName;
 
 pub(crate) use super::{
+    acme::{AcmeConfig, authorities, mac_key},
     compress::CompressionConfig,
     proxy_protocol::ProxyProtocol,
     site::{Does, SiteConfig, SiteProblem},
@@ -25,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) http_mode: HttpMode,
     /// Hosts served besides those of backends and tenants.
     pub(crate) hosts: Vec<HostName>,
+    /// Addresses that lead to this machine though none of its interfaces has them: NAT, a network in front.
+    pub(crate) public_addresses: Vec<IpAddr>,
     /// Networks whose forwarding headers are believed, as address or address/prefix.
     pub(crate) trusted_proxies: Vec<Network>,
     /// Do trusted proxies say who is behind them before the first byte?
@@ -56,6 +59,7 @@ impl Default for Config {
             http: vec![SocketAddr::from(([0; 16], 80))],
             http_mode: HttpMode::Redirect,
             hosts: Vec::new(),
+            public_addresses: Vec::new(),
             trusted_proxies: Vec::new(),
             proxy_protocol: ProxyProtocol::Off,
             no_origin: NoOrigin::Anonymous,
@@ -322,6 +326,8 @@ pub(crate) struct TlsConfig {
     pub(crate) mode: TlsMode,
     /// `files`: certificate chains with their keys.
     pub(crate) certificate: Vec<CertificateFiles>,
+    /// `acme`: the certificate authority.
+    pub(crate) acme: AcmeConfig,
 }
 
 /// Where certificates come from.
@@ -333,6 +339,8 @@ pub(crate) enum TlsMode {
     Local,
     /// `[[tls.certificate]]`, reloaded when the files change.
     Files,
+    /// Ordered for every host, as `[tls.acme]` says.
+    Acme,
     /// No TLS: plain HTTP behind another proxy.
     Off,
 }

@@ -14,7 +14,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
     net::TcpStream,
     time::{Instant, Sleep},
 };
@@ -24,6 +24,7 @@ use crate::{error::Fault, metrics::CodeLabels, shutdown::Shutdown};
 
 use super::{
     access_log,
+    acme::ACME_TLS,
     activity::{Activity, Verdict, Watched},
     authority::Scheme,
     body::Recorded,
@@ -81,10 +82,15 @@ pub(crate) async fn connection(thread: Rc<Thread>, stream: TcpStream, address: S
         Speaks::Tls(acceptor) => {
             let handshake = acceptor.accept(Watched::new(stream, activity.clone()));
             let handshake = tokio::time::timeout(settings.limits.handshake_timeout, handshake);
-            let Some(Ok(Ok(tls))) = Drained::unless_late(&thread, handshake).await else {
+            let Some(Ok(Ok(mut tls))) = Drained::unless_late(&thread, handshake).await else {
                 thread.shared.metrics.handshakes_failed_total.inc();
                 return;
             };
+            if tls.get_ref().1.alpn_protocol() == Some(ACME_TLS) {
+                // A certificate authority has seen what it came for: nothing is said over this protocol.
+                let _gone = tokio::time::timeout(LAST_WORDS, tls.shutdown()).await;
+                return;
+            }
             if tls.get_ref().1.alpn_protocol() == Some(b"h2") {
                 let peer = peer(remote, Scheme::Https, HTTP_2, &activity);
                 over_http2(&thread, tls, peer, &settings).await;

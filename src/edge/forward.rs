@@ -38,7 +38,7 @@ use super::{
     refusal::Refusal,
     serve::Exchange,
     settings::Route,
-    thread::Thread,
+    thread::{Drained, Thread},
     upgrade::{self, Upgrade},
 };
 
@@ -60,6 +60,8 @@ pub(crate) struct Flight {
     connection: Box<Connection>,
     keep_alive: Duration,
     held: Held,
+    /// The answer has no end of its own, and so ends when the gateway drains.
+    until: Option<Drained>,
 }
 
 /// What is held all the while, whatever the connection speaks.
@@ -85,6 +87,9 @@ impl Flight {
         cx: &mut Context<'_>,
         idle: Duration,
     ) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
+        if self.until.as_ref().is_some_and(|until| until.poll_begun(cx).is_ready()) {
+            return Poll::Ready(None);
+        }
         self.connection.poll_frame(cx, idle)
     }
 
@@ -172,7 +177,7 @@ pub(crate) async fn forward(
     let Sent { connection, response } = sent;
     let ticket = issued.and_then(|issued| issued.live);
     let held = Held { lease, thread: exchange.thread.clone(), _place: place, _ticket: ticket };
-    let flight = Flight { connection, keep_alive: route.roster.keep_alive(), held };
+    let flight = Flight { connection, keep_alive: route.roster.keep_alive(), held, until: None };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let both = upgrade.zip(flight.switch());
         let (upgrade, switched) =
@@ -185,7 +190,12 @@ pub(crate) async fn forward(
     Ok(stream(exchange, caller, response, flight))
 }
 
-fn stream(exchange: &Exchange, caller: &Caller, response: Response<()>, flight: Flight) -> Response<Body> {
+fn stream(
+    exchange: &Exchange,
+    caller: &Caller,
+    response: Response<()>,
+    mut flight: Flight,
+) -> Response<Body> {
     let (mut parts, ()) = response.into_parts();
     answer::rebuild(exchange.terms.cache, caller, &mut parts.headers);
     let limits = &exchange.settings.limits;
@@ -193,6 +203,8 @@ fn stream(exchange: &Exchange, caller: &Caller, response: Response<()>, flight: 
     // Server-sent events pause like WebSockets do, not like downloads.
     let events = media_type.starts_with(b"text/event-stream");
     let idle = if events { limits.upgrade_idle_timeout } else { exchange.terms.body_idle_timeout };
+    // And go on for ever: a drain ends them in good order, and the page comes back by itself.
+    flight.until = events.then(|| Drained::new(&exchange.thread));
     let mut answer = Response::new(Body::Worker(WorkerBody::new(idle, flight)));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;

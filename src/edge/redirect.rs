@@ -3,6 +3,7 @@
 
 use std::rc::Rc;
 
+use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
@@ -34,13 +35,13 @@ pub(crate) fn serve(
     let settings = thread.shared.settings.load();
     let client = peer.client(&settings.trusted_proxies, &head.headers);
     let record = Record::begin(thread, peer, client.address, (id, &head));
-    let mut answer = match location(&settings, &thread.shared.registry.snapshot(), &head, https_port) {
-        Ok(location) => {
-            let mut answer = Response::new(Body::Empty);
-            *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
-            answer.headers_mut().insert(header::LOCATION, location);
-            answer
-        }
+    let outcome = match challenge(thread, &head) {
+        // A certificate authority, or we ourselves: https may not be there yet.
+        Some(answer) => Ok(answer),
+        None => location(&settings, &thread.shared.registry.snapshot(), &head, https_port).map(to),
+    };
+    let mut answer = match outcome {
+        Ok(answer) => answer,
         Err(refusal) => {
             record.refused(refusal.code());
             let mut answer = rescue::answer(&refusal, record.id());
@@ -54,6 +55,25 @@ pub(crate) fn serve(
     answer.headers_mut().insert(REQUEST_ID, record.id().header.clone());
     record.answered(answer.status());
     answer.map(|body| Recorded::new(body, Some(record)))
+}
+
+/// The answer to who comes for something that an order for a certificate has put out.
+pub(crate) fn challenge(thread: &Rc<Thread>, head: &Parts) -> Option<Response<Body>> {
+    let host = || Some(Authority::of(head).ok()?.name().to_owned());
+    let text = thread.shared.challenges.answer(head.uri.path(), host)?;
+    let mut answer = Response::new(Body::Full(Some(Bytes::from(text))));
+    let headers = answer.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Some(answer)
+}
+
+/// Go there for good.
+fn to(location: HeaderValue) -> Response<Body> {
+    let mut answer = Response::new(Body::Empty);
+    *answer.status_mut() = StatusCode::PERMANENT_REDIRECT;
+    answer.headers_mut().insert(header::LOCATION, location);
+    answer
 }
 
 /// The same address over https. 308 keeps method and body, so that a misconfigured API client still works.

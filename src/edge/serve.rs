@@ -17,6 +17,7 @@ use super::{
     identify::{self, Caller},
     limits,
     peer::{Client, Peer},
+    redirect,
     refusal::Refusal,
     request_id::REQUEST_ID,
     rescue,
@@ -101,6 +102,10 @@ async fn line(
     limits::check(&settings.limits, exchange.terms.body_bytes_max, head)?;
     // Shape: what the worker could read otherwise than we do goes no further.
     shape::check(head)?;
+    // Challenges: a certificate authority is no tenant's caller.
+    if let Some(answer) = redirect::challenge(&exchange.thread, head) {
+        return Ok(answer);
+    }
     // Site: a landing page, a second application, a redirect. No tenant there, no ticket, no policy of ours.
     if let Some(site) = &exchange.site {
         return site::serve(exchange, site, head, (body, upgrade)).await;

@@ -127,7 +127,6 @@ impl Settings {
     }
 
     /// The hosts listed at the edge, by backends and by sites: with those of tenants, all that need certificates.
-    #[expect(dead_code, reason = "the schedule of certificates asks")]
     pub(crate) fn hosts(&self) -> impl Iterator<Item = &str> {
         self.hosts.iter().map(|host| &**host).chain(self.sites.hosts())
     }

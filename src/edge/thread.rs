@@ -9,7 +9,7 @@ use std::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicUsize, Ordering::Relaxed},
     },
-    task::{Poll, Waker},
+    task::{Context, Poll, Waker},
     time::Duration,
 };
 
@@ -23,6 +23,7 @@ use crate::{
 
 use super::{
     access_log::{AccessLog, Lines},
+    acme::Challenges,
     admit::Admit,
     forward::Upstreams,
     request_id::RequestIds,
@@ -43,6 +44,8 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     /// Connections open, over all threads.
     pub(crate) connections: AtomicUsize,
+    /// What a certificate authority may come to see now.
+    pub(crate) challenges: Arc<Challenges>,
     /// Do the threads live?
     pub(crate) pulse: Pulse,
 }
@@ -154,16 +157,21 @@ impl Drained {
 }
 
 impl Drained {
+    /// Has the drain begun? Wakes the task when it does.
+    pub(crate) fn poll_begun(&self, cx: &Context<'_>) -> Poll<()> {
+        if self.thread.drain.has_begun() {
+            return Poll::Ready(());
+        }
+        self.wake(cx.waker());
+        Poll::Pending
+    }
+
     /// The outcome of a step in which the client has not asked for anything yet, such as a handshake; `None` when the
     /// gateway drains and the client does not come to its request soon.
     pub(crate) async fn unless_late<T>(thread: &Rc<Thread>, step: impl Future<Output = T>) -> Option<T> {
         let drained = Self::new(thread);
         let late = async {
-            std::future::poll_fn(|cx| {
-                drained.wake(cx.waker());
-                if thread.drain.has_begun() { Poll::Ready(()) } else { Poll::Pending }
-            })
-            .await;
+            std::future::poll_fn(|cx| drained.poll_begun(cx)).await;
             tokio::time::sleep(thread.shared.settings.load().limits.last_request_timeout).await;
         };
         tokio::select! {

@@ -4,7 +4,7 @@
 mod files;
 mod local;
 mod pair;
-#[cfg_attr(not(test), expect(dead_code, reason = "ACME and `cert import` keep theirs here from now on"))]
+#[cfg_attr(not(test), expect(dead_code, reason = "`cert import` keeps its certificates here, too"))]
 mod vault;
 
 use std::{
@@ -22,9 +22,12 @@ use rustls::{
     sign::CertifiedKey,
 };
 
-use self::{files::Files, local::LocalCa, vault::Vault};
+pub(super) use self::vault::Vault;
+pub(super) use self::vault::{Kept, KeptCertificate};
+use self::{files::Files, local::LocalCa};
 use super::{
     CertificateStatus, EdgeError,
+    acme::ACME_TLS,
     config::{TlsConfig, TlsMode},
     thread::Shared,
 };
@@ -41,6 +44,8 @@ enum Source {
     Off,
     Local(LocalCa),
     Files(Files),
+    /// The vault, and nothing else.
+    Acme,
 }
 
 impl Certificates {
@@ -74,7 +79,7 @@ impl Certificates {
     /// What is served now.
     pub(crate) fn status(&self) -> Vec<CertificateStatus> {
         match &**self.source.load() {
-            Source::Off => Vec::new(),
+            Source::Off | Source::Acme => Vec::new(),
             Source::Local(ca) => ca.status(),
             Source::Files(files) => files.status(),
         }
@@ -95,6 +100,7 @@ impl Source {
             TlsMode::Off => Self::Off,
             TlsMode::Local => Self::Local(LocalCa::open(&state_dir.join("local-ca"))?),
             TlsMode::Files => Self::Files(Files::load(&config.certificate)?),
+            TlsMode::Acme => Self::Acme,
         })
     }
 }
@@ -115,10 +121,14 @@ impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
         // rustls hands the name over as the client wrote it.
         let name = hello.server_name().map(str::to_ascii_lowercase);
+        if is_challenge(&hello) {
+            return self.shared.challenges.certificate(name.as_deref()?);
+        }
         let certificates = &self.certificates;
         let imported = name.as_deref().and_then(|name| certificates.vault.imported(name));
         match &**certificates.source.load() {
             Source::Off => None,
+            Source::Acme => certificates.vault.certificate(name.as_deref()?, Timestamp::now()),
             Source::Files(files) => {
                 let ours = files.certificate(name.as_deref());
                 let longer = ours.filter(|ours| {
@@ -139,6 +149,11 @@ impl ResolvesServerCert for Resolver {
     }
 }
 
+/// Is it a certificate authority that comes to look (RFC 8737)? It offers that protocol and no other.
+fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS) && offered.next().is_none())
+}
+
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Resolver(..)")
@@ -156,7 +171,8 @@ pub(crate) fn server_config(
         .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
         .with_no_client_auth()
         .with_cert_resolver(Arc::new(resolver));
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    // The last one is spoken by certificate authorities alone, and only as far as the handshake.
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ACME_TLS.to_vec()];
     // Tickets under keys that rotate and that all cores share: any core resumes what another began.
     config.ticketer = aws_lc_rs::Ticketer::new()?;
     Ok(Arc::new(config))

@@ -123,6 +123,8 @@ impl Rooms {
             house.workers_ready().await;
         }
         let serving = Some(edge.serve()?);
+        // Certificate authorities come to look as soon as they are asked: only now is somebody there to answer.
+        edge.order_certificates(&runtimes.data);
         Ok(Self { lives, serving, house, pools, tenants, admin: Some(admin), _places: places })
     }
 

@@ -79,7 +79,12 @@ impl Load {
                 connections += 1;
                 target.wire()
             });
-            open.send(gateway.get(path).origin(NAVAJA).bytes());
+            // `POST /path` has a body, and may never be sent twice.
+            let request = match path.strip_prefix("POST ") {
+                Some(path) => gateway.post(path, "once"),
+                None => gateway.get(path),
+            };
+            open.send(request.origin(NAVAJA).bytes());
             let answer = open.answer().is(200);
             self.answered.fetch_add(1, Ordering::Relaxed);
             if answer.header("connection") == Some("close") {

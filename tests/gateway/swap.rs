@@ -56,7 +56,7 @@ fn ten_swaps_under_load_fail_no_request() {
     thread::scope(|scope| {
         let ending = load.ending();
         for target in [&plain, &secure] {
-            for path in ["/slow?ms=2", "/x"] {
+            for path in ["/slow?ms=2", "/x", "POST /sink"] {
                 scope.spawn(|| load.keep_asking(&gateway, target, path));
             }
             scope.spawn(|| load.keep_connecting(&gateway, target));
@@ -208,6 +208,26 @@ fn a_connection_that_says_nothing_holds_no_drain_up() {
     eventually("both are accepted", || open().then_some(()));
     gateway.signal(Signal::SIGTERM);
     assert!(mute.is_closed() && plain.is_closed());
+    let log = std::fs::read_to_string(gateway.stop().path().join("stderr.log")).unwrap();
+    assert!(!log.contains("the grace is over"), "{log}");
+}
+
+#[test]
+fn server_sent_events_end_in_good_order_and_hold_no_drain_up() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let mut streams = Vec::new();
+    // One that speaks all the time, and one that says nothing after its head.
+    for path in ["/sse?events=1000000&every=10", "/sse?events=2&every=600000"] {
+        let mut wire = gateway.get(path).origin(NAVAJA).open();
+        wire.head().is(200);
+        streams.push(wire);
+    }
+    gateway.signal(Signal::SIGTERM);
+    for wire in &mut streams {
+        while let Some(event) = wire.chunk() {
+            assert!(event.starts_with(b"data: "));
+        }
+    }
     let log = std::fs::read_to_string(gateway.stop().path().join("stderr.log")).unwrap();
     assert!(!log.contains("the grace is over"), "{log}");
 }

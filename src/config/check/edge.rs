@@ -112,7 +112,8 @@ impl Check<'_> {
         }
         if config.tls.mode == TlsMode::Local && outside(&config.edge.https) {
             let message = "the local CA is for development: no visitor's browser knows it";
-            self.warn(&["tls", "mode"], message, "use \"files\" with certificates from a public CA");
+            let remedy = "use \"acme\", or \"files\" with certificates from a public CA";
+            self.warn(&["tls", "mode"], message, remedy);
         }
     }
 

@@ -19,13 +19,14 @@ impl Check<'_> {
                 let remedy = "add `[[tls.certificate]]` with `cert` and `key`, or choose another mode";
                 self.contradiction(&["tls", "mode"], &[&["tls", "certificate"]], message, remedy);
             }
-            (TlsMode::Local | TlsMode::Off, false) => {
+            (TlsMode::Local | TlsMode::Acme | TlsMode::Off, false) => {
                 let message = "certificates are named, but the mode does not use them";
                 let remedy = "set `tls.mode = \"files\"`, or take the certificates out";
                 self.contradiction(&["tls", "certificate"], &[&["tls", "mode"]], message, remedy);
             }
             _ => {}
         }
+        self.acme();
         for (index, files) in tls.certificate.iter().enumerate() {
             if self.purpose == Purpose::Restore
                 && [&files.cert, &files.key].into_iter().any(|f| self.comes(f))
@@ -37,7 +38,7 @@ impl Check<'_> {
     }
 
     /// Is it where a backup may have it from?
-    fn comes(&self, file: &Path) -> bool {
+    pub(super) fn comes(&self, file: &Path) -> bool {
         file.starts_with(&self.config.state_dir) && !file.exists()
     }
 

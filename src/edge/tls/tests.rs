@@ -76,7 +76,8 @@ fn changed_files_are_loaded_and_broken_ones_leave_the_old_serving() {
     let dir = tempfile::tempdir().unwrap();
     let pair = Pair::new(dir.path());
     pair.write(&["a.example"]);
-    let config = TlsConfig { mode: TlsMode::Files, certificate: vec![pair.files.clone()] };
+    let config =
+        TlsConfig { mode: TlsMode::Files, certificate: vec![pair.files.clone()], ..TlsConfig::default() };
     let certificates = Certificates::new(&config, dir.path().into()).unwrap();
     let served = || certificates.status()[0].names.clone();
     certificates.refresh();

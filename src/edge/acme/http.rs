@@ -1,0 +1,210 @@
+//! Requests to the authority: HTTP/1.1 over TLS, each with a time limit and a bound on its answer. It knows nothing of
+//! ACME, runs on the runtime it is called on, and must never run on an edge thread.
+
+use std::{
+    path::Path,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full, Limited};
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustls::{
+    ClientConfig, RootCertStore,
+    crypto::aws_lc_rs,
+    pki_types::{CertificateDer, ServerName, pem::PemObject},
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::shutdown::Shutdown;
+
+/// An answer's bytes: a chain of four certificates has some 8 KiB, a hundred names in an order some 20.
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
+
+/// Idle connections kept: as many as orders are usually under way.
+const IDLE_MAX: usize = 4;
+
+const USER_AGENT: &str = concat!("gateway/", env!("CARGO_PKG_VERSION"), " hyper/1");
+
+/// A client of one authority.
+pub(crate) struct Http {
+    tls: TlsConnector,
+    timeout: Duration,
+    idle: Mutex<Vec<(String, Sender)>>,
+    shutdown: Shutdown,
+}
+
+type Sender = SendRequest<Full<Bytes>>;
+
+/// A whole answer.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) status: StatusCode,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+/// Why there is none, in words for the operator.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HttpProblem {
+    /// The URL is not one of https.
+    #[error("`{0}` is no https URL")]
+    Url(String),
+    /// No connection.
+    #[error("cannot reach {authority}: {reason}")]
+    Unreachable { authority: String, reason: String },
+    /// It broke off.
+    #[error("{authority} broke off: {reason}")]
+    Broken { authority: String, reason: String },
+    /// It took too long.
+    #[error("{authority} did not answer within {} s", limit.as_secs())]
+    Slow { authority: String, limit: Duration },
+}
+
+impl Http {
+    /// A client that trusts the certificates in `ca_file`, or those that Mozilla trusts.
+    pub(crate) fn new(ca_file: Option<&Path>, timeout: Duration, shutdown: Shutdown) -> Result<Self, String> {
+        let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+        if let Some(path) = ca_file {
+            roots = RootCertStore::empty();
+            for certificate in authorities(path)? {
+                let added = roots.add(certificate);
+                added.map_err(|error| format!("{}: {error}", path.display()))?;
+            }
+        }
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .map_err(|error| error.to_string())?
+            .with_root_certificates(roots)
+            .with_no_client_auth();
+        let tls = TlsConnector::from(Arc::new(config));
+        Ok(Self { tls, timeout, idle: Mutex::default(), shutdown })
+    }
+
+    /// One request, whole. Cancel safe in that nothing is left behind; the authority may have acted on it.
+    pub(crate) async fn send(
+        &self,
+        method: &Method,
+        url: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, HttpProblem> {
+        let uri: Uri = url.parse().map_err(|_| HttpProblem::Url(url.to_owned()))?;
+        let authority = uri.authority().map(ToString::to_string).unwrap_or_default();
+        if uri.scheme_str() != Some("https") || authority.is_empty() {
+            return Err(HttpProblem::Url(url.to_owned()));
+        }
+        let exchange = self.exchange(method, &uri, &authority, body);
+        tokio::time::timeout(self.timeout, exchange)
+            .await
+            .unwrap_or_else(|_| Err(HttpProblem::Slow { authority: authority.clone(), limit: self.timeout }))
+    }
+
+    async fn exchange(
+        &self,
+        method: &Method,
+        uri: &Uri,
+        authority: &str,
+        body: Option<&str>,
+    ) -> Result<Answer, HttpProblem> {
+        let broken = |error: hyper::Error| HttpProblem::Broken {
+            authority: authority.to_owned(),
+            reason: error.to_string(),
+        };
+        let mut kept = self.kept(authority);
+        let was_kept = kept.is_some();
+        let mut sender = match kept.take() {
+            Some(sender) => sender,
+            None => self.connect(uri, authority).await?,
+        };
+        let request = || request(method, uri, authority, body);
+        let answer = match sender.send_request(request()?).await {
+            // A kept connection may have been closed under us: the authority has seen nothing then.
+            Err(error)
+                if was_kept
+                    && (error.is_closed() || error.is_canceled() || error.is_incomplete_message()) =>
+            {
+                sender = self.connect(uri, authority).await?;
+                sender.send_request(request()?).await
+            }
+            answer => answer,
+        };
+        let (head, incoming) = answer.map_err(broken)?.into_parts();
+        let collected = Limited::new(incoming, ANSWER_BYTES_MAX).collect().await;
+        let body = collected.map_err(|error| HttpProblem::Broken {
+            authority: authority.to_owned(),
+            reason: error.to_string(),
+        })?;
+        self.keep(authority, sender);
+        Ok(Answer { status: head.status, headers: head.headers, body: body.to_bytes() })
+    }
+
+    async fn connect(&self, uri: &Uri, authority: &str) -> Result<Sender, HttpProblem> {
+        let failed = |reason: String| HttpProblem::Unreachable { authority: authority.to_owned(), reason };
+        let host = uri.host().unwrap_or_default().trim_matches(['[', ']']);
+        let port = uri.port_u16().unwrap_or(443);
+        let tcp = TcpStream::connect((host, port)).await.map_err(|error| failed(error.to_string()))?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
+        let tls = self.tls.connect(name, tcp).await.map_err(|error| failed(error.to_string()))?;
+        let handshake = http1::handshake(TokioIo::new(tls)).await;
+        let (sender, connection) = handshake.map_err(|error| failed(error.to_string()))?;
+        let shutdown = self.shutdown.clone();
+        // The drain must not wait for an idle connection.
+        self.shutdown.spawn(async move {
+            tokio::select! {
+                _ended = connection => {}
+                () = shutdown.begun() => {}
+            }
+        });
+        Ok(sender)
+    }
+
+    fn kept(&self, authority: &str) -> Option<Sender> {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        idle.retain(|(_, sender)| !sender.is_closed());
+        let at = idle.iter().position(|(theirs, sender)| theirs == authority && sender.is_ready())?;
+        Some(idle.swap_remove(at).1)
+    }
+
+    fn keep(&self, authority: &str, sender: Sender) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < IDLE_MAX && !sender.is_closed() {
+            idle.push((authority.to_owned(), sender));
+        }
+    }
+}
+
+fn request(
+    method: &Method,
+    uri: &Uri,
+    authority: &str,
+    body: Option<&str>,
+) -> Result<Request<Full<Bytes>>, HttpProblem> {
+    let target = uri.path_and_query().map_or("/", |target| target.as_str());
+    let mut request = Request::builder()
+        .method(method)
+        .uri(target)
+        .header(header::HOST, authority)
+        .header(header::USER_AGENT, USER_AGENT);
+    if body.is_some() {
+        request = request.header(header::CONTENT_TYPE, "application/jose+json");
+    }
+    let body = Full::new(Bytes::from(body.unwrap_or_default().to_owned()));
+    request.body(body).map_err(|_| HttpProblem::Url(uri.to_string()))
+}
+
+/// The certificates of a PEM file.
+pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let text = std::fs::read(path).map_err(|error| format!("{} cannot be read: {error}", path.display()))?;
+    let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(&text).collect();
+    match certificates {
+        Ok(certificates) if certificates.is_empty() => {
+            Err(format!("there is no certificate in {}", path.display()))
+        }
+        Ok(certificates) => Ok(certificates),
+        Err(error) => Err(format!("{} is no PEM file: {error}", path.display())),
+    }
+}

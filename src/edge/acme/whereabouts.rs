@@ -1,0 +1,216 @@
+//! Does a host lead here? Asked before every order, because an order for one that does not is a failure that the
+//! authority counts. Its answer is about this moment and is kept by nobody.
+
+use std::{
+    net::{IpAddr, UdpSocket},
+    sync::Arc,
+    time::Duration,
+};
+
+use hickory_resolver::{
+    Resolver,
+    config::{
+        ConnectionConfig, LookupIpStrategy, NameServerConfig, ResolveHosts, ResolverConfig, ResolverOpts,
+    },
+    net::runtime::TokioRuntimeProvider,
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use super::{
+    challenges::{Challenges, Shown},
+    config::NameServer,
+};
+
+/// Where authorities look for HTTP-01, and so where a look at ourselves must come in.
+const PROBE_PORT: u16 = 80;
+
+/// One look-up, and one look at ourselves: authorities do not wait longer either.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Addresses named in a message.
+const SHOWN_MAX: usize = 4;
+
+/// Knows which addresses are ours.
+pub(crate) struct Whereabouts {
+    resolver: Resolver<TokioRuntimeProvider>,
+    public: Vec<IpAddr>,
+    /// Is the authority on this machine itself? Then loopback is a place where it finds us.
+    loopback_counts: bool,
+    probe_port: u16,
+}
+
+impl Whereabouts {
+    /// With these name servers, or the system's.
+    pub(crate) fn new(
+        resolvers: &[NameServer],
+        public: &[IpAddr],
+        loopback_counts: bool,
+    ) -> Result<Self, String> {
+        let cannot = |error: hickory_resolver::net::NetError| format!("cannot ask name servers: {error}");
+        let mut builder = if resolvers.is_empty() {
+            Resolver::builder_tokio().map_err(cannot)?
+        } else {
+            let servers = resolvers.iter().map(name_server).collect();
+            let config = ResolverConfig::from_parts(None, Vec::new(), servers);
+            Resolver::builder_with_config(config, TokioRuntimeProvider::default())
+        };
+        set(builder.options_mut());
+        let resolver = builder.build().map_err(cannot)?;
+        Ok(Self { resolver, public: public.to_vec(), loopback_counts, probe_port: PROBE_PORT })
+    }
+
+    /// Does it lead here? Else why not, in words for the operator. Cancel safe.
+    pub(crate) async fn leads_here(&self, host: &str, challenges: &Arc<Challenges>) -> Result<(), String> {
+        let addresses = self.addresses(host).await?;
+        let foreign: Vec<_> = addresses.iter().filter(|address| !self.is_ours(**address)).collect();
+        if foreign.is_empty() {
+            return Ok(());
+        }
+        // Behind NAT or another's network the address is not ours, and still leads here.
+        if self.comes_back(host, *foreign[0], challenges).await {
+            return Ok(());
+        }
+        let mut list: Vec<_> = foreign.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
+        if foreign.len() > SHOWN_MAX {
+            list.push("…".to_owned());
+        }
+        Err(format!(
+            "does not lead here: resolves to {}; correct its DNS, or name the addresses in `edge.public_addresses` \
+             if they lead to this machine",
+            list.join(", ")
+        ))
+    }
+
+    /// Where it resolves to, IPv6 first: that is where authorities go first.
+    async fn addresses(&self, host: &str) -> Result<Vec<IpAddr>, String> {
+        // With its last dot, so that no search domain is tried.
+        let lookup = tokio::time::timeout(PATIENCE * 2, self.resolver.lookup_ip(format!("{host}.")));
+        let nothing = "does not resolve to any address: add an A or AAAA record in its DNS";
+        match lookup.await {
+            Ok(Ok(found)) => {
+                let addresses: Vec<_> = found.iter().map(|address| address.to_canonical()).collect();
+                if addresses.is_empty() { Err(nothing.to_owned()) } else { Ok(addresses) }
+            }
+            Ok(Err(error)) if error.is_nx_domain() || error.is_no_records_found() => Err(nothing.to_owned()),
+            Ok(Err(error)) => Err(format!("cannot be looked up: {error}")),
+            Err(_) => Err("cannot be looked up: the name servers do not answer".to_owned()),
+        }
+    }
+
+    fn is_ours(&self, address: IpAddr) -> bool {
+        if self.public.iter().any(|public| public.to_canonical() == address) {
+            return true;
+        }
+        if address.is_loopback() {
+            return self.loopback_counts;
+        }
+        // An address can be bound if and only if an interface of this machine has it.
+        !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok()
+    }
+
+    /// Does a request to that address for this host come back to this very process?
+    async fn comes_back(&self, host: &str, address: IpAddr, challenges: &Arc<Challenges>) -> bool {
+        let mut bytes = [0; 16];
+        if aws_lc_rs::rand::fill(&mut bytes).is_err() {
+            return false;
+        }
+        let nonce = format!("{:032x}", u128::from_be_bytes(bytes));
+        let Some(shown) = challenges.show_nonce(host, &nonce) else { return false };
+        let probe = probe(host, (address, self.probe_port), &nonce, &shown);
+        matches!(tokio::time::timeout(PATIENCE, probe).await, Ok(Ok(true)))
+    }
+}
+
+async fn probe(host: &str, place: (IpAddr, u16), nonce: &str, shown: &Shown) -> std::io::Result<bool> {
+    let mut stream = TcpStream::connect(place).await?;
+    let request = format!(
+        "GET /.well-known/gateway/{nonce} HTTP/1.1\r\nhost: {host}\r\nuser-agent: gateway\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await?;
+    let mut head = [0; 512];
+    // Whatever it answers: what counts is whether we were asked.
+    let _bytes = stream.read(&mut head).await?;
+    Ok(shown.was_seen())
+}
+
+fn name_server(server: &NameServer) -> NameServerConfig {
+    let mut connections = vec![ConnectionConfig::udp(), ConnectionConfig::tcp()];
+    for connection in &mut connections {
+        connection.port = server.0.port();
+    }
+    NameServerConfig::new(server.0.ip(), true, connections)
+}
+
+fn set(options: &mut ResolverOpts) {
+    options.ip_strategy = LookupIpStrategy::Ipv6AndIpv4;
+    options.timeout = PATIENCE / 2;
+    options.attempts = 2;
+    // The authority asks the world; our own list of hosts says nothing about that.
+    options.use_hosts_file = ResolveHosts::Never;
+    // Somebody who has just corrected a record wants to see it, and one look an hour is no load.
+    options.cache_size = 0;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    fn knowing(public: &[&str], loopback_counts: bool) -> Whereabouts {
+        let public: Vec<IpAddr> = public.iter().map(|address| address.parse().unwrap()).collect();
+        let nobody: NameServer = "127.0.0.1:9".parse().unwrap();
+        Whereabouts::new(&[nobody], &public, loopback_counts).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_address_is_ours_if_an_interface_has_it_or_the_operator_says_so() {
+        let whereabouts = knowing(&["192.0.2.7", "2001:db8::7"], false);
+        for (address, ours) in [
+            ("192.0.2.7", true),
+            ("192.0.2.8", false),
+            ("2001:db8::7", true),
+            ("127.0.0.1", false),
+            ("::1", false),
+            ("0.0.0.0", false),
+        ] {
+            assert_eq!(whereabouts.is_ours(address.parse().unwrap()), ours, "{address}");
+        }
+        assert!(knowing(&[], true).is_ours("127.0.0.1".parse().unwrap()));
+    }
+
+    /// Answers one request as port 80 of an edge with these challenges.
+    async fn one_answer(listener: TcpListener, challenges: Arc<Challenges>) {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut head = vec![0; 1024];
+        let bytes = stream.read(&mut head).await.unwrap();
+        let head = String::from_utf8_lossy(&head[..bytes]).into_owned();
+        let path = head.split(' ').nth(1).unwrap();
+        let host = head.lines().find_map(|line| line.strip_prefix("host: ")).map(str::to_owned);
+        let answer = challenges.answer(path, || host).unwrap_or_default();
+        stream.write_all(format!("HTTP/1.1 200 OK\r\n\r\n{answer}").as_bytes()).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_look_at_ourselves_succeeds_only_if_it_comes_back_to_this_process() {
+        let mine = Arc::new(Challenges::default());
+        for (answering, comes_back) in [(mine.clone(), true), (Arc::default(), false)] {
+            let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+            let mut whereabouts = knowing(&[], false);
+            whereabouts.probe_port = listener.local_addr().unwrap().port();
+            let address = "127.0.0.1".parse().unwrap();
+            let probe = whereabouts.comes_back("a.example", address, &mine);
+            let (came, ()) = tokio::join!(probe, one_answer(listener, answering));
+            assert_eq!(came, comes_back);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_host_that_cannot_be_looked_up_does_not_lead_here() {
+        let why = knowing(&[], true).leads_here("a.example", &Arc::default()).await.unwrap_err();
+        assert!(why.contains("looked up"), "{why}");
+    }
+}
