@@ -1,12 +1,15 @@
 //! The Node application: its worker processes and the roster of those that may take traffic. It knows no
 //! tenant's data and no HTTP request.
 
+mod channel;
 mod child;
 mod config;
+mod env_file;
 mod environment;
 mod error;
 mod generation;
 mod health;
+mod instances;
 mod job;
 mod listening;
 mod memory;
@@ -48,7 +51,7 @@ pub(crate) use self::{
 };
 #[cfg(test)]
 pub(crate) use self::{
-    config::{Health, Listen, Workers},
+    config::{Goodbye, Health, Listen, Ready, Workers},
     output::Stream,
 };
 
@@ -124,6 +127,7 @@ impl Backend {
                     live: live.clone(),
                     shutdown,
                     turns: Arc::new(Semaphore::new(1)),
+                    instances: Arc::default(),
                 };
                 Runner::Command(Supervisor::start(stage, config, surroundings.config_dir, metrics)?)
             }

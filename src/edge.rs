@@ -8,11 +8,14 @@ mod authority;
 mod bind;
 mod body;
 mod cache;
+mod clients;
 mod compress;
 mod config;
 mod connection;
 mod cork;
 mod cors;
+mod cuts;
+mod descriptors;
 mod error;
 mod forward;
 mod fuzzed;
@@ -25,6 +28,7 @@ mod lookup;
 mod names;
 mod peer;
 mod proxy_protocol;
+mod recorded;
 mod redirect;
 mod refusal;
 mod request_id;
@@ -38,6 +42,7 @@ mod status;
 mod terms;
 mod thread;
 mod tls;
+mod turn;
 mod upgrade;
 
 use std::{
@@ -62,7 +67,10 @@ use self::{
     access_log::AccessLog,
     acme::{Acme, Challenges},
     admit::Admit,
+    clients::Clients,
     connection::Speaks,
+    cuts::Cuts,
+    descriptors::Descriptors,
     listeners::{Listeners, Manner},
     settings::Settings,
     thread::{Pulse, Shared},
@@ -164,6 +172,9 @@ impl Edge {
             registry: parts.registry,
             tickets: parts.tickets,
             refusals: parts.refusals,
+            cuts: Cuts::new(parts.metrics.clone()),
+            clients: Clients::default(),
+            descriptors: Descriptors::claim(config.limits.connections_max),
             metrics: parts.metrics,
             shutdown: parts.shutdown,
             connections: AtomicUsize::new(0),

@@ -71,6 +71,8 @@ pub(crate) struct Metrics {
     pub(crate) connections: Gauge,
     /// Handshakes that failed.
     pub(crate) handshakes_failed_total: Counter,
+    /// Connections and streams cut short, by code.
+    pub(crate) cuts_total: Family<CodeLabels, Counter>,
     /// Connections of trusted proxies closed for want of a PROXY header.
     pub(crate) proxy_headers_refused_total: Family<CodeLabels, Counter>,
     /// Requests answered.
@@ -126,6 +128,7 @@ impl Metrics {
             connections_total: Counter::default(),
             connections: Gauge::default(),
             handshakes_failed_total: Counter::default(),
+            cuts_total: Family::default(),
             proxy_headers_refused_total: Family::default(),
             requests_total: Family::default(),
             refusals_total: Family::default(),
@@ -158,6 +161,7 @@ impl Metrics {
         r.register("connections", "Connections accepted", self.connections_total.clone());
         r.register("connections_open", "Connections open", self.connections.clone());
         r.register("handshakes_failed", "TLS handshakes that failed", self.handshakes_failed_total.clone());
+        r.register("cuts", "Connections and streams cut short", self.cuts_total.clone());
         let refused = self.proxy_headers_refused_total.clone();
         r.register("proxy_headers_refused", "Proxies' connections closed over their PROXY header", refused);
         r.register("requests", "Requests answered", self.requests_total.clone());

@@ -34,6 +34,8 @@ mod cors;
 mod door;
 #[path = "gateway/drivers.rs"]
 mod drivers;
+#[path = "gateway/floods.rs"]
+mod floods;
 #[path = "gateway/h2_frames.rs"]
 mod h2_frames;
 #[path = "gateway/headers.rs"]
@@ -50,6 +52,8 @@ mod left_behind;
 mod limits;
 #[path = "gateway/load.rs"]
 mod load;
+#[path = "gateway/memory.rs"]
+mod memory;
 #[path = "gateway/node.rs"]
 mod node;
 #[path = "gateway/notify.rs"]

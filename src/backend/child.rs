@@ -7,10 +7,11 @@
 use std::{
     ffi::OsString,
     io,
+    os::fd::OwnedFd,
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::{
-        OnceLock,
+        Arc, OnceLock,
         mpsc::{SyncSender, sync_channel},
     },
 };
@@ -25,7 +26,10 @@ use tokio::{
     sync::oneshot,
 };
 
-use super::{environment::Environment, worker_exec::PARENT_VARIABLE};
+use super::{
+    environment::Environment,
+    worker_exec::{CHANNEL_VARIABLE, PARENT_VARIABLE},
+};
 
 /// How a worker's program is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -47,6 +51,8 @@ pub(super) struct Program {
     pub(super) environment: Environment,
     /// How.
     pub(super) launcher: Launcher,
+    /// The worker's end of its channel; only the launcher can hand it on.
+    pub(super) channel: Option<Arc<OwnedFd>>,
 }
 
 /// A running process, the leader of its group. Dropping it kills the whole group.
@@ -141,6 +147,11 @@ fn command(program: &Program) -> Command {
         .kill_on_drop(true);
     if let Launcher::Through(_) = program.launcher {
         command.env(PARENT_VARIABLE, OsString::from(std::process::id().to_string()));
+        // Standard input is the one descriptor that passes everywhere; the launcher puts it where Node looks.
+        let channel = program.channel.as_ref().and_then(|channel| channel.try_clone().ok());
+        if let Some(channel) = channel {
+            command.stdin(Stdio::from(channel)).env(CHANNEL_VARIABLE, "0");
+        }
     }
     command
 }

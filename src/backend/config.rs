@@ -1,10 +1,14 @@
 //! The backend room's part of the configuration: what to start and how to tell that it is well.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde::{Deserialize, Serialize};
 
-use super::roster::WarmUp;
+use super::{env_file::EnvFile, roster::WarmUp};
 
 /// `[backend.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -24,6 +28,12 @@ pub(crate) struct Config {
     pub(crate) listen: Listen,
     /// Its environment, besides a clean base (PATH, HOME, LANG, TZ, USER).
     pub(crate) env: BTreeMap<String, String>,
+    /// More of its environment, from a file of `NAME=value` lines; `env` wins.
+    pub(crate) env_file: Option<PathBuf>,
+    /// What tells that a worker is ready.
+    pub(crate) ready: Ready,
+    /// What tells a worker to end.
+    pub(crate) shutdown: Goodbye,
     /// How far its tickets reach.
     pub(crate) ticket: Ticket,
     /// May it get tickets without a request, from `tickets.sock`?
@@ -77,6 +87,9 @@ impl Default for Config {
             workers: Workers::default(),
             listen: Listen::Unix,
             env: BTreeMap::new(),
+            env_file: None,
+            ready: Ready::Health,
+            shutdown: Goodbye::Signal,
             ticket: Ticket::Tenant,
             background_access: false,
             health: Health::default(),
@@ -103,6 +116,11 @@ impl Default for Config {
 }
 
 impl Config {
+    /// What is wrong with an environment file, without any of its values.
+    pub(crate) fn env_file_problem(path: &Path) -> Result<(), String> {
+        EnvFile::read(path).map(|_| ())
+    }
+
     /// How its workers are warmed up.
     pub(super) fn warm_up(&self) -> WarmUp {
         WarmUp { in_flight: self.warmup_in_flight, answers: self.warmup_answers }
@@ -151,6 +169,26 @@ pub(crate) enum Ticket {
     Tenant,
     /// One a request, dead with it.
     Request,
+}
+
+/// What tells that a worker is ready.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Ready {
+    /// It accepts a connection, and answers the health path.
+    Health,
+    /// It says `process.send('ready')` first.
+    Message,
+}
+
+/// What tells a worker to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Goodbye {
+    /// SIGTERM.
+    Signal,
+    /// The message `shutdown`, for `process.on('message')`.
+    Message,
 }
 
 /// What `PORT` holds.

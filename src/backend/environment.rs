@@ -22,16 +22,17 @@ pub(super) fn base() -> Environment {
 pub(super) struct Place<'a> {
     /// What to listen on.
     pub(super) port: OsString,
-    /// The slot's number.
-    pub(super) slot: usize,
+    /// No other living process of the backend has this number.
+    pub(super) instance: usize,
     /// Such as `api/0`.
     pub(super) worker: &'a str,
 }
 
 /// The whole environment: each later source wins, so that nobody can move a worker off its socket by accident.
+/// `configured`: the file, then what stands in the configuration itself.
 pub(super) fn environment(
     base: &Environment,
-    configured: &BTreeMap<String, String>,
+    configured: [&BTreeMap<String, String>; 2],
     extra: &BTreeMap<String, String>,
     place: Place<'_>,
 ) -> Environment {
@@ -41,11 +42,12 @@ pub(super) fn environment(
         ("NODE_ENV".to_owned(), "production".into()),
     ]);
     all.extend(base.clone());
-    for source in [configured, extra] {
+    let [file, stated] = configured;
+    for source in [file, stated, extra] {
         all.extend(source.iter().map(|(name, value)| (name.clone(), value.into())));
     }
     all.insert("PORT".to_owned(), place.port);
-    all.insert("NODE_APP_INSTANCE".to_owned(), place.slot.to_string().into());
+    all.insert("NODE_APP_INSTANCE".to_owned(), place.instance.to_string().into());
     all.insert("GATEWAY_WORKER".to_owned(), place.worker.into());
     all
 }
@@ -68,11 +70,12 @@ mod tests {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
         let base = own(base).into_iter().map(|(name, value)| (name, value.into())).collect();
-        let place = Place { port: "/run/w.sock".into(), slot: 3, worker: "api/3" };
-        let got: BTreeMap<String, String> = environment(&base, &own(env), &own(extra), place)
-            .into_iter()
-            .map(|(name, value)| (name, value.into_string().unwrap()))
-            .collect();
+        let place = Place { port: "/run/w.sock".into(), instance: 3, worker: "api/3" };
+        let got: BTreeMap<String, String> =
+            environment(&base, [&own(&[("NODE_ENV", "test")]), &own(env)], &own(extra), place)
+                .into_iter()
+                .map(|(name, value)| (name, value.into_string().unwrap()))
+                .collect();
         let mut all =
             strings([("PORT", "/run/w.sock"), ("NODE_APP_INSTANCE", "3"), ("GATEWAY_WORKER", "api/3")]);
         all.extend(strings(expected));
@@ -81,8 +84,8 @@ mod tests {
 
     #[test]
     fn later_sources_win_and_the_gateways_word_is_last() {
-        check(&[], &[], &[], [("PATH", PATH_DEFAULT), ("NODE_ENV", "production")]);
-        check(&[("PATH", "/opt/bin")], &[], &[], [("PATH", "/opt/bin"), ("NODE_ENV", "production")]);
+        check(&[], &[], &[], [("PATH", PATH_DEFAULT), ("NODE_ENV", "test")]);
+        check(&[("PATH", "/opt/bin")], &[], &[], [("PATH", "/opt/bin"), ("NODE_ENV", "test")]);
         check(
             &[("PATH", "/opt/bin"), ("HOME", "/root")],
             &[

@@ -33,6 +33,14 @@ pub(crate) enum BackendError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The environment file can not be read.
+    #[error("env_file of backend {backend}: {reason}")]
+    EnvFile {
+        /// The backend.
+        backend: String,
+        /// The file and what is wrong, without any value.
+        reason: String,
+    },
     /// The directory of the workers' sockets can not be made.
     #[error("socket directory {}: {source}", directory.display())]
     SocketDirectory {
@@ -102,6 +110,7 @@ impl Fault for BackendError {
             Self::NothingToRun { .. } => "backend-nothing-to-run",
             Self::Upstream { .. } => "backend-upstream-invalid",
             Self::Directory { .. } => "backend-directory",
+            Self::EnvFile { .. } => "backend-env-file",
             Self::SocketDirectory { .. } => "backend-socket-directory",
             Self::SocketPathTooLong { .. } => "backend-socket-path-too-long",
             Self::NotReady { .. } => "backend-not-ready",

@@ -3,7 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{BackendError, Config, SOCKET_PATH_BYTES_MAX, output::Limits, restart::Policy};
+use super::{
+    BackendError, Config, SOCKET_PATH_BYTES_MAX, env_file::EnvFile, output::Limits, restart::Policy,
+};
 
 /// One resolved way to run a backend.
 #[derive(Debug)]
@@ -14,6 +16,8 @@ pub(super) struct Generation {
     pub(super) config: Config,
     /// The directory behind all symbolic links, so that a link that moves on moves no running generation.
     pub(super) directory: PathBuf,
+    /// What `env_file` said then.
+    pub(super) env_file: EnvFile,
 }
 
 impl Generation {
@@ -30,7 +34,13 @@ impl Generation {
         // Joining an absolute directory replaces the base.
         let directory = config_dir.join(config.directory.as_deref().unwrap_or(Path::new("")));
         match directory.canonicalize() {
-            Ok(directory) => Ok(Self { number, config, directory }),
+            Ok(directory) => {
+                let env_file = config.env_file.as_deref().map(|path| EnvFile::read(&config_dir.join(path)));
+                let env_file = env_file
+                    .transpose()
+                    .map_err(|reason| BackendError::EnvFile { backend: backend.to_owned(), reason })?;
+                Ok(Self { number, config, directory, env_file: env_file.unwrap_or_default() })
+            }
             Err(source) => Err(BackendError::Directory { backend: backend.to_owned(), directory, source }),
         }
     }

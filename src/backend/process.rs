@@ -20,11 +20,13 @@ use tokio::{
 
 use super::{
     OutputLine,
+    channel::{self, Channel},
     child::{Child, Launcher, Program},
-    config::Listen,
+    config::{Goodbye, Listen, Ready},
     environment::{Environment, Place, environment},
     generation::{Generation, socket_path},
     health::{self, Unwell},
+    instances::{Instance, Instances},
     listening,
     output::{Sink, Stream},
     roster::{Address, Roster, Worker, next_key},
@@ -60,6 +62,8 @@ pub(super) struct Stage {
     pub(super) live: broadcast::Sender<OutputLine>,
     /// Counts the tasks that read the output.
     pub(super) shutdown: Shutdown,
+    /// The numbers in `NODE_APP_INSTANCE`.
+    pub(super) instances: Arc<Instances>,
     /// Workers that are replaced for gentle reasons, one at a time.
     pub(super) turns: Arc<Semaphore>,
 }
@@ -73,6 +77,9 @@ pub(super) struct Process {
     roster: Arc<Roster>,
     readers: Vec<JoinHandle<()>>,
     _socket: Option<SocketFile>,
+    _instance: Instance,
+    channel: Option<Channel>,
+    goodbye: Goodbye,
     ready_at: Option<Instant>,
 }
 
@@ -96,12 +103,21 @@ impl Process {
             Address::Unix(path) => path.clone().into_os_string(),
             Address::Tcp(address) => address.port().to_string().into(),
         };
-        let place = Place { port, slot: slot.number, worker: &slot.name };
+        let instance = stage.instances.take(slot.number, generation.config.workers.count());
+        let place = Place { port, instance: instance.number, worker: &slot.name };
+        // Without the launcher there is nobody who could hand it on.
+        let (channel, theirs) = match stage.launcher {
+            Launcher::Direct => None,
+            Launcher::Through(_) => Some(channel::pair().map_err(|error| not_started(&error))?),
+        }
+        .unzip();
+        let configured = [&generation.env_file.0, &generation.config.env];
         let program = Program {
             command: generation.config.command.clone(),
             directory: generation.directory.clone(),
-            environment: environment(&stage.base_env, &generation.config.env, &stage.extra_env, place),
+            environment: environment(&stage.base_env, configured, &stage.extra_env, place),
             launcher: stage.launcher.clone(),
+            channel: theirs.map(Arc::new),
         };
         let mut child = Child::spawn(&program).await.map_err(|error| not_started(&error))?;
         let readers = read_output(&mut child, stage, slot, generation);
@@ -119,6 +135,9 @@ impl Process {
             roster: Arc::clone(&stage.roster),
             readers,
             _socket: socket,
+            _instance: instance,
+            channel: channel.map(|stream| Channel::open(stream, &stage.shutdown)),
+            goodbye: generation.config.shutdown,
             ready_at: None,
         })
     }
@@ -138,7 +157,11 @@ impl Process {
         let health = &generation.config.health;
         let mut last_seen: Option<Unwell> = None;
         let address = self.worker.address().clone();
+        let channel = self.channel.as_ref().filter(|_| generation.config.ready == Ready::Message);
         let asking = async {
+            if let Some(channel) = channel {
+                channel.ready().await;
+            }
             let mut successes = 0;
             loop {
                 match health::check(&address, health.path.as_deref(), health.timeout).await {
@@ -214,12 +237,15 @@ impl Process {
         }
     }
 
-    /// SIGTERM, grace, SIGKILL; the whole group.
+    /// SIGTERM (or the message `shutdown`), grace, SIGKILL; the whole group.
     pub(super) async fn end(mut self, grace: Duration) {
-        self.child.terminate();
+        match (&self.channel, self.goodbye) {
+            (Some(channel), Goodbye::Message) => channel.say("shutdown"),
+            _ => self.child.terminate(),
+        }
         if tokio::time::timeout(grace, self.child.exited()).await.is_err() {
             let (worker, pid) = (&self.slot.name, self.child.pid());
-            tracing::warn!(worker, pid, "the worker ignored SIGTERM for stop_grace: killed");
+            tracing::warn!(worker, pid, "the worker did not end within stop_grace: killed");
             self.child.kill();
             drop(tokio::time::timeout(KILL_WAIT, self.child.exited()).await);
         }

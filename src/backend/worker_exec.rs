@@ -3,9 +3,10 @@
 //!
 //! It runs before any thread or runtime exists, and must never return to a caller that could go on as a gateway.
 
-use std::{ffi::OsString, io::Write, os::unix::process::CommandExt, process::Command};
+use std::{ffi::OsString, fs::File, io::Write, os::unix::process::CommandExt, process::Command};
 
 use nix::{
+    fcntl::{FcntlArg, fcntl},
     sys::{
         prctl,
         resource::{Resource, getrlimit},
@@ -17,13 +18,19 @@ use nix::{
 /// Tells the launcher who started it; the worker itself never sees it.
 pub(super) const PARENT_VARIABLE: &str = "GATEWAY_PARENT_PID";
 
+/// Tells the launcher that its standard input is the worker's channel.
+pub(super) const CHANNEL_VARIABLE: &str = "GATEWAY_CHANNEL";
+
+/// Where Node looks for its channel, and what is spoken on it.
+const NODE_CHANNEL: [&str; 2] = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];
+
 /// As `env` and shells have it: the command could not be run.
 const EXIT_CANNOT_RUN: i32 = 127;
 
 /// Closed one by one up to here where `/proc` is missing, and no further: soft limits can be in the billions.
 const DESCRIPTORS_MAX: u64 = 65_536;
 
-/// Become the worker: die with the gateway, inherit nothing but standard input, output and error, and exec.
+/// Become the worker: die with the gateway, inherit nothing but output, error and the channel, and exec.
 ///
 /// The death signal comes when the *thread* that forked ends, not only its process. `child`'s forking thread
 /// therefore lives as long as the process.
@@ -47,15 +54,31 @@ fn become_worker(command: &[OsString]) -> String {
     if parent.is_some_and(|pid| pid != unistd::getppid().to_string()) {
         return "worker-exec: the gateway is gone".to_owned();
     }
-    close_inherited();
-    let error = Command::new(program).args(arguments).env_remove(PARENT_VARIABLE).exec();
+    let channel = match std::env::var_os(CHANNEL_VARIABLE).map(|_| move_channel()).transpose() {
+        Ok(channel) => channel,
+        Err(error) => return format!("worker-exec: cannot hand on the channel: {error}"),
+    };
+    close_inherited(channel);
+    let mut command = Command::new(program);
+    command.args(arguments).env_remove(PARENT_VARIABLE).env_remove(CHANNEL_VARIABLE);
+    if let Some(channel) = channel {
+        command.env(NODE_CHANNEL[0], channel.to_string()).env(NODE_CHANNEL[1], "json");
+    }
+    let error = command.exec();
     format!("cannot start {}: {error}", program.display())
 }
 
-/// Close every descriptor above standard error: what leaked into the gateway from its own parent must not
-/// reach a worker, which may belong to another user.
-fn close_inherited() {
-    for descriptor in open_descriptors() {
+/// Put the channel behind standard error, and nothing into its place.
+fn move_channel() -> std::io::Result<i32> {
+    let channel = fcntl(std::io::stdin(), FcntlArg::F_DUPFD(3))?;
+    unistd::dup2_stdin(File::open("/dev/null")?)?;
+    Ok(channel)
+}
+
+/// Close every descriptor above standard error but the channel: what leaked into the gateway from its own parent
+/// must not reach a worker, which may belong to another user.
+fn close_inherited(channel: Option<i32>) {
+    for descriptor in open_descriptors().into_iter().filter(|descriptor| Some(*descriptor) != channel) {
         // Already closed (the directory listing's own) is what we want as well.
         let _ = unistd::close(descriptor);
     }

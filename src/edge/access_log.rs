@@ -28,6 +28,8 @@ const CLIENT_CLOSED: u16 = 499;
 
 /// The code of an answer that its client did not take to the end.
 pub(crate) const CLIENT_GONE: &str = "client-gone";
+/// The client took no more of its answer for too long.
+pub(crate) const CLIENT_STALLED: &str = "client-stalled";
 
 /// What is known of one request, filled in along the way and written at its end.
 #[derive(Debug)]
@@ -161,7 +163,8 @@ impl Record {
         self.code.set(Some(code));
         let labels = CodeLabels { code };
         self.thread.shared.metrics.answers_broken_total.get_or_create(&labels).inc();
-        if code != CLIENT_GONE {
+        // What clients do is counted, not told.
+        if code != CLIENT_GONE && code != CLIENT_STALLED {
             let worker = self.worker.borrow();
             tracing::warn!(
                 code,

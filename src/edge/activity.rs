@@ -14,7 +14,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{config::Limits, heads::Heads};
+use super::{clients::ClientPlace, config::Limits, cuts::Cut, heads::Heads};
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -35,6 +35,8 @@ pub(crate) struct Activity {
     blocked_since_ms: AtomicU64,
     /// What is known of its request heads, on HTTP/1.
     pub(crate) heads: Heads,
+    /// Its place among its client's connections: held as long as the io, whoever has that.
+    _place: Option<ClientPlace>,
 }
 
 /// What the timer finds.
@@ -45,13 +47,13 @@ pub(crate) enum Verdict {
     /// Nothing asked for too long: close in good order.
     Idle,
     /// A head that never ends, or answers that are never taken: cut.
-    Stuck,
+    Stuck(Cut),
 }
 
 impl Activity {
     /// A connection that begins now.
-    pub(crate) fn new() -> Arc<Self> {
-        let activity = Self::default();
+    pub(crate) fn new(place: Option<ClientPlace>) -> Arc<Self> {
+        let activity = Self { _place: place, ..Self::default() };
         activity.idle_since_ms.store(now_ms(), Relaxed);
         Arc::new(activity)
     }
@@ -74,6 +76,13 @@ impl Activity {
         self.in_flight.load(Relaxed) > 0
     }
 
+    /// Has nothing happened for that long on an HTTP/1 connection, and is nothing half done?
+    pub(crate) fn rests(&self, after: Duration) -> bool {
+        let idle = Duration::from_millis(now_ms().saturating_sub(self.idle_since_ms.load(Relaxed)));
+        let half_done = self.head_since_ms.load(Relaxed) != 0 || self.blocked_since_ms.load(Relaxed) != 0;
+        !self.is_busy() && !half_done && self.heads.is_between() && idle >= after
+    }
+
     /// For how long nothing has been asked; `None` while a request is in flight or its head is coming.
     pub(crate) fn silent_for(&self) -> Option<Duration> {
         let asked = self.is_busy() || self.head_since_ms.load(Relaxed) != 0;
@@ -89,7 +98,7 @@ impl Activity {
         if self.blocked_since_ms.load(Relaxed) != 0
             && since(&self.blocked_since_ms) >= limits.body_idle_timeout
         {
-            return Verdict::Stuck;
+            return Verdict::Stuck(Cut::NotReading);
         }
         if self.in_flight.load(Relaxed) > 0 {
             return Verdict::Fine(tick);
@@ -97,7 +106,7 @@ impl Activity {
         if heads_by_bytes && self.head_since_ms.load(Relaxed) != 0 {
             let waited = since(&self.head_since_ms);
             let left = limits.header_timeout.checked_sub(waited).filter(|left| !left.is_zero());
-            return left.map_or(Verdict::Stuck, |left| Verdict::Fine(left.min(tick)));
+            return left.map_or(Verdict::Stuck(Cut::HeadersSlow), |left| Verdict::Fine(left.min(tick)));
         }
         let left = limits.idle_timeout.checked_sub(since(&self.idle_since_ms)).filter(|left| !left.is_zero());
         left.map_or(Verdict::Idle, |left| Verdict::Fine(left.min(tick)))
@@ -188,16 +197,20 @@ mod tests {
     #[test]
     fn a_connection_is_judged_by_what_it_is_doing() {
         let (at_once, later) = (limits(0), limits(60_000));
-        let activity = Activity::new();
+        let activity = Activity::new(None);
         assert!(matches!(activity.judge(&later, true), Verdict::Fine(_)), "fresh");
         assert_eq!(activity.judge(&at_once, true), Verdict::Idle);
         activity.head_since_ms.store(1, Relaxed);
-        assert_eq!(activity.judge(&at_once, true), Verdict::Stuck, "a head that never ends");
+        assert_eq!(
+            activity.judge(&at_once, true),
+            Verdict::Stuck(Cut::HeadersSlow),
+            "a head that never ends"
+        );
         assert_eq!(activity.judge(&at_once, false), Verdict::Idle, "on HTTP/2 those bytes were a ping");
         activity.request_begins();
         assert!(matches!(activity.judge(&at_once, true), Verdict::Fine(_)), "an answer may take its time");
         activity.blocked_since_ms.store(1, Relaxed);
-        assert_eq!(activity.judge(&at_once, true), Verdict::Stuck, "but must be taken");
+        assert_eq!(activity.judge(&at_once, true), Verdict::Stuck(Cut::NotReading), "but must be taken");
         activity.blocked_since_ms.store(0, Relaxed);
         activity.request_ends();
         assert!(matches!(activity.judge(&later, true), Verdict::Fine(_)));

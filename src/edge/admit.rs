@@ -142,7 +142,7 @@ fn pass(gauge: &Gauge, per_second: u32, now_ns: u64) -> Result<(), Refusal> {
 }
 
 /// Whose address this is: one IPv4 address or one IPv6 /64, which is what one household gets.
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(_) => address,
         IpAddr::V6(v6) => Ipv6Addr::from(u128::from(v6) & (u128::MAX << 64)).into(),

@@ -17,7 +17,7 @@ use hyper::body::Incoming;
 use tokio::time::Sleep;
 
 use super::{
-    access_log::{CLIENT_GONE, Record},
+    access_log::Record,
     compress::Compressed,
     forward::{Broken, Flight},
     names,
@@ -338,63 +338,6 @@ impl http_body::Body for Body {
             Self::Worker(body) => {
                 body.flight.as_ref().map_or_else(|| SizeHint::with_exact(0), Flight::size_hint)
             }
-        }
-    }
-}
-
-/// An answer's body with the record that is closed when it has passed.
-#[derive(Debug)]
-pub(crate) struct Recorded {
-    body: Body,
-    record: Option<Rc<Record>>,
-    /// All of it was taken.
-    whole: bool,
-}
-
-impl Recorded {
-    /// Count this body, and end the record with it.
-    pub(crate) fn new(body: Body, record: Option<Rc<Record>>) -> Self {
-        Self { body, record, whole: false }
-    }
-}
-
-impl http_body::Body for Recorded {
-    type Data = Bytes;
-    type Error = BodyError;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
-        let this = self.get_mut();
-        let frame = ready!(Pin::new(&mut this.body).poll_frame(cx));
-        let Some(record) = &this.record else { return Poll::Ready(frame) };
-        match &frame {
-            Some(Ok(frame)) => record.bytes_out(frame.data_ref().map_or(0, |data| data.remaining() as u64)),
-            Some(Err(BodyError::Stalled)) => record.broke_off("worker-stalled"),
-            Some(Err(BodyError::Ours(_))) => record.broke_off("body-failed"),
-            Some(Err(_)) => record.broke_off("worker-broke-off"),
-            None => this.whole = true,
-        }
-        Poll::Ready(frame)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
-    }
-}
-
-impl Drop for Recorded {
-    fn drop(&mut self) {
-        if let Some(record) = &self.record {
-            if !self.whole && !self.body.is_end_stream() {
-                record.broke_off(CLIENT_GONE);
-            }
-            record.end();
         }
     }
 }

@@ -185,6 +185,8 @@ pub(crate) enum CacheRule {
 pub(crate) struct Limits {
     /// Open connections in all; further ones wait in the kernel's queue.
     pub(crate) connections_max: usize,
+    /// Open connections of one client address (v4 /32, v6 /64); further ones are closed at once.
+    pub(crate) connections_per_client_max: usize,
     /// Time for the TLS handshake.
     #[serde(with = "humantime_serde")]
     pub(crate) handshake_timeout: Duration,
@@ -227,6 +229,14 @@ pub(crate) struct Limits {
     pub(crate) body_bytes_max: u64,
     /// Concurrent HTTP/2 streams per connection.
     pub(crate) h2_streams_max: u32,
+    /// HTTP/2 streams reset before we saw them, or reset by us for protocol errors, per connection.
+    pub(crate) h2_resets_max: usize,
+    /// Request body bytes that a client may send on one HTTP/2 stream before a worker has taken them.
+    pub(crate) h2_stream_window_bytes: u32,
+    /// The same for all streams of a connection.
+    pub(crate) h2_connection_window_bytes: u32,
+    /// Answer bytes buffered per HTTP/2 stream.
+    pub(crate) h2_send_buffer_bytes_max: usize,
     /// Reads of sites' files that wait for a disk at a time.
     pub(crate) file_reads_max: usize,
 }
@@ -236,6 +246,8 @@ impl Default for Limits {
         Self {
             // Two descriptors a proxied request: 20,000 connections stay below systemd's usual 65,536.
             connections_max: 20_000,
+            // A browser has six at most; an office, a school or a street behind one address some hundreds.
+            connections_per_client_max: 512,
             handshake_timeout: Duration::from_secs(10),
             header_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(75),
@@ -257,6 +269,13 @@ impl Default for Limits {
             answer_header_bytes_max: 64 * 1024,
             body_bytes_max: 10 * 1024 * 1024,
             h2_streams_max: 128,
+            // Browsers cancel a page's worth of images at once, no more.
+            h2_resets_max: 64,
+            // 256 KiB in a round trip of 100 ms are 2.5 MB/s for one upload, 10 MB/s for all of a connection.
+            h2_stream_window_bytes: 256 * 1024,
+            h2_connection_window_bytes: 1024 * 1024,
+            // With 128 streams, 8 MB a connection at the very worst.
+            h2_send_buffer_bytes_max: 64 * 1024,
             // Disks are fastest with a queue of a few dozen; each takes a thread.
             file_reads_max: 64,
         }

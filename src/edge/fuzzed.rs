@@ -74,7 +74,7 @@ impl Rebuilder {
         let remote = Remote::new(SocketAddr::from(([192, 0, 2, 1], 1)), &[]);
         Some(Self {
             ids: RequestIds::new(),
-            peer: Peer::new(remote, Scheme::Https, HTTP_1, Activity::new()),
+            peer: Peer::new(remote, Scheme::Https, HTTP_1, Activity::new(None)),
             tenant: Arc::new(Tenant::new("acme".parse().ok()?)),
             url: HeaderValue::from_static("http://127.0.0.1:4000/?authToken=acme.x"),
         })

@@ -29,6 +29,9 @@ use self::scan::{Bad, Scan};
 /// reset instead of its answer.
 const LINGER: Duration = Duration::from_secs(2);
 
+/// Most heads are shorter, and what is longer comes with the next read.
+const FIRST_BYTES_MAX: usize = 2048;
+
 /// Instead of what must not pass: a byte that stands nowhere in a head, and an end, without which hyper would wait
 /// for more.
 const SPOILT: &[u8] = b"\0\r\n\r\n";
@@ -45,12 +48,16 @@ pub(crate) struct Heads {
     served: AtomicU64,
     /// The bytes end within a head, or made no sense.
     within: AtomicBool,
+    /// The bytes end within a body.
+    midway: AtomicBool,
     /// The connection speaks another protocol now.
     switched: AtomicBool,
     /// hyper's answer was replaced by this one.
     refused: AtomicBool,
     /// That one was: too large.
     too_large: AtomicBool,
+    /// Or: too slow.
+    too_slow: AtomicBool,
     /// Or this.
     why: OnceLock<&'static str>,
     /// The connection ends with an answer that its client must still be able to read.
@@ -73,6 +80,12 @@ impl Heads {
         self.within.load(Relaxed) || self.complete.load(Relaxed) > self.served.load(Relaxed)
     }
 
+    /// Do the bytes end after one request and before the next?
+    pub(super) fn is_between(&self) -> bool {
+        let over = [&self.switched, &self.refused, &self.last].iter().any(|flag| flag.load(Relaxed));
+        !over && !self.is_behind() && !self.midway.load(Relaxed)
+    }
+
     /// From here on it is no HTTP.
     pub(crate) fn switch(&self) {
         self.switched.store(true, Relaxed);
@@ -85,6 +98,7 @@ impl Heads {
 
     fn unreadable(&self) -> Refusal {
         match self.why.get() {
+            _ if self.too_slow.load(Relaxed) => Refusal::HeadersSlow,
             _ if self.too_large.load(Relaxed) => Refusal::HeadersTooLarge,
             Some(why) => Refusal::Malformed(why),
             None => UNREADABLE,
@@ -109,6 +123,8 @@ pub(crate) struct Watching<T> {
     id: RequestId,
     /// Our answer in the place of hyper's, what is left of it to write.
     own: Bytes,
+    /// The first bytes of a request that came while hyper was not there.
+    early: Bytes,
     linger: Option<Pin<Box<Sleep>>>,
 }
 
@@ -123,6 +139,7 @@ impl<T> Watching<T> {
             spoilt: SPOILT,
             id,
             own: Bytes::new(),
+            early: Bytes::new(),
             linger: None,
         }
     }
@@ -132,6 +149,7 @@ impl<T> Watching<T> {
         let heads = &self.activity.heads;
         let bad_head = outcome.is_err_and(|bad| !bad.in_body);
         heads.within.store(bad_head || self.scan.is_within(), Relaxed);
+        heads.midway.store(self.scan.is_midway(), Relaxed);
         heads.complete.store(self.scan.heads(), Relaxed);
         outcome
     }
@@ -162,6 +180,14 @@ impl<T> Watching<T> {
         buf.put_slice(now);
         self.spoilt = later;
         Poll::Ready(Ok(()))
+    }
+
+    /// What is to be said before the connection is shut down.
+    pub(super) fn refuse(&mut self, refusal: &Refusal) {
+        let heads = &self.activity.heads;
+        heads.too_slow.store(*refusal == Refusal::HeadersSlow, Relaxed);
+        heads.refused.store(true, Relaxed);
+        self.own = Bytes::from(rescue::bytes(refusal, &self.id));
     }
 
     /// May these bytes be an answer that hyper makes by itself?
@@ -215,6 +241,15 @@ impl<T: AsyncWrite + Unpin> Watching<T> {
 }
 
 impl<T: AsyncRead + Unpin> Watching<T> {
+    /// Take the first bytes of the next request, to be read again by hyper; false at the end.
+    pub(super) fn poll_first(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut first = [0; FIRST_BYTES_MAX];
+        let mut buf = ReadBuf::new(&mut first);
+        ready!(Pin::new(&mut *self).poll_read(cx, &mut buf))?;
+        self.early = Bytes::copy_from_slice(buf.filled());
+        Poll::Ready(Ok(!self.early.is_empty()))
+    }
+
     /// Resolves when the client has closed, too, or has had its time.
     fn poll_linger(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         let timer = self.linger.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
@@ -236,6 +271,11 @@ impl<T: AsyncRead + Unpin> AsyncRead for Watching<T> {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
+        if !self.early.is_empty() {
+            let count = self.early.len().min(buf.remaining());
+            buf.put_slice(&self.early.split_to(count));
+            return Poll::Ready(Ok(()));
+        }
         if let Some(bad) = self.bad {
             return self.poll_bad(buf, bad);
         }
@@ -312,7 +352,7 @@ mod tests {
     /// What a client reads that sends `bytes` one after the other, each only when the last has been taken.
     async fn answer(bytes: &[u8]) -> String {
         let (mut client, io) = tokio::io::duplex(1);
-        let activity = Activity::new();
+        let activity = Activity::new(None);
         let id = RequestIds::new().of(false, &HeaderMap::new());
         let io = TokioIo::new(Watching::new(io, activity.clone(), id));
         let service = service_fn(move |request: http::Request<Incoming>| {

@@ -3,21 +3,29 @@
 
 use std::{
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::{Arc, atomic::Ordering::Relaxed},
-    time::Duration,
+    task::{Context, Poll, Waker},
+    time::{Duration, Instant},
 };
 
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    clients::ClientPlace,
     connection::{Speaks, connection},
+    cuts::Cut,
+    descriptors::Spare,
     thread::{Shared, Thread},
 };
 
 /// Pause before looking again whether a connection ended or a descriptor got free.
 const PAUSE: Duration = Duration::from_millis(20);
+
+/// One line about failures in this time.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 
 /// One open connection, over all threads.
 pub(crate) struct Open(Arc<Shared>);
@@ -43,7 +51,7 @@ impl Drop for Open {
 /// then what is in its queue is served still.
 pub(crate) async fn accept(
     thread: Rc<Thread>,
-    listener: tokio::net::TcpListener,
+    listener: TcpListener,
     speaks: Speaks,
     leave: CancellationToken,
 ) {
@@ -58,32 +66,33 @@ pub(crate) async fn accept(
     // Until the kernel says that the queue is empty, not until the runtime has heard of it.
     let Ok(listener) = listener.into_std() else { return };
     while let Ok((stream, address)) = listener.accept() {
-        let stream = stream.set_nonblocking(true).and_then(|()| tokio::net::TcpStream::from_std(stream));
+        let stream = stream.set_nonblocking(true).and_then(|()| TcpStream::from_std(stream));
         if let Ok(stream) = stream {
             take(&thread, stream, address, &speaks);
         }
     }
 }
 
-/// Serve an accepted connection.
-fn take(thread: &Rc<Thread>, stream: tokio::net::TcpStream, address: SocketAddr, speaks: &Speaks) {
+/// Serve an accepted connection, if it may be.
+fn take(thread: &Rc<Thread>, stream: TcpStream, address: SocketAddr, speaks: &Speaks) {
     let shared = &thread.shared;
-    let open = Open::new(shared);
     shared.metrics.connections_total.inc();
+    let place = match admit(shared, &stream, address.ip()) {
+        Ok(place) => place,
+        // Dropped, it is closed.
+        Err(cut) => return shared.cuts.count(cut, address.ip()),
+    };
+    let open = Open::new(shared);
     let (thread, speaks) = (thread.clone(), speaks.clone());
     shared.shutdown.clone().spawn_local(async move {
-        connection(thread, stream, address, speaks).await;
+        connection(thread, (stream, address), place, speaks).await;
         drop(open);
     });
 }
 
-async fn accept_all(
-    thread: &Rc<Thread>,
-    shared: &Arc<Shared>,
-    listener: &tokio::net::TcpListener,
-    speaks: &Speaks,
-) {
+async fn accept_all(thread: &Rc<Thread>, shared: &Arc<Shared>, listener: &TcpListener, speaks: &Speaks) {
     let mut full = false;
+    let mut failures = Failures::new();
     loop {
         let connections_max = shared.settings.load().limits.connections_max;
         if shared.connections.load(Relaxed) >= connections_max {
@@ -99,10 +108,68 @@ async fn accept_all(
             // The peer gave up while it waited in the queue.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                // Most likely out of descriptors: the queue holds the others until some connection ends.
-                tracing::error!(%error, "cannot accept a connection");
-                tokio::time::sleep(PAUSE * 5).await;
+                // Closed at once, a client can go elsewhere; in the queue it would wait for nothing.
+                if !is_out_of_descriptors(&error) || !failures.shed(shared, listener) {
+                    failures.say(&error);
+                    tokio::time::sleep(PAUSE * 5).await;
+                }
             }
+        }
+    }
+}
+
+/// May this connection be served? Trusted proxies carry many clients, so they have no limit as one.
+fn admit(shared: &Shared, stream: &TcpStream, client: IpAddr) -> Result<Option<ClientPlace>, Cut> {
+    if shared.descriptors.are_scarce(stream) {
+        return Err(Cut::NoDescriptor);
+    }
+    let settings = shared.settings.load();
+    if settings.trusted_proxies.iter().any(|network| network.contains(client)) {
+        return Ok(None);
+    }
+    let place = shared.clients.enter(client, settings.limits.connections_per_client_max);
+    place.map(Some).ok_or(Cut::ClientConnections)
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(nix::errno::Errno::from_raw),
+        Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE)
+    )
+}
+
+/// What is done about connections that cannot be accepted.
+struct Failures {
+    spare: Spare,
+    said: Option<Instant>,
+}
+
+impl Failures {
+    fn new() -> Self {
+        Self { spare: Spare::new(), said: None }
+    }
+
+    /// Accept and close the first in the queue with the spare descriptor; false if that failed, too.
+    fn shed(&mut self, shared: &Shared, listener: &TcpListener) -> bool {
+        let mut shed = None;
+        self.spare.lend(|| {
+            // Polled once: whoever waited in the queue is there now.
+            if let Poll::Ready(Ok((_, address))) =
+                listener.poll_accept(&mut Context::from_waker(Waker::noop()))
+            {
+                shed = Some(address.ip());
+            }
+        });
+        if let Some(client) = shed {
+            shared.cuts.count(Cut::NoDescriptor, client);
+        }
+        shed.is_some()
+    }
+
+    fn say(&mut self, error: &io::Error) {
+        if self.said.is_none_or(|said| said.elapsed() >= LINE_EVERY) {
+            self.said = Some(Instant::now());
+            tracing::error!(%error, "cannot accept a connection");
         }
     }
 }

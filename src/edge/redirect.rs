@@ -10,17 +10,8 @@ use hyper::body::Incoming;
 use crate::{error::Fault, tenant::Snapshot};
 
 use super::{
-    access_log::Record,
-    authority::Authority,
-    body::{Body, Recorded},
-    cors,
-    peer::Peer,
-    refusal::Refusal,
-    request_id::REQUEST_ID,
-    rescue,
-    settings::Settings,
-    shape,
-    thread::Thread,
+    access_log::Record, authority::Authority, body::Body, cors, peer::Peer, recorded::Recorded,
+    refusal::Refusal, request_id::REQUEST_ID, rescue, settings::Settings, shape, thread::Thread,
 };
 
 /// Answer one request on the plain port.

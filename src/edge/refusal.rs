@@ -26,6 +26,9 @@ pub(crate) enum Refusal {
     /// More or larger headers than configured.
     #[error("the request's headers are too large")]
     HeadersTooLarge,
+    /// A head that did not end in time.
+    #[error("the request's headers did not arrive in time")]
+    HeadersSlow,
     /// A larger body than configured.
     #[error("the request's body is larger than {bytes_max} bytes")]
     BodyTooLarge {
@@ -119,7 +122,7 @@ impl Refusal {
             Self::ExpectationUnknown => StatusCode::EXPECTATION_FAILED,
             Self::HeadersTooLarge => StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
             Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
+            Self::HeadersSlow | Self::BodyStalled => StatusCode::REQUEST_TIMEOUT,
             Self::HostNotServed => StatusCode::MISDIRECTED_REQUEST,
             Self::OriginNull
             | Self::OriginNotListed
@@ -190,6 +193,7 @@ impl Fault for Refusal {
             Self::Malformed(_) => "malformed",
             Self::ExpectationUnknown => "expectation-unknown",
             Self::HeadersTooLarge => "headers-too-large",
+            Self::HeadersSlow => "headers-slow",
             Self::BodyTooLarge { .. } => "body-too-large",
             Self::BodyStalled => "body-stalled",
             Self::BodyBroken => "body-broken",

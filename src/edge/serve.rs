@@ -10,13 +10,14 @@ use crate::{error::Fault, metrics::CodeLabels, tenant};
 
 use super::{
     access_log::Record,
-    body::{Body, Recorded, RequestBody},
+    body::{Body, RequestBody},
     compress::{self, Holds},
     cors::{self, Page},
     forward,
     identify::{self, Caller},
     limits,
     peer::{Client, Peer},
+    recorded::Recorded,
     redirect,
     refusal::Refusal,
     request_id::REQUEST_ID,

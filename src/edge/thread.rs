@@ -25,9 +25,13 @@ use super::{
     access_log::{AccessLog, Lines},
     acme::Challenges,
     admit::Admit,
+    clients::Clients,
+    cuts::Cuts,
+    descriptors::Descriptors,
     forward::Upstreams,
     request_id::RequestIds,
     settings::Settings,
+    turn::Turns,
     upgrade::Sockets,
 };
 
@@ -44,6 +48,9 @@ pub(crate) struct Shared {
     pub(crate) shutdown: Shutdown,
     /// Connections open, over all threads.
     pub(crate) connections: AtomicUsize,
+    pub(crate) clients: Clients,
+    pub(crate) cuts: Cuts,
+    pub(crate) descriptors: Descriptors,
     /// What a certificate authority may come to see now.
     pub(crate) challenges: Arc<Challenges>,
     /// Do the threads live?
@@ -81,6 +88,7 @@ pub(crate) struct Thread {
     pub(crate) ids: RequestIds,
     pub(crate) drain: Drain,
     pub(crate) sockets: Sockets,
+    pub(crate) turns: Turns,
     heart: Arc<AtomicUsize>,
 }
 
@@ -94,6 +102,7 @@ impl Thread {
             ids: RequestIds::new(),
             drain: Drain::default(),
             sockets: Sockets::default(),
+            turns: Turns::default(),
             heart: shared.pulse.join(),
             shared,
         })

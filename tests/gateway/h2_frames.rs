@@ -122,6 +122,11 @@ impl H2 {
         self.wire.send(bytes);
     }
 
+    /// A peer that takes nothing for this long is given up.
+    pub(crate) fn give_up_writing_after(&self, patience: std::time::Duration) {
+        self.wire.give_up_writing_after(patience);
+    }
+
     /// Send as much as the peer takes.
     pub(crate) fn try_send(&mut self, bytes: impl AsRef<[u8]>) -> io::Result<()> {
         self.wire.try_send(bytes)

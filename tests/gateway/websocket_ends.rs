@@ -279,7 +279,7 @@ fn a_worker_that_does_not_read_stops_the_client_and_loses_nothing() {
     let gateway = two_tenants("sockets.mjs", "");
     let before = memory_bytes(&gateway);
     let mut wire = switched(&gateway, "/deaf", NAVAJA, false);
-    wire.write_patience(Duration::from_secs(1));
+    wire.give_up_writing_after(Duration::from_secs(1));
     let piece = [&[0x82, 0xfe, 0x40, 0, 0, 0, 0, 0][..], &[7; 16 * 1024]].concat();
     let mut sent = 0;
     while let Ok(count) = wire.try_send_some(&piece[sent % piece.len()..]) {

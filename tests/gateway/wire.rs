@@ -131,14 +131,14 @@ impl Wire {
         self.tcp.as_ref().unwrap().shutdown(std::net::Shutdown::Write).unwrap();
     }
 
-    /// How long a write may wait.
-    pub(crate) fn write_patience(&self, patience: Duration) {
-        self.tcp.as_ref().unwrap().set_write_timeout(Some(patience)).unwrap();
-    }
-
     /// Send as many of these bytes as are taken at once.
     pub(crate) fn try_send_some(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.stream.write(bytes)
+    }
+
+    /// A peer that takes nothing for this long is given up.
+    pub(crate) fn give_up_writing_after(&self, patience: Duration) {
+        self.tcp.as_ref().unwrap().set_write_timeout(Some(patience)).unwrap();
     }
 
     /// Vanish as a crashed client does: with a reset.

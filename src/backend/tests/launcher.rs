@@ -115,3 +115,18 @@ async fn no_worker_outlives_a_gateway_that_is_killed() {
     gateway.wait().unwrap();
     until_dead(worker).await;
 }
+
+#[tokio::test]
+async fn node_says_ready_and_hears_shutdown_over_its_own_channel() {
+    let directory = tempfile::tempdir().unwrap();
+    let config = Config { ready: Ready::Message, shutdown: Goodbye::Message, ..config("ipc.mjs") };
+    let bench = Bench::start_by(Some(launcher(directory.path())), config);
+    bench.ready().await;
+    let seen = bench.json_at("/").await;
+    assert_eq!((&seen["connected"], &seen["waited"]), (&true.into(), &true.into()), "{seen}");
+    let goodbye = bench.directory.path().join("goodbye");
+    assert!(!goodbye.exists());
+    bench.backend.restart().await.unwrap();
+    assert_eq!(std::fs::read_to_string(goodbye).unwrap(), "said");
+    bench.finish().await;
+}

@@ -77,9 +77,9 @@ async fn a_build_that_breaks_in_one_slot_is_taken_back_in_all() {
     let bench = Bench::start(Config { workers: Workers::Number(2), ..labelled("old") });
     bench.until("both ready", |status| status.workers.iter().all(|worker| worker.state == "ready")).await;
     let mut broken = Config { workers: Workers::Number(2), ..labelled("new") };
-    broken.env.insert("FAIL_INSTANCE".to_owned(), "1".to_owned());
+    broken.env.insert("FAIL_WORKER".to_owned(), "api/1".to_owned());
     let text = bench.backend.reload_to(broken).await.unwrap_err().to_string();
-    assert!(text.contains("worker api/1") && text.contains("slot 1 fails on purpose"), "{text}");
+    assert!(text.contains("worker api/1") && text.contains("worker api/1 fails on purpose"), "{text}");
     assert_eq!(labels(&bench).await, ["old", "old"]);
     bench.finish().await;
 }
@@ -165,5 +165,30 @@ async fn stop_ends_a_reload_that_is_under_way_and_refuses_those_after_it() {
     assert!(matches!(reloaded, Err(BackendError::Stopping { .. })), "{reloaded:?}");
     let late = bench.backend.reload().await;
     assert!(matches!(late, Err(BackendError::Stopping { .. })), "{late:?}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn old_and_new_never_have_the_same_instance_and_the_environment_file_is_read_anew() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "LABEL=file\nSECRET=first\n").unwrap();
+    let with_file = Config { env_file: Some(file.path().to_owned()), ..labelled("env wins") };
+    let bench = Bench::start(with_file);
+    bench.ready().await;
+    let env = |seen: serde_json::Value| {
+        ["NODE_APP_INSTANCE", "LABEL", "SECRET"].map(|name| seen["env"][name].as_str().unwrap().to_owned())
+    };
+    assert_eq!(env(bench.json_at("/").await), ["0", "env wins", "first"]);
+
+    std::fs::write(file.path(), "SECRET=second\n").unwrap();
+    bench.backend.reload().await.unwrap();
+    assert_eq!(env(bench.json_at("/").await), ["1", "env wins", "second"]);
+
+    std::fs::write(file.path(), "SECRET=hunter2 and more\n").unwrap();
+    let error = bench.backend.reload().await.unwrap_err().to_string();
+    assert!(error.contains("line 1 cannot be read") && !error.contains("hunter2"), "{error}");
+    assert_eq!(env(bench.json_at("/").await), ["1", "env wins", "second"]);
+    bench.backend.reload_to(labelled("plain")).await.unwrap();
+    assert_eq!(bench.json_at("/").await["env"]["NODE_APP_INSTANCE"], "0");
     bench.finish().await;
 }

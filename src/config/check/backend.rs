@@ -27,6 +27,7 @@ impl Check<'_> {
             self.kind(name, backend);
             self.command(name, backend);
             self.environment(name, backend);
+            self.env_file(name, backend);
             self.times(name, backend);
             if backend.health.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
                 let message = "a path begins with `/`";
@@ -125,6 +126,15 @@ impl Check<'_> {
                 let remedy = "take it out; `listen = \"port\"` makes it a number";
                 self.problem(&key, "the gateway itself sets PORT, differently for each worker", remedy);
             }
+        }
+    }
+
+    fn env_file(&mut self, name: &str, backend: &Backend) {
+        let Some(path) = &backend.env_file else { return };
+        let key = ["backend", name, "env_file"];
+        if let Err(reason) = Backend::env_file_problem(path) {
+            let remedy = "write lines like NAME=value, in a file that the gateway's user can read";
+            self.problem(&key, reason, remedy);
         }
     }
 

@@ -8,6 +8,11 @@ use crate::edge::{HttpMode, OpenPath, ProxyProtocol, TlsMode};
 /// hyper reads a head into a buffer of at least this much.
 const HEADER_BYTES_LEAST: usize = 8 * 1024;
 
+/// A connection's window begins with this many and can only grow (RFC 9113 6.9.2).
+const H2_WINDOW_BYTES_LEAST: u32 = 65_535;
+/// RFC 9113 6.9.1: 2^31 - 1.
+const H2_WINDOW_BYTES_MOST: u32 = 2_147_483_647;
+
 impl Check<'_> {
     pub(super) fn edge(&mut self) {
         let edge = &self.config.edge;
@@ -45,6 +50,7 @@ impl Check<'_> {
                 self.problem(&["edge", "limits", name], message, remedy);
             }
         }
+        self.connections();
         if edge.admit.client_in_flight_max > edge.admit.tenant_in_flight_max {
             let message = "one client may use more than its whole tenant: it can take the shop down";
             let remedy = "make it smaller than `edge.admit.tenant_in_flight_max`";
@@ -59,6 +65,40 @@ impl Check<'_> {
         }
         self.open_paths();
         self.path_rules();
+    }
+
+    fn connections(&mut self) {
+        let limits = &self.config.edge.limits;
+        if limits.connections_per_client_max > limits.connections_max {
+            let message =
+                "one client address may open more connections than there are: it can take all of them";
+            let remedy = "make it much smaller than `edge.limits.connections_max`";
+            self.warn(&["edge", "limits", "connections_per_client_max"], message, remedy);
+        }
+        for (key, bytes) in [
+            ("h2_stream_window_bytes", limits.h2_stream_window_bytes),
+            ("h2_connection_window_bytes", limits.h2_connection_window_bytes),
+        ] {
+            if !(H2_WINDOW_BYTES_LEAST..=H2_WINDOW_BYTES_MOST).contains(&bytes) {
+                let message = format!(
+                    "HTTP/2 knows windows of {H2_WINDOW_BYTES_LEAST} to {H2_WINDOW_BYTES_MOST} bytes here"
+                );
+                self.problem(&["edge", "limits", key], message, "write a number in between, such as 1048576");
+            }
+        }
+        if limits.h2_stream_window_bytes > limits.h2_connection_window_bytes {
+            let message = "one stream may send more than its whole connection: the rest is never used";
+            let remedy = "make it `edge.limits.h2_connection_window_bytes` at most";
+            self.warn(&["edge", "limits", "h2_stream_window_bytes"], message, remedy);
+        }
+        if u32::try_from(limits.h2_send_buffer_bytes_max).is_err() {
+            let message = "HTTP/2 counts in 32 bits: no stream can have a buffer of this size";
+            self.problem(
+                &["edge", "limits", "h2_send_buffer_bytes_max"],
+                message,
+                "write 65536, or somewhat more",
+            );
+        }
     }
 
     fn listeners(&mut self) {

@@ -100,6 +100,9 @@ impl Check<'_> {
             .map(PathBuf::as_path)
             .chain([self.directory])
             .find(|own| real(own).starts_with(&root));
+        let inside =
+            [&config.state_dir, &config.runtime_dir].into_iter().find(|own| root.starts_with(real(own)));
+        let shown = shown.or(inside.map(PathBuf::as_path));
         if let Some(shown) = shown {
             let message = format!("everyone could read the gateway's own {}", shown.display());
             self.problem(&key, message, "name a directory that holds nothing but the site");
@@ -120,8 +123,8 @@ impl Check<'_> {
             self.problem(&key("algorithms"), "one of them stands there twice", "name each once, best first");
         }
         for (name, level, most) in [
-            ("zstd_level", compression.zstd_level, 19),
-            ("br_level", compression.br_level, 11),
+            ("zstd_level", compression.zstd_level, 6),
+            ("br_level", compression.br_level, 6),
             ("gzip_level", compression.gzip_level, 9),
         ] {
             if level > most {

@@ -12,9 +12,9 @@ pub(crate) struct Compression {
     pub(crate) enabled: bool,
     /// Codings, best first: the first of those that a caller likes best is used.
     pub(crate) algorithms: Vec<Coding>,
-    /// 1 to 19.
+    /// 1 to 6.
     pub(crate) zstd_level: u32,
-    /// 1 to 11.
+    /// 1 to 6.
     pub(crate) br_level: u32,
     /// 1 to 9.
     pub(crate) gzip_level: u32,
@@ -53,8 +53,8 @@ impl Default for Compression {
             // Below it fits into one packet anyway.
             bytes_min: 1024,
             types: types.map(str::to_owned).to_vec(),
-            // At about 1 MiB each.
-            streams_max: 256,
+            // At about 1 MiB each (zstd); 3.4 MiB for a long body in brotli.
+            streams_max: 128,
         }
     }
 }

@@ -88,6 +88,11 @@ impl Scan {
         self.at == At::Head && (self.head.begun || self.pieces.bytes > 0)
     }
 
+    /// Do they end within a body?
+    pub(super) fn is_midway(&self) -> bool {
+        matches!(self.at, At::Body(_) | At::ChunkSize | At::Chunk(_) | At::Trailers)
+    }
+
     /// Do they end where a request may begin?
     pub(crate) fn is_between(&self) -> bool {
         self.at == At::Head && !self.is_within()

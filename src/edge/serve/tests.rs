@@ -205,6 +205,8 @@ fn a_head_that_never_ends_and_a_connection_that_asks_nothing_are_closed() {
     let mut slow = house.connect();
     slow.write("GET / HTTP/1.1\r\nhost: sha");
     let mut idle = house.connect();
+    let answer = slow.answer();
+    assert_eq!((answer.status(), answer.code().as_str()), (408, "headers-slow"));
     assert!(slow.is_closed());
     assert!(begin.elapsed() < Duration::from_millis(550), "{:?}", begin.elapsed());
     assert!(idle.is_closed());

@@ -1,10 +1,10 @@
-// Listens at once, except in the slot FAIL_INSTANCE, where it fails. `/health` answers 200, `/slow?ms=N` answers late,
+// Listens at once, except as the worker FAIL_WORKER, where it fails. `/health` answers 200, `/slow?ms=N` answers late,
 // and everything else tells what it was started with.
 import fs from 'node:fs';
 import http from 'node:http';
 
-if (process.env.FAIL_INSTANCE && process.env.FAIL_INSTANCE === process.env.NODE_APP_INSTANCE) {
-  console.error(`slot ${process.env.FAIL_INSTANCE} fails on purpose`);
+if (process.env.FAIL_WORKER && process.env.FAIL_WORKER === process.env.GATEWAY_WORKER) {
+  console.error(`worker ${process.env.FAIL_WORKER} fails on purpose`);
   process.exit(1);
 }
 

@@ -1,0 +1,15 @@
+// Ready when it says so over Node's own channel, some time after it listens. Ends by the message `shutdown`, and
+// then leaves a file behind; SIGTERM ends it without one.
+import fs from 'node:fs';
+import http from 'node:http';
+
+process.send({ hello: 'nobody listens to this' });
+const server = http.createServer((request, response) => {
+  response.end(JSON.stringify({ connected: process.connected, waited: process.uptime() > 0.4 }));
+});
+server.listen(process.env.PORT, () => setTimeout(() => process.send('ready'), 400));
+process.on('message', (message) => {
+  if (message !== 'shutdown') return;
+  fs.writeFileSync('goodbye', 'said');
+  process.exit(0);
+});

@@ -1,0 +1,19 @@
+//! What a gateway's process takes, read from the system and from its own metrics.
+
+use std::fs;
+
+use crate::TestGateway;
+
+/// Anonymous memory of a process: what it allocated, not what is mapped from files.
+pub(crate) fn anonymous_bytes(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("RssAnon:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
+}
+
+/// The value of a metric by its whole name with labels; 0 when it has not been counted yet.
+pub(crate) fn metric(gateway: &TestGateway, name: &str) -> u64 {
+    let text = gateway.admin("GET", "/metrics").unwrap().is(200).text();
+    let line = text.lines().find_map(|line| line.strip_prefix(name));
+    line.map_or(0, |value| value.trim().parse().unwrap())
+}
