@@ -26,6 +26,13 @@ pub(crate) struct CodeLabels {
     pub(crate) code: &'static str,
 }
 
+/// Why something ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct ReasonLabels {
+    /// A fixed word.
+    pub(crate) reason: &'static str,
+}
+
 /// How a host stands.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct StateLabels {
@@ -81,6 +88,10 @@ pub(crate) struct Metrics {
     pub(crate) refusals_total: Family<CodeLabels, Counter>,
     /// Answers that did not pass whole, by code.
     pub(crate) answers_broken_total: Family<CodeLabels, Counter>,
+    /// WebSockets open.
+    pub(crate) websockets: Gauge,
+    /// WebSockets ended, by reason.
+    pub(crate) websockets_closed_total: Family<ReasonLabels, Counter>,
     /// Seconds from request head to the answer's first byte.
     pub(crate) first_byte_seconds: Histogram,
     /// Access log lines dropped because the disk was slow.
@@ -133,6 +144,8 @@ impl Metrics {
             requests_total: Family::default(),
             refusals_total: Family::default(),
             answers_broken_total: Family::default(),
+            websockets: Gauge::default(),
+            websockets_closed_total: Family::default(),
             first_byte_seconds: seconds(),
             access_log_dropped_total: Counter::default(),
             retries_total: Family::default(),
@@ -167,6 +180,8 @@ impl Metrics {
         r.register("requests", "Requests answered", self.requests_total.clone());
         r.register("refusals", "Answers made by the gateway itself", self.refusals_total.clone());
         r.register("answers_broken", "Answers that did not pass whole", self.answers_broken_total.clone());
+        r.register("websockets_open", "WebSockets open", self.websockets.clone());
+        r.register("websockets_closed", "WebSockets ended", self.websockets_closed_total.clone());
         r.register("first_byte_seconds", "Request head to first byte", self.first_byte_seconds.clone());
         r.register("access_log_dropped", "Access log lines dropped", self.access_log_dropped_total.clone());
         r.register("retries", "Requests sent again to another worker", self.retries_total.clone());

@@ -90,6 +90,10 @@ mod tls_protocol;
 mod waiting;
 #[path = "gateway/websocket.rs"]
 mod websocket;
+#[path = "gateway/websocket_ends.rs"]
+mod websocket_ends;
+#[path = "gateway/websocket_http2.rs"]
+mod websocket_http2;
 #[path = "gateway/wire.rs"]
 mod wire;
 #[path = "gateway/workers.rs"]

@@ -54,6 +54,7 @@ pub(crate) struct Record {
     upload: Cell<Upload>,
     sent: Cell<Option<Instant>>,
     answered: Cell<Option<Instant>>,
+    switched: Cell<bool>,
     ended: Cell<bool>,
 }
 
@@ -87,6 +88,7 @@ impl Record {
             upload: Cell::default(),
             sent: Cell::default(),
             answered: Cell::default(),
+            switched: Cell::default(),
             ended: Cell::default(),
         })
     }
@@ -131,6 +133,21 @@ impl Record {
     pub(crate) fn answered(&self, status: StatusCode) {
         self.status.set(status.as_u16());
         self.answered.set(Some(Instant::now()));
+    }
+
+    /// From here on it is a WebSocket.
+    pub(crate) fn switch(&self) {
+        self.switched.set(true);
+    }
+
+    /// Is it a WebSocket now?
+    pub(crate) fn has_switched(&self) -> bool {
+        self.switched.get()
+    }
+
+    /// Why a WebSocket ended.
+    pub(crate) fn closed(&self, reason: &'static str) {
+        self.code.set(Some(reason));
     }
 
     /// The answer is ours.

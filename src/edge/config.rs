@@ -207,6 +207,9 @@ pub(crate) struct Limits {
     /// An upgraded connection (WebSocket) on which nothing moves for this long is closed.
     #[serde(with = "humantime_serde")]
     pub(crate) upgrade_idle_timeout: Duration,
+    /// Once one side of an upgraded connection has ended, the other may be silent for this long.
+    #[serde(with = "humantime_serde")]
+    pub(crate) upgrade_close_timeout: Duration,
     /// Time for a worker to begin its answer.
     #[serde(with = "humantime_serde")]
     pub(crate) first_byte_timeout: Duration,
@@ -254,6 +257,8 @@ impl Default for Limits {
             last_request_timeout: Duration::from_millis(500),
             body_idle_timeout: Duration::from_secs(30),
             upgrade_idle_timeout: Duration::from_secs(600),
+            // A goodbye takes one round trip; browsers and `ws` hang up then.
+            upgrade_close_timeout: Duration::from_secs(10),
             first_byte_timeout: Duration::from_secs(60),
             connect_timeout: Duration::from_secs(2),
             // Once: a request that kills every worker it meets must not meet them all.

@@ -23,9 +23,8 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Method, Response, StatusCode, header, request::Parts};
+use http::{Response, StatusCode, header, request::Parts};
 use http_body::{Frame, SizeHint};
-use hyper::upgrade::OnUpgrade;
 use tokio::time::Instant;
 
 use crate::{
@@ -41,7 +40,7 @@ use super::{
     serve::Exchange,
     settings::Route,
     thread::{Drained, Thread},
-    upgrade,
+    upgrade::{self, Upgrade},
 };
 
 pub(crate) use self::fuzzed::sent;
@@ -73,6 +72,13 @@ pub(crate) struct Held {
     thread: Rc<Thread>,
     _place: Place,
     _ticket: Option<LiveTicket>,
+}
+
+impl Held {
+    /// Takes its worker no more requests?
+    pub(crate) fn worker_leaves(&self) -> bool {
+        self.lease.is_closed()
+    }
 }
 
 impl Flight {
@@ -144,8 +150,12 @@ pub(crate) async fn forward(
     caller: &Caller,
     place: Place,
     head: &Parts,
-    (body, upgrade): (RequestBody, Option<OnUpgrade>),
+    (body, upgrade): (RequestBody, Option<Upgrade>),
 ) -> Result<Response<Body>, Refusal> {
+    if upgrade.is_some() && !matches!(body, RequestBody::Empty) {
+        // Its bytes would be taken for the first frames, or the other way round.
+        return Err(Refusal::Malformed("a WebSocket handshake has no body"));
+    }
     let tenant = caller.tenant.as_deref();
     let of_backend = || exchange.settings.route(tenant, caller.authority.name());
     let route = caller.site.as_ref().or_else(of_backend).ok_or(Refusal::NoBackend)?;
@@ -173,9 +183,12 @@ pub(crate) async fn forward(
     let flight = Flight { connection, keep_alive: route.roster.keep_alive(), held, until: None };
     if response.status() == StatusCode::SWITCHING_PROTOCOLS {
         let both = upgrade.zip(flight.switch());
-        let (client, worker) =
+        let (upgrade, switched) =
             both.ok_or_else(|| Refusal::WorkerFailed("it switched protocols unasked".into()))?;
-        return Ok(upgrade::relay(exchange, client, response, worker));
+        return upgrade::relay(exchange, caller, upgrade, response, switched);
+    }
+    if let Some(upgrade) = &upgrade {
+        upgrade.check_refused(response.status())?;
     }
     Ok(stream(exchange, caller, response, flight))
 }
@@ -251,17 +264,4 @@ impl<'a> Tries<'a> {
         attempt::count_retry(self.exchange, self.route.roster.backend());
         Ok(again)
     }
-}
-
-/// WebSocket over HTTP/1.1, the only upgrade that passes.
-pub(crate) fn is_websocket(head: &Parts) -> bool {
-    let has = |name, word: &str| {
-        let values = head.headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-        values.flat_map(|value| value.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
-    };
-    head.version == http::Version::HTTP_11
-        && head.method == Method::GET
-        && head.headers.contains_key(header::UPGRADE)
-        && has(header::UPGRADE, "websocket")
-        && has(header::CONNECTION, "upgrade")
 }

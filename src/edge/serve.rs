@@ -3,8 +3,8 @@
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
-use http::{Request, Response, StatusCode, header, request::Parts};
-use hyper::{body::Incoming, upgrade::OnUpgrade};
+use http::{Request, Response, header, request::Parts};
+use hyper::body::Incoming;
 
 use crate::{error::Fault, metrics::CodeLabels, tenant};
 
@@ -29,6 +29,7 @@ use super::{
     status,
     terms::Terms,
     thread::Thread,
+    upgrade::Upgrade,
 };
 
 /// One request and what surrounds it.
@@ -56,20 +57,28 @@ pub(crate) async fn serve(
     peer: Rc<Peer>,
     mut request: Request<Incoming>,
 ) -> Result<Response<Recorded>, Infallible> {
-    let upgrade = request.headers().contains_key(header::UPGRADE).then(|| hyper::upgrade::on(&mut request));
-    let (head, body) = request.into_parts();
+    let upgrade = Upgrade::asked(&mut request);
+    let (mut head, body) = request.into_parts();
     let settings = thread.shared.settings.load_full();
     let client = peer.client(&settings.trusted_proxies, &head.headers);
     // Request id: first, so that whatever happens has a name.
     let id = thread.ids.of(peer.trusted, &head.headers);
     // Access log: begun before anything can refuse; the line is written when the answer has passed.
     let record = Record::begin(&thread, &peer, client.address, (id, &head));
+    if let Some(upgrade) = &upgrade {
+        upgrade.level(&mut head);
+    }
+    let tunnel = upgrade.as_ref().is_some_and(Upgrade::is_tunnel);
     let terms = settings.terms.of(&head);
     let body = RequestBody::new(body, &head, &terms, &record);
     let site = site_of(&thread, &settings, &head, &record);
     let exchange = Exchange { thread, peer, client, settings, terms, site, record };
     // Rescue: the one place where a refusal becomes an answer.
     let mut answer = match line(&exchange, &head, (body, upgrade)).await {
+        // Files and the like answer 200, which over HTTP/2 would open a tunnel to nowhere.
+        Ok(answer) if tunnel && answer.status().is_success() && !exchange.record.has_switched() => {
+            refused(&exchange, &head, &Refusal::Malformed("no WebSocket is spoken here"))
+        }
         Ok(answer) => answer,
         Err(refusal) => refused(&exchange, &head, &refusal),
     };
@@ -82,8 +91,8 @@ pub(crate) async fn serve(
         answer.headers_mut().entry(header::STRICT_TRANSPORT_SECURITY).or_insert_with(|| hsts.clone());
     }
     record.answered(answer.status());
-    // A switched connection's record ends with the relay, not with the empty body of the 101.
-    let switched = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    // A switched connection's record ends with the relay, not with the empty body of its answer.
+    let switched = record.has_switched();
     if switched {
         activity.heads.switch();
     }
@@ -94,7 +103,7 @@ pub(crate) async fn serve(
 async fn line(
     exchange: &Exchange,
     head: &Parts,
-    (body, upgrade): (RequestBody, Option<OnUpgrade>),
+    (body, upgrade): (RequestBody, Option<Upgrade>),
 ) -> Result<Response<Body>, Refusal> {
     let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
     // Limits: before the request is looked at, because looking costs.
@@ -120,7 +129,6 @@ async fn line(
     // Admit: is there room for this tenant and this client? The place is held until the answer has passed.
     let place = shared.admit.enter(&settings.admit, caller.tenant.as_deref(), exchange.client.address)?;
     // Forward: ticket, headers, worker, and back.
-    let upgrade = upgrade.filter(|_| forward::is_websocket(head));
     let mut answer = forward::forward(exchange, &caller, place, head, (body, upgrade)).await?;
     cors::announce(settings, caller.page.as_ref(), answer.headers_mut());
     // Compress: last, when everything is known of the answer. A listed page is no stranger who measures it.

@@ -21,6 +21,7 @@ use super::{
     listeners::{Listen, ON_THEIR_WAY_MAX},
     thread::{Shared, Thread},
     tls::Certificates,
+    upgrade::Ending,
 };
 
 /// How often certificate files are looked at: a renewal is served well before anyone misses it.
@@ -137,10 +138,19 @@ async fn serve(thread: &Rc<Thread>, mut start: Start) {
         shutdown.begun().await;
         thread.drain.begin();
         thread.upstreams.clear();
+        thread.sockets.end(Ending::Draining);
+        std::future::pending::<()>().await;
+    };
+    let registry = async {
+        let mut changes = start.shared.registry.watch();
+        while changes.changed().await.is_ok() {
+            thread.sockets.judge(&start.shared.registry.snapshot());
+        }
         std::future::pending::<()>().await;
     };
     tokio::select! {
         () = start.end.cancelled() => {}
+        () = registry => {}
         () = listeners => {}
         () = certificates => {}
         () = ticks => {}

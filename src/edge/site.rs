@@ -8,7 +8,6 @@ mod location;
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use http::{HeaderValue, Response, request::Parts};
-use hyper::upgrade::OnUpgrade;
 
 use crate::{
     backend::Roster,
@@ -29,6 +28,7 @@ use super::{
     refusal::Refusal,
     serve::Exchange,
     settings::{Route, Settings, is_plain},
+    upgrade::Upgrade,
 };
 
 /// Idle connections to a site's upstream are closed after this: before Node, whose patience is the shortest, does it.
@@ -152,7 +152,7 @@ pub(crate) async fn serve(
     exchange: &Exchange,
     site: &Arc<Site>,
     head: &Parts,
-    (body, upgrade): (RequestBody, Option<OnUpgrade>),
+    (body, upgrade): (RequestBody, Option<Upgrade>),
 ) -> Result<Response<Body>, Refusal> {
     let rest = site.rest(head.uri.path()).unwrap_or("");
     match &site.kind {
@@ -168,7 +168,6 @@ pub(crate) async fn serve(
             let place = shared.admit.enter_site(&settings.admit, &site.name, exchange.client.address)?;
             let authority = Authority::of(head)?;
             let caller = Caller { tenant: None, page: None, authority, site: Some(route.clone()) };
-            let upgrade = upgrade.filter(|_| forward::is_websocket(head));
             let answer = forward::forward(exchange, &caller, place, head, (body, upgrade)).await?;
             Ok(compress::apply(exchange, head, Holds::Secrets, answer))
         }

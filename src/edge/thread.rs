@@ -32,6 +32,7 @@ use super::{
     request_id::RequestIds,
     settings::Settings,
     turn::Turns,
+    upgrade::Sockets,
 };
 
 /// What all edge threads share; on the request path only atomics and short shard locks.
@@ -86,6 +87,7 @@ pub(crate) struct Thread {
     pub(crate) tally: Tally,
     pub(crate) ids: RequestIds,
     pub(crate) drain: Drain,
+    pub(crate) sockets: Sockets,
     pub(crate) turns: Turns,
     heart: Arc<AtomicUsize>,
 }
@@ -99,6 +101,7 @@ impl Thread {
             tally: Tally::default(),
             ids: RequestIds::new(),
             drain: Drain::default(),
+            sockets: Sockets::default(),
             turns: Turns::default(),
             heart: shared.pulse.join(),
             shared,

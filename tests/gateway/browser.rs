@@ -7,7 +7,7 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use crate::{TestGateway, node};
+use crate::{TestGateway, eventually, node};
 
 /// The example's static server for some shops; ends with the test.
 struct Pages {
@@ -111,6 +111,14 @@ fn a_page_can_do_what_its_tenants_policy_says_and_no_more() {
         ("API_HTTPS", &*secure),
     ];
     node::run("browser.mjs", &["policy"], &env);
+    let over_http2 = eventually("the browser's WebSocket over HTTP/2 is logged", || {
+        gateway.access_log().into_iter().find(|line| line["path"] == "/ws-over-http2")
+    });
+    assert_eq!(
+        (&over_http2["protocol"], &over_http2["status"]),
+        (&"HTTP/2".into(), &200.into()),
+        "{over_http2}"
+    );
     let seen = gateway.get("/seen").host("localhost").origin(&plain).send().is(200).text();
     assert!(!seen.contains("from-a-stranger"), "a stranger's request reached the backend: {seen}");
     assert!(!seen.contains("not-allowed"), "a request whose preflight said no reached the backend: {seen}");

@@ -25,13 +25,22 @@ fn upgrade(gateway: &TestGateway, path: &str, origin: Option<&str>) -> Answer {
 }
 
 fn connect(gateway: &TestGateway, secure: bool) -> WebSocket<Box<dyn Stream>> {
-    let wire = if secure { gateway.tls_wire() } else { gateway.wire() };
-    connect_over(wire, if secure { "wss" } else { "ws" })
+    connect_as(gateway, NAVAJA, secure)
+}
+
+/// A WebSocket of a page of this origin.
+pub(crate) fn connect_as(gateway: &TestGateway, origin: &str, secure: bool) -> WebSocket<Box<dyn Stream>> {
+    let (wire, scheme) = if secure { (gateway.tls_wire(), "wss") } else { (gateway.wire(), "ws") };
+    connect_from(origin, wire, scheme)
 }
 
 fn connect_over(wire: Wire, scheme: &str) -> WebSocket<Box<dyn Stream>> {
+    connect_from(NAVAJA, wire, scheme)
+}
+
+fn connect_from(origin: &str, wire: Wire, scheme: &str) -> WebSocket<Box<dyn Stream>> {
     let mut request = format!("{scheme}://{HOST}/ws").into_client_request().unwrap();
-    request.headers_mut().insert("origin", NAVAJA.parse().unwrap());
+    request.headers_mut().insert("origin", origin.parse().unwrap());
     tungstenite::client(request, wire.into_stream()).map(|(socket, _)| socket).unwrap()
 }
 
@@ -121,7 +130,8 @@ fn a_silent_websocket_outlives_the_request_timeouts_and_ends_at_its_own() {
     std::thread::sleep(std::time::Duration::from_millis(900));
     socket.send(Message::text("still here")).unwrap();
     assert_eq!(socket.read().unwrap(), Message::text("still here"));
-    assert!(socket.read().is_err(), "nothing moved for longer than `upgrade_idle_timeout`");
+    let Message::Close(Some(frame)) = socket.read().unwrap() else { panic!("no close frame") };
+    assert_eq!(u16::from(frame.code), 1001, "nothing moved for longer than `upgrade_idle_timeout`");
 }
 
 #[test]

@@ -19,9 +19,22 @@ use crate::Answer;
 const READ_PATIENCE: Duration = Duration::from_secs(20);
 
 /// Anything that carries bytes both ways.
-pub(crate) trait Stream: Read + Write + Send {}
+pub(crate) trait Stream: Read + Write + Send {
+    /// Say that nothing more will be said, in the connection's own way.
+    fn say_all(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
 
-impl<S: Read + Write + Send> Stream for S {}
+impl Stream for TcpStream {}
+impl Stream for UnixStream {}
+
+impl Stream for StreamOwned<ClientConnection, TcpStream> {
+    fn say_all(&mut self) -> std::io::Result<()> {
+        self.conn.send_close_notify();
+        self.flush()
+    }
+}
 
 /// A connection, and what was read of it but not used.
 pub(crate) struct Wire {
@@ -110,6 +123,17 @@ impl Wire {
         self.answers_head = bytes.starts_with(b"HEAD ");
         self.stream.write_all(bytes)?;
         self.stream.flush()
+    }
+
+    /// Say no more, and go on listening.
+    pub(crate) fn half_close(&mut self) {
+        self.stream.say_all().unwrap();
+        self.tcp.as_ref().unwrap().shutdown(std::net::Shutdown::Write).unwrap();
+    }
+
+    /// Send as many of these bytes as are taken at once.
+    pub(crate) fn try_send_some(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.stream.write(bytes)
     }
 
     /// A peer that takes nothing for this long is given up.

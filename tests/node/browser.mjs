@@ -162,6 +162,12 @@ async function policy() {
   const socket = env.API.replace(/^http/, 'ws');
   assert.equal(await webSocket(plain, `${socket}/ws`), 'hello');
   assert.equal(await webSocket(stranger, `${socket}/from-a-stranger`), 'refused');
+
+  // Over https the browser takes an HTTP/2 connection that it has for them, too, if that one may carry cookies.
+  const secure = env.API_HTTPS.replace(/^http/, 'ws');
+  assert.equal((await attempt(trusted, `${env.API_HTTPS}/x`, { credentials: 'include' })).status, 200);
+  assert.equal(await webSocket(trusted, `${secure}/ws-over-http2`), 'hello');
+  assert.equal(await webSocket(stranger, `${secure}/from-a-stranger`), 'refused');
 }
 
 /** A site of files: a single-page application's address, and a compressed fetch of a script's. */

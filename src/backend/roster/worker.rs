@@ -174,6 +174,11 @@ impl WorkerLease {
         self.worker.key
     }
 
+    /// Takes this worker no more requests, because it drains or has ended?
+    pub(crate) fn is_closed(&self) -> bool {
+        self.worker.is_closed()
+    }
+
     /// For logs, such as `api/0`.
     pub(crate) fn name(&self) -> &str {
         &self.worker.name

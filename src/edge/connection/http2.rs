@@ -52,6 +52,8 @@ where
 fn builder(limits: &Limits, streams: Streams) -> Builder<Streams> {
     let mut http = Builder::new(streams);
     http.timer(TokioTimer::new())
+        // WebSockets over HTTP/2 (RFC 8441).
+        .enable_connect_protocol()
         .max_concurrent_streams(limits.h2_streams_max)
         // From this, h2 also computes how many CONTINUATION frames a head may have.
         .max_header_list_size(u32::try_from(limits.header_bytes_max * SLACK).unwrap_or(u32::MAX))
