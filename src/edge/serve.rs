@@ -3,7 +3,7 @@
 
 use std::{convert::Infallible, rc::Rc, sync::Arc};
 
-use http::{Request, Response, header, request::Parts};
+use http::{Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
 use crate::{error::Fault, metrics::CodeLabels, tenant};
