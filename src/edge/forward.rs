@@ -29,7 +29,7 @@ use tokio::time::Instant;
 
 use crate::{
     backend::{Turn, WorkerLease},
-    tenant::LiveTicket,
+    tenant::{LiveTicket, TicketMode},
 };
 
 use super::{
@@ -159,8 +159,13 @@ pub(crate) async fn forward(
     let tenant = caller.tenant.as_deref();
     let of_backend = || exchange.settings.route(tenant, caller.authority.name());
     let route = caller.site.as_ref().or_else(of_backend).ok_or(Refusal::NoBackend)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let issued = tenant.and_then(|tenant| exchange.thread.shared.tickets.issue(tenant, route.ticket, now));
+    // Only a request's own ticket has an end, and so needs the clock.
+    let now = match route.ticket {
+        TicketMode::Tenant => Duration::ZERO,
+        TicketMode::Request => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+    };
+    let tickets = &exchange.thread.shared.tickets;
+    let issued = tenant.and_then(|tenant| tickets.issue(tenant, route.ticket, now.as_secs()));
     let url = issued.as_ref().map(|issued| &issued.url);
     let mut body = Some(body);
     let lane = tenant.map_or("", |tenant| tenant.id.as_str());

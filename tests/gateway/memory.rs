@@ -1,8 +1,16 @@
-//! What a gateway's process takes, read from the system and from its own metrics.
+//! What a gateway's process takes, read from the system and from its own metrics; and what an idle connection may.
 
 use std::fs;
 
-use crate::TestGateway;
+use crate::{
+    HOST, NAVAJA, TestGateway, Wire, eventually,
+    h2_frames::{END_STREAM, H2, Outcome, get, headers},
+};
+
+/// Connections that are measured: enough that what else the process does in the meantime is little beside them.
+const CONNECTIONS: u64 = 256;
+/// Those before them, after which the process has what it needs for any.
+const FIRST: u64 = 32;
 
 /// Anonymous memory of a process: what it allocated, not what is mapped from files.
 pub(crate) fn anonymous_bytes(pid: i32) -> u64 {
@@ -16,4 +24,46 @@ pub(crate) fn metric(gateway: &TestGateway, name: &str) -> u64 {
     let text = gateway.admin("GET", "/metrics").unwrap().is(200).text();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+/// What each of many connections adds once all are idle. `open`: one that has had an answer.
+#[track_caller]
+fn check<T>(protocol: &str, bytes_max: u64, mut open: impl FnMut(&TestGateway) -> T) {
+    let config = format!("edge.limits.connections_per_client_max = {}", 2 * CONNECTIONS);
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").config(&config).start();
+    let _first: Vec<T> = (0..FIRST).map(|_| open(&gateway)).collect();
+    let before = anonymous_bytes(gateway.pid());
+    let _open: Vec<T> = (0..CONNECTIONS).map(|_| open(&gateway)).collect();
+    let mut least = u64::MAX;
+    // They give back what they needed for their request after a moment.
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(8);
+    while std::time::Instant::now() < deadline && least > bytes_max {
+        let each = anonymous_bytes(gateway.pid()).saturating_sub(before) / CONNECTIONS;
+        least = least.min(each);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+    }
+    println!("{protocol}: {least}");
+    assert!(least <= bytes_max, "an idle {protocol} connection takes {least} bytes, more than {bytes_max}");
+}
+
+#[test]
+fn an_idle_http_1_connection_takes_little_memory() {
+    check("HTTP/1.1", 1, |gateway| {
+        let mut wire = Wire::tls(gateway.https(), HOST, gateway.tls(&["http/1.1"]));
+        wire.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\norigin: {NAVAJA}\r\n\r\n"));
+        wire.answer().is(200);
+        wire
+    });
+}
+
+#[test]
+fn an_idle_http_2_connection_takes_little_memory() {
+    check("HTTP/2", 1, |gateway| {
+        let mut h2 = H2::open(gateway);
+        let mut fields = get("/");
+        fields.push(("origin", NAVAJA.to_owned()));
+        h2.send(headers(1, END_STREAM, &fields));
+        assert!(matches!(h2.outcome(1), Outcome::Answered { status: 200, .. }));
+        h2
+    });
 }
