@@ -70,8 +70,12 @@ mod pebble;
 mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
+#[path = "gateway/renewal_info.rs"]
+mod renewal_info;
 #[path = "gateway/running.rs"]
 mod running;
+#[path = "gateway/scarce.rs"]
+mod scarce;
 #[path = "gateway/site.rs"]
 mod site;
 #[path = "gateway/sites.rs"]

@@ -13,6 +13,7 @@ use crate::{backend::WorkerLease, metrics::BackendLabels};
 use super::{
     super::{
         body::{RequestBody, Upload},
+        descriptors::ran_out,
         refusal::Refusal,
         serve::Exchange,
     },
@@ -68,8 +69,9 @@ pub(super) async fn send(
     let mut connection = match idle {
         Some(connection) => connection,
         None => match open(exchange, lease).await {
-            Some(connection) => connection,
-            None => return Err(Failure::NotConnected(body)),
+            Ok(connection) => connection,
+            Err(None) => return Err(Failure::NotConnected(body)),
+            Err(Some(refusal)) => return Err(Failure::Final(refusal)),
         },
     };
     exchange.record.sent(connection.worker());
@@ -108,15 +110,17 @@ pub(super) async fn send(
     })
 }
 
-async fn open(exchange: &Exchange, lease: &WorkerLease) -> Option<Box<Connection>> {
+/// Connect to the worker. A refusal when no worker could be reached now: the fault is not this one's.
+async fn open(exchange: &Exchange, lease: &WorkerLease) -> Result<Box<Connection>, Option<Refusal>> {
     let timeout = exchange.settings.limits.connect_timeout;
     match tokio::time::timeout(timeout, Connection::open(lease)).await {
-        Ok(Ok(connection)) => Some(connection),
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) if ran_out(&error) => Err(Some(Refusal::NoDescriptor)),
         Ok(Err(error)) => {
             tracing::debug!(worker = lease.name(), %error, "cannot connect");
-            None
+            Err(None)
         }
-        Err(_) => None,
+        Err(_) => Err(None),
     }
 }
 
