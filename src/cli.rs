@@ -43,6 +43,7 @@ Exit codes:
   2  wrong usage, or a configuration with problems
   3  the order needs a running gateway and there is none
   4  you may not give orders to this gateway
+  5  new workers did not get ready; where there were old ones, they go on
 
 Examples:
   gateway run --config config/quickstart.toml

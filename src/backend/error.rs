@@ -85,6 +85,30 @@ pub(crate) enum BackendError {
         /// The backend.
         backend: String,
     },
+    /// Not a number of workers.
+    #[error("backend {backend} cannot have {workers} workers\nhint: from 1 to 1024; `gateway backend stop` takes all away")]
+    Workers {
+        /// The backend.
+        backend: String,
+        /// What was asked for.
+        workers: usize,
+    },
+    /// Nothing runs that could get a signal.
+    #[error("no process of {worker} is running\nhint: `gateway backend list` shows the workers")]
+    NoProcess {
+        /// The worker or the backend.
+        worker: String,
+    },
+    /// Nothing to roll back to.
+    #[error("{}", no_generation(.backend, *.number, .known))]
+    NoGeneration {
+        /// The backend.
+        backend: String,
+        /// What was asked for.
+        number: Option<u64>,
+        /// What there is besides the present one.
+        known: Vec<u64>,
+    },
     /// The backend is being stopped.
     #[error("backend {backend} is stopping")]
     Stopping {
@@ -97,6 +121,7 @@ impl Fault for BackendError {
     fn kind(&self) -> Kind {
         match self {
             Self::NotReady { .. } => Kind::Backend,
+            Self::Workers { .. } => Kind::Client,
             _ => Kind::Operator,
         }
     }
@@ -116,7 +141,20 @@ impl Fault for BackendError {
             Self::NotReady { .. } => "backend-not-ready",
             Self::NotSupervised { .. } => "backend-not-supervised",
             Self::KindChanged { .. } => "backend-kind-changed",
+            Self::Workers { .. } => "backend-workers",
+            Self::NoProcess { .. } => "backend-no-process",
+            Self::NoGeneration { .. } => "backend-no-generation",
             Self::Stopping { .. } => "backend-stopping",
         }
     }
+}
+
+fn no_generation(backend: &str, number: Option<u64>, known: &[u64]) -> String {
+    let wanted = number.map_or_else(|| "no earlier generation".to_owned(), |number| format!("no generation {number}"));
+    let known: Vec<_> = known.iter().map(u64::to_string).collect();
+    let hint = match known.is_empty() {
+        true => "there is only the one that runs".to_owned(),
+        false => format!("kept are: {}", known.join(", ")),
+    };
+    format!("backend {backend} has {wanted} to go back to\nhint: {hint}")
 }

@@ -19,7 +19,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use self::waiting::Line;
 pub(crate) use self::{
@@ -45,6 +45,8 @@ pub(crate) struct Roster {
     waiting: AtomicUsize,
     line: Mutex<Line>,
     warm_up: ArcSwap<WarmUp>,
+    /// Somebody has told the backend to stop: waiting for a worker is pointless.
+    stopped: watch::Sender<bool>,
 }
 
 impl Roster {
@@ -60,6 +62,7 @@ impl Roster {
             waiting: AtomicUsize::new(0),
             line: Mutex::new(Line::new()),
             warm_up: ArcSwap::from_pointee(WarmUp { in_flight: 0, answers: 0 }),
+            stopped: watch::Sender::new(false),
         };
         roster.keep_alive_is(keep_alive);
         Arc::new(roster)
@@ -156,6 +159,22 @@ impl Roster {
             self.size.dec();
         }
         was_there
+    }
+
+    /// Has somebody told the backend to stop?
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Resolves when the backend has been told to stop. Cancel safe.
+    pub(crate) async fn stopped(&self) {
+        // The sender lives as long as we do.
+        drop(self.stopped.subscribe().wait_for(|stopped| *stopped).await);
+    }
+
+    /// The backend has been told to stop, or to start again.
+    pub(super) fn stopped_is(&self, stopped: bool) {
+        self.stopped.send_replace(stopped);
     }
 
     /// How those that are listed from here on are warmed up.

@@ -208,6 +208,7 @@ fn exit_of(problem: &admin::Problem) -> Exit {
     match (problem.status, problem.code.as_str()) {
         (_, admin::NOT_RUNNING) => Exit::NotRunning,
         (403, admin::NOT_PERMITTED) => Exit::Denied,
+        (_, "backend-not-ready") => Exit::NotReady,
         (400 | 422, _) => Exit::Usage,
         _ => Exit::Failed,
     }
@@ -226,6 +227,7 @@ mod tests {
             (404, "tenant-unknown", Exit::Failed),
             (409, "conflict", Exit::Failed),
             (422, "bad-body", Exit::Usage),
+            (502, "backend-not-ready", Exit::NotReady),
             (500, "registry", Exit::Failed),
         ] {
             let problem = admin::Problem::new(status, code, "x");

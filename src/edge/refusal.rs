@@ -104,6 +104,9 @@ pub(crate) enum Refusal {
     /// No worker got ready in time, or too many requests wait for one already.
     #[error("the application is not ready; try again soon")]
     NoWorker,
+    /// The operator has stopped the backend.
+    #[error("the application has been stopped for maintenance; try again later")]
+    BackendStopped,
     /// A worker took the request and gave no usable answer.
     #[error("the application failed to answer: {0}")]
     WorkerFailed(String),
@@ -136,7 +139,9 @@ impl Refusal {
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::FileFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooFast { .. } | Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Paused(_) | Self::NoBackend | Self::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Paused(_) | Self::NoBackend | Self::NoWorker | Self::BackendStopped => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::WorkerFailed(_) => StatusCode::BAD_GATEWAY,
             Self::WorkerSlow => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -164,6 +169,8 @@ impl Refusal {
             Self::TooMany | Self::NoWorker => Some(1),
             // A migration takes longer; five seconds keep a thousand waiting pages at 200 requests a second.
             Self::Paused(_) => Some(5),
+            // Somebody has to give an order first.
+            Self::BackendStopped => Some(30),
             _ => None,
         }
     }
@@ -174,7 +181,9 @@ impl Fault for Refusal {
         match self {
             Self::Suspended(_) | Self::Paused(_) | Self::TooFast { .. } | Self::TooMany => Kind::Tenant,
             Self::NoBackend | Self::FileFailed(_) => Kind::Operator,
-            Self::NoWorker | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
+            Self::NoWorker | Self::BackendStopped | Self::WorkerFailed(_) | Self::WorkerSlow => {
+                Kind::Backend
+            }
             _ => Kind::Client,
         }
     }
@@ -215,6 +224,7 @@ impl Fault for Refusal {
             Self::FileFailed(_) => "file-failed",
             Self::NoBackend => "no-backend",
             Self::NoWorker => "no-worker",
+            Self::BackendStopped => "backend-stopped",
             Self::WorkerFailed(_) => "worker-failed",
             Self::WorkerSlow => "worker-slow",
         }

@@ -31,11 +31,19 @@ impl Tries<'_> {
             let unreachable = || format!("{} takes no connection", self.route.roster.backend());
             return Err(Refusal::WorkerFailed(said.unwrap_or_else(unreachable)));
         }
+        let roster = &self.route.roster;
+        if roster.is_stopped() {
+            return Err(Refusal::BackendStopped);
+        }
         let admit = &self.exchange.settings.admit;
         let _waiting = self.place.wait(admit.waiting_max)?;
         let began = Instant::now();
         let give_up = *self.give_up.get_or_insert_with(|| began + admit.waiting_timeout);
-        let outcome = self.wait(give_up).await;
+        let stopped = roster.stopped();
+        let outcome = tokio::select! {
+            outcome = self.wait(give_up) => outcome,
+            () = stopped => Err(Refusal::BackendStopped),
+        };
         self.exchange.thread.shared.metrics.waited_seconds.observe(began.elapsed().as_secs_f64());
         outcome
     }
