@@ -52,8 +52,8 @@ pub(crate) use self::{
     config::{Config, Ticket},
     error::BackendError,
     output::OutputLine,
-    roster::{Address, Roster, Turn, WorkerLease},
-    status::{BackendKind, BackendStatus, DeployStatus, GenerationStatus, WorkerStatus},
+    roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
+    status::{BackendKind, BackendStatus, WorkerStatus},
     worker_exec::worker_exec,
 };
 #[cfg(test)]

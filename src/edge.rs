@@ -104,6 +104,8 @@ pub(crate) struct BackendRoute {
     pub(crate) hosts: Vec<HostName>,
     /// How far its tickets reach.
     pub(crate) ticket: TicketMode,
+    /// What binds requests to one of its workers.
+    pub(crate) sticky: Option<Sticky>,
 }
 
 /// What a reload may change.

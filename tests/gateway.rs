@@ -62,6 +62,8 @@ mod memory;
 mod node;
 #[path = "gateway/notify.rs"]
 mod notify;
+#[path = "gateway/orders.rs"]
+mod orders;
 #[path = "gateway/origins.rs"]
 mod origins;
 #[path = "gateway/pebble.rs"]

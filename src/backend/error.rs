@@ -86,7 +86,9 @@ pub(crate) enum BackendError {
         backend: String,
     },
     /// Not a number of workers.
-    #[error("backend {backend} cannot have {workers} workers\nhint: from 1 to 1024; `gateway backend stop` takes all away")]
+    #[error(
+        "backend {backend} cannot have {workers} workers\nhint: from 1 to 1024; `gateway backend stop` takes all away"
+    )]
     Workers {
         /// The backend.
         backend: String,
@@ -150,7 +152,8 @@ impl Fault for BackendError {
 }
 
 fn no_generation(backend: &str, number: Option<u64>, known: &[u64]) -> String {
-    let wanted = number.map_or_else(|| "no earlier generation".to_owned(), |number| format!("no generation {number}"));
+    let wanted =
+        number.map_or_else(|| "no earlier generation".to_owned(), |number| format!("no generation {number}"));
     let known: Vec<_> = known.iter().map(u64::to_string).collect();
     let hint = match known.is_empty() {
         true => "there is only the one that runs".to_owned(),

@@ -1,6 +1,7 @@
 //! The workers that may take traffic now. Every core's edge thread reads it for every request, so reading takes
 //! no lock; the supervisor is the only writer. It must never hand out a worker that is being stopped.
 
+mod home;
 mod queue;
 mod waiting;
 mod warmth;
@@ -23,6 +24,7 @@ use tokio::sync::{Notify, watch};
 
 use self::waiting::Line;
 pub(crate) use self::{
+    home::{Home, Sticky},
     waiting::Turn,
     worker::{Address, WorkerLease},
 };
@@ -102,14 +104,21 @@ impl Roster {
     /// The worker with the least requests in flight, ties in turn, none of those whose keys are in `avoid`. Nobody
     /// passes those who wait.
     pub(crate) fn pick(&self, avoid: &[u64]) -> Option<WorkerLease> {
-        if self.somebody_waits() { None } else { self.take(avoid) }
+        self.pick_at(None, avoid)
     }
 
-    fn take(&self, avoid: &[u64]) -> Option<WorkerLease> {
+    /// The worker at which the request is at home; without a home as [`Self::pick`].
+    pub(crate) fn pick_at(&self, home: Option<Home>, avoid: &[u64]) -> Option<WorkerLease> {
+        if self.somebody_waits() { None } else { self.take(home, avoid) }
+    }
+
+    fn take(&self, home: Option<Home>, avoid: &[u64]) -> Option<WorkerLease> {
         loop {
             let workers = self.workers.load();
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let worker = least_busy(&workers, turn, avoid)?;
+            let worker = match home {
+                Some(home) => home::at_home(&workers, home, avoid)?,
+                None => least_busy(&workers, self.turn.fetch_add(1, Ordering::Relaxed), avoid)?,
+            };
             if let Some(lease) = WorkerLease::take(worker) {
                 return Some(lease);
             }
@@ -196,5 +205,5 @@ fn least_busy<'a>(workers: &'a [Arc<Worker>], turn: usize, avoid: &[u64]) -> Opt
     late.iter()
         .chain(early)
         .filter(|worker| !worker.is_closed() && !worker.warmth.is_full() && !avoid.contains(&worker.key()))
-        .min_by_key(|worker| worker.in_flight())
+        .min_by_key(|worker| worker.load())
 }

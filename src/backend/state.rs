@@ -128,7 +128,13 @@ impl Slot {
             health_ms: None,
         };
         let name = format!("{backend}/{number}");
-        Arc::new(Self { number, name, ring: Arc::default(), board: Mutex::new(board), changed: Notify::new() })
+        Arc::new(Self {
+            number,
+            name,
+            ring: Arc::default(),
+            board: Mutex::new(board),
+            changed: Notify::new(),
+        })
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {

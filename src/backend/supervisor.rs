@@ -44,8 +44,6 @@ pub(super) enum Order {
     Restart,
     /// The rolling way, with a new configuration, or the same one resolved anew.
     Reload(Option<Box<Config>>),
-    /// The rolling way, from this directory.
-    Release(PathBuf),
     /// The rolling way, to an earlier generation: this one, or the one before.
     Rollback(Option<u64>),
     /// So many workers.
@@ -62,7 +60,6 @@ impl Order {
         match self {
             Self::Restart => "restart",
             Self::Reload(_) => "reload",
-            Self::Release(_) => "release",
             Self::Rollback(_) => "rollback",
             Self::Scale(_) => "scale",
             Self::Stop => "stop",

@@ -181,9 +181,7 @@ impl Fault for Refusal {
         match self {
             Self::Suspended(_) | Self::Paused(_) | Self::TooFast { .. } | Self::TooMany => Kind::Tenant,
             Self::NoBackend | Self::FileFailed(_) => Kind::Operator,
-            Self::NoWorker | Self::BackendStopped | Self::WorkerFailed(_) | Self::WorkerSlow => {
-                Kind::Backend
-            }
+            Self::NoWorker | Self::BackendStopped | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
             _ => Kind::Client,
         }
     }

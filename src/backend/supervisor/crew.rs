@@ -79,12 +79,6 @@ impl Crew {
                 self.wake();
                 self.roll(next, self.wanted).await
             }
-            Order::Release(directory) => {
-                let config = Config { directory: Some(directory), ..self.config.clone() };
-                let next = self.resolve(config)?;
-                self.wake();
-                self.roll(next, self.wanted).await
-            }
             Order::Rollback(number) => self.rollback(number).await,
             Order::Scale(workers) => self.scale(workers).await,
             Order::Stop => {
@@ -148,15 +142,22 @@ impl Crew {
         };
         if !next.directory.is_dir() {
             let (backend, directory) = (self.stage.backend.clone(), next.directory.clone());
-            return Err(BackendError::Directory { backend, directory, source: std::io::ErrorKind::NotFound.into() });
+            return Err(BackendError::Directory {
+                backend,
+                directory,
+                source: std::io::ErrorKind::NotFound.into(),
+            });
         }
         self.wake();
         self.roll(Arc::clone(&next), self.wanted).await?;
         // A release that was deployed stays rolled back after a new start of the gateway.
         if let Some(link) = self.link().filter(|link| releases::is_release_of(&next.directory, link)) {
             let (backend, directory) = (self.stage.backend.clone(), link.clone());
-            releases::point(&link, &next.directory)
-                .map_err(|source| BackendError::Directory { backend, directory, source })?;
+            releases::point(&link, &next.directory).map_err(|source| BackendError::Directory {
+                backend,
+                directory,
+                source,
+            })?;
         }
         Ok(())
     }

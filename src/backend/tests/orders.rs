@@ -96,7 +96,9 @@ async fn rollback_goes_to_the_generation_before_or_to_the_one_named() {
 
     // A crash starts the generation that is in force, and a reload is the configuration's word.
     kill(bench.pid());
-    bench.until("another life", |status| status.workers[0].restarts == 1 && status.workers[0].state == "ready").await;
+    bench
+        .until("another life", |status| status.workers[0].restarts == 1 && status.workers[0].state == "ready")
+        .await;
     assert_eq!(bench.label().await, "one");
     bench.backend.rollback(Some(3)).await.unwrap();
     assert_eq!(bench.label().await, "three");

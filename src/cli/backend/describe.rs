@@ -36,7 +36,10 @@ pub(super) fn table(backends: &[BackendStatus]) -> String {
     let workers = backends.iter().flat_map(|backend| &backend.workers);
     let mut text = out::table(&status::WORKER_HEAD, workers.map(|worker| status::worker_row(worker, now)));
     for backend in backends.iter().filter(|backend| backend.stopped) {
-        text.push_str(&format!("\nbackend {name} is stopped: `gateway backend start {name}`", name = backend.name));
+        text.push_str(&format!(
+            "\nbackend {name} is stopped: `gateway backend start {name}`",
+            name = backend.name
+        ));
     }
     text
 }
@@ -48,7 +51,8 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
     let mut failed: Vec<_> = backend.workers.iter().filter(|worker| worker.last_error.is_some()).collect();
     failed.dedup_by_key(|worker| &worker.name);
     for worker in failed {
-        let mut lines = vec![format!("{}: {}", worker.name, worker.last_error.as_deref().unwrap_or_default())];
+        let mut lines =
+            vec![format!("{}: {}", worker.name, worker.last_error.as_deref().unwrap_or_default())];
         lines.extend(worker.last_lines.iter().map(|line| format!("  | {line}")));
         sections.push(lines.join("\n"));
     }
@@ -56,7 +60,12 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
         let rows = backend.generations.iter().rev().map(|one| {
             let seconds = u64::try_from(now.as_second() - one.made.as_second()).unwrap_or(0);
             let mark = if one.number == backend.generation { "in force" } else { "" };
-            [one.number.to_string(), out::duration(seconds), one.directory.display().to_string(), mark.to_owned()]
+            [
+                one.number.to_string(),
+                out::duration(seconds),
+                one.directory.display().to_string(),
+                mark.to_owned(),
+            ]
         });
         sections.push(out::table(&["generation", "age", "directory", "state"], rows));
     }

@@ -170,7 +170,8 @@ impl Rollback {
 
 impl Signal {
     pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
-        let of_worker = self.worker.as_deref().and_then(|worker| worker.split_once('/')).map(|(name, _)| name);
+        let of_worker =
+            self.worker.as_deref().and_then(|worker| worker.split_once('/')).map(|(name, _)| name);
         let name = the_one(client, self.name.or(of_worker.map(str::to_owned))).await?;
         let order = SignalOrder { signal: self.signal.clone(), worker: self.worker };
         let answer: Signalled = client.order(Method::POST, &path_of(&name, "signal"), Some(&order)).await?;
