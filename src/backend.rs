@@ -1,9 +1,11 @@
 //! The Node application: its worker processes and the roster of those that may take traffic. It knows no
 //! tenant's data and no HTTP request.
 
+mod autopsy;
 mod channel;
 mod child;
 mod config;
+mod deploy;
 mod env_file;
 mod environment;
 mod error;
@@ -24,13 +26,18 @@ mod status;
 mod supervisor;
 mod upstream;
 mod vigil;
+mod watch;
 mod worker_exec;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc,
+    collections::BTreeMap,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -39,6 +46,7 @@ use tokio::sync::{Semaphore, broadcast};
 
 use self::{
     child::Launcher,
+    deploy::Deploys,
     process::Stage,
     supervisor::{Order, Supervisor},
     upstream::Upstream,
@@ -50,6 +58,7 @@ use crate::{
 
 pub(crate) use self::{
     config::{Config, Ticket},
+    deploy::{Deploy, Deployed},
     error::BackendError,
     output::OutputLine,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
@@ -91,6 +100,7 @@ pub(crate) struct Backend {
     roster: Arc<Roster>,
     live: broadcast::Sender<OutputLine>,
     runner: Runner,
+    deploys: Arc<Deploys>,
 }
 
 /// Who runs it.
@@ -142,7 +152,7 @@ impl Backend {
                 return Err(BackendError::NothingToRun { backend: name.to_owned() });
             }
         };
-        Ok(Self { roster, live, runner })
+        Ok(Self { roster, live, runner, deploys: Arc::default() })
     }
 
     /// The workers that may take traffic.
@@ -166,7 +176,8 @@ impl Backend {
             stopped: standing.stopped,
             wanted: standing.wanted,
             order: order.map(str::to_owned),
-            deploy: None,
+            deploy: self.deploys.status(),
+            installs: standing.config.install.is_some(),
             generation: standing.generation,
             generations: standing.generations.clone(),
         }
@@ -218,6 +229,23 @@ impl Backend {
     /// Have workers again; resolves when all are ready, or one is not. Cancel safe.
     pub(crate) async fn resume(&self) -> Result<(), BackendError> {
         self.supervisor()?.order(Order::Start).await
+    }
+
+    /// The right to deploy, in somebody's name.
+    pub(crate) fn begin_deploy(&self, by: String) -> Result<Deploy, BackendError> {
+        self.supervisor()?;
+        self.deploys.begin(self.roster.backend(), by)
+    }
+
+    /// Unpack a package beside the other releases, install it, reload to it, and let the directory's link point to
+    /// it. Dropped before the reload it leaves nothing behind.
+    pub(crate) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+        self.supervisor()?.deploy(deploy, package).await
+    }
+
+    /// The bytes that a package may have.
+    pub(crate) fn package_bytes_max(&self) -> Result<u64, BackendError> {
+        Ok(self.supervisor()?.standing().config.release_bytes_max)
     }
 
     /// Send a signal to the process of one worker (`api/0`), or of all; how many got it.

@@ -56,7 +56,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::{
-    backend::Roster,
+    backend::{Roster, Sticky},
     metrics::Metrics,
     shutdown::Shutdown,
     tenant::{CorsPolicy, HostName, Refusals, Registry, TicketMode, Tickets},

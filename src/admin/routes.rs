@@ -7,6 +7,7 @@ mod backup;
 mod certificates;
 mod check;
 mod data;
+mod deploy;
 mod house;
 mod keys;
 mod logs;
@@ -132,7 +133,8 @@ pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
         .route("/start", post(backends::start))
         .route("/scale", post(backends::scale))
         .route("/rollback", post(backends::rollback))
-        .route("/signal", post(backends::signal));
+        .route("/signal", post(backends::signal))
+        .route("/deploy", post(deploy::deploy));
     Router::new()
         .route("/healthz", get(house::healthz))
         .route("/metrics", get(house::metrics))

@@ -33,6 +33,8 @@ pub(crate) struct Config {
     pub(crate) env: BTreeMap<String, String>,
     /// More of its environment, from a file of `NAME=value` lines; `env` wins.
     pub(crate) env_file: Option<PathBuf>,
+    /// Reload when a file of the directory changes; for development.
+    pub(crate) watch: bool,
     /// What makes a deployed release ready to run, such as `npm ci --omit=dev`; a line for the shell.
     pub(crate) install: Option<String>,
     /// How long that may take.
@@ -104,6 +106,7 @@ impl Default for Config {
             listen: Listen::Unix,
             env: BTreeMap::new(),
             env_file: None,
+            watch: false,
             install: None,
             install_timeout: Duration::from_secs(10 * 60),
             releases_kept: 5,

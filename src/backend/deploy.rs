@@ -104,17 +104,25 @@ pub(super) struct Site<'a> {
 
 /// Unpack, install, reload, point the link, remove the oldest. Dropped before the reload it leaves nothing behind;
 /// a reload that has begun is carried out to its end.
-pub(super) async fn deploy(site: Site<'_>, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+pub(super) async fn deploy(
+    site: Site<'_>,
+    deploy: &Deploy,
+    package: &Path,
+) -> Result<Deployed, BackendError> {
     let backend = &site.stage.backend;
     let link = site.config_dir.join(site.config.directory.as_deref().unwrap_or(Path::new("")));
     if !link.is_symlink() {
         return Err(BackendError::DirectoryIsNoLink { backend: backend.clone(), directory: link });
     }
     deploy.step("unpack");
-    let bounds = package::Bounds { bytes_max: site.config.release_bytes_max, files_max: site.config.release_files_max };
+    let bounds = package::Bounds {
+        bytes_max: site.config.release_bytes_max,
+        files_max: site.config.release_files_max,
+    };
     let (package, place) = (package.to_owned(), link.clone());
     let unpacked = tokio::task::spawn_blocking(move || unpack(&package, &place, bounds)).await;
-    let (release, files) = unpacked.map_err(|error| BackendError::Package { reason: error.to_string() })??;
+    let (release, files) =
+        unpacked.map_err(|error| BackendError::Package { reason: error.to_string() })??;
     let mut unfinished = Unfinished(Some(release.clone()));
     tracing::info!(backend, release = %release.display(), files, "release unpacked");
     if let Some(command) = &site.config.install {
@@ -133,9 +141,8 @@ pub(super) async fn deploy(site: Site<'_>, deploy: &Deploy, package: &Path) -> R
     let broken = |source| BackendError::Release { directory: release.clone(), source };
     releases::point(&link, &release).map_err(broken)?;
     let standing = site.supervisor.standing();
-    let needed: Vec<_> =
-        standing.generations.iter().filter(|one| one.number == standing.generation).map(|one| one.directory.clone());
-    let needed = needed.collect::<Vec<_>>();
+    let in_force = standing.generations.iter().filter(|one| one.number == standing.generation);
+    let needed: Vec<_> = in_force.map(|one| one.directory.clone()).collect();
     let (kept, place) = (site.config.releases_kept, link.clone());
     let pruned = tokio::task::spawn_blocking(move || releases::prune(&place, kept, &needed)).await;
     if let Ok(Err(error)) | Err(error) = pruned.map_err(io::Error::other) {

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::status::DeployStatus;
+
 use crate::error::{Audience, Fault, Kind};
 
 /// Why a backend could not be started, reloaded or restarted.
@@ -62,12 +64,14 @@ pub(crate) enum BackendError {
         bytes: usize,
     },
     /// A worker of the new generation never got ready; the old ones serve on.
-    #[error("worker {worker} is not ready: {reason}{}", super::output::quoted(.lines))]
+    #[error("worker {worker} is not ready: {reason}{}{}", listed(.facts), super::output::quoted(.lines))]
     NotReady {
         /// Such as `api/0`.
         worker: String,
         /// What was seen.
         reason: String,
+        /// What else there is to know, each a line.
+        facts: Vec<String>,
         /// The last lines it wrote.
         lines: Vec<String>,
     },
@@ -111,6 +115,53 @@ pub(crate) enum BackendError {
         /// What there is besides the present one.
         known: Vec<u64>,
     },
+    /// Somebody else deploys.
+    #[error(
+        "a deploy to backend {backend} is under way: by {}, since {}, in step {}\nhint: wait for its end",
+        held.by, held.since, held.step
+    )]
+    DeployHeld {
+        /// The backend.
+        backend: String,
+        /// Who holds it.
+        held: Box<DeployStatus>,
+    },
+    /// There is nothing that could be moved on to a release.
+    #[error(
+        "directory {} of backend {backend} is no symbolic link, and a deploy moves that\nhint: put what is there \
+         into `releases/first` beside it, and make it a link to that: docs/backends.md shows how",
+        directory.display()
+    )]
+    DirectoryIsNoLink {
+        /// The backend.
+        backend: String,
+        /// As configured, absolute.
+        directory: PathBuf,
+    },
+    /// What was sent is no release.
+    #[error("the package is refused: {reason}")]
+    Package {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The release's directory can not be worked on.
+    #[error("release {}: {source}", directory.display())]
+    Release {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The install command failed; the old release serves on.
+    #[error("the install command of backend {backend} failed: {reason}{}", super::output::quoted(.lines))]
+    Install {
+        /// The backend.
+        backend: String,
+        /// How it ended.
+        reason: String,
+        /// The last lines it wrote.
+        lines: Vec<String>,
+    },
     /// The backend is being stopped.
     #[error("backend {backend} is stopping")]
     Stopping {
@@ -122,8 +173,8 @@ pub(crate) enum BackendError {
 impl Fault for BackendError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotReady { .. } => Kind::Backend,
-            Self::Workers { .. } => Kind::Client,
+            Self::NotReady { .. } | Self::Install { .. } => Kind::Backend,
+            Self::Workers { .. } | Self::Package { .. } => Kind::Client,
             _ => Kind::Operator,
         }
     }
@@ -146,6 +197,11 @@ impl Fault for BackendError {
             Self::Workers { .. } => "backend-workers",
             Self::NoProcess { .. } => "backend-no-process",
             Self::NoGeneration { .. } => "backend-no-generation",
+            Self::DeployHeld { .. } => "backend-deploy-held",
+            Self::DirectoryIsNoLink { .. } => "backend-directory-no-link",
+            Self::Package { .. } => "backend-package",
+            Self::Release { .. } => "backend-release",
+            Self::Install { .. } => "backend-install",
             Self::Stopping { .. } => "backend-stopping",
         }
     }
@@ -160,4 +216,8 @@ fn no_generation(backend: &str, number: Option<u64>, known: &[u64]) -> String {
         false => format!("kept are: {}", known.join(", ")),
     };
     format!("backend {backend} has {wanted} to go back to\nhint: {hint}")
+}
+
+fn listed(facts: &[String]) -> String {
+    facts.iter().map(|fact| format!("\n  {fact}")).collect()
 }

@@ -81,6 +81,8 @@ impl State {
 pub(super) struct Failure {
     /// One sentence.
     pub(super) reason: String,
+    /// What else there is to know, each a line.
+    pub(super) facts: Vec<String>,
     /// The last lines it wrote.
     pub(super) lines: Vec<String>,
 }
@@ -208,6 +210,7 @@ impl Slot {
                 memory_mb: state.pid().and_then(memory::resident_bytes).map(|bytes| bytes / (1024 * 1024)),
                 health_ms: board.health_ms.filter(|_| matches!(state, State::Ready { .. })),
                 last_error: board.failure.as_ref().map(|failure| failure.reason.clone()),
+                last_facts: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.facts.clone()),
                 last_lines: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.lines.clone()),
             })
             .collect()

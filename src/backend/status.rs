@@ -27,6 +27,9 @@ pub(crate) struct BackendStatus {
     /// The deploy under way.
     #[serde(default)]
     pub(crate) deploy: Option<DeployStatus>,
+    /// A deploy runs an install command, and so needs no dependencies in its package.
+    #[serde(default)]
+    pub(crate) installs: bool,
     /// The generation from which its workers are started; 0 for an upstream.
     #[serde(default)]
     pub(crate) generation: u64,
@@ -42,7 +45,7 @@ pub(crate) struct DeployStatus {
     pub(crate) by: String,
     /// Since when.
     pub(crate) since: Timestamp,
-    /// What it does now: `unpack`, `install` or `reload`.
+    /// What it does now: `receive`, `unpack`, `install` or `reload`.
     pub(crate) step: String,
 }
 
@@ -89,6 +92,9 @@ pub(crate) struct WorkerStatus {
     pub(crate) health_ms: Option<u64>,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
+    /// What else there is to know about that: user, directory, program, files it cannot read.
+    #[serde(default)]
+    pub(crate) last_facts: Vec<String>,
     /// The last lines it wrote before that.
     pub(crate) last_lines: Vec<String>,
 }

@@ -5,7 +5,10 @@
 
 mod crew;
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use nix::{
@@ -20,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BackendError, Config, OutputLine, WorkerStatus,
+    deploy::{self, Deploy, Deployed, Site},
     generation::{Generation, check_socket_path},
     process::Stage,
     state::Slot,
@@ -35,7 +39,8 @@ const ORDERS_WAITING_MAX: usize = 8;
 /// More workers than this are a slip of the keyboard.
 const WORKERS_MAX: usize = 1024;
 
-type Answer = oneshot::Sender<Result<(), BackendError>>;
+/// Where the outcome of an order goes.
+pub(super) type Answer = oneshot::Sender<Result<(), BackendError>>;
 
 /// What a supervised backend can be told.
 #[derive(Debug)]
@@ -44,6 +49,8 @@ pub(super) enum Order {
     Restart,
     /// The rolling way, with a new configuration, or the same one resolved anew.
     Reload(Option<Box<Config>>),
+    /// The rolling way, from this directory.
+    Release(PathBuf),
     /// The rolling way, to an earlier generation: this one, or the one before.
     Rollback(Option<u64>),
     /// So many workers.
@@ -60,6 +67,7 @@ impl Order {
         match self {
             Self::Restart => "restart",
             Self::Reload(_) => "reload",
+            Self::Release(_) => "release",
             Self::Rollback(_) => "rollback",
             Self::Scale(_) => "scale",
             Self::Stop => "stop",
@@ -88,12 +96,15 @@ pub(super) struct Standing {
     pub(super) generation: u64,
     /// Those it can go back to, this one included.
     pub(super) generations: Vec<GenerationStatus>,
+    /// The configuration's present word.
+    pub(super) config: Arc<Config>,
 }
 
 /// The handle of a supervised backend. Dropping it ends all workers in order.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    backend: String,
+    stage: Arc<Stage>,
+    config_dir: PathBuf,
     board: Arc<Board>,
     orders: mpsc::Sender<(Order, Answer)>,
     ending: CancellationToken,
@@ -113,12 +124,11 @@ impl Supervisor {
         let (orders, inbox) = mpsc::channel(ORDERS_WAITING_MAX);
         let ending = CancellationToken::new();
         let board = Arc::new(Board::default());
-        let backend = stage.backend.clone();
-        let shutdown = stage.shutdown.clone();
+        let stage = Arc::new(stage);
         let mut crew = Crew {
-            stage: Arc::new(stage),
+            stage: Arc::clone(&stage),
             metrics: Arc::clone(metrics),
-            config_dir,
+            config_dir: config_dir.clone(),
             config: generation.config.clone(),
             wanted: workers(&generation.config),
             stopped: false,
@@ -128,11 +138,14 @@ impl Supervisor {
             jobs: Vec::new(),
             board: Arc::clone(&board),
             ending: ending.clone(),
+            orders: orders.downgrade(),
+            watch: None,
         };
         crew.fill_up();
         crew.publish();
-        let task = shutdown.spawn(crew.run(inbox));
-        Ok(Self { backend, board, orders, ending, task: tokio::sync::Mutex::new(Some(task)) })
+        crew.watch();
+        let task = stage.shutdown.spawn(crew.run(inbox));
+        Ok(Self { stage, config_dir, board, orders, ending, task: tokio::sync::Mutex::new(Some(task)) })
     }
 
     /// Every worker, by slot.
@@ -162,15 +175,21 @@ impl Supervisor {
 
     /// Resolves when the order has been carried out, or has failed. Cancel safe: it is carried out all the same.
     pub(super) async fn order(&self, order: Order) -> Result<(), BackendError> {
-        let stopping = || BackendError::Stopping { backend: self.backend.clone() };
+        let stopping = || BackendError::Stopping { backend: self.stage.backend.clone() };
         if let Order::Scale(workers) = order
             && !(1..=WORKERS_MAX).contains(&workers)
         {
-            return Err(BackendError::Workers { backend: self.backend.clone(), workers });
+            return Err(BackendError::Workers { backend: self.stage.backend.clone(), workers });
         }
         let (answer, done) = oneshot::channel();
         self.orders.send((order, answer)).await.map_err(|_| stopping())?;
         done.await.unwrap_or_else(|_| Err(stopping()))
+    }
+
+    /// Deploy a package: [`deploy::deploy`].
+    pub(super) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+        let (stage, config_dir, config) = (&self.stage, &self.config_dir, self.standing().config.clone());
+        deploy::deploy(Site { stage, config_dir, config, supervisor: self }, deploy, package).await
     }
 
     /// Send a signal to the process of one worker, or of all; how many got it.
@@ -181,7 +200,7 @@ impl Supervisor {
         // One that has ended meanwhile is waited for by us: its id has been given to nobody else.
         let sent = pids.filter(|pid| kill(Pid::from_raw(*pid), signal).is_ok()).count();
         if sent == 0 {
-            let worker = worker.unwrap_or(&self.backend).to_owned();
+            let worker = worker.unwrap_or(&self.stage.backend).to_owned();
             return Err(BackendError::NoProcess { worker });
         }
         Ok(sent)

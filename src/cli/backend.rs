@@ -1,6 +1,7 @@
 //! `gateway backend`: the verbs that pm2's users know. Every order ends when it has been carried out, and says what
 //! happens meanwhile.
 
+mod deploy;
 mod describe;
 mod orders;
 mod progress;
@@ -8,7 +9,7 @@ mod progress;
 use super::{Client, Failure, logs::escape, out, status};
 use crate::admin::BackendStatus;
 
-/// Show, scale, reload, roll back, stop and start the Node.js backends
+/// Show, scale, reload, deploy, roll back, stop and start the Node.js backends
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Backend {
     List(List),
@@ -17,6 +18,7 @@ pub(crate) enum Backend {
     Restart(orders::Restart),
     Reload(orders::Reload),
     Rollback(orders::Rollback),
+    Deploy(deploy::Deploy),
     Stop(orders::Stop),
     Start(orders::Start),
     Signal(orders::Signal),
@@ -42,6 +44,7 @@ impl Backend {
             Self::Restart(restart) => restart.run(client).await,
             Self::Reload(reload) => reload.run(client).await,
             Self::Rollback(rollback) => rollback.run(client).await,
+            Self::Deploy(deploy) => deploy.run(client).await,
             Self::Stop(stop) => stop.run(client).await,
             Self::Start(start) => start.run(client).await,
             Self::Signal(signal) => signal.run(client).await,

@@ -120,6 +120,16 @@ impl Client {
             Some(value) => Body::from(serde_json::to_vec(value).map_err(unwritable)?),
             None => Body::empty(),
         };
+        self.upload(method, path, body).await
+    }
+
+    /// Send a body as it is and read the JSON answer.
+    pub(crate) async fn upload<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<T, Failure> {
         let answer = self.send(method, path, body).await?;
         let bytes = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()

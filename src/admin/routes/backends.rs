@@ -119,7 +119,8 @@ fn parse(name: &str) -> Option<Signal> {
     format!("SIG{name}").parse().ok()
 }
 
-fn find(desk: &Desk, name: &str) -> Result<Arc<Backend>, Problem> {
+/// The backend of that name.
+pub(super) fn find(desk: &Desk, name: &str) -> Result<Arc<Backend>, Problem> {
     let mut backends = desk.live("an order to a backend")?.house.backends();
     backends.remove(name).ok_or_else(|| {
         let known: Vec<_> = backends.keys().map(|name| format!("`{name}`")).collect();

@@ -14,8 +14,13 @@ use super::super::{
 };
 
 /// Run it to its end.
-pub(super) async fn install(stage: &Stage, generation: &Generation, command: &str) -> Result<(), BackendError> {
-    let failed = |reason: String, lines| BackendError::Install { backend: stage.backend.clone(), reason, lines };
+pub(super) async fn install(
+    stage: &Stage,
+    generation: &Generation,
+    command: &str,
+) -> Result<(), BackendError> {
+    let failed =
+        |reason: String, lines| BackendError::Install { backend: stage.backend.clone(), reason, lines };
     let worker = format!("{}/install", stage.backend);
     let place = Place { port: "".into(), instance: 0, worker: &worker };
     let configured = [&generation.env_file.0, &generation.config.env];
@@ -44,7 +49,8 @@ pub(super) async fn install(stage: &Stage, generation: &Generation, command: &st
         Ok(status) => Err(failed(describe(&status), lines)),
         // The child is killed with its handle.
         Err(_) => {
-            let reason = format!("it did not end within {} (install_timeout)", humantime::format_duration(timeout));
+            let reason =
+                format!("it did not end within {} (install_timeout)", humantime::format_duration(timeout));
             Err(failed(reason, lines))
         }
     }

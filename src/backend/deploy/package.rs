@@ -34,7 +34,11 @@ pub(super) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64,
     let compressed = file.read_exact(&mut magic).is_ok() && magic == GZIP_MAGIC;
     file.rewind().map_err(unreadable)?;
     let reader = BufReader::new(file);
-    if compressed { entries(MultiGzDecoder::new(reader), into, bounds) } else { entries(reader, into, bounds) }
+    if compressed {
+        entries(MultiGzDecoder::new(reader), into, bounds)
+    } else {
+        entries(reader, into, bounds)
+    }
 }
 
 /// The directory that is the release: the package's own, or the one that `npm pack` wraps around it.
@@ -154,7 +158,10 @@ mod tests {
             (EntryType::Fifo, "a", "", "neither a file"),
         ] {
             let (outcome, directory) = unpacked(&archive(kind, path, link, b""), BOUNDS);
-            assert!(outcome.as_ref().is_err_and(|reason| reason.contains(want)), "{path} {link}: {outcome:?}");
+            assert!(
+                outcome.as_ref().is_err_and(|reason| reason.contains(want)),
+                "{path} {link}: {outcome:?}"
+            );
             assert!(!directory.path().join("out").exists());
         }
     }
@@ -199,7 +206,8 @@ mod tests {
 
     #[test]
     fn a_link_inside_the_release_is_kept() {
-        let (outcome, _directory) = unpacked(&archive(EntryType::Symlink, "bin/x", "../lib/x.js", b""), BOUNDS);
+        let (outcome, _directory) =
+            unpacked(&archive(EntryType::Symlink, "bin/x", "../lib/x.js", b""), BOUNDS);
         assert_eq!(outcome, Ok(1));
     }
 }

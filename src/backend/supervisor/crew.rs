@@ -18,6 +18,7 @@ use super::{
         process::Stage,
         releases,
         state::{Seat, Slot, State},
+        watch::Watch,
     },
     Answer, Board, Order, Standing, workers,
 };
@@ -45,6 +46,9 @@ pub(super) struct Crew {
     pub(super) jobs: Vec<Job>,
     pub(super) board: Arc<Board>,
     pub(super) ending: CancellationToken,
+    /// Weak: who watches files keeps no backend alive.
+    pub(super) orders: mpsc::WeakSender<(Order, Answer)>,
+    pub(super) watch: Option<Watch>,
 }
 
 impl Crew {
@@ -63,6 +67,7 @@ impl Crew {
                 tracing::error!(backend = self.stage.backend, %error, "the backend's order failed");
             }
             self.publish();
+            self.watch();
             self.board.order.store(Arc::default());
             drop(answer.send(outcome));
         }
@@ -79,6 +84,12 @@ impl Crew {
                 self.wake();
                 self.roll(next, self.wanted).await
             }
+            Order::Release(directory) => {
+                let config = Config { directory: Some(directory), ..self.config.clone() };
+                let next = self.resolve(config)?;
+                self.wake();
+                self.roll(next, self.wanted).await
+            }
             Order::Rollback(number) => self.rollback(number).await,
             Order::Scale(workers) => self.scale(workers).await,
             Order::Stop => {
@@ -88,6 +99,23 @@ impl Crew {
                 Ok(())
             }
             Order::Start => self.start().await,
+        }
+    }
+
+    /// Watch the files of the generation in force, if that is asked for.
+    pub(super) fn watch(&mut self) {
+        let directory = self.generation().directory.clone();
+        let wanted = self.config.watch && !self.stopped;
+        if !wanted || self.watch.as_ref().is_some_and(|watch| watch.directory() != directory) {
+            self.watch = None;
+        }
+        if wanted && self.watch.is_none() {
+            let watch = Watch::start(directory, self.orders.clone(), &self.stage.shutdown);
+            self.watch = watch
+                .map_err(|error| {
+                    tracing::error!(backend = self.stage.backend, %error, "files cannot be watched");
+                })
+                .ok();
         }
     }
 
@@ -274,6 +302,7 @@ impl Crew {
             wanted: self.wanted,
             generation: self.generation().number,
             generations: self.generations.iter().map(|generation| generation.status()).collect(),
+            config: Arc::new(self.config.clone()),
         }));
     }
 
@@ -282,6 +311,7 @@ impl Crew {
             Undone::NotReady(failure) => BackendError::NotReady {
                 worker: slot.name.clone(),
                 reason: failure.reason,
+                facts: failure.facts,
                 lines: failure.lines,
             },
             Undone::Ending => BackendError::Stopping { backend: self.stage.backend.clone() },

@@ -53,6 +53,7 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
     for worker in failed {
         let mut lines =
             vec![format!("{}: {}", worker.name, worker.last_error.as_deref().unwrap_or_default())];
+        lines.extend(worker.last_facts.iter().map(|fact| format!("  {fact}")));
         lines.extend(worker.last_lines.iter().map(|line| format!("  | {line}")));
         sections.push(lines.join("\n"));
     }

@@ -23,7 +23,12 @@ pub(super) struct Bound {
 }
 
 /// Where this request is at home; none: anywhere.
-pub(super) fn bound(sticky: Option<Sticky>, exchange: &Exchange, lane: &str, headers: &HeaderMap) -> Option<Bound> {
+pub(super) fn bound(
+    sticky: Option<Sticky>,
+    exchange: &Exchange,
+    lane: &str,
+    headers: &HeaderMap,
+) -> Option<Bound> {
     let home = match sticky? {
         Sticky::Client => Home::of(exchange.client.address),
         Sticky::Tenant if lane.is_empty() => return None,
