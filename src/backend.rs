@@ -57,6 +57,7 @@ use crate::{
 };
 
 pub(crate) use self::{
+    child::worker_guard,
     config::{Config, Ticket},
     deploy::{Deploy, Deployed},
     error::BackendError,

@@ -75,7 +75,7 @@ fn a_release_is_installed_proven_and_kept_and_a_rollback_takes_seconds() {
         scope.spawn(|| load.keep_asking(&gateway, &target, "/"));
         scope.spawn(|| load.keep_connecting(&gateway, &target));
         let output = deploy(&gateway, "second").ok();
-        output.says(&["backend api deployed: 2 files", "api/0 starting", "generation 2"]);
+        output.says(&["backend api deployed: 2 files", "api/0 ready (pid ", "generation 2"]);
         assert_eq!(served(&gateway), "second");
         let installed = fs::read_to_string(current(&gateway).join("installed")).unwrap();
         assert_eq!(installed, "installed by api/install\n");

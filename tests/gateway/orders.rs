@@ -70,7 +70,7 @@ fn a_reload_that_fails_ends_with_5_and_the_new_workers_last_lines_and_a_rollback
     assert_eq!(release(), "first");
     gateway.site().write("app.env", "RELEASE=second\n");
     let output = gateway.cli(&["backend", "reload"]).ok();
-    assert!(output.stderr.contains("api/0 starting"), "{output:?}");
+    assert!(output.stderr.contains("api/0 ready (pid "), "{output:?}");
     assert_eq!(release(), "second");
 
     gateway.site().write("app.env", "ECHO_FAIL=\"cannot find the barber\"\n");

@@ -54,6 +54,8 @@ fn entries(reader: impl Read, into: &Path, bounds: Bounds) -> Result<u64, String
     let mut archive = Archive::new(reader.take(read_max));
     archive.set_preserve_permissions(false);
     archive.set_unpack_xattrs(false);
+    // The release is as old as its deploy: by that the oldest are told.
+    archive.set_preserve_mtime(false);
     let broken = |error: std::io::Error| format!("it is no whole tar archive ({error})");
     let (mut files, mut bytes) = (0, 0_u64);
     for entry in archive.entries().map_err(broken)? {
