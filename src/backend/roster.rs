@@ -85,6 +85,12 @@ impl Roster {
         Self::new(backend.to_owned(), keep_alive, Gauge::default())
     }
 
+    /// A worker for a request that is at home nowhere.
+    #[cfg(test)]
+    pub(crate) fn pick(&self, avoid: &[u64]) -> Option<WorkerLease> {
+        self.pick_at(None, avoid)
+    }
+
     /// List a worker without a process.
     #[cfg(test)]
     pub(crate) fn list(self: &Arc<Self>, name: &str, address: Address) {
@@ -101,13 +107,8 @@ impl Roster {
         Duration::from_millis(self.keep_alive_ms.load(Ordering::Relaxed))
     }
 
-    /// The worker with the least requests in flight, ties in turn, none of those whose keys are in `avoid`. Nobody
-    /// passes those who wait.
-    pub(crate) fn pick(&self, avoid: &[u64]) -> Option<WorkerLease> {
-        self.pick_at(None, avoid)
-    }
-
-    /// The worker at which the request is at home; without a home as [`Self::pick`].
+    /// The worker at which the request is at home; without a home the one with the least to do, ties in turn. None
+    /// of those whose keys are in `avoid`, and nobody passes those who wait.
     pub(crate) fn pick_at(&self, home: Option<Home>, avoid: &[u64]) -> Option<WorkerLease> {
         if self.somebody_waits() { None } else { self.take(home, avoid) }
     }
