@@ -1,9 +1,11 @@
 //! The Node application: its worker processes and the roster of those that may take traffic. It knows no
 //! tenant's data and no HTTP request.
 
+mod autopsy;
 mod channel;
 mod child;
 mod config;
+mod deploy;
 mod env_file;
 mod environment;
 mod error;
@@ -16,6 +18,7 @@ mod memory;
 mod output;
 mod process;
 mod process_group;
+mod releases;
 mod restart;
 mod roster;
 mod state;
@@ -23,29 +26,43 @@ mod status;
 mod supervisor;
 mod upstream;
 mod vigil;
+mod watch;
 mod worker_exec;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc,
+    collections::BTreeMap,
+    fs::DirBuilder,
+    os::unix::fs::DirBuilderExt,
+    path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
+use nix::sys::signal::Signal;
 use tokio::sync::{Semaphore, broadcast};
 
-use self::{child::Launcher, process::Stage, supervisor::Supervisor, upstream::Upstream};
+use self::{
+    child::Launcher,
+    deploy::Deploys,
+    process::Stage,
+    supervisor::{Order, Supervisor},
+    upstream::Upstream,
+};
 use crate::{
     metrics::{BackendLabels, Metrics},
     shutdown::Shutdown,
 };
 
 pub(crate) use self::{
+    child::worker_guard,
     config::{Config, Ticket},
+    deploy::{Deploy, Deployed},
     error::BackendError,
     output::OutputLine,
-    roster::{Address, Roster, Turn, WorkerLease},
+    roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
     status::{BackendKind, BackendStatus, WorkerStatus},
     worker_exec::worker_exec,
 };
@@ -84,6 +101,7 @@ pub(crate) struct Backend {
     roster: Arc<Roster>,
     live: broadcast::Sender<OutputLine>,
     runner: Runner,
+    deploys: Arc<Deploys>,
 }
 
 /// Who runs it.
@@ -135,7 +153,7 @@ impl Backend {
                 return Err(BackendError::NothingToRun { backend: name.to_owned() });
             }
         };
-        Ok(Self { roster, live, runner })
+        Ok(Self { roster, live, runner, deploys: Arc::default() })
     }
 
     /// The workers that may take traffic.
@@ -145,11 +163,25 @@ impl Backend {
 
     /// How every worker is.
     pub(crate) fn status(&self) -> BackendStatus {
-        let (kind, workers) = match &self.runner {
-            Runner::Command(supervisor) => (BackendKind::Command, supervisor.status()),
-            Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status()),
+        let (kind, workers, standing, order) = match &self.runner {
+            Runner::Command(supervisor) => {
+                let (standing, order) = (supervisor.standing(), supervisor.order_under_way());
+                (BackendKind::Command, supervisor.status(), standing, order)
+            }
+            Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status(), Arc::default(), None),
         };
-        BackendStatus { name: self.roster.backend().to_owned(), kind, workers }
+        BackendStatus {
+            name: self.roster.backend().to_owned(),
+            kind,
+            workers,
+            stopped: standing.stopped,
+            wanted: standing.wanted,
+            order: order.map(str::to_owned),
+            deploy: self.deploys.status(),
+            installs: standing.config.install.is_some(),
+            generation: standing.generation,
+            generations: standing.generations.clone(),
+        }
     }
 
     /// Resolves when a worker has failed to start or to stay. Cancel safe.
@@ -159,30 +191,73 @@ impl Backend {
         }
     }
 
-    /// Stop each worker and start it again, one after the other; resolves when all are ready, or one is not.
-    /// Cancel safe: the order is carried out even if nobody waits for it any more.
+    /// Stop each worker and start it again, one after the other; resolves when all are ready, or one is not. One
+    /// that was stopped is started. Cancel safe: the order is carried out even if nobody waits for it any more.
     pub(crate) async fn restart(&self) -> Result<(), BackendError> {
-        self.supervisor()?.restart().await
+        self.supervisor()?.order(Order::Restart).await
     }
 
     /// Replace every worker the rolling way; a new one that never gets ready leaves the old ones serving.
     /// Cancel safe, as [`Self::restart`].
     pub(crate) async fn reload(&self) -> Result<(), BackendError> {
-        self.supervisor()?.reload(None).await
+        self.supervisor()?.order(Order::Reload(None)).await
     }
 
     /// The same with a new configuration. A command can not become an upstream or back. Cancel safe.
     pub(crate) async fn reload_to(&self, config: Config) -> Result<(), BackendError> {
         match &self.runner {
-            Runner::Command(supervisor) => supervisor.reload(Some(config)).await,
+            Runner::Command(supervisor) => supervisor.order(Order::Reload(Some(Box::new(config)))).await,
             Runner::Upstream(_) => self.supervisor().map(|_| ()),
         }
+    }
+
+    /// Go back to an earlier generation (the one before, if none is named) the rolling way. Cancel safe.
+    pub(crate) async fn rollback(&self, generation: Option<u64>) -> Result<(), BackendError> {
+        self.supervisor()?.order(Order::Rollback(generation)).await
+    }
+
+    /// Have so many workers, until the configuration changes; resolves when all are ready, or the surplus has
+    /// gone. Newcomers that do not get ready are taken away again. Cancel safe.
+    pub(crate) async fn scale(&self, workers: usize) -> Result<(), BackendError> {
+        self.supervisor()?.order(Order::Scale(workers)).await
+    }
+
+    /// Have no workers until [`Self::resume`]; resolves when none is left. Requests are refused. Cancel safe.
+    pub(crate) async fn halt(&self) -> Result<(), BackendError> {
+        self.supervisor()?.order(Order::Stop).await
+    }
+
+    /// Have workers again; resolves when all are ready, or one is not. Cancel safe.
+    pub(crate) async fn resume(&self) -> Result<(), BackendError> {
+        self.supervisor()?.order(Order::Start).await
+    }
+
+    /// The right to deploy, in somebody's name.
+    pub(crate) fn begin_deploy(&self, by: String) -> Result<Deploy, BackendError> {
+        self.supervisor()?;
+        self.deploys.begin(self.roster.backend(), by)
+    }
+
+    /// Unpack a package beside the other releases, install it, reload to it, and let the directory's link point to
+    /// it. Dropped before the reload it leaves nothing behind.
+    pub(crate) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+        self.supervisor()?.deploy(deploy, package).await
+    }
+
+    /// The bytes that a package may have.
+    pub(crate) fn package_bytes_max(&self) -> Result<u64, BackendError> {
+        Ok(self.supervisor()?.standing().config.release_bytes_max)
+    }
+
+    /// Send a signal to the process of one worker (`api/0`), or of all; how many got it.
+    pub(crate) fn signal(&self, signal: Signal, worker: Option<&str>) -> Result<usize, BackendError> {
+        self.supervisor()?.signal(signal, worker)
     }
 
     /// Drain, SIGTERM, grace, SIGKILL; resolves when no process is left. Idempotent and cancel safe.
     pub(crate) async fn stop(&self) {
         match &self.runner {
-            Runner::Command(supervisor) => supervisor.stop().await,
+            Runner::Command(supervisor) => supervisor.end().await,
             Runner::Upstream(upstream) => upstream.stop().await,
         }
     }

@@ -22,6 +22,7 @@ mod swap;
 mod tenant;
 mod transfer;
 mod worker_exec;
+mod worker_guard;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -43,6 +44,7 @@ Exit codes:
   2  wrong usage, or a configuration with problems
   3  the order needs a running gateway and there is none
   4  you may not give orders to this gateway
+  5  new workers did not get ready; where there were old ones, they go on
 
 Examples:
   gateway run --config config/quickstart.toml
@@ -91,6 +93,7 @@ enum Command {
     Backup(backup::Backup),
     Restore(restore::Restore),
     WorkerExec(worker_exec::WorkerExec),
+    WorkerGuard(worker_guard::WorkerGuard),
 }
 
 /// Run the command line of this process.
@@ -129,10 +132,11 @@ fn told_by_clap(error: &clap::Error) -> ExitCode {
 impl Command {
     fn run(self, settings: &Settings) -> Result<(), Failure> {
         match self {
-            // These three do not speak with a gateway, and the first and last make their own runtime or none.
+            // These four do not speak with a gateway, and all but the second make their own runtime or none.
             Self::Run(run) => run.run(settings),
             Self::Check(check) => check.run(settings),
             Self::WorkerExec(worker_exec) => worker_exec.run(),
+            Self::WorkerGuard(worker_guard) => worker_guard.run(),
             // These need a running one.
             Self::Status(status) => {
                 reach::running(settings, async |client: &Client| status.run(client).await)

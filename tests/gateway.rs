@@ -32,6 +32,8 @@ mod client;
 mod compression;
 #[path = "gateway/cors.rs"]
 mod cors;
+#[path = "gateway/deploy.rs"]
+mod deploy;
 #[path = "gateway/door.rs"]
 mod door;
 #[path = "gateway/drivers.rs"]
@@ -62,16 +64,22 @@ mod memory;
 mod node;
 #[path = "gateway/notify.rs"]
 mod notify;
+#[path = "gateway/orders.rs"]
+mod orders;
 #[path = "gateway/origins.rs"]
 mod origins;
 #[path = "gateway/pebble.rs"]
 mod pebble;
+#[path = "gateway/programs.rs"]
+mod programs;
 #[path = "gateway/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
 #[path = "gateway/renewal_info.rs"]
 mod renewal_info;
+#[path = "gateway/rolling.rs"]
+mod rolling;
 #[path = "gateway/running.rs"]
 mod running;
 #[path = "gateway/scarce.rs"]
@@ -80,6 +88,8 @@ mod scarce;
 mod site;
 #[path = "gateway/sites.rs"]
 mod sites;
+#[path = "gateway/sticky.rs"]
+mod sticky;
 #[path = "gateway/swap.rs"]
 mod swap;
 #[path = "gateway/tenants.rs"]

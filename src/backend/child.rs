@@ -4,6 +4,8 @@
 //! It must never fork from a thread that can end before the process: the kernel sends the launcher's death
 //! signal when the forking *thread* ends, and a runtime may end its threads when it likes.
 
+mod guard;
+
 use std::{
     ffi::OsString,
     io,
@@ -26,6 +28,8 @@ use tokio::{
     sync::oneshot,
 };
 
+use self::guard::Guarded;
+pub(crate) use self::guard::worker_guard;
 use super::{
     environment::Environment,
     worker_exec::{CHANNEL_VARIABLE, PARENT_VARIABLE},
@@ -61,6 +65,8 @@ pub(super) struct Child {
     process: tokio::process::Child,
     pid: Pid,
     reaped: bool,
+    /// Should we be killed before it has ended.
+    guarded: Option<Guarded>,
 }
 
 impl Child {
@@ -73,7 +79,12 @@ impl Child {
             drop(process.start_kill());
             return Err(io::Error::other("the process ended before it had an id"));
         };
-        Ok(Self { process, pid, reaped: false })
+        let mut child = Self { process, pid, reaped: false, guarded: None };
+        if let Launcher::Through(gateway) = program.launcher.clone() {
+            let guarded = tokio::task::spawn_blocking(move || Guarded::new(&gateway, pid));
+            child.guarded = guarded.await.ok();
+        }
+        Ok(child)
     }
 
     /// Its process id, and its group's.
@@ -94,6 +105,7 @@ impl Child {
             // fails, and ids go round far too slowly to have been given to somebody else already.
             self.kill();
             self.reaped = true;
+            self.guarded = None;
         }
         status
     }

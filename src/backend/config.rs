@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{env_file::EnvFile, roster::WarmUp};
+use super::{
+    env_file::EnvFile,
+    roster::{Sticky, WarmUp},
+};
 
 /// `[backend.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,19 @@ pub(crate) struct Config {
     pub(crate) env: BTreeMap<String, String>,
     /// More of its environment, from a file of `NAME=value` lines; `env` wins.
     pub(crate) env_file: Option<PathBuf>,
+    /// Reload when a file of the directory changes; for development.
+    pub(crate) watch: bool,
+    /// What makes a deployed release ready to run, such as `npm ci --omit=dev`; a line for the shell.
+    pub(crate) install: Option<String>,
+    /// How long that may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) install_timeout: Duration,
+    /// Releases kept for a rollback, the one in force included.
+    pub(crate) releases_kept: usize,
+    /// Bytes of all files of a release as it is deployed.
+    pub(crate) release_bytes_max: u64,
+    /// Files and directories of a release as it is deployed.
+    pub(crate) release_files_max: u64,
     /// What tells that a worker is ready.
     pub(crate) ready: Ready,
     /// What tells a worker to end.
@@ -62,6 +78,8 @@ pub(crate) struct Config {
     /// A worker that has been ready for so long is replaced; none is no limit.
     #[serde(with = "humantime_serde")]
     pub(crate) max_age: Option<Duration>,
+    /// What binds requests to one worker; none: each goes to the one with the least to do.
+    pub(crate) sticky: Option<Sticky>,
     /// Idle connections to a worker are closed after this: before Node's own 5 s.
     #[serde(with = "humantime_serde")]
     pub(crate) keep_alive: Duration,
@@ -88,6 +106,13 @@ impl Default for Config {
             listen: Listen::Unix,
             env: BTreeMap::new(),
             env_file: None,
+            watch: false,
+            install: None,
+            install_timeout: Duration::from_secs(10 * 60),
+            releases_kept: 5,
+            // Far more than an application with all its dependencies has; less than what fills a disk by mistake.
+            release_bytes_max: 2 * 1024 * 1024 * 1024,
+            release_files_max: 200_000,
             ready: Ready::Health,
             shutdown: Goodbye::Signal,
             ticket: Ticket::Tenant,
@@ -101,6 +126,7 @@ impl Default for Config {
             memory_max_mb: None,
             max_requests: None,
             max_age: None,
+            sticky: None,
             keep_alive: Duration::from_secs(4),
             // Node runs one request's code at a time: so many keep it busy, the database's waits included.
             warmup_in_flight: 16,
@@ -123,7 +149,9 @@ impl Config {
 
     /// How its workers are warmed up.
     pub(super) fn warm_up(&self) -> WarmUp {
-        WarmUp { in_flight: self.warmup_in_flight, answers: self.warmup_answers }
+        // A request that belongs to a worker cannot be given to another because this one is cold.
+        let answers = if self.sticky.is_some() { 0 } else { self.warmup_answers };
+        WarmUp { in_flight: self.warmup_in_flight, answers }
     }
 }
 

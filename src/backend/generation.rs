@@ -3,8 +3,11 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::{
     BackendError, Config, SOCKET_PATH_BYTES_MAX, env_file::EnvFile, output::Limits, restart::Policy,
+    status::GenerationStatus,
 };
 
 /// One resolved way to run a backend.
@@ -12,6 +15,8 @@ use super::{
 pub(super) struct Generation {
     /// Counts up from 1.
     pub(super) number: u64,
+    /// When it was resolved.
+    pub(super) made: Timestamp,
     /// The configuration as it was then.
     pub(super) config: Config,
     /// The directory behind all symbolic links, so that a link that moves on moves no running generation.
@@ -39,10 +44,17 @@ impl Generation {
                 let env_file = env_file
                     .transpose()
                     .map_err(|reason| BackendError::EnvFile { backend: backend.to_owned(), reason })?;
-                Ok(Self { number, config, directory, env_file: env_file.unwrap_or_default() })
+                let made = Timestamp::now();
+                Ok(Self { number, made, config, directory, env_file: env_file.unwrap_or_default() })
             }
             Err(source) => Err(BackendError::Directory { backend: backend.to_owned(), directory, source }),
         }
+    }
+
+    /// What may be told of it.
+    pub(super) fn status(&self) -> GenerationStatus {
+        let (number, made, directory) = (self.number, self.made, self.directory.clone());
+        GenerationStatus { number, made, directory }
     }
 
     /// The pauses between tries.

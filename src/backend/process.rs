@@ -19,7 +19,7 @@ use tokio::{
 };
 
 use super::{
-    OutputLine,
+    OutputLine, autopsy,
     channel::{self, Channel},
     child::{Child, Launcher, Program},
     config::{Goodbye, Listen, Ready},
@@ -35,7 +35,7 @@ use super::{
 use crate::shutdown::Shutdown;
 
 /// Lines of output that an error message carries: one screen.
-const LAST_LINES: usize = 20;
+pub(super) const LAST_LINES: usize = 20;
 
 /// How long to wait for the rest of a dead process's output; it is in the pipe already.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -189,7 +189,8 @@ impl Process {
             Err(Some(ended)) => Err(self.failure(format!("{ended} before it was ready")).await),
             Err(None) => {
                 let reason = self.never_ready(generation, last_seen).await;
-                Err(self.failure(reason).await)
+                let facts = autopsy::facts(self.child.pid(), &generation.directory).await;
+                Err(Failure { facts, ..self.failure(reason).await })
             }
         }
     }
@@ -219,7 +220,8 @@ impl Process {
     /// The failure of a process with its last words.
     pub(super) async fn failure(&self, reason: String) -> Failure {
         self.last_words().await;
-        Failure { reason, lines: self.slot.ring.last_of(self.child.pid(), LAST_LINES) }
+        let lines = self.slot.ring.last_of(self.child.pid(), LAST_LINES);
+        Failure { reason, facts: Vec::new(), lines }
     }
 
     /// Take no new request and let those in flight end, for at most `grace`.
@@ -325,10 +327,11 @@ async fn free_port() -> io::Result<Address> {
 }
 
 fn not_started(error: &io::Error) -> Failure {
-    Failure { reason: format!("it could not be started: {error}"), lines: Vec::new() }
+    Failure { reason: format!("it could not be started: {error}"), facts: Vec::new(), lines: Vec::new() }
 }
 
-fn describe(status: &io::Result<ExitStatus>) -> String {
+/// How a process ended.
+pub(super) fn describe(status: &io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("it ended with exit code {code}"),

@@ -1,6 +1,8 @@
 //! What a backend tells about itself: for `gateway status`, the admin API and the dashboard. No secrets:
 //! neither environment nor command line is part of it.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +15,49 @@ pub(crate) struct BackendStatus {
     pub(crate) kind: BackendKind,
     /// Its workers by slot; while a reload rolls, a slot shows two.
     pub(crate) workers: Vec<WorkerStatus>,
+    /// It has been told to stop: no worker is started, and requests get 503.
+    #[serde(default)]
+    pub(crate) stopped: bool,
+    /// How many workers it should have; 0 for an upstream.
+    #[serde(default)]
+    pub(crate) wanted: usize,
+    /// The order that is being carried out, such as `reload`.
+    #[serde(default)]
+    pub(crate) order: Option<String>,
+    /// The deploy under way.
+    #[serde(default)]
+    pub(crate) deploy: Option<DeployStatus>,
+    /// A deploy runs an install command, and so needs no dependencies in its package.
+    #[serde(default)]
+    pub(crate) installs: bool,
+    /// The generation from which its workers are started; 0 for an upstream.
+    #[serde(default)]
+    pub(crate) generation: u64,
+    /// Those that a rollback can go back to, this one included, oldest first.
+    #[serde(default)]
+    pub(crate) generations: Vec<GenerationStatus>,
+}
+
+/// A deploy under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeployStatus {
+    /// Who holds it.
+    pub(crate) by: String,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// What it does now: `receive`, `unpack`, `install` or `reload`.
+    pub(crate) step: String,
+}
+
+/// What one reload started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GenerationStatus {
+    /// Counts up from 1.
+    pub(crate) number: u64,
+    /// When it was resolved.
+    pub(crate) made: Timestamp,
+    /// Where its workers run, behind all symbolic links.
+    pub(crate) directory: PathBuf,
 }
 
 /// Who runs a backend.
@@ -47,6 +92,9 @@ pub(crate) struct WorkerStatus {
     pub(crate) health_ms: Option<u64>,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
+    /// What else there is to know about that: user, directory, program, files it cannot read.
+    #[serde(default)]
+    pub(crate) last_facts: Vec<String>,
     /// The last lines it wrote before that.
     pub(crate) last_lines: Vec<String>,
 }

@@ -4,6 +4,7 @@
 mod failures;
 mod launcher;
 mod lives;
+mod orders;
 mod reloads;
 mod upstreams;
 mod vigils;

@@ -107,6 +107,9 @@ pub(crate) enum Refusal {
     /// No file descriptor is left for a connection to a worker.
     #[error("the server is at its limit; try again soon")]
     NoDescriptor,
+    /// The operator has stopped the backend.
+    #[error("the application has been stopped for maintenance; try again later")]
+    BackendStopped,
     /// A worker took the request and gave no usable answer.
     #[error("the application failed to answer: {0}")]
     WorkerFailed(String),
@@ -139,9 +142,11 @@ impl Refusal {
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::FileFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooFast { .. } | Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Paused(_) | Self::NoBackend | Self::NoWorker | Self::NoDescriptor => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Paused(_)
+            | Self::NoBackend
+            | Self::NoWorker
+            | Self::NoDescriptor
+            | Self::BackendStopped => StatusCode::SERVICE_UNAVAILABLE,
             Self::WorkerFailed(_) => StatusCode::BAD_GATEWAY,
             Self::WorkerSlow => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -169,6 +174,8 @@ impl Refusal {
             Self::TooMany | Self::NoWorker | Self::NoDescriptor => Some(1),
             // A migration takes longer; five seconds keep a thousand waiting pages at 200 requests a second.
             Self::Paused(_) => Some(5),
+            // Somebody has to give an order first.
+            Self::BackendStopped => Some(30),
             _ => None,
         }
     }
@@ -179,7 +186,7 @@ impl Fault for Refusal {
         match self {
             Self::Suspended(_) | Self::Paused(_) | Self::TooFast { .. } | Self::TooMany => Kind::Tenant,
             Self::NoBackend | Self::FileFailed(_) | Self::NoDescriptor => Kind::Operator,
-            Self::NoWorker | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
+            Self::NoWorker | Self::BackendStopped | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
             _ => Kind::Client,
         }
     }
@@ -221,6 +228,7 @@ impl Fault for Refusal {
             Self::NoBackend => "no-backend",
             Self::NoWorker => "no-worker",
             Self::NoDescriptor => "no-descriptor",
+            Self::BackendStopped => "backend-stopped",
             Self::WorkerFailed(_) => "worker-failed",
             Self::WorkerSlow => "worker-slow",
         }

@@ -124,6 +124,7 @@ mod tests {
             (Refusal::OriginNotListed, 403, "origin-not-listed", None),
             (Refusal::TooFast { retry_after_s: 3 }, 429, "too-many-requests", Some("3")),
             (Refusal::NoWorker, 503, "no-worker", Some("1")),
+            (Refusal::BackendStopped, 503, "backend-stopped", Some("30")),
             (Refusal::WorkerFailed("/run/secret.sock".into()), 502, "worker-failed", None),
             (Refusal::HostNotServed, 421, "host-not-served", None),
         ] {

@@ -71,7 +71,12 @@ impl Site {
             Does::Redirect(location) => Kind::Redirect(location, cache_control),
             Does::Upstream(addresses) => {
                 let roster = Roster::unwatched(&name, KEEP_ALIVE, addresses);
-                Kind::Upstream(Arc::new(Route { roster, ticket: TicketMode::Tenant, watched: false }))
+                Kind::Upstream(Arc::new(Route {
+                    roster,
+                    ticket: TicketMode::Tenant,
+                    watched: false,
+                    sticky: None,
+                }))
             }
         };
         Ok(Arc::new(Self { name, prefix: site.prefix().into(), kind }))

@@ -330,7 +330,8 @@ fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> 
             _ => TicketMode::Tenant,
         };
         let hosts = settings.map(|settings| host_names(&settings.hosts)).unwrap_or_default();
-        (name.clone(), BackendRoute { roster: backend.roster(), hosts, ticket })
+        let sticky = settings.and_then(|settings| settings.sticky);
+        (name.clone(), BackendRoute { roster: backend.roster(), hosts, ticket, sticky })
     };
     EdgeSettings {
         config: config.edge.clone(),

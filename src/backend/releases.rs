@@ -1,0 +1,97 @@
+//! Releases side by side: `current` is a symbolic link, and what it points to lies in `releases/` beside it. The
+//! link is moved with one rename. It must never remove a release that the link or a worker still needs.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use jiff::Timestamp;
+
+/// Where the releases are, beside the link.
+const DIRECTORY: &str = "releases";
+
+/// The directory of the releases that this link chooses from.
+pub(super) fn directory_of(link: &Path) -> Option<PathBuf> {
+    Some(link.parent()?.join(DIRECTORY))
+}
+
+/// Is this directory one of the releases that the link chooses from?
+pub(super) fn is_release_of(directory: &Path, link: &Path) -> bool {
+    let releases = directory_of(link).and_then(|releases| releases.canonicalize().ok());
+    releases.is_some_and(|releases| directory.parent() == Some(&releases)) && link.is_symlink()
+}
+
+/// Let the link point to this release, at once for whoever looks.
+pub(super) fn point(link: &Path, release: &Path) -> io::Result<()> {
+    let mut beside = link.as_os_str().to_owned();
+    beside.push(".new");
+    match fs::remove_file(&beside) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    std::os::unix::fs::symlink(release, &beside)?;
+    fs::rename(&beside, link)
+}
+
+/// A directory for a new release that does not exist yet; names follow each other as the releases do.
+pub(super) fn fresh(link: &Path, now: Timestamp) -> io::Result<PathBuf> {
+    let releases = directory_of(link).ok_or(io::ErrorKind::NotFound)?;
+    fs::create_dir_all(&releases)?;
+    let releases = releases.canonicalize()?;
+    let name = now.strftime("%Y%m%d-%H%M%S").to_string();
+    let mut names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
+    let fresh = names.find_map(|name| Some(releases.join(name)).filter(|path| !path.exists()));
+    fresh.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
+}
+
+/// Remove all releases but the newest `kept`, the one that the link points to, and those that are `needed`.
+pub(super) fn prune(link: &Path, kept: usize, needed: &[PathBuf]) -> io::Result<()> {
+    let current = link.canonicalize()?;
+    let Some(releases) = directory_of(link) else { return Ok(()) };
+    let releases = releases.canonicalize()?;
+    let mut all = Vec::new();
+    for entry in fs::read_dir(releases)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            all.push((entry.metadata()?.modified()?, entry.path()));
+        }
+    }
+    // Names alone would not do: the first release may have been put there by hand.
+    all.sort();
+    let surplus = all.len().saturating_sub(kept.max(1));
+    for (_, path) in all.into_iter().take(surplus) {
+        if path != current && !needed.contains(&path) {
+            fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_newest_the_current_and_the_needed_stay() {
+        let root = tempfile::tempdir().unwrap();
+        let root = root.path().canonicalize().unwrap();
+        let link = root.join("current");
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let mut made = Vec::new();
+        for age in 0..6_u64 {
+            let release = fresh(&link, now).unwrap();
+            fs::create_dir(&release).unwrap();
+            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000 + age);
+            fs::File::open(&release).unwrap().set_modified(time).unwrap();
+            made.push(release);
+        }
+        assert!(made[0].ends_with("releases/20260102-030405") && made[1].ends_with("20260102-030405-2"));
+        point(&link, &made[1]).unwrap();
+        point(&link, &made[0]).unwrap();
+        assert!(is_release_of(&made[0], &link) && !is_release_of(&root, &link));
+        prune(&link, 2, &made[2..3]).unwrap();
+        let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
+        assert_eq!(left, [true, false, true, false, true, true]);
+    }
+}
