@@ -4,10 +4,13 @@
 
 mod backend;
 mod backup;
+mod bootstrap;
 mod cert;
 mod check;
 mod client;
+mod doctor;
 mod failure;
+mod firewall;
 mod identity;
 mod logs;
 mod out;
@@ -90,6 +93,10 @@ enum Command {
     Cert(cert::Cert),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Bootstrap(Box<bootstrap::Bootstrap>),
+    #[command(subcommand)]
+    Firewall(firewall::FirewallOrder),
+    Doctor(doctor::Doctor),
     WorkerExec(worker_exec::WorkerExec),
 }
 
@@ -157,6 +164,10 @@ impl Command {
             Self::Backup(backup) => reach::any(settings, async |client: &Client| backup.run(client).await),
             // This one must find it at rest.
             Self::Restore(restore) => restore.run(settings),
+            // These look at the machine and work on it.
+            Self::Bootstrap(bootstrap) => bootstrap.run(settings),
+            Self::Firewall(firewall) => firewall.run(settings),
+            Self::Doctor(doctor) => doctor.run(settings),
         }
     }
 }

@@ -19,6 +19,7 @@ mod pool;
 
 // The operator's side.
 mod admin;
+mod bootstrap;
 
 /// What `benches/` measures; no part of the product's surface.
 #[doc(hidden)]
