@@ -39,3 +39,9 @@ pub(crate) fn network(text: &str) -> Result<ipnet::IpNet, String> {
     let net = host.or_else(|_| text.parse::<ipnet::IpNet>().map(|net| net.trunc()));
     net.map_err(|_| "write an address like `198.51.100.7` or a network like `198.51.100.0/24`".to_owned())
 }
+
+/// Is the sealing key of this state directory one that systemd decrypts for the service alone?
+pub(crate) fn holds_seal_key(state_dir: &std::path::Path) -> bool {
+    let handed = machine::text(places::SEAL_DROP_IN);
+    state_dir == std::path::Path::new(places::STATE) && handed.contains("LoadCredentialEncrypted=seal.key:")
+}

@@ -4,6 +4,7 @@
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -37,7 +38,7 @@ impl Action {
             }
             Self::Accounts => accounts(journal),
             Self::Directories => directories(journal),
-            Self::SealKey => seal_key(journal),
+            Self::SealKey { drop_in, content } => seal_key(journal, drop_in, content),
             Self::Access { read, write } => access(read, write),
             Self::Packages(names) => packages(journal, names),
             Self::Enable(units) => enable(journal, units),
@@ -104,11 +105,17 @@ fn write(journal: &mut Journal, path: &Path, mode: u32, content: &str) -> Result
         None => machine::Was::of(path),
     };
     journal.record(Made::File { path: path.to_owned(), content: content.to_owned(), before })?;
-    machine::write(path, content.as_bytes(), mode)?;
+    // A configuration may name secrets: the gateway's group reads it, and nobody else.
+    let group = if path == Path::new(places::CONFIG) { group_of(directory) } else { 0 };
+    machine::write_owned(path, content.as_bytes(), mode, (0, group))?;
     if machine::text(path) != content {
         return Err(BootstrapError::Unproven(format!("`{}` does not hold what was written", path.display())));
     }
     Ok(())
+}
+
+fn group_of(directory: &Path) -> u32 {
+    fs::metadata(directory).map(|metadata| metadata.gid()).unwrap_or_default()
 }
 
 fn sysctl(journal: &mut Journal, content: &str) -> Result<(), BootstrapError> {
@@ -153,8 +160,17 @@ fn directories(journal: &mut Journal) -> Result<(), BootstrapError> {
 }
 
 /// The key never lies on the disk as it is: it goes from memory into systemd's encryption.
-fn seal_key(journal: &mut Journal) -> Result<(), BootstrapError> {
+fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), BootstrapError> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let mut bytes = zeroize::Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(bytes.as_mut_slice())
+        .map_err(|_| BootstrapError::Unproven("the system gives no randomness".to_owned()))?;
+    let text = zeroize::Zeroizing::new(format!("{}\n", STANDARD.encode(bytes.as_slice())));
+    let Ok(sealed) = machine::order_with(&["systemd-creds", "encrypt", "--name=seal.key", "-", "-"], &text)
+    else {
+        // There is no key of this machine to encrypt with, as in some containers.
+        return Ok(());
+    };
     let path = Path::new(places::SEALED_KEY);
     let directory = path.parent().unwrap_or(Path::new("/"));
     let new: Vec<PathBuf> = directory.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
@@ -162,18 +178,14 @@ fn seal_key(journal: &mut Journal) -> Result<(), BootstrapError> {
         journal.record(Made::Directories(new.into_iter().rev().collect()))?;
         machine::make_directories(directory, 0o700)?;
     }
-    let mut bytes = zeroize::Zeroizing::new([0; 32]);
-    aws_lc_rs::rand::fill(bytes.as_mut_slice())
-        .map_err(|_| BootstrapError::Unproven("the system gives no randomness".to_owned()))?;
-    let text = zeroize::Zeroizing::new(format!("{}\n", STANDARD.encode(bytes.as_slice())));
     journal.record(Made::SealKey(path.to_owned()))?;
-    let sealed = machine::order_with(&["systemd-creds", "encrypt", "--name=seal.key", "-", "-"], &text)?;
     machine::write(path, sealed.as_bytes(), 0o600)?;
     let opened = machine::order(&["systemd-creds", "decrypt", "--name=seal.key", places::SEALED_KEY, "-"])?;
     if opened != *text {
         return Err(BootstrapError::Unproven("the sealing key does not come out as it went in".to_owned()));
     }
-    Ok(())
+    write(journal, drop_in, 0o644, content)?;
+    Then::ReloadUnits.tell(journal, content)
 }
 
 /// As the worker's user, since root may read everything and so proves nothing.
@@ -236,6 +248,13 @@ fn packages(journal: &mut Journal, names: &[&'static str]) -> Result<(), Bootstr
 }
 
 fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<(), BootstrapError> {
+    // systemd makes these at the first start.
+    let missing = |path: &&str| !Path::new(path).exists();
+    let made: Vec<PathBuf> =
+        [places::STATE, places::LOGS].into_iter().filter(|path| missing(path)).map(PathBuf::from).collect();
+    if !made.is_empty() {
+        journal.record(Made::Directories(made))?;
+    }
     for unit in units {
         let is = |verb| machine::hear(&["systemctl", verb, unit]).trim().to_owned();
         let (enabled, active) = (is("is-enabled") == "enabled", is("is-active") == "active");

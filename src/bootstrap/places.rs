@@ -25,3 +25,7 @@ pub(super) const STATE: &str = "/var/lib/gateway";
 pub(super) const SEALED_KEY: &str = "/etc/credstore.encrypted/gateway.seal.key";
 /// What the sealing key is without systemd's encryption, and what the gateway makes by itself.
 pub(super) const PLAIN_KEY: &str = "/var/lib/gateway/seal.key";
+/// Log files.
+pub(super) const LOGS: &str = "/var/log/gateway";
+/// What hands the encrypted key to the service.
+pub(super) const SEAL_DROP_IN: &str = "/etc/systemd/system/gateway.service.d/40-seal-key.conf";

@@ -69,8 +69,14 @@ pub(super) enum Action {
     Accounts,
     /// Make the directories of the tmpfiles file.
     Directories,
-    /// Make a sealing key that only this machine can decrypt.
-    SealKey,
+    /// Make a sealing key that only this machine can decrypt, and hand it to the service; where systemd cannot encrypt, the
+    /// gateway makes a key file at its first start.
+    SealKey {
+        /// The unit's drop-in.
+        drop_in: PathBuf,
+        /// What it says.
+        content: String,
+    },
     /// See as the worker's user whether the application can be read and written.
     Access {
         /// What must be readable.

@@ -12,6 +12,9 @@ use super::{
     machine, places, ruleset,
 };
 
+/// Directories that the gateway and its workers fill by themselves: they go with what is in them.
+const OWN: [&str; 3] = ["/var/lib/gateway-app", places::LOGS, "/run/gateway"];
+
 /// One thing that was taken back, or not.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Taken {
@@ -164,10 +167,7 @@ fn take_back_directories(list: &[PathBuf]) -> Result<Option<String>, BootstrapEr
             continue;
         }
         // What runs fills these by itself; in any other directory only what was made here is removed.
-        let own = state
-            || path.starts_with("/run/gateway")
-            || path.starts_with("/var/log/gateway")
-            || path.starts_with("/var/cache/gateway");
+        let own = state || OWN.iter().any(|own| path.starts_with(own));
         let removed = if own { fs::remove_dir_all(path) } else { fs::remove_dir(path) };
         match removed {
             Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {

@@ -4,8 +4,18 @@ use std::collections::BTreeSet;
 
 use super::{
     super::facts::{Ruler, Session},
-    Action, Answers, Facts, Firewall, Plan,
+    Action, Answers, Facts, Firewall, Plan, Then,
 };
+
+/// What `nftables.service` flushes comes back with it.
+pub(super) const AFTER_FLUSH: &str = "/etc/systemd/system/nftables.service.d/60-gateway.conf";
+
+const AFTER_FLUSH_TEXT: &str = "\
+# Written by `gateway bootstrap`. The rules of nftables.service begin with `flush ruleset`, which takes ours along.
+[Service]
+ExecStartPost=-/usr/sbin/nft -f /etc/gateway/firewall.nft
+ExecReload=-/usr/sbin/nft -f /etc/gateway/firewall.nft
+";
 
 const WHY: &str = "nothing but SSH and the edge is reached from outside";
 
@@ -64,6 +74,8 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
         );
         return;
     }
+    let why = "a firewall that is flushed by others comes back with them";
+    plan.file(facts, AFTER_FLUSH, AFTER_FLUSH_TEXT, (why, Then::ReloadUnits));
     for table in &facts.dropping {
         plan.note(
             format!("the table `{table}` drops what it does not know, beside ours"),

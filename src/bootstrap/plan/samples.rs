@@ -101,7 +101,10 @@ pub(in crate::bootstrap) fn set_up() -> Facts {
                 facts.directories.extend(made.map(|(path, mode)| (path, format!("{mode} 0:0"))));
             }
             Action::Install => facts.installed = true,
-            Action::SealKey => facts.seal_key = Some(places::SEALED_KEY.into()),
+            Action::SealKey { drop_in, content } => {
+                facts.seal_key = Some(places::SEALED_KEY.into());
+                facts.files.insert(drop_in, FileFact { mode: 0o644, content });
+            }
             Action::Enable(units) => {
                 let on = UnitFact { exists: true, enabled: true, active: true };
                 facts.units.extend(units.into_iter().map(|unit| (unit.to_owned(), on)));

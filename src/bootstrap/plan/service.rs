@@ -77,7 +77,7 @@ pub(super) fn configuration(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         plan.note("no application is named: the gateway starts without a backend", remedy);
     }
     let content = settings::configuration(answers, facts.app.as_ref());
-    let action = Action::Write { path: places::CONFIG.into(), mode: 0o644, content, then: Then::Nothing };
+    let action = Action::Write { path: places::CONFIG.into(), mode: 0o640, content, then: Then::Nothing };
     let will = match &answers.domains[..] {
         [] => "written".to_owned(),
         domains => format!("written, for {}", domains.join(", ")),
@@ -103,16 +103,13 @@ fn application(plan: &mut Plan, directory: String, app: &AppFacts) {
 pub(super) fn seal_key(plan: &mut Plan, facts: &Facts) {
     let sealed = facts.seal_key.as_deref() == Some(std::path::Path::new(places::SEALED_KEY));
     let why = "the databases' credentials are sealed with it, and a stolen disk does not open them";
-    if facts.seal_key.is_none() && facts.credentials {
-        let will = "made, encrypted for this machine alone";
-        plan.step(places::SEALED_KEY, ("no sealing key", will), why, Action::SealKey);
-    }
-    if sealed || facts.seal_key.is_none() && facts.credentials {
-        let content = settings::credential_drop_in(places::SEALED_KEY);
-        plan.file(facts, settings::CREDENTIAL_DROP_IN, &content, (why, Then::ReloadUnits));
-    } else if facts.seal_key.is_none() {
-        let remedy = "nothing: the gateway makes a key file at its first start, which nobody else can read";
-        plan.note("systemd cannot encrypt credentials on this machine", remedy);
+    let content = settings::credential_drop_in(places::SEALED_KEY);
+    if sealed {
+        plan.file(facts, places::SEAL_DROP_IN, &content, (why, Then::ReloadUnits));
+    } else if facts.seal_key.is_none() && facts.credentials {
+        let will = "made, encrypted for this machine alone where it can be";
+        let action = Action::SealKey { drop_in: places::SEAL_DROP_IN.into(), content };
+        plan.step(places::SEALED_KEY, ("no sealing key", will), why, action);
     }
 }
 

@@ -9,9 +9,6 @@ use super::super::{Answers, App, facts::AppFacts};
 
 /// What the unit needs for this application.
 pub(super) const DROP_IN: &str = "/etc/systemd/system/gateway.service.d/50-application.conf";
-/// The sealing key that only this machine can decrypt.
-pub(super) const CREDENTIAL_DROP_IN: &str = "/etc/systemd/system/gateway.service.d/40-seal-key.conf";
-
 /// `/etc/gateway/gateway.toml` from the answers.
 pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String {
     let list = |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");

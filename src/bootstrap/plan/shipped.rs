@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{places, settings, system};
+use super::{guard, places, settings, system};
 
 /// A file and its place.
 pub(super) struct Shipped {
@@ -41,8 +41,8 @@ pub(super) const UNITS: [Shipped; 3] = [
 /// Every file that a plan may write, and every unit that it may switch on: what facts must look at.
 pub(in crate::bootstrap) fn touched() -> (Vec<PathBuf>, Vec<&'static str>) {
     let shipped = [&SYSUSERS, &TMPFILES].into_iter().chain(&UNITS).map(|shipped| shipped.path);
-    let ours = [settings::DROP_IN, settings::CREDENTIAL_DROP_IN, places::CONFIG];
-    let systems = [system::SYSCTL, system::JOURNAL, system::UPDATES];
+    let ours = [settings::DROP_IN, places::SEAL_DROP_IN, places::CONFIG];
+    let systems = [system::SYSCTL, system::JOURNAL, system::UPDATES, guard::AFTER_FLUSH];
     let files = shipped.chain(ours).chain(systems).map(PathBuf::from).collect();
     let units = vec!["gateway.socket", "gateway.service", "gateway-firewall.service", system::CLOCK];
     (files, units)
