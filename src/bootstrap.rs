@@ -24,7 +24,7 @@ pub(crate) use self::{
     error::BootstrapError,
     examine::{Finding, Verdict, examine},
     facts::{Facts, Session},
-    firewall::{Change, live},
+    firewall::{Change, cut_over, live},
     plan::{Plan, Step, plan},
     ruleset::{Firewall, OpenPort},
     undo::{Taken, undo},

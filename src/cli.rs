@@ -8,6 +8,7 @@ mod bootstrap;
 mod cert;
 mod check;
 mod client;
+mod cutover;
 mod doctor;
 mod failure;
 mod firewall;
@@ -96,6 +97,7 @@ enum Command {
     Bootstrap(Box<bootstrap::Bootstrap>),
     #[command(subcommand)]
     Firewall(firewall::FirewallOrder),
+    Cutover(cutover::Cutover),
     Doctor(doctor::Doctor),
     WorkerExec(worker_exec::WorkerExec),
 }
@@ -167,6 +169,7 @@ impl Command {
             // These look at the machine and work on it.
             Self::Bootstrap(bootstrap) => bootstrap.run(settings),
             Self::Firewall(firewall) => firewall.run(settings),
+            Self::Cutover(cutover) => cutover.run(settings),
             Self::Doctor(doctor) => doctor.run(settings),
         }
     }

@@ -9,6 +9,8 @@ use serde::Serialize;
 pub(crate) struct Answers {
     /// The application, if there is one yet.
     pub(crate) app: Option<App>,
+    /// What serves already, and goes on serving behind the gateway.
+    pub(crate) upstream: Option<String>,
     /// Hosts of the API.
     pub(crate) domains: Vec<String>,
     /// Where certificates come from: `acme` or `local`.

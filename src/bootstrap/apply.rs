@@ -42,9 +42,7 @@ impl Action {
             Self::Access { read, write } => access(read, write),
             Self::Packages(names) => packages(journal, names),
             Self::Enable(units) => enable(journal, units),
-            Self::Restart(unit) => {
-                machine::order(&["systemctl", "restart", unit]).and_then(|_| proven_active(unit))
-            }
+            Self::Restart(units) => restart(units),
             Self::Arm(wanted, within) => {
                 journal.record(Made::Firewall)?;
                 firewall::arm(wanted, *within, &facts::session()).map(drop)
@@ -269,6 +267,12 @@ fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<(), Bootstrap
         proven_active(unit)?;
     }
     Ok(())
+}
+
+/// In one transaction: systemd stops the service before its socket, and starts it after.
+fn restart(units: &[&'static str]) -> Result<(), BootstrapError> {
+    machine::order(&[&["systemctl", "restart"], units].concat())?;
+    units.iter().try_for_each(|unit| proven_active(unit))
 }
 
 fn proven_active(unit: &str) -> Result<(), BootstrapError> {

@@ -1,7 +1,12 @@
 //! Our firewall on this machine: what it is, what it shall be, changing it, and arming it. Rules reach the disk only
 //! when they are known to let their operator in.
 
-use std::{collections::BTreeSet, net::IpAddr, path::Path, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::IpAddr,
+    path::Path,
+    time::Duration,
+};
 
 use ipnet::IpNet;
 use jiff::Timestamp;
@@ -49,6 +54,19 @@ pub(crate) enum Change {
     Close(String),
     /// Follow the listeners: the edge's ports as configured, SSH's ports as found.
     Follow(BTreeSet<u16>),
+    /// Lead nobody anywhere else any more.
+    Back,
+}
+
+/// Lead new connections to the gateway's own ports, for as long as nobody confirms it only.
+pub(crate) fn cut_over(led: BTreeMap<u16, u16>, within: Duration) -> Result<Timestamp, BootstrapError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(BootstrapError::NotRoot);
+    }
+    let bare = Firewall { bare: true, ..Firewall::default() };
+    let firewall = Firewall { led, ..stored().map_or(bare, |stored| stored.firewall) };
+    super::journal::Journal::read()?.record(super::journal::Made::Firewall)?;
+    arm(&firewall, within, &facts::session()).map(|armed| armed.until)
 }
 
 /// What is in force now.
@@ -199,6 +217,7 @@ impl Change {
                 firewall.denied.insert(net);
             }
             Self::Close(what) => return close(firewall, &what),
+            Self::Back => firewall.led.clear(),
             // SSH ports are added and never taken away by themselves: a server that is down just now comes back.
             Self::Follow(edge) => {
                 firewall.edge = edge;

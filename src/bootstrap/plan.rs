@@ -88,8 +88,8 @@ pub(super) enum Action {
     Packages(Vec<&'static str>),
     /// Start units now and at every boot.
     Enable(Vec<&'static str>),
-    /// Start a unit anew.
-    Restart(&'static str),
+    /// Start units anew.
+    Restart(Vec<&'static str>),
     /// Load rules that go back by themselves unless confirmed.
     Arm(Firewall, Duration),
     /// Load rules that last.

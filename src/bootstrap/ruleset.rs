@@ -1,7 +1,11 @@
 //! The rules of our own table, `inet gateway`, as nft reads them. Pure: what shall be goes in, text comes out. It names no
 //! other table, and lets nothing in that is not named.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
@@ -22,6 +26,12 @@ pub(crate) struct Firewall {
     /// Addresses that are never let in.
     #[serde(default)]
     pub(crate) denied: BTreeSet<IpNet>,
+    /// Where new connections to a port are led instead: the cut-over from what stood there before.
+    #[serde(default)]
+    pub(crate) led: BTreeMap<u16, u16>,
+    /// Somebody else filters: only `led` is ours.
+    #[serde(default)]
+    pub(crate) bare: bool,
 }
 
 /// A port with its protocol.
@@ -124,11 +134,29 @@ pub(super) fn text(firewall: &Firewall) -> String {
             "    set {name} {{\n        type {kind}\n        size {SSH_SOURCES_MAX}\n        flags dynamic,timeout\n        timeout 1m\n    }}\n"
         );
     }
+    text += &redirects(&firewall.led);
+    if firewall.bare {
+        return text + "}\n";
+    }
     text += "    chain input {\n        type filter hook input priority filter; policy drop;\n";
     for rule in rules {
         text += &format!("        {rule}\n");
     }
     text + "    }\n}\n"
+}
+
+/// Address translation sees the first packet of a connection alone: those that are open stay where they are, now and when
+/// it is taken away.
+fn redirects(led: &BTreeMap<u16, u16>) -> String {
+    if led.is_empty() {
+        return String::new();
+    }
+    let mut text =
+        "    chain cutover {\n        type nat hook prerouting priority dstnat; policy accept;\n".to_owned();
+    for (from, to) in led {
+        text += &format!("        fib daddr type local tcp dport {from} redirect to :{to}\n");
+    }
+    text + "    }\n"
 }
 
 fn set(ports: &BTreeSet<u16>) -> String {
@@ -182,9 +210,13 @@ mod tests {
             opened: ["51820/udp", "8080"].iter().map(|port| port.parse().unwrap()).collect(),
             admins: nets(&["198.51.100.7/32", "2001:db8::/48"]),
             denied: nets(&["192.0.2.0/24"]),
+            led: [(443, 8443)].into(),
+            bare: false,
         };
         let want = include_str!("../../tests/data/bootstrap/expected/rules.nft");
         assert_eq!(text(&full), want);
+        let bare = text(&Firewall { bare: true, led: [(80, 8080)].into(), ..Firewall::default() });
+        assert!(bare.contains("tcp dport 80 redirect to :8080") && !bare.contains("policy drop"), "{bare}");
         let none = text(&Firewall::default());
         assert!(!none.contains("dport {") && none.contains("policy drop"), "{none}");
     }

@@ -16,6 +16,9 @@ use crate::{
     config::Config,
 };
 
+/// Ports that are free where something else holds 443 and 80.
+const BESIDE: [&str; 2] = ["[::]:8443", "[::]:8080"];
+
 /// Set this server up: service, users, sandbox, firewall. Shows its plan first; twice changes nothing the second time
 #[derive(Debug, clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -25,6 +28,7 @@ The firewall goes back by itself unless it is confirmed over a second SSH sessio
 Examples:
   gateway bootstrap --app /srv/app --domain api.example.com --dry-run
   gateway bootstrap --app /srv/app --domain api.example.com
+  gateway bootstrap --beside --upstream http://127.0.0.1:3000 --domain api.example.com
   gateway bootstrap confirm
   gateway bootstrap --undo")]
 pub(crate) struct Bootstrap {
@@ -36,6 +40,12 @@ pub(crate) struct Bootstrap {
     /// A host of the API; may be repeated
     #[arg(long, value_name = "HOST")]
     domain: Vec<String>,
+    /// Stand beside what serves already: ports 8080 and 8443 instead of 80 and 443, until `gateway cutover`
+    #[arg(long, conflicts_with = "listen")]
+    beside: bool,
+    /// What serves already, such as http://127.0.0.1:3000: it goes on serving, behind the gateway
+    #[arg(long, value_name = "URL", conflicts_with = "app")]
+    upstream: Option<String>,
     /// How the application is started, if its package.json does not say
     #[arg(long, value_name = "COMMAND", requires = "app")]
     command: Option<String>,
@@ -73,7 +83,7 @@ pub(crate) struct Bootstrap {
     #[arg(long)]
     yes: bool,
     /// Take back what bootstrap made, and nothing else
-    #[arg(long, conflicts_with_all = ["app", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["app", "upstream", "dry_run"])]
     undo: bool,
     #[command(flatten)]
     form: out::Form,
@@ -91,7 +101,7 @@ Examples:
   gateway bootstrap confirm")]
 struct Confirm {}
 
-fn within(text: &str) -> Result<Duration, String> {
+pub(super) fn within(text: &str) -> Result<Duration, String> {
     let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
     match time.as_secs() {
         5..=3600 => Ok(time),
@@ -163,11 +173,14 @@ impl Bootstrap {
             None => None,
         };
         let mut listen = self.listen.clone();
-        if listen.is_empty() {
+        if self.beside {
+            listen = BESIDE.iter().filter_map(|address| address.parse().ok()).collect();
+        } else if listen.is_empty() {
             listen = configured(settings)?;
         }
         Ok(Answers {
             app,
+            upstream: self.upstream.clone(),
             domains: self.domain.clone(),
             tls: self.tls.clone(),
             contact: self.contact.clone(),

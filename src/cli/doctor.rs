@@ -96,6 +96,7 @@ fn answers(settings: &Settings, config: &Config) -> Answers {
     let default = || config.edge.https.iter().chain(&config.edge.http).copied().collect();
     Answers {
         app: None,
+        upstream: None,
         domains: Vec::new(),
         tls: String::new(),
         contact: Vec::new(),

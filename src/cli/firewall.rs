@@ -134,6 +134,11 @@ fn shown(firewall: &Firewall) -> String {
         row("edge", ports(&firewall.edge), "everybody"),
         row("opened", firewall.opened.iter().map(OpenPort::to_string).collect(), "everybody"),
         row("admins", nets(&firewall.admins), "ssh without that limit"),
+        row(
+            "led",
+            firewall.led.iter().map(|(from, to)| format!("{from} to {to}")).collect(),
+            "new connections: the cut-over",
+        ),
         row("denied", nets(&firewall.denied), "nothing"),
     ];
     out::table(&["what", "ports or addresses", "reached by, or may reach"], rows)

@@ -20,6 +20,7 @@ pub(in crate::bootstrap) fn answers() -> Answers {
             env_file: Some("/etc/gateway/api.env".into()),
             data: vec!["/srv/app/uploads".into()],
         }),
+        upstream: None,
         domains: vec!["api.example.com".to_owned()],
         tls: "acme".to_owned(),
         contact: vec!["me@example.com".to_owned()],

@@ -1,5 +1,7 @@
 //! Steps about the gateway itself: program, users, directories, configuration, sealing key, units, start.
 
+use std::path::Path;
+
 use super::{
     super::facts::AppFacts,
     Action, Answers, Facts, Plan, Then, places, settings,
@@ -61,7 +63,7 @@ pub(super) fn accounts_of(text: &str) -> Vec<String> {
 }
 
 pub(super) fn configuration(plan: &mut Plan, facts: &Facts, answers: &Answers) {
-    if facts.files.contains_key(std::path::Path::new(places::CONFIG)) {
+    if facts.files.contains_key(Path::new(places::CONFIG)) {
         return;
     }
     if let (Some(answer), Some(app)) = (&answers.app, &facts.app) {
@@ -72,7 +74,7 @@ pub(super) fn configuration(plan: &mut Plan, facts: &Facts, answers: &Answers) {
                 "name it with `--domain HOST`",
             );
         }
-    } else if answers.app.is_none() {
+    } else if answers.app.is_none() && answers.upstream.is_none() {
         let remedy = "`--app DIR --domain HOST`, or a `[backend.NAME]` in the configuration later";
         plan.note("no application is named: the gateway starts without a backend", remedy);
     }
@@ -101,7 +103,7 @@ fn application(plan: &mut Plan, directory: String, app: &AppFacts) {
 }
 
 pub(super) fn seal_key(plan: &mut Plan, facts: &Facts) {
-    let sealed = facts.seal_key.as_deref() == Some(std::path::Path::new(places::SEALED_KEY));
+    let sealed = facts.seal_key.as_deref() == Some(Path::new(places::SEALED_KEY));
     let why = "the databases' credentials are sealed with it, and a stolen disk does not open them";
     let content = settings::credential_drop_in(places::SEALED_KEY);
     if sealed {
@@ -117,6 +119,11 @@ pub(super) fn units(plan: &mut Plan, facts: &Facts, answers: &Answers) {
     let why = "systemd starts it at boot, and again when it ends";
     for Shipped { path, content } in &UNITS {
         plan.file(facts, path, content, (why, Then::ReloadUnits));
+    }
+    if !settings::usual_ports(answers) || facts.files.contains_key(Path::new(settings::SOCKET_DROP_IN)) {
+        let why = "systemd listens where the configuration says";
+        let content = settings::socket_drop_in(answers);
+        plan.file(facts, settings::SOCKET_DROP_IN, &content, (why, Then::ReloadUnits));
     }
     if let (Some(app), Some(found)) = (&answers.app, &facts.app)
         && let Some(content) = settings::drop_in(app, found)
@@ -156,7 +163,7 @@ pub(super) fn start(plan: &mut Plan, facts: &Facts) {
     }
     let concerns = |action: &Action| match action {
         Action::Install => true,
-        Action::Write { path, .. } => path.to_string_lossy().contains("/gateway.service"),
+        Action::Write { path, .. } => path.to_string_lossy().contains("/gateway.s"),
         _ => false,
     };
     if plan.steps.iter().any(|step| concerns(&step.action)) {
@@ -165,7 +172,7 @@ pub(super) fn start(plan: &mut Plan, facts: &Facts) {
             "restart",
             (is, "runs as planned"),
             "what has changed comes into force",
-            Action::Restart(SERVICE),
+            Action::Restart(vec![SOCKET, SERVICE]),
         );
     }
 }

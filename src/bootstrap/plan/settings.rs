@@ -9,6 +9,15 @@ use super::super::{Answers, App, facts::AppFacts};
 
 /// What the unit needs for this application.
 pub(super) const DROP_IN: &str = "/etc/systemd/system/gateway.service.d/50-application.conf";
+/// Where the socket unit listens, if not on its own ports.
+pub(super) const SOCKET_DROP_IN: &str = "/etc/systemd/system/gateway.socket.d/50-ports.conf";
+
+/// Are these the socket unit's own ports?
+pub(super) fn usual_ports(answers: &Answers) -> bool {
+    let usual = ["[::]:443", "[::]:80"].iter().filter_map(|text| text.parse().ok());
+    answers.listen.iter().copied().eq(usual)
+}
+
 /// `/etc/gateway/gateway.toml` from the answers.
 pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String {
     let list = |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
@@ -16,14 +25,13 @@ pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String
                     # brings it into force. Every key with its default: docs/configuration.md.\n\n"
         .to_owned();
     let mut edge = Vec::new();
-    let default = ["[::]:443", "[::]:80"].iter().filter_map(|text| text.parse().ok());
-    if answers.listen.iter().copied().ne(default) {
+    if !usual_ports(answers) {
         let (http, https): (Vec<_>, Vec<_>) =
             answers.listen.iter().partition(|address| is_plain(address.port()));
         let shown = |list: &[&std::net::SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         edge.push(format!("https = [{}]\nhttp = [{}]\n", list(&shown(&https)), list(&shown(&http))));
     }
-    if app.is_none() && !answers.domains.is_empty() {
+    if app.is_none() && answers.upstream.is_none() && !answers.domains.is_empty() {
         edge.push(format!("hosts = [{}]\n", list(&answers.domains)));
     }
     if !edge.is_empty() {
@@ -34,6 +42,13 @@ pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String
         let mails: Vec<String> =
             answers.contact.iter().map(|mail| mail.trim_start_matches("mailto:").to_owned()).collect();
         text += &format!("\n[tls.acme]\ncontact = [{}]\n", list(&mails));
+    }
+    if let Some(upstream) = &answers.upstream {
+        text += &format!(
+            "\n[backend.api]\nupstream = {}\nhosts = [{}]\n",
+            quoted(upstream),
+            list(&answers.domains)
+        );
     }
     let (Some(answer), Some(app)) = (&answers.app, app) else {
         return text;
@@ -76,6 +91,18 @@ pub(super) fn drop_in(app: &App, facts: &AppFacts) -> Option<String> {
         return None;
     }
     Some(format!("# Written by `gateway bootstrap`.\n[Service]\n{}\n", lines.join("\n")))
+}
+
+/// The ports of the socket unit, where they are not its own.
+pub(super) fn socket_drop_in(answers: &Answers) -> String {
+    let mut text =
+        "# Written by `gateway bootstrap`: the ports of `[edge]`.\n[Socket]\nListenStream=\n".to_owned();
+    for address in &answers.listen {
+        let shown =
+            if address.ip().is_unspecified() { address.port().to_string() } else { address.to_string() };
+        text += &format!("ListenStream={shown}\n");
+    }
+    text
 }
 
 /// The key is handed to the service by systemd, which alone can decrypt it.

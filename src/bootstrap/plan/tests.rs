@@ -176,6 +176,13 @@ fn the_configuration_that_is_written_is_one_that_can_be_read() {
     assert_eq!(text, include_str!("../../../tests/data/bootstrap/expected/gateway.toml"));
     answers.listen = ["[::]:8443", "[::]:8080"].iter().map(|text| text.parse().unwrap()).collect();
     answers.app = None;
+    let beside = settings::socket_drop_in(&answers);
+    assert!(beside.contains("ListenStream=\nListenStream=8443\nListenStream=8080\n"), "{beside}");
+    answers.upstream = Some("http://127.0.0.1:3000".to_owned());
+    let text = settings::configuration(&answers, None);
+    let value: toml::Value = toml::from_str(&text).unwrap();
+    assert_eq!(value["backend"]["api"]["upstream"].as_str(), Some("http://127.0.0.1:3000"), "{text}");
+    answers.upstream = None;
     let text = settings::configuration(&answers, None);
     let value: toml::Value = toml::from_str(&text).unwrap();
     assert_eq!(value["edge"]["http"][0].as_str(), Some("[::]:8080"), "{text}");

@@ -1,7 +1,5 @@
 //! Sessions and ports of SSH, told from pictures of processes.
 
-use std::collections::BTreeSet;
-
 use super::*;
 use crate::bootstrap::facts::processes::Process;
 
