@@ -146,12 +146,11 @@ fn listeners(status: &admin::Status) -> Finding {
 }
 
 fn workers(backend: &admin::BackendStatus) -> Finding {
-    let value = serde_json::to_value(&backend.workers).unwrap_or_default();
-    let all = value.as_array().map_or(0, Vec::len);
-    let ready = value.as_array().into_iter().flatten().filter(|worker| worker["state"] == "ready").count();
+    let all = backend.workers.len();
+    let ready = backend.workers.iter().filter(|worker| worker.state == "ready").count();
     let name = format!("backend {}", backend.name);
     match (ready, all) {
-        (_, 0) => Finding::skipped(name, "not supervised here"),
+        (_, 0) => Finding::bad(name, "it has no worker", "gateway backend list"),
         (0, _) => Finding::bad(name, "no worker is ready", format!("gateway logs {}", backend.name)),
         (ready, all) if ready < all => {
             Finding::doubtful(name, format!("{ready} of {all} workers are ready"), "gateway backend list")

@@ -186,3 +186,43 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     served(&server.machine);
     assert_eq!(HOST, "api.example");
 }
+
+/// What stood there before the gateway came.
+const OLD: &str = "require('http').createServer((q, s) => s.end('old')).listen(80, '::')";
+
+#[test]
+fn beside_what_serves_connections_are_led_over_and_back() {
+    let server = Server::rented("22", "");
+    let words = ["systemd-run", "--quiet", "--unit=old", "--", "/usr/bin/node", "-e", OLD];
+    server.machine.shell(&words.map(|word| format!("\"{word}\"")).join(" ")).ok();
+    let visit = |address: &str| {
+        let url = if address.contains(':') { format!("http://[{address}]/") } else { format!("http://{address}/") };
+        server.machine.outside().run(&["curl", "--silent", "--max-time", "10", "--header", "Host: api.example", &url])
+    };
+    let by = |who: &str| {
+        INSIDE.iter().all(|address| {
+            let said = visit(address);
+            said.code == 0 && (said.stdout == "old") == (who == "old")
+        })
+    };
+    eventually("the old one serves", || by("old").then_some(()));
+
+    let taken = server.machine.shell(ORDER);
+    assert_ne!(taken.code, 0);
+    taken.says(&["node listens on port 80 already", "nothing has been touched"]);
+
+    let order = "/root/gateway bootstrap --beside --upstream http://127.0.0.1:80 --domain api.example --tls local --yes";
+    server.machine.shell(order).ok();
+    assert!(by("old"), "beside it nothing has changed");
+    server.machine.shell(order).ok().says(&["nothing to do"]);
+
+    server.ssh("gateway cutover --confirm-within 5m").ok().says(&["port 80 go to port 8080"]);
+    assert!(by("gateway"));
+    server.ssh("gateway bootstrap confirm").ok();
+    assert!(by("gateway"));
+    server.ssh("gateway cutover back").ok();
+    assert!(by("old"));
+
+    server.ssh("gateway cutover --confirm-within 5s").ok();
+    eventually("nobody confirmed it", || by("old").then_some(()));
+}
