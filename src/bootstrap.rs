@@ -18,7 +18,7 @@ mod ruleset;
 mod undo;
 
 pub(crate) use self::{
-    answers::{Answers, App},
+    answers::{Answers, App, edge_ports},
     apply::apply,
     confirm::confirm,
     error::BootstrapError,

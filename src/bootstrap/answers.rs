@@ -47,8 +47,18 @@ pub(crate) struct App {
 impl Answers {
     /// The edge's ports, each once.
     pub(super) fn edge_ports(&self) -> BTreeSet<u16> {
-        // What listens on loopback alone is reached by nobody outside.
-        let outside = self.listen.iter().filter(|address| !address.ip().is_loopback());
-        outside.map(SocketAddr::port).filter(|port| *port != 0).collect()
+        edge_ports(&self.listen)
     }
+}
+
+/// Ports that strangers reach for an edge that listens there.
+pub(crate) fn edge_ports(listen: &[SocketAddr]) -> BTreeSet<u16> {
+    // What listens on loopback alone is reached by nobody outside.
+    let outside = listen.iter().filter(|address| !address.ip().is_loopback());
+    let mut ports: BTreeSet<u16> = outside.map(SocketAddr::port).filter(|port| *port != 0).collect();
+    if !ports.is_empty() {
+        // Beside what serves already, that stays reached; and where nobody listens, an open port is none.
+        ports.extend([80, 443]);
+    }
+    ports
 }

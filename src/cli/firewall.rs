@@ -84,17 +84,12 @@ impl FirewallOrder {
             },
             Self::Deny(deny) => Change::Deny(deny.address),
             Self::Close(close) => Change::Close(close.what),
-            Self::Reload(_) => Change::Follow(outside(settings)?),
+            Self::Reload(_) => Change::Follow(bootstrap::edge_ports(&configured(settings)?)),
         };
         let firewall = change.apply()?;
         out::line(shown(&firewall));
         Ok(())
     }
-}
-
-fn outside(settings: &Settings) -> Result<BTreeSet<u16>, Failure> {
-    let listen = configured(settings)?;
-    Ok(listen.iter().filter(|address| !address.ip().is_loopback()).map(std::net::SocketAddr::port).collect())
 }
 
 impl Status {

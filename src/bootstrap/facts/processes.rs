@@ -60,6 +60,10 @@ impl Processes {
             let mut process = Process::of_stat(String::from_utf8_lossy(&stat).trim_end())?;
             let environment = fs::read(directory.join("environ")).unwrap_or_default();
             let variables = environment.split(|byte| *byte == 0).filter(|line| line.starts_with(b"SSH_"));
+            if process.name == "MainThread" {
+                // What newer Nodes call their first thread, and so themselves.
+                process.name = "node".to_owned();
+            }
             process.environment = variables.map(|line| String::from_utf8_lossy(line).into_owned()).collect();
             let descriptors = fs::read_dir(directory.join("fd")).into_iter().flatten().flatten();
             process.sockets = descriptors.filter_map(|fd| socket(&fs::read_link(fd.path()).ok()?)).collect();
