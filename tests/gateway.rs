@@ -92,6 +92,8 @@ mod tenants_data;
 mod tls;
 #[path = "gateway/tls_protocol.rs"]
 mod tls_protocol;
+#[path = "gateway/upgrade.rs"]
+mod upgrade;
 #[path = "gateway/waiting.rs"]
 mod waiting;
 #[path = "gateway/websocket.rs"]

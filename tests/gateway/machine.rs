@@ -77,6 +77,12 @@ impl Disk {
         self
     }
 
+    /// Write a program.
+    pub(crate) fn script(self, path: &str, text: &str) -> Self {
+        write(&self.at(path), text.as_bytes(), 0o755);
+        self
+    }
+
     /// The gateway as its package would install it: program, units, users and directories; and a configuration.
     pub(crate) fn with_gateway(self, config: &str) -> Self {
         let shipped =
