@@ -8,12 +8,14 @@ mod bootstrap;
 mod cert;
 mod check;
 mod client;
+mod completions;
 mod cutover;
 mod doctor;
 mod failure;
 mod firewall;
 mod identity;
 mod logs;
+mod man;
 mod out;
 mod probe;
 mod reach;
@@ -25,6 +27,7 @@ mod status;
 mod swap;
 mod tenant;
 mod transfer;
+mod upgrade;
 mod worker_exec;
 
 use std::{path::PathBuf, process::ExitCode};
@@ -37,9 +40,13 @@ use clap::{
 use self::{client::Client, failure::Failure};
 use crate::config::Flags;
 
+/// Version, commit and target, as `build.rs` found them.
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("GATEWAY_COMMIT"), ", ", env!("GATEWAY_TARGET"), ")");
+
 /// TLS edge, CORS whitelist, tenants by Origin, connection pools and Node.js workers in one binary
 #[derive(Debug, Parser)]
-#[command(name = "gateway", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "gateway", version = VERSION, max_term_width = 110, disable_help_subcommand = true)]
 #[command(after_help = "\
 Exit codes:
   0  done
@@ -85,6 +92,7 @@ enum Command {
     Status(status::Status),
     Reload(reload::Reload),
     Swap(swap::Swap),
+    Upgrade(upgrade::Upgrade),
     Logs(logs::Logs),
     #[command(subcommand)]
     Backend(backend::Backend),
@@ -99,6 +107,8 @@ enum Command {
     Firewall(firewall::FirewallOrder),
     Cutover(cutover::Cutover),
     Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
     WorkerExec(worker_exec::WorkerExec),
 }
 
@@ -138,9 +148,11 @@ fn told_by_clap(error: &clap::Error) -> ExitCode {
 impl Command {
     fn run(self, settings: &Settings) -> Result<(), Failure> {
         match self {
-            // These three do not speak with a gateway, and the first and last make their own runtime or none.
+            // These do not speak with a gateway, and make their own runtime or none.
             Self::Run(run) => run.run(settings),
             Self::Check(check) => check.run(settings),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
             Self::WorkerExec(worker_exec) => worker_exec.run(),
             // These need a running one.
             Self::Status(status) => {
@@ -150,6 +162,9 @@ impl Command {
                 reach::running(settings, async |client: &Client| reload.run(client).await)
             }
             Self::Swap(swap) => reach::running(settings, async |client: &Client| swap.run(client).await),
+            Self::Upgrade(upgrade) => {
+                reach::running(settings, async |client: &Client| upgrade.run(settings, client).await)
+            }
             Self::Logs(logs) => reach::running(settings, async |client: &Client| logs.run(client).await),
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)

@@ -43,6 +43,7 @@ pub mod fuzz {
 // The base: imports nothing of ours.
 mod error;
 mod metrics;
+mod privileges;
 mod shutdown;
 mod state_lock;
 mod telemetry;

@@ -14,7 +14,8 @@ const FORGOTTEN: &str = "9999";
 const LISTENER: &str = "require('net').createServer(s => s.end('hello\\n')).listen(9999, '::')";
 
 /// What is asked for in every test.
-const ORDER: &str = "/root/gateway bootstrap --app /srv/app --domain api.example --command 'node app.mjs' --tls local --yes";
+const ORDER: &str =
+    "/root/gateway bootstrap --app /srv/app --domain api.example --command 'node app.mjs' --tls local --yes";
 
 /// A server as it is rented: SSH for root on that port, an application, our program, and a forgotten listener.
 struct Server {
@@ -27,7 +28,8 @@ impl Server {
     fn rented(port: &'static str, sshd: &str) -> Self {
         let key = tempfile::tempdir().unwrap();
         let file = key.path().join("key");
-        let made = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).output();
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).output();
         Output::of(&made.unwrap()).ok();
         let public = fs::read_to_string(file.with_extension("pub")).unwrap();
         let app = format!("{}/tests/data/booted/app.mjs", env!("CARGO_MANIFEST_DIR"));
@@ -55,7 +57,12 @@ impl Server {
     /// A session of its own from outside.
     fn ssh(&self, order: &str) -> Output {
         let key = self.key.path().join("key");
-        let options = ["StrictHostKeyChecking=no", "UserKnownHostsFile=/dev/null", "LogLevel=ERROR", "ConnectTimeout=10"];
+        let options = [
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=10",
+        ];
         let mut words = vec!["ssh", "-i", key.to_str().unwrap(), "-p", self.port];
         options.iter().for_each(|option| words.extend(["-o", option]));
         let target = format!("root@{}", INSIDE[0]);
@@ -172,7 +179,9 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     let other = server.machine.shell(&format!("unshare --pid --fork --mount-proc {ORDER}"));
     assert_ne!(other.code, 0);
     other.says(&["not run by systemd", "nothing has been touched"]);
-    let no_nft = server.machine.shell(&format!("unshare --mount sh -c \"mount --bind /dev/null /usr/sbin/nft && {ORDER}\""));
+    let no_nft = server
+        .machine
+        .shell(&format!("unshare --mount sh -c \"mount --bind /dev/null /usr/sbin/nft && {ORDER}\""));
     assert_ne!(no_nft.code, 0);
     no_nft.says(&["nft is missing", "nothing has been touched"]);
     assert_eq!(server.picture(), before);
@@ -196,8 +205,17 @@ fn beside_what_serves_connections_are_led_over_and_back() {
     let words = ["systemd-run", "--quiet", "--unit=old", "--", "/usr/bin/node", "-e", OLD];
     server.machine.shell(&words.map(|word| format!("\"{word}\"")).join(" ")).ok();
     let visit = |address: &str| {
-        let url = if address.contains(':') { format!("http://[{address}]/") } else { format!("http://{address}/") };
-        server.machine.outside().run(&["curl", "--silent", "--max-time", "10", "--header", "Host: api.example", &url])
+        let url =
+            if address.contains(':') { format!("http://[{address}]/") } else { format!("http://{address}/") };
+        server.machine.outside().run(&[
+            "curl",
+            "--silent",
+            "--max-time",
+            "10",
+            "--header",
+            "Host: api.example",
+            &url,
+        ])
     };
     let by = |who: &str| {
         INSIDE.iter().all(|address| {

@@ -18,7 +18,7 @@ pub(crate) enum Reach {
 use Reach::{All, ItsConfig, Only};
 
 /// Importable by every room; they import nothing of ours.
-const BASE: [&str; 4] = ["error", "metrics", "shutdown", "telemetry"];
+const BASE: [&str; 5] = ["error", "metrics", "privileges", "shutdown", "telemetry"];
 
 /// Room, and what it may import besides the base.
 pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
