@@ -20,6 +20,9 @@ mod answer;
 mod bad_input;
 #[path = "gateway/bodies.rs"]
 mod bodies;
+#[path = "gateway/booted.rs"]
+mod booted;
+mod bootstrap;
 #[path = "gateway/browser.rs"]
 mod browser;
 #[path = "gateway/builder.rs"]
@@ -58,6 +61,8 @@ mod left_behind;
 mod limits;
 #[path = "gateway/load.rs"]
 mod load;
+#[path = "gateway/machine.rs"]
+mod machine;
 #[path = "gateway/memory.rs"]
 mod memory;
 #[path = "gateway/node.rs"]
@@ -68,6 +73,8 @@ mod notify;
 mod orders;
 #[path = "gateway/origins.rs"]
 mod origins;
+#[path = "gateway/outside.rs"]
+mod outside;
 #[path = "gateway/pebble.rs"]
 mod pebble;
 #[path = "gateway/programs.rs"]
@@ -100,6 +107,8 @@ mod tenants_data;
 mod tls;
 #[path = "gateway/tls_protocol.rs"]
 mod tls_protocol;
+#[path = "gateway/upgrade.rs"]
+mod upgrade;
 #[path = "gateway/waiting.rs"]
 mod waiting;
 #[path = "gateway/websocket.rs"]

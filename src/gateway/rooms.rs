@@ -74,7 +74,7 @@ impl Rooms {
         let (metrics, lives, refusals) =
             (Metrics::new(), Lives::default(), Arc::new(Refusals::new(config.registry.refused_origins_max)));
 
-        let tenants = Arc::new(open_registry(&config).await?);
+        let tenants = Arc::new(open_registry(&config, &runtimes.data).await?);
         let registry = tenants.registry().clone();
         // Pools and doors spawn onto the runtime that they are made in.
         let entered = runtimes.data.enter();
@@ -245,10 +245,13 @@ impl House {
     }
 }
 
-async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
+async fn open_registry(config: &Config, data: &Handle) -> Result<Tenants, GatewayError> {
     let credentials = config::credentials_directory();
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
-    let tenants = Tenants::open(paths).await?;
+    // The driver starts a thread of its own, which shall begin with no more than those there may.
+    let runtime = data.clone();
+    let opening = data.spawn_blocking(move || runtime.block_on(Tenants::open(paths)));
+    let tenants = opening.await.map_err(|error| GatewayError::System(std::io::Error::other(error)))??;
     let report = tenants.declare(config.tenant.clone(), tenant_defaults(config)).await?;
     for surprise in surprises(&report) {
         tracing::warn!("{surprise}");

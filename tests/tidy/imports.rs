@@ -18,10 +18,10 @@ pub(crate) enum Reach {
 use Reach::{All, ItsConfig, Only};
 
 /// Importable by every room; they import nothing of ours.
-const BASE: [&str; 4] = ["error", "metrics", "shutdown", "telemetry"];
+const BASE: [&str; 5] = ["error", "metrics", "privileges", "shutdown", "telemetry"];
 
 /// Room, and what it may import besides the base.
-pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 9] = [
+pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
     (
         "cli",
         &[
@@ -30,6 +30,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 9] = [
             ("admin", All),
             ("tenant", All),
             ("pool", All),
+            ("bootstrap", All),
             // The hidden subcommand through which a worker is started.
             ("backend", Only(&["worker_exec"])),
         ],
@@ -85,6 +86,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 9] = [
     ("pool", &[("tenant", All)]),
     ("tenant", &[]),
     ("backend", &[]),
+    ("bootstrap", &[]),
 ];
 
 /// What each room exports from its `config.rs`.
