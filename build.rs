@@ -20,7 +20,8 @@ fn main() {
 /// The commit that is checked out.
 fn of_git() -> Option<String> {
     let ask = |words: &[&str]| {
-        let output = Command::new("git").args(words).output().ok().filter(|output| output.status.success())?;
+        let output =
+            Command::new("git").args(words).output().ok().filter(|output| output.status.success())?;
         Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
     };
     if let Some(log) = ask(&["rev-parse", "--git-path", "logs/HEAD"]) {

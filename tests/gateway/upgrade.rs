@@ -102,11 +102,17 @@ fn a_good_program_takes_over_under_load_and_nobody_is_refused() {
     let pid = machine.main_pid("gateway").unwrap();
     machine.run(&["chmod", "700", "/root/gateway"]).ok();
     under_load(&machine, || {
-        machine.run(&["gateway", "upgrade", "/root/gateway"]).ok().says(&["upgraded to gateway 0.", "gateway.old"]);
+        machine
+            .run(&["gateway", "upgrade", "/root/gateway"])
+            .ok()
+            .says(&["upgraded to gateway 0.", "gateway.old"]);
     });
     assert_eq!(machine.main_pid("gateway"), Some(pid), "it is the same process");
     let same = |one: &str, other: &str| machine.run(&["cmp", one, other]).code == 0;
-    assert!(same("/usr/local/bin/gateway", "/root/gateway") && same("/usr/local/bin/gateway.old", "/usr/local/bin/good"));
+    assert!(
+        same("/usr/local/bin/gateway", "/root/gateway")
+            && same("/usr/local/bin/gateway.old", "/usr/local/bin/good")
+    );
     // Also the next boot starts it.
     machine.run(&["systemctl", "restart", "gateway"]).ok();
     assert_eq!(ask(&machine, INSIDE[0], "/").ok().stdout, "hello");
@@ -121,16 +127,23 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
         ("/root/picky", "#!/bin/sh\necho '{\"good\": false, \"problems\": [{\"key\": \"edge.https\", \"message\": \"no\"}]}'\n".to_owned()),
     ]);
     let upgrade = |file: &str| machine.run(&["gateway", "upgrade", file, "--within", "8s"]);
-    let untouched = |inode: &str| assert_eq!(machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout, inode);
+    let untouched =
+        |inode: &str| assert_eq!(machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout, inode);
     let inode = machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout;
     under_load(&machine, || {
         upgrade("/root/nowhere").fails(2).says(&["cannot be read", "nothing has changed"]);
         upgrade("/root/other").fails(2).says(&["is no gateway", "nothing has changed"]);
         upgrade("/root/picky").fails(2).says(&["does not take the configuration: edge.https: no"]);
         untouched(&inode);
-        for (file, why) in [("/root/dies", "it died at its start"), ("/root/hangs", "it does not answer after 8s")] {
+        for (file, why) in
+            [("/root/dies", "it died at its start"), ("/root/hangs", "it does not answer after 8s")]
+        {
             let before = machine.main_pid("gateway");
-            upgrade(file).fails(1).says(&["the new program did not take over", why, "the old program serves again"]);
+            upgrade(file).fails(1).says(&[
+                "the new program did not take over",
+                why,
+                "the old program serves again",
+            ]);
             untouched(&inode);
             assert_ne!(machine.main_pid("gateway"), before, "{file}");
         }
