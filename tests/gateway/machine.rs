@@ -59,12 +59,6 @@ impl Disk {
         Self { place, binds: vec![format!("--bind-ro={}:/usr/bin/node", node.trim())] }
     }
 
-    /// No Node in it after all.
-    pub(crate) fn without_node(mut self) -> Self {
-        self.binds.clear();
-        self
-    }
-
     /// Write a file.
     pub(crate) fn file(self, path: &str, text: impl AsRef<[u8]>) -> Self {
         write(&self.at(path), text.as_ref(), 0o644);
@@ -180,12 +174,6 @@ impl Machine {
     /// Write a file in it.
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         write(&self.path(path), text.as_ref(), 0o644);
-    }
-
-    /// Read a file in it.
-    #[track_caller]
-    pub(crate) fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// Run a command as root, as a service of its own.
