@@ -34,21 +34,17 @@ fn check<T>(protocol: &str, bytes_max: u64, mut open: impl FnMut(&TestGateway) -
     let _first: Vec<T> = (0..FIRST).map(|_| open(&gateway)).collect();
     let before = anonymous_bytes(gateway.pid());
     let _open: Vec<T> = (0..CONNECTIONS).map(|_| open(&gateway)).collect();
-    let mut least = u64::MAX;
-    // They give back what they needed for their request after a moment.
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(8);
-    while std::time::Instant::now() < deadline && least > bytes_max {
+    // They give back what their request needed after a moment.
+    eventually(&format!("an idle {protocol} connection takes at most {bytes_max} bytes"), || {
         let each = anonymous_bytes(gateway.pid()).saturating_sub(before) / CONNECTIONS;
-        least = least.min(each);
-        std::thread::sleep(std::time::Duration::from_millis(100));
-    }
-    println!("{protocol}: {least}");
-    assert!(least <= bytes_max, "an idle {protocol} connection takes {least} bytes, more than {bytes_max}");
+        (each <= bytes_max).then_some(())
+    });
 }
 
 #[test]
 fn an_idle_http_1_connection_takes_little_memory() {
-    check("HTTP/1.1", 1, |gateway| {
+    // 13 KiB when this was written.
+    check("HTTP/1.1", 20 * 1024, |gateway| {
         let mut wire = Wire::tls(gateway.https(), HOST, gateway.tls(&["http/1.1"]));
         wire.send(format!("GET / HTTP/1.1\r\nhost: {HOST}\r\norigin: {NAVAJA}\r\n\r\n"));
         wire.answer().is(200);
@@ -58,7 +54,8 @@ fn an_idle_http_1_connection_takes_little_memory() {
 
 #[test]
 fn an_idle_http_2_connection_takes_little_memory() {
-    check("HTTP/2", 1, |gateway| {
+    // 30 KiB when this was written; h2 keeps its buffers.
+    check("HTTP/2", 48 * 1024, |gateway| {
         let mut h2 = H2::open(gateway);
         let mut fields = get("/");
         fields.push(("origin", NAVAJA.to_owned()));
