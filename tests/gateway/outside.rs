@@ -12,8 +12,11 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{Output, eventually, machine::INSIDE};
 
-/// The stranger's own addresses.
-const OUTSIDE: [&str; 2] = ["10.77.0.1", "fd77::1"];
+/// The stranger's own address.
+pub(crate) const OUTSIDE: &str = "10.77.0.1";
+
+/// And that of the other world.
+const OUTSIDE_V6: &str = "fd77::1";
 
 /// The namespace, which lives as long as a process in it.
 pub(crate) struct Outside {
@@ -50,7 +53,9 @@ impl Outside {
         eventually("the cable is plugged in", || {
             (Output::of(&Command::new("ip").args(&ends[1..]).output().unwrap()).code == 0).then_some(())
         });
-        for (interface, [v4, v6], inside) in [("cable", OUTSIDE, false), ("host0", INSIDE, true)] {
+        for (interface, [v4, v6], inside) in
+            [("cable", [OUTSIDE, OUTSIDE_V6], false), ("host0", INSIDE, true)]
+        {
             let (v4, v6) = (format!("{v4}/24"), format!("{v6}/64"));
             let steps: [&[&str]; 3] = [
                 &["ip", "link", "set", interface, "up"],
@@ -72,6 +77,14 @@ impl Outside {
         let mut command = Command::new("nsenter");
         command.args(["-t", &self.holder.id().to_string(), "-n", "--"]).args(words).stdin(Stdio::null());
         Output::of(&command.output().unwrap())
+    }
+
+    /// Start a server there, which ends with the thread that started it.
+    pub(crate) fn serve(&self, words: &[&str]) {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "nsenter", "-t", &self.holder.id().to_string(), "-n", "--"]);
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        drop(command.spawn().unwrap());
     }
 
     /// Let this thread's sockets be made there from now on.
