@@ -5,6 +5,7 @@ use std::{
     fs::File,
     os::fd::AsFd,
     process::{Child, Command, Stdio},
+    sync::Mutex,
 };
 
 use nix::unistd::Pid;
@@ -21,6 +22,7 @@ const OUTSIDE_V6: &str = "fd77::1";
 /// The namespace, which lives as long as a process in it.
 pub(crate) struct Outside {
     holder: Child,
+    servers: Mutex<Vec<Child>>,
 }
 
 impl Outside {
@@ -34,7 +36,7 @@ impl Outside {
         eventually("the network is there", || {
             std::fs::read_link(&net).is_ok_and(|its| its != ours).then_some(())
         });
-        let outside = Self { holder };
+        let outside = Self { holder, servers: Mutex::default() };
         outside.run(&["ip", "link", "set", "lo", "up"]).ok();
         outside
     }
@@ -79,12 +81,12 @@ impl Outside {
         Output::of(&command.output().unwrap())
     }
 
-    /// Start a server there, which ends with the thread that started it.
+    /// Start a server there, which ends with it.
     pub(crate) fn serve(&self, words: &[&str]) {
         let mut command = Command::new("setpriv");
         command.args(["--pdeathsig", "KILL", "nsenter", "-t", &self.holder.id().to_string(), "-n", "--"]);
         command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
-        drop(command.spawn().unwrap());
+        self.servers.lock().unwrap().push(command.spawn().unwrap());
     }
 
     /// Let this thread's sockets be made there from now on.
@@ -96,6 +98,11 @@ impl Outside {
 
 impl Drop for Outside {
     fn drop(&mut self) {
+        let servers = std::mem::take(&mut *self.servers.lock().unwrap());
+        for mut server in servers {
+            let _gone = server.kill();
+            let _gone = server.wait();
+        }
         let _gone = self.holder.kill();
         let _gone = self.holder.wait();
     }
