@@ -91,6 +91,8 @@ mod rolling;
 mod running;
 #[path = "gateway/scarce.rs"]
 mod scarce;
+#[path = "gateway/shell.rs"]
+mod shell;
 #[path = "gateway/site.rs"]
 mod site;
 #[path = "gateway/sites.rs"]

@@ -27,8 +27,8 @@ ready worker for every backend that had one, gives way to the old one again: exi
 Under systemd (`Restart=always`) a program that dies is started anew; without, only the file can be put back.
 
 Examples:
-  sudo gateway upgrade ./gateway
-  sudo gateway upgrade ./gateway --within 30s")]
+  gateway upgrade ./gateway
+  gateway upgrade ./gateway --within 30s")]
 pub(crate) struct Upgrade {
     /// The new program
     file: PathBuf,

@@ -1,5 +1,6 @@
 #!/usr/bin/env node
-// Cold start: from the start of the process to the first answer of an application that runs already, 20 times.
+// Cold start: from the start of the process to the first answer of an application that runs already, 20 times. The very
+// first one, which makes the registry and its key, is told by itself.
 // tests/bench/start.mjs target/x86_64-unknown-linux-musl/release/gateway
 
 import { spawn } from 'node:child_process';
@@ -32,23 +33,24 @@ const ask = () =>
     request.on('error', () => resolve(false));
   });
 
-const took = [];
-for (let round = 0; round < ROUNDS; round += 1) {
-  const place = mkdtempSync(join(tmpdir(), 'gws'));
-  writeFileSync(
-    join(place, 'gateway.toml'),
-    `state_dir = "${place}/state"\nruntime_dir = "${place}/run"
+const place = mkdtempSync(join(tmpdir(), 'gws'));
+writeFileSync(
+  join(place, 'gateway.toml'),
+  `state_dir = "${place}/state"\nruntime_dir = "${place}/run"
 [edge]\nhttp = ["127.0.0.1:${port}"]\nhttps = []\nhttp_mode = "serve"
 [backend.api]\nhosts = ["api.example"]\nupstream = "http://127.0.0.1:${app.address().port}"\n`,
-  );
+);
+const took = [];
+for (let round = 0; round <= ROUNDS; round += 1) {
   const begun = process.hrtime.bigint();
   const gateway = spawn(program, ['run', '--config', join(place, 'gateway.toml')], { stdio: 'ignore' });
   while (!(await ask())) await new Promise((resolve) => setTimeout(resolve, 1));
   took.push(Number(process.hrtime.bigint() - begun) / 1e6);
   gateway.kill();
   await new Promise((resolve) => gateway.once('exit', resolve));
-  rmSync(place, { recursive: true });
 }
+rmSync(place, { recursive: true });
+console.log(`very first start: ${took.shift().toFixed(0)} ms`);
 took.sort((one, other) => one - other);
 console.log(`first answer after ${took[ROUNDS / 2].toFixed(0)} ms (median), ${took[ROUNDS - 1].toFixed(0)} ms (worst) of ${ROUNDS}`);
 app.close();

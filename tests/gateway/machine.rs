@@ -71,6 +71,15 @@ impl Disk {
         self
     }
 
+    /// Copy a directory into it.
+    pub(crate) fn directory(self, path: &str, from: impl AsRef<Path>) -> Self {
+        let to = self.at(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let copied = Command::new("cp").arg("--recursive").arg(from.as_ref()).arg(to).status().unwrap();
+        assert!(copied.success(), "{} cannot be copied", from.as_ref().display());
+        self
+    }
+
     /// Write a program.
     pub(crate) fn script(self, path: &str, text: &str) -> Self {
         write(&self.at(path), text.as_bytes(), 0o755);
