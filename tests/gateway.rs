@@ -83,14 +83,10 @@ mod programs;
 mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
-#[path = "gateway/renewal_info.rs"]
-mod renewal_info;
 #[path = "gateway/rolling.rs"]
 mod rolling;
 #[path = "gateway/running.rs"]
 mod running;
-#[path = "gateway/scarce.rs"]
-mod scarce;
 #[path = "gateway/shell.rs"]
 mod shell;
 #[path = "gateway/site.rs"]

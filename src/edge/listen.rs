@@ -17,7 +17,7 @@ use super::{
     clients::ClientPlace,
     connection::{Speaks, connection},
     cuts::Cut,
-    descriptors::{Spare, ran_out},
+    descriptors::Spare,
     thread::{Shared, Thread},
 };
 
@@ -109,7 +109,7 @@ async fn accept_all(thread: &Rc<Thread>, shared: &Arc<Shared>, listener: &TcpLis
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
                 // Closed at once, a client can go elsewhere; in the queue it would wait for nothing.
-                if !ran_out(&error) || !failures.shed(shared, listener) {
+                if !is_out_of_descriptors(&error) || !failures.shed(shared, listener) {
                     failures.say(&error);
                     tokio::time::sleep(PAUSE * 5).await;
                 }
@@ -129,6 +129,13 @@ fn admit(shared: &Shared, stream: &TcpStream, client: IpAddr) -> Result<Option<C
     }
     let place = shared.clients.enter(client, settings.limits.connections_per_client_max);
     place.map(Some).ok_or(Cut::ClientConnections)
+}
+
+fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error().map(nix::errno::Errno::from_raw),
+        Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE)
+    )
 }
 
 /// What is done about connections that cannot be accepted.

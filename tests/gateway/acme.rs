@@ -18,7 +18,6 @@ use crate::{
     client::trusting,
     eventually,
     pebble::{Pebble, Settings},
-    renewal_info::RenewalInfo,
 };
 
 /// The certificate that is served for a name, if the handshake succeeds.
@@ -142,88 +141,10 @@ fn a_host_added_while_running_gets_its_certificate_and_one_removed_is_ordered_no
         "nothing is ordered anew for a new host"
     );
     gateway.cli(&["tenant", "remove", "navaja"]).ok();
-    // Even where its time has come: nothing is ordered for a host that is not ours any more.
-    gateway.cli(&["cert", "renew", "n.example.com"]).says(&["n.example.com"]);
     // By a reload, too.
     gateway.site().configure("edge.hosts = [\"a.example.com\", \"b.example.com\"]");
     gateway.cli(&["reload"]).ok();
     assert_eq!(names(&soon_served(&gateway, "b.example.com", &root)), ["b.example.com"]);
-    // The order that came after it has been filled, so that one for the removed host would be there as well.
-    let issued = ledger(gateway.site()).unwrap()["issued"].to_string();
-    assert_eq!(issued.matches("n.example.com").count(), 1, "{issued}");
-}
-
-#[test]
-fn a_removed_hosts_certificate_runs_out_and_is_not_renewed() {
-    let pebble = Pebble::start(Settings { validity_s: 12, ..Settings::default() });
-    let gateway = pebble.builder().config("edge.hosts = [\"a.example.com\"]").start();
-    let root = pebble.root();
-    let add = ["tenant", "add", "navaja", "--origin", "https://navaja.example", "--host", "n.example.com"];
-    gateway.cli(&add).ok();
-    soon_served(&gateway, "n.example.com", &root);
-    gateway.cli(&["tenant", "remove", "navaja"]).ok();
-    let issued = |host: &str| ledger(gateway.site()).unwrap()["issued"].to_string().matches(host).count();
-    let before = (issued("n.example.com"), issued("a.example.com"));
-    // Its neighbour of the same age is renewed twice meanwhile.
-    eventually("the host that stayed is renewed", || (issued("a.example.com") >= before.1 + 2).then_some(()));
-    assert_eq!(issued("n.example.com"), before.0);
-}
-
-#[test]
-fn a_sites_host_has_its_certificate_too() {
-    let pebble = Pebble::start(Settings::default());
-    let site = "[[edge.site]]\nhost = \"www.example.com\"\nredirect = \"https://example.com\"";
-    let gateway = pebble.builder().config(site).start();
-    assert_eq!(names(&soon_served(&gateway, "www.example.com", &pebble.root())), ["www.example.com"]);
-}
-
-#[test]
-fn an_authority_that_wants_an_account_of_its_own_gets_its_binding_and_the_key_is_never_shown() {
-    const KEY: &str = "zWNDZM6eQGHWpSRTPal5eIUYFTu7EajVIoguysqZ9wG44nMEtx3MUAsUDkMTQ12W";
-    let pebble = Pebble::start(Settings { external: Some(("customer-7", KEY)), ..Settings::default() });
-    let site = pebble.builder().config("edge.hosts = [\"a.example.com\"]").site();
-    let key = site.write("eab.key", KEY);
-    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
-    // Without it, one clear word about what is missing.
-    let gateway = site.start();
-    eventually("the log says what is missing", || {
-        gateway.log().contains("tls.acme.external_account_id").then_some(())
-    });
-    let site = gateway.stop();
-    site.configure(&format!(
-        "[tls.acme]\nexternal_account_id = \"customer-7\"\nexternal_account_key_file = {key:?}\nretry_first = \"1s\""
-    ));
-    let gateway = site.start();
-    soon_served(&gateway, "a.example.com", &pebble.root());
-    let log = gateway.log();
-    assert!(!log.contains(&KEY[..16]), "the key is in the log");
-    let shown = gateway.status().to_string() + &gateway.cli(&["cert", "list", "--json"]).ok().stdout;
-    assert!(!shown.contains(&KEY[..16]), "the key is shown");
-}
-
-#[test]
-fn a_certificate_that_the_authority_wants_renewed_is_renewed_long_before_its_time() {
-    let pebble = Pebble::start(Settings::default());
-    let info = RenewalInfo::beside(&pebble);
-    let gateway = pebble
-        .builder()
-        .config("edge.hosts = [\"a.example.com\"]")
-        .config(&format!("tls.acme.directory = {:?}", info.directory()))
-        .start();
-    let root = pebble.root();
-    let first = soon_served(&gateway, "a.example.com", &root);
-    let config = trusting(&root, &["http/1.1"]);
-    eventually("it is renewed, three months before its end", || {
-        let now = served(&gateway, "a.example.com", config.clone()).unwrap();
-        (now != first).then_some(())
-    });
-    eventually("the new one was asked about as well, and is left in peace", || {
-        let asked = info.asked();
-        (asked.last() != asked.first()).then_some(())
-    });
-    let ledger = ledger(gateway.site()).unwrap();
-    let renewals: Vec<_> = ledger["issued"].as_array().unwrap().iter().map(|one| &one["renewal"]).collect();
-    assert_eq!(renewals, [&Value::Bool(false), &Value::Bool(true)]);
 }
 
 #[test]

@@ -53,14 +53,12 @@ pub(crate) struct Settings {
     pub(crate) slow_s: Option<u32>,
     /// Where it looks for TLS-ALPN-01, if not where the gateway listens.
     pub(crate) https: Option<u16>,
-    /// The account elsewhere that every account here must be bound to: its id and MAC key.
-    pub(crate) external: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Five of a hundred, as pebble's makers have it: clients must be used to it.
-        Self { nonces_refused: 5, validity_s: 90 * 24 * 3600, slow_s: None, https: None, external: None }
+        Self { nonces_refused: 5, validity_s: 90 * 24 * 3600, slow_s: None, https: None }
     }
 }
 
@@ -92,7 +90,7 @@ impl Pebble {
     /// Start the authority (again): it has forgotten everything.
     pub(crate) fn up(&mut self) {
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
-        let mut config = json!({ "pebble": {
+        let config = json!({ "pebble": {
             "listenAddress": at(self.ports.directory),
             "managementListenAddress": at(self.ports.management),
             "certificate": self.file("pebble.pem"),
@@ -101,10 +99,6 @@ impl Pebble {
             "tlsPort": self.settings.https.unwrap_or(self.ports.https),
             "certificateValidityPeriod": self.settings.validity_s,
         }});
-        if let Some((id, key)) = self.settings.external {
-            config["pebble"]["externalAccountBindingRequired"] = true.into();
-            config["pebble"]["externalAccountMACKeys"] = json!({ id: key });
-        }
         std::fs::write(self.file("pebble.json"), config.to_string()).unwrap();
         let mut command = Command::new("pebble");
         command.arg("-config").arg(self.file("pebble.json")).args(["-dnsserver", &at(self.ports.dns)]);
@@ -178,21 +172,6 @@ impl Pebble {
         let mut wire = Wire::tls(address, "localhost", trusting(&ca, &["http/1.1"]));
         wire.send("GET /roots/0 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
         wire.answer().is(200).body
-    }
-
-    /// Its directory as it serves it (RFC 8555 7.1.1).
-    pub(crate) fn directory(&self) -> serde_json::Value {
-        let ca = std::fs::read(self.file("ca.pem")).unwrap();
-        let address = (Ipv4Addr::LOCALHOST, self.ports.directory).into();
-        let mut wire = Wire::tls(address, "localhost", trusting(&ca, &["http/1.1"]));
-        let host = format!("localhost:{}", self.ports.directory);
-        wire.send(format!("GET /dir HTTP/1.1\r\nhost: {host}\r\nconnection: close\r\n\r\n"));
-        wire.answer().is(200).json()
-    }
-
-    /// The certificate and key with which it speaks TLS as `localhost`, in PEM.
-    pub(crate) fn identity(&self) -> [Vec<u8>; 2] {
-        ["pebble.pem", "pebble.key"].map(|name| std::fs::read(self.file(name)).unwrap())
     }
 
     /// What it has logged.

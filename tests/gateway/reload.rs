@@ -68,8 +68,7 @@ fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
     site.write("gateway.toml", with(&certificates[0], ""));
     let gateway = site.start();
     let pids = gateway.worker_pids();
-    // An address of this test's own: what others bind or connect from cannot take the port while nobody listens there.
-    let extra = std::net::TcpListener::bind("127.0.83.1:0").unwrap().local_addr().unwrap();
+    let extra = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let load = Load::default();
     let plain = Target::plain(&gateway);
     let secure = Target { address: gateway.https(), tls: Some(trusted[0].clone()) };

@@ -13,7 +13,6 @@ use crate::{backend::WorkerLease, metrics::BackendLabels};
 use super::{
     super::{
         body::{RequestBody, Upload},
-        descriptors::ran_out,
         refusal::Refusal,
         serve::Exchange,
     },
@@ -69,9 +68,8 @@ pub(super) async fn send(
     let mut connection = match idle {
         Some(connection) => connection,
         None => match open(exchange, lease).await {
-            Ok(connection) => connection,
-            Err(None) => return Err(Failure::NotConnected(body)),
-            Err(Some(refusal)) => return Err(Failure::Final(refusal)),
+            Some(connection) => connection,
+            None => return Err(Failure::NotConnected(body)),
         },
     };
     exchange.record.sent(connection.worker());
@@ -110,17 +108,15 @@ pub(super) async fn send(
     })
 }
 
-/// Connect to the worker. A refusal when no worker could be reached now: the fault is not this one's.
-async fn open(exchange: &Exchange, lease: &WorkerLease) -> Result<Box<Connection>, Option<Refusal>> {
+async fn open(exchange: &Exchange, lease: &WorkerLease) -> Option<Box<Connection>> {
     let timeout = exchange.settings.limits.connect_timeout;
     match tokio::time::timeout(timeout, Connection::open(lease)).await {
-        Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) if ran_out(&error) => Err(Some(Refusal::NoDescriptor)),
+        Ok(Ok(connection)) => Some(connection),
         Ok(Err(error)) => {
             tracing::debug!(worker = lease.name(), %error, "cannot connect");
-            Err(None)
+            None
         }
-        Err(_) => Err(None),
+        Err(_) => None,
     }
 }
 
