@@ -16,6 +16,8 @@ mod acme;
 mod admin;
 #[path = "gateway/answer.rs"]
 mod answer;
+#[path = "gateway/authorities.rs"]
+mod authorities;
 #[path = "gateway/bad_input.rs"]
 mod bad_input;
 #[path = "gateway/bodies.rs"]
@@ -24,6 +26,8 @@ mod bodies;
 mod browser;
 #[path = "gateway/builder.rs"]
 mod builder;
+#[path = "gateway/bystander.rs"]
+mod bystander;
 #[path = "gateway/certificates.rs"]
 mod certificates;
 #[path = "gateway/client.rs"]
@@ -32,6 +36,8 @@ mod client;
 mod compression;
 #[path = "gateway/cors.rs"]
 mod cors;
+#[path = "gateway/descriptors.rs"]
+mod descriptors;
 #[path = "gateway/door.rs"]
 mod door;
 #[path = "gateway/drivers.rs"]
@@ -76,6 +82,8 @@ mod running;
 mod site;
 #[path = "gateway/sites.rs"]
 mod sites;
+#[path = "gateway/slow_clients.rs"]
+mod slow_clients;
 #[path = "gateway/swap.rs"]
 mod swap;
 #[path = "gateway/tenants.rs"]
