@@ -16,6 +16,8 @@ mod acme;
 mod admin;
 #[path = "gateway/answer.rs"]
 mod answer;
+#[path = "gateway/authorities.rs"]
+mod authorities;
 #[path = "gateway/bad_input.rs"]
 mod bad_input;
 #[path = "gateway/bodies.rs"]
@@ -27,6 +29,8 @@ mod bootstrap;
 mod browser;
 #[path = "gateway/builder.rs"]
 mod builder;
+#[path = "gateway/bystander.rs"]
+mod bystander;
 #[path = "gateway/certificates.rs"]
 mod certificates;
 #[path = "gateway/client.rs"]
@@ -37,6 +41,8 @@ mod compression;
 mod cors;
 #[path = "gateway/deploy.rs"]
 mod deploy;
+#[path = "gateway/descriptors.rs"]
+mod descriptors;
 #[path = "gateway/door.rs"]
 mod door;
 #[path = "gateway/drivers.rs"]
@@ -93,6 +99,8 @@ mod shell;
 mod site;
 #[path = "gateway/sites.rs"]
 mod sites;
+#[path = "gateway/slow_clients.rs"]
+mod slow_clients;
 #[path = "gateway/sticky.rs"]
 mod sticky;
 #[path = "gateway/swap.rs"]

@@ -17,7 +17,7 @@ use super::{
     clients::ClientPlace,
     connection::{Speaks, connection},
     cuts::Cut,
-    descriptors::Spare,
+    descriptors::{Spare, is_out_of_descriptors},
     thread::{Shared, Thread},
 };
 
@@ -129,13 +129,6 @@ fn admit(shared: &Shared, stream: &TcpStream, client: IpAddr) -> Result<Option<C
     }
     let place = shared.clients.enter(client, settings.limits.connections_per_client_max);
     place.map(Some).ok_or(Cut::ClientConnections)
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error().map(nix::errno::Errno::from_raw),
-        Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE)
-    )
 }
 
 /// What is done about connections that cannot be accepted.

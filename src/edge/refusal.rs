@@ -107,6 +107,9 @@ pub(crate) enum Refusal {
     /// The operator has stopped the backend.
     #[error("the application has been stopped for maintenance; try again later")]
     BackendStopped,
+    /// No file descriptor is left for a connection to a worker.
+    #[error("out of file descriptors (raise LimitNOFILE)")]
+    NoDescriptor,
     /// A worker took the request and gave no usable answer.
     #[error("the application failed to answer: {0}")]
     WorkerFailed(String),
@@ -139,9 +142,11 @@ impl Refusal {
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::FileFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooFast { .. } | Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Paused(_) | Self::NoBackend | Self::NoWorker | Self::BackendStopped => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::Paused(_)
+            | Self::NoBackend
+            | Self::NoWorker
+            | Self::NoDescriptor
+            | Self::BackendStopped => StatusCode::SERVICE_UNAVAILABLE,
             Self::WorkerFailed(_) => StatusCode::BAD_GATEWAY,
             Self::WorkerSlow => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -166,7 +171,7 @@ impl Refusal {
         match self {
             Self::TooFast { retry_after_s } => Some(*retry_after_s),
             // Requests end within seconds, and a worker starts within seconds.
-            Self::TooMany | Self::NoWorker => Some(1),
+            Self::TooMany | Self::NoWorker | Self::NoDescriptor => Some(1),
             // A migration takes longer; five seconds keep a thousand waiting pages at 200 requests a second.
             Self::Paused(_) => Some(5),
             // Somebody has to give an order first.
@@ -180,7 +185,7 @@ impl Fault for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Self::Suspended(_) | Self::Paused(_) | Self::TooFast { .. } | Self::TooMany => Kind::Tenant,
-            Self::NoBackend | Self::FileFailed(_) => Kind::Operator,
+            Self::NoBackend | Self::FileFailed(_) | Self::NoDescriptor => Kind::Operator,
             Self::NoWorker | Self::BackendStopped | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
             _ => Kind::Client,
         }
@@ -188,7 +193,7 @@ impl Fault for Refusal {
 
     fn audience(&self) -> Audience {
         match self {
-            Self::WorkerFailed(_) | Self::FileFailed(_) => Audience::Operator,
+            Self::WorkerFailed(_) | Self::FileFailed(_) | Self::NoDescriptor => Audience::Operator,
             _ => Audience::Anyone,
         }
     }
@@ -223,6 +228,7 @@ impl Fault for Refusal {
             Self::NoBackend => "no-backend",
             Self::NoWorker => "no-worker",
             Self::BackendStopped => "backend-stopped",
+            Self::NoDescriptor => "no-descriptor",
             Self::WorkerFailed(_) => "worker-failed",
             Self::WorkerSlow => "worker-slow",
         }

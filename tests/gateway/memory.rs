@@ -1,6 +1,6 @@
 //! What a gateway's process takes, read from the system and from its own metrics; and what an idle connection may.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use crate::{
     HOST, NAVAJA, TestGateway, Wire, eventually,
@@ -11,6 +11,9 @@ use crate::{
 const CONNECTIONS: u64 = 256;
 /// Those before them, after which the process has what it needs for any.
 const FIRST: u64 = 32;
+
+/// USER_HZ, which Linux has as 100 wherever it runs.
+const TICKS_PER_SECOND: u64 = 100;
 
 /// Anonymous memory of a process: what it allocated, not what is mapped from files.
 pub(crate) fn anonymous_bytes(pid: i32) -> u64 {
@@ -24,6 +27,15 @@ pub(crate) fn metric(gateway: &TestGateway, name: &str) -> u64 {
     let text = gateway.admin("GET", "/metrics").unwrap().is(200).text();
     let line = text.lines().find_map(|line| line.strip_prefix(name));
     line.map_or(0, |value| value.trim().parse().unwrap())
+}
+
+/// Processor time that a process has taken, of all its threads, in kernel and program.
+pub(crate) fn cpu_time(pid: i32) -> Duration {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    // The name in parentheses may hold anything; utime and stime are the 12th and 13th after it.
+    let fields: Vec<&str> = stat.rsplit_once(')').unwrap().1.split_whitespace().collect();
+    let ticks: u64 = fields[11].parse::<u64>().unwrap() + fields[12].parse::<u64>().unwrap();
+    Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
 }
 
 /// What each of many connections adds once all are idle. `open`: one that has had an answer.
