@@ -6,7 +6,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::{
-    NAVAJA, TestGateway,
+    NAVAJA, TestGateway, eventually,
     load::{Load, Target},
     running::workers,
 };
@@ -46,6 +46,10 @@ fn a_stopped_backend_answers_503_with_a_code_of_its_own_until_it_is_started() {
     let pid = gateway.worker_pids()[0];
     // What is in flight ends first.
     let mut held = gateway.get("/slow?ms=700").origin(NAVAJA).open();
+    eventually("it is in flight", || {
+        let status = gateway.status();
+        workers(&status).any(|worker| worker["in_flight"] == 1).then_some(())
+    });
     gateway.cli(&["backend", "stop"]).ok().says(&["backend api stopped"]);
     held.answer().is(200);
     assert_eq!(gateway.worker_pids(), [0_i32; 0]);
