@@ -6,7 +6,7 @@ use std::thread;
 use serde_json::Value;
 
 use crate::{
-    NAVAJA, TestGateway,
+    NAVAJA, TestGateway, eventually,
     load::{Load, Target},
     running::workers,
 };
@@ -22,7 +22,8 @@ fn scaling_from_one_to_eight_and_back_loses_no_request() {
     thread::scope(|scope| {
         let _ending = load.ending();
         for path in ["/x", "/slow?ms=20", "POST /sink"] {
-            scope.spawn(|| load.keep_asking(&gateway, &target, path));
+            let (load, gateway, target) = (&load, &gateway, &target);
+            scope.spawn(move || load.keep_asking(gateway, target, path));
         }
         scope.spawn(|| load.keep_connecting(&gateway, &target));
         for workers_wanted in [8, 1] {
@@ -45,6 +46,10 @@ fn a_stopped_backend_answers_503_with_a_code_of_its_own_until_it_is_started() {
     let pid = gateway.worker_pids()[0];
     // What is in flight ends first.
     let mut held = gateway.get("/slow?ms=700").origin(NAVAJA).open();
+    eventually("it is in flight", || {
+        let status = gateway.status();
+        workers(&status).any(|worker| worker["in_flight"] == 1).then_some(())
+    });
     gateway.cli(&["backend", "stop"]).ok().says(&["backend api stopped"]);
     held.answer().is(200);
     assert_eq!(gateway.worker_pids(), [0_i32; 0]);
@@ -93,13 +98,14 @@ fn a_reload_that_fails_ends_with_5_and_the_new_workers_last_lines_and_a_rollback
 fn orders_that_make_no_sense_are_refused_with_a_remedy() {
     let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
     for (words, code, hint) in [
-        (&["scale", "0"][..], 2, "from 1 to 1024"),
-        (&["scale", "many"], 2, "`many` is no number of workers"),
-        (&["signal", "NONSENSE"], 2, "name it like USR2"),
-        (&["signal", "WINCH", "--worker", "api/9"], 1, "gateway backend list"),
-        (&["reload", "nope"], 1, "the backends are: `api`"),
+        ("scale 0", 2, "from 1 to 1024"),
+        ("scale many", 2, "`many` is no number of workers"),
+        ("signal NONSENSE", 2, "name it like USR2"),
+        ("signal WINCH --worker api/9", 1, "gateway backend list"),
+        ("reload nope", 1, "the backends are: `api`"),
     ] {
-        gateway.cli(&[&["backend"], words].concat()).fails(code).says(&[hint]);
+        let arguments: Vec<&str> = std::iter::once("backend").chain(words.split(' ')).collect();
+        gateway.cli(&arguments).fails(code).says(&[hint]);
     }
     gateway.cli(&["backend", "signal", "WINCH"]).ok().says(&["WINCH sent to 1 process of backend api"]);
 }

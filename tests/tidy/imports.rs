@@ -31,8 +31,8 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
             ("tenant", All),
             ("pool", All),
             ("bootstrap", All),
-            // The hidden subcommand through which a worker is started.
-            ("backend", Only(&["worker_exec"])),
+            // The hidden subcommands through which a worker is started, and what a killed gateway leaves is ended.
+            ("backend", Only(&["worker_exec", "worker_guard"])),
         ],
     ),
     (
@@ -81,7 +81,13 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
             ),
         ],
     ),
-    ("edge", &[("backend", Only(&["roster", "Roster", "Turn", "WorkerLease", "Address"])), ("tenant", All)]),
+    (
+        "edge",
+        &[
+            ("backend", Only(&["roster", "Roster", "Turn", "WorkerLease", "Address", "Home", "Sticky"])),
+            ("tenant", All),
+        ],
+    ),
     ("door", &[("pool", All), ("tenant", All)]),
     ("pool", &[("tenant", All)]),
     ("tenant", &[]),

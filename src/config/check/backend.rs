@@ -64,8 +64,17 @@ impl Check<'_> {
                     }
                     None => {}
                 }
-                for unused in ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max"]
-                {
+                for unused in [
+                    "directory",
+                    "workers",
+                    "env",
+                    "listen",
+                    "restart_delay",
+                    "restart_delay_max",
+                    "install",
+                    "watch",
+                    "sticky",
+                ] {
                     let key = ["backend", name, unused];
                     if self.is_written(&key) {
                         let message = "without effect: an upstream is not started by the gateway";
