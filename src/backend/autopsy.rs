@@ -196,7 +196,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_running_node_tells_its_version() {
+    async fn the_facts_name_user_and_program() {
         let directory = tempfile::tempdir().unwrap();
         let own = facts(std::process::id(), directory.path()).await;
         assert!(own.iter().any(|fact| fact.starts_with("user: ")), "{own:?}");
