@@ -17,7 +17,8 @@ const GRANTED: usize = 160;
 fn gateway() -> TestGateway {
     let limits =
         "[edge]\nthreads = 1\n[edge.admit]\nclient_in_flight_max = 1000\ntenant_in_flight_max = 1000";
-    let site = TestGateway::builder().shops().worker("echo.mjs").config(limits).site();
+    let watched = "[backend.api.health]\nwatch_interval = \"200ms\"\nunhealthy_after = 2";
+    let site = TestGateway::builder().shops().worker("echo.mjs").config(limits).config(watched).site();
     TestGateway::start_through(site, &["prlimit", &format!("--nofile={GRANTED}:{GRANTED}")])
 }
 
@@ -76,6 +77,7 @@ fn connections_that_would_take_the_last_descriptors_are_closed_and_the_others_li
 #[test]
 fn a_request_for_whose_worker_there_is_no_descriptor_is_told_to_come_back() {
     let gateway = gateway();
+    let workers = gateway.worker_pids();
     let mut asking = connect(&gateway, 1);
     let hanging = gateway.get("/hang").origin(NAVAJA).bytes();
     asking.iter_mut().for_each(|wire| wire.send(&hanging));
@@ -104,5 +106,8 @@ fn a_request_for_whose_worker_there_is_no_descriptor_is_told_to_come_back() {
         (refused[0].answer().status == 200).then_some(())
     });
     drop(refused);
+    // That the worker could not be asked how it is was not its fault.
+    assert!(gateway.log().contains("the worker cannot be asked"), "{}", gateway.log());
     eventually("the operator is heard again", || gateway.admin("GET", "/status").map(drop));
+    assert_eq!(gateway.worker_pids(), workers, "the worker was replaced");
 }
