@@ -1,12 +1,9 @@
 //! File descriptors: as many as the system grants, and some of them kept back. Clients' connections may not take
 //! the last ones, or those that are open could not be served: each request in flight needs one for its worker.
 
-use std::{fs::File, io, os::fd::AsRawFd};
+use std::{fs::File, os::fd::AsRawFd};
 
-use nix::{
-    errno::Errno,
-    sys::resource::{Resource, getrlimit, setrlimit},
-};
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpStream;
 
 /// Kept back for workers, doors, files and the requests of connections that are open: an eighth, within these.
@@ -54,11 +51,6 @@ impl Descriptors {
     pub(crate) fn are_scarce(self, stream: &TcpStream) -> bool {
         u64::try_from(stream.as_raw_fd()).is_ok_and(|number| number >= self.kept_from)
     }
-}
-
-/// Did this fail because no descriptor is left, in this process or in the whole system?
-pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
 }
 
 /// One descriptor held for the moment when there is no other: without it, a connection in the queue can be neither

@@ -13,11 +13,13 @@ use std::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::is_out_of_descriptors;
+
 use super::{
     clients::ClientPlace,
     connection::{Speaks, connection},
     cuts::Cut,
-    descriptors::{Spare, is_out_of_descriptors},
+    descriptors::Spare,
     thread::{Shared, Thread},
 };
 

@@ -8,12 +8,11 @@ use std::{
 
 use http::{Method, Response, request::Parts};
 
-use crate::{backend::WorkerLease, metrics::BackendLabels};
+use crate::{backend::WorkerLease, error::is_out_of_descriptors, metrics::BackendLabels};
 
 use super::{
     super::{
         body::{RequestBody, Upload},
-        descriptors::is_out_of_descriptors,
         refusal::Refusal,
         serve::Exchange,
     },
