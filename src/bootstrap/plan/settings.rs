@@ -84,7 +84,7 @@ pub(super) fn drop_in(app: &App, facts: &AppFacts) -> Option<String> {
     let read = [app.directory.clone()].into_iter().chain(node).chain(app.data.clone());
     if read.chain(app.env_file.clone()).any(|path| homes(&path)) {
         lines.push("# The application or its Node lies in a home.".to_owned());
-        let write = app.data.iter().any(|path| homes(path));
+        let write = app.data.iter().any(homes);
         lines.push(format!("ProtectHome={}", if write { "no" } else { "read-only" }));
     }
     if lines.is_empty() {

@@ -5,7 +5,13 @@ use crate::bootstrap::facts::processes::Process;
 
 const EFFECTIVE: &str = include_str!("../../../../tests/data/bootstrap/sshd-2222");
 
-fn process(pid: u32, parent: u32, name: &str, began: u64, environment: &[&str], sockets: &[u64]) -> Process {
+fn process(
+    (pid, parent): (u32, u32),
+    name: &str,
+    began: u64,
+    environment: &[&str],
+    sockets: &[u64],
+) -> Process {
     let environment = environment.iter().map(|line| (*line).to_owned()).collect();
     let sockets = sockets.iter().copied().collect();
     Process { pid, parent, name: name.to_owned(), began, environment, sockets }
@@ -19,13 +25,13 @@ fn socket(local: &str, peer: &str, inode: u64) -> Socket {
 /// init, a listening sshd, its session's two halves, a shell, sudo, and this order, which sudo has robbed of everything.
 fn over_ssh(shell: &[&str], session_sockets: &[u64]) -> Processes {
     Processes(vec![
-        process(1, 0, "systemd", 1, &[], &[]),
-        process(10, 1, "sshd", 50, &[], &[1]),
-        process(20, 10, "sshd", 900, &[], session_sockets),
-        process(21, 20, "sshd", 901, &[], session_sockets),
-        process(22, 21, "bash", 902, shell, &[]),
-        process(23, 22, "sudo", 903, shell, &[]),
-        process(24, 23, "gateway", 904, &[], &[]),
+        process((1, 0), "systemd", 1, &[], &[]),
+        process((10, 1), "sshd", 50, &[], &[1]),
+        process((20, 10), "sshd", 900, &[], session_sockets),
+        process((21, 20), "sshd", 901, &[], session_sockets),
+        process((22, 21), "bash", 902, shell, &[]),
+        process((23, 22), "sudo", 903, shell, &[]),
+        process((24, 23), "gateway", 904, &[], &[]),
     ])
 }
 
@@ -88,9 +94,9 @@ fn a_session_that_shows_no_port_is_one_all_the_same() {
 #[test]
 fn at_the_machine_itself_there_is_no_session() {
     let processes = Processes(vec![
-        process(1, 0, "systemd", 1, &[], &[]),
-        process(10, 1, "sshd", 50, &[], &[1]),
-        process(24, 1, "gateway", 904, &[], &[]),
+        process((1, 0), "systemd", 1, &[], &[]),
+        process((10, 1), "sshd", 50, &[], &[1]),
+        process((24, 1), "gateway", 904, &[], &[]),
     ]);
     assert_eq!(told(&processes, &sockets(), "port 22").session, Session::Local);
 }
