@@ -80,6 +80,8 @@ mod proxy_protocol;
 mod reload;
 #[path = "gateway/running.rs"]
 mod running;
+#[path = "gateway/shell.rs"]
+mod shell;
 #[path = "gateway/site.rs"]
 mod site;
 #[path = "gateway/sites.rs"]

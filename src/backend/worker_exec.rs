@@ -15,6 +15,8 @@ use nix::{
     unistd,
 };
 
+use crate::privileges;
+
 /// Tells the launcher who started it; the worker itself never sees it.
 pub(super) const PARENT_VARIABLE: &str = "GATEWAY_PARENT_PID";
 
@@ -64,6 +66,8 @@ fn become_worker(command: &[OsString]) -> String {
     if let Some(channel) = channel {
         command.env(NODE_CHANNEL[0], channel.to_string()).env(NODE_CHANNEL[1], "json");
     }
+    // Ambient capabilities would survive what comes now.
+    privileges::give_up();
     let error = command.exec();
     format!("cannot start {}: {error}", program.display())
 }

@@ -11,7 +11,7 @@ use super::{Cli, Failure, out};
 #[command(after_help = "\
 Examples:
   gateway man | man -l -
-  sudo gateway man --to /usr/local/share/man/man1")]
+  gateway man --to /usr/local/share/man/man1")]
 pub(crate) struct Man {
     /// Write a page for each command into this directory
     #[arg(long, value_name = "DIRECTORY")]

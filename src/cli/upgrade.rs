@@ -27,8 +27,8 @@ ready worker for every backend that had one, gives way to the old one again: exi
 Under systemd (`Restart=always`) a program that dies is started anew; without, only the file can be put back.
 
 Examples:
-  sudo gateway upgrade ./gateway
-  sudo gateway upgrade ./gateway --within 30s")]
+  gateway upgrade ./gateway
+  gateway upgrade ./gateway --within 30s")]
 pub(crate) struct Upgrade {
     /// The new program
     file: PathBuf,
@@ -44,20 +44,29 @@ enum Outcome {
     Failed(String),
 }
 
+/// The gateway on its way from one program to the other.
+struct Passage<'a> {
+    client: &'a Client,
+    program: &'a Program,
+    before: &'a Status,
+    within: Duration,
+}
+
 impl Upgrade {
     pub(crate) async fn run(self, settings: &Settings, client: &Client) -> Result<(), Failure> {
         let before: Status = client.show("/status").await?;
         let program = Program::of(before.pid)?;
         let version = program::check(&self.file, settings)?;
         program.replace_by(&self.file)?;
+        let passage = Passage { client, program: &program, before: &before, within: self.within };
         let begun = Instant::now();
-        let failure = match self.take_over(client, &program, &before, before.swaps).await {
+        let failure = match passage.take_over(before.swaps).await {
             Outcome::Serves(now) => {
-                let took_ms = begun.elapsed().as_millis();
+                let (took_ms, old) = (begun.elapsed().as_millis(), program.old());
                 out::line(format!(
                     "upgraded to {version} in {took_ms} ms, pid {}; the old program is `{}`",
                     now.pid,
-                    program.old().display()
+                    old.display()
                 ));
                 return Ok(());
             }
@@ -65,7 +74,7 @@ impl Upgrade {
         };
         out::remark(format!("{failure}: putting the old program back"));
         program.put_back()?;
-        let back = self.go_back(client, &program, &before).await;
+        let back = passage.go_back().await;
         let failure = Failure::failed(format!("the new program did not take over: {failure}"));
         Err(match back {
             Outcome::Serves(_) => failure.hint("the old program serves again; the gateway's log says more"),
@@ -75,58 +84,65 @@ impl Upgrade {
             )),
         })
     }
+}
 
-    /// Let the running gateway become what stands in its place now.
-    async fn take_over(&self, client: &Client, program: &Program, before: &Status, swaps: u64) -> Outcome {
-        match client.order::<Swapping>(Method::POST, "/swap", None::<&()>).await {
-            Ok(_) => self.serving(client, program, before, |now| now.swaps > swaps).await,
+impl Passage<'_> {
+    /// Let the running gateway, swapped so often by now, become what stands in its program's place.
+    async fn take_over(&self, swaps: u64) -> Outcome {
+        match self.client.order::<Swapping>(Method::POST, "/swap", None::<&()>).await {
+            Ok(_) => {
+                tokio::select! {
+                    outcome = self.serving(|now| now.swaps > swaps) => outcome,
+                    // It stays the same process through a swap: gone means that the new program has died.
+                    () = self.gone() => Outcome::Failed("it died at its start".to_owned()),
+                }
+            }
             Err(failure) => Outcome::Failed(failure.message),
         }
     }
 
     /// Back to the old program, however far the new one came.
-    async fn go_back(&self, client: &Client, program: &Program, before: &Status) -> Outcome {
-        match client.show::<Status>("/status").await {
+    async fn go_back(&self) -> Outcome {
+        match self.client.show::<Status>("/status").await {
             // It never became the new one.
-            Ok(now) if now.swaps == before.swaps && now.pid == before.pid => Outcome::Serves(Box::new(now)),
-            Ok(now) => self.take_over(client, program, before, now.swaps).await,
+            Ok(now) if now.swaps == self.before.swaps && now.pid == self.before.pid => {
+                Outcome::Serves(Box::new(now))
+            }
+            Ok(now) => self.take_over(now.swaps).await,
             Err(_) => {
-                // One that hangs answers nobody, and so drains nothing.
-                program.kill();
-                self.serving(client, program, before, |now| now.pid != before.pid).await
+                // One that hangs answers nobody, and so drains nothing. What supervises us starts the old one.
+                self.program.kill();
+                self.serving(|now| now.pid != self.before.pid).await
             }
         }
     }
 
     /// Until `came`, and a worker is ready wherever there was one before.
-    async fn serving(
-        &self,
-        client: &Client,
-        program: &Program,
-        before: &Status,
-        came: impl Fn(&Status) -> bool,
-    ) -> Outcome {
-        let (begun, alive) = (Instant::now(), program.is_alive());
-        let mut seen = "it does not answer".to_owned();
+    async fn serving(&self, came: impl Fn(&Status) -> bool) -> Outcome {
+        let (begun, mut seen) = (Instant::now(), "it does not answer".to_owned());
         while begun.elapsed() < self.within {
             tokio::time::sleep(INTERVAL).await;
-            match client.show::<Status>("/status").await {
-                Ok(now) if came(&now) && !now.listeners.is_empty() => match without_worker(before, &now) {
-                    None => return Outcome::Serves(Box::new(now)),
-                    Some(backend) => seen = format!("backend `{backend}` has no worker that is ready"),
-                },
-                Ok(Status { swap_failure: Some(failure), started, .. }) if started > before.started => {
+            match self.client.show::<Status>("/status").await {
+                Ok(now) if came(&now) && !now.listeners.is_empty() => {
+                    match without_worker(self.before, &now) {
+                        None => return Outcome::Serves(Box::new(now)),
+                        Some(backend) => seen = format!("backend `{backend}` has no worker that is ready"),
+                    }
+                }
+                Ok(Status { swap_failure: Some(failure), started, .. }) if started > self.before.started => {
                     return Outcome::Failed(failure);
                 }
-                Ok(_) => {}
-                // It stays the same process through a swap: gone means that the new program has died.
-                Err(_) if alive && !program.is_alive() => {
-                    return Outcome::Failed("it died at its start".to_owned());
-                }
-                Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
         Outcome::Failed(format!("{seen} after {}", humantime::format_duration(self.within)))
+    }
+
+    /// Resolves when the process has ended.
+    async fn gone(&self) {
+        while self.program.is_alive() {
+            tokio::time::sleep(INTERVAL).await;
+        }
     }
 }
 

@@ -5,6 +5,8 @@ use std::{process::Command, thread};
 use crate::{
     HOST, Output, eventually,
     machine::{Disk, INSIDE, Machine},
+    node,
+    outside::OUTSIDE,
 };
 
 /// One application on the ports of the socket unit.
@@ -138,7 +140,8 @@ fn systemd_finds_nothing_wrong_with_the_units_and_little_exposed() {
         .unwrap();
     Output::of(&security).ok().says(&["Overall exposure level"]);
     let machine = installed(CONFIG).boot();
-    let verified = machine.run(&["systemd-analyze", "verify", "gateway.service", "gateway.socket"]).ok();
+    let verified =
+        machine.run(&["systemd-analyze", "verify", "--man=no", "gateway.service", "gateway.socket"]).ok();
     assert_eq!(verified.all().trim(), "");
 }
 
@@ -152,4 +155,41 @@ fn what_the_service_may_write_is_its_own() {
         assert_eq!(served(&machine, &format!("/write?{path}")), outcome, "{path}");
     }
     assert!(!machine.path("/tmp/x").exists(), "its /tmp is its own");
+}
+
+#[test]
+fn an_application_with_native_modules_dns_and_tls_out_runs_under_the_shipped_unit() {
+    let config = CONFIG.replace(r#"["api.example"]"#, r#"["api.example", "peer.example"]"#)
+        + "[backend.api.env]\nCA_FILE = \"/var/lib/gateway/local-ca/ca.pem\"\n";
+    let mut disk = installed(&config).file("/etc/resolv.conf", format!("nameserver {OUTSIDE}\n"));
+    for package in ["libsql", "@libsql/linux-x64-gnu", "@neon-rs/load", "detect-libc"] {
+        let from = node::directory().join("node_modules").join(package);
+        disk = disk.directory(&format!("/srv/app/node_modules/{package}"), from);
+    }
+    let machine = disk.boot();
+    // Every name leads back to the machine.
+    let dns = format!("{OUTSIDE}:53");
+    machine.outside().serve(&[
+        "pebble-challtestsrv",
+        "-dns01",
+        &dns,
+        "-management",
+        "127.0.0.1:8055",
+        "-http01",
+        "",
+        "-https01",
+        "",
+        "-tlsalpn01",
+        "",
+        "-defaultIPv4",
+        INSIDE[0],
+        "-defaultIPv6",
+        "",
+    ]);
+    assert_eq!(served(&machine, "/native"), r#"{"two":2}"#);
+    assert_eq!(served(&machine, "/interfaces"), "host0 lo");
+    let answer = eventually("the name server answers", || {
+        Some(served(&machine, "/out?peer.example")).filter(|answer| !answer.contains("EAI_AGAIN"))
+    });
+    assert_eq!(answer, "200 hello");
 }

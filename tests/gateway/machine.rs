@@ -59,12 +59,6 @@ impl Disk {
         Self { place, binds: vec![format!("--bind-ro={}:/usr/bin/node", node.trim())] }
     }
 
-    /// No Node in it after all.
-    pub(crate) fn without_node(mut self) -> Self {
-        self.binds.clear();
-        self
-    }
-
     /// Write a file.
     pub(crate) fn file(self, path: &str, text: impl AsRef<[u8]>) -> Self {
         write(&self.at(path), text.as_ref(), 0o644);
@@ -74,6 +68,15 @@ impl Disk {
     /// Copy a program into it.
     pub(crate) fn program(self, path: &str, from: impl AsRef<Path>) -> Self {
         write(&self.at(path), &fs::read(from).unwrap(), 0o755);
+        self
+    }
+
+    /// Copy a directory into it.
+    pub(crate) fn directory(self, path: &str, from: impl AsRef<Path>) -> Self {
+        let to = self.at(path);
+        fs::create_dir_all(to.parent().unwrap()).unwrap();
+        let copied = Command::new("cp").arg("--recursive").arg(from.as_ref()).arg(to).status().unwrap();
+        assert!(copied.success(), "{} cannot be copied", from.as_ref().display());
         self
     }
 
@@ -180,12 +183,6 @@ impl Machine {
     /// Write a file in it.
     pub(crate) fn write(&self, path: &str, text: impl AsRef<[u8]>) {
         write(&self.path(path), text.as_ref(), 0o644);
-    }
-
-    /// Read a file in it.
-    #[track_caller]
-    pub(crate) fn read(&self, path: &str) -> String {
-        fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
     }
 
     /// Run a command as root, as a service of its own.

@@ -5,6 +5,7 @@ use std::{
     fs::File,
     os::fd::AsFd,
     process::{Child, Command, Stdio},
+    sync::Mutex,
 };
 
 use nix::unistd::Pid;
@@ -12,12 +13,16 @@ use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
 use crate::{Output, eventually, machine::INSIDE};
 
-/// The stranger's own addresses.
-const OUTSIDE: [&str; 2] = ["10.77.0.1", "fd77::1"];
+/// The stranger's own address.
+pub(crate) const OUTSIDE: &str = "10.77.0.1";
+
+/// And that of the other world.
+const OUTSIDE_V6: &str = "fd77::1";
 
 /// The namespace, which lives as long as a process in it.
 pub(crate) struct Outside {
     holder: Child,
+    servers: Mutex<Vec<Child>>,
 }
 
 impl Outside {
@@ -31,7 +36,7 @@ impl Outside {
         eventually("the network is there", || {
             std::fs::read_link(&net).is_ok_and(|its| its != ours).then_some(())
         });
-        let outside = Self { holder };
+        let outside = Self { holder, servers: Mutex::default() };
         outside.run(&["ip", "link", "set", "lo", "up"]).ok();
         outside
     }
@@ -50,7 +55,9 @@ impl Outside {
         eventually("the cable is plugged in", || {
             (Output::of(&Command::new("ip").args(&ends[1..]).output().unwrap()).code == 0).then_some(())
         });
-        for (interface, [v4, v6], inside) in [("cable", OUTSIDE, false), ("host0", INSIDE, true)] {
+        for (interface, [v4, v6], inside) in
+            [("cable", [OUTSIDE, OUTSIDE_V6], false), ("host0", INSIDE, true)]
+        {
             let (v4, v6) = (format!("{v4}/24"), format!("{v6}/64"));
             let steps: [&[&str]; 3] = [
                 &["ip", "link", "set", interface, "up"],
@@ -74,6 +81,14 @@ impl Outside {
         Output::of(&command.output().unwrap())
     }
 
+    /// Start a server there, which ends with it.
+    pub(crate) fn serve(&self, words: &[&str]) {
+        let mut command = Command::new("setpriv");
+        command.args(["--pdeathsig", "KILL", "nsenter", "-t", &self.holder.id().to_string(), "-n", "--"]);
+        command.args(words).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        self.servers.lock().unwrap().push(command.spawn().unwrap());
+    }
+
     /// Let this thread's sockets be made there from now on.
     pub(crate) fn enter(&self) {
         let net = File::open(format!("/proc/{}/ns/net", self.holder.id())).unwrap();
@@ -83,6 +98,11 @@ impl Outside {
 
 impl Drop for Outside {
     fn drop(&mut self) {
+        let servers = std::mem::take(&mut *self.servers.lock().unwrap());
+        for mut server in servers {
+            let _gone = server.kill();
+            let _gone = server.wait();
+        }
         let _gone = self.holder.kill();
         let _gone = self.holder.wait();
     }
