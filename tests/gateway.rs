@@ -24,6 +24,7 @@ mod bad_input;
 mod bodies;
 #[path = "gateway/booted.rs"]
 mod booted;
+#[path = "gateway/bootstrap.rs"]
 mod bootstrap;
 #[path = "gateway/browser.rs"]
 mod browser;

@@ -151,7 +151,7 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
     let live = &facts.live;
     if let Some(armed) = &live.armed {
         let remedy = "open a second SSH session and run `sudo gateway bootstrap confirm` there";
-        return Finding::doubtful(NAME, format!("waits to be confirmed until {}", armed.until), remedy);
+        return Finding::doubtful(NAME, format!("waits to be confirmed until {:.0}", armed.until), remedy);
     }
     match (&live.stored, live.table, live.same) {
         (None, false, _) => Finding::doubtful(NAME, "there is none", "`gateway bootstrap` builds one"),

@@ -210,18 +210,18 @@ impl Bootstrap {
             out::line(format!("\nerror: {}\nhint: {}", problem.what, problem.remedy));
         }
         if plan.problems.is_empty() {
-            let rows = plan.steps.iter().enumerate().map(|(index, step)| {
-                [
-                    (index + 1).to_string(),
-                    step.subject.clone(),
-                    step.is.clone(),
-                    step.will.clone(),
-                    step.why.to_owned(),
-                ]
-            });
-            match plan.steps.len() {
-                0 => out::line("everything is as it should be: nothing to do"),
-                _ => out::line(format!("\n{}", out::table(&["", "step", "is", "will be", "why"], rows))),
+            if plan.steps.is_empty() {
+                out::line("everything is as it should be: nothing to do");
+            }
+            for (index, step) in plan.steps.iter().enumerate() {
+                out::line(format!(
+                    "\n{:>2}. {}\n    is       {}\n    will be  {}\n    because  {}",
+                    index + 1,
+                    step.subject,
+                    step.is,
+                    step.will,
+                    step.why
+                ));
             }
         } else {
             out::line("\nnothing has been touched");
@@ -253,7 +253,7 @@ impl Bootstrap {
     fn ended(&self, settings: &Settings) -> Result<(), Failure> {
         if let Some(armed) = bootstrap::live().armed {
             let text = format!(
-                "\nThe firewall is up until {} and then goes back, unless you keep it. From your own machine, open a\n\
+                "\nThe firewall is up until {:.0} and then goes back, unless you keep it. From your own machine, open a\n\
                  SECOND SSH session and run there: sudo gateway bootstrap confirm\n",
                 armed.until
             );

@@ -58,7 +58,7 @@ impl Cutover {
             out::line(format!("new connections to port {from} go to port {to}"));
         }
         out::line(format!(
-            "until {until}, unless you run in a SECOND SSH session: sudo gateway bootstrap confirm"
+            "until {until:.0}, unless you run in a SECOND SSH session: sudo gateway bootstrap confirm"
         ));
         Ok(())
     }

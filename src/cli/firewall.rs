@@ -99,7 +99,7 @@ impl Status {
             return out::json(&json!({ "firewall": live }));
         }
         let state = match (&live.armed, &live.stored, live.table, live.same) {
-            (Some(armed), ..) => format!("waits to be confirmed until {}", armed.until),
+            (Some(armed), ..) => format!("waits to be confirmed until {:.0}", armed.until),
             (None, None, false, _) => "there is none of the gateway's".to_owned(),
             (None, None, true, _) => "in force, and confirmed by nobody".to_owned(),
             (None, Some(_), true, true) => "in force as confirmed".to_owned(),

@@ -109,7 +109,7 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
     both.says(&["SECOND SSH session", "began before the firewall"]);
     served(&server.machine);
     assert_eq!(server.reached(FORGOTTEN), [false; 2]);
-    assert_eq!(server.reached("2222")[0], true);
+    assert!(server.reached("2222")[0]);
     let own = server.machine.run(&["gateway", "bootstrap", "confirm"]);
     own.says(&["no SSH session"]);
 

@@ -69,7 +69,7 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     }
     if let Some(armed) = &facts.live.armed {
         plan.note(
-            format!("a firewall waits to be confirmed until {}", armed.until),
+            format!("a firewall waits to be confirmed until {:.0}", armed.until),
             "open a second SSH session and run `sudo gateway bootstrap confirm` there",
         );
         return;
