@@ -162,6 +162,7 @@ impl Refusal {
                 | Self::Malformed(_)
                 | Self::ExpectationUnknown
                 | Self::HeadersTooLarge
+                | Self::BodyStalled
                 | Self::BodyBroken
         )
     }
