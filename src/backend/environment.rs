@@ -23,7 +23,8 @@ pub(super) type Environment = BTreeMap<String, OsString>;
 pub(super) fn base() -> Environment {
     let ours = BASE.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
     let zone = jiff::tz::TimeZone::try_system().ok();
-    let zone = zone.as_ref().and_then(jiff::tz::TimeZone::iana_name).map(|name| ("TZ".to_owned(), name.into()));
+    let zone =
+        zone.as_ref().and_then(jiff::tz::TimeZone::iana_name).map(|name| ("TZ".to_owned(), name.into()));
     zone.into_iter().chain(ours).collect()
 }
 

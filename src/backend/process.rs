@@ -97,8 +97,8 @@ impl Process {
     ) -> Result<Self, Failure> {
         let key = next_key();
         let quarters = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
-        let quarters = Quarters::make(quarters, generation.identity.as_ref())
-            .map_err(|error| not_started(&error))?;
+        let quarters =
+            Quarters::make(quarters, generation.identity.as_ref()).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
             Listen::Unix => Address::Unix(socket_path(quarters.directory())),
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,

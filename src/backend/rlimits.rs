@@ -19,9 +19,8 @@ pub(crate) struct Rlimits {
 }
 
 impl Rlimits {
-    /// Set them for this process and what it becomes.
+    /// Set them for this process and what it becomes, hard: no program raises them again.
     pub(super) fn set(&self) -> Result<(), String> {
-        // Turning it off can not fail: lowering is everybody's right.
         let all = [
             ("open_files", Resource::RLIMIT_NOFILE, self.open_files),
             ("processes", Resource::RLIMIT_NPROC, self.processes),

@@ -34,7 +34,9 @@ pub(super) fn own_files(loaded: &config::Loaded) -> Vec<PathBuf> {
     own.extend(certificate_files(config));
     own.extend(loaded.files.iter().cloned());
     own.extend([&config.registry.path, &config.registry.seal_key_file].into_iter().flatten().cloned());
-    own.extend([&config.tls.acme.ca_file, &config.tls.acme.external_account_key_file].into_iter().flatten().cloned());
+    own.extend(
+        [&config.tls.acme.ca_file, &config.tls.acme.external_account_key_file].into_iter().flatten().cloned(),
+    );
     own.extend(config.tenant.iter().filter_map(|tenant| tenant.database_file.clone()));
     own.extend(config.backend.values().filter_map(|backend| backend.env_file.clone()));
     own

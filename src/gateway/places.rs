@@ -89,15 +89,13 @@ mod tests {
     #[test]
     fn sockets_of_a_killed_gateway_are_swept_and_files_stay() {
         let dir = tempfile::tempdir().unwrap();
-                std::fs::create_dir_all(dir.path().join("workers/api-0-1/tmp")).unwrap();
+        std::fs::create_dir_all(dir.path().join("workers/api-0-1/tmp")).unwrap();
         for stale in ["sqlite.sock", "workers/api-0-1/sock"] {
             drop(UnixListener::bind(dir.path().join(stale)).unwrap());
         }
         std::fs::write(dir.path().join("notes.sock"), "no socket").unwrap();
         let places = Places::take(dir.path(), dir.path()).unwrap();
-        assert!(
-            !dir.path().join("sqlite.sock").exists() && !dir.path().join("workers/api-0-1").exists()
-        );
+        assert!(!dir.path().join("sqlite.sock").exists() && !dir.path().join("workers/api-0-1").exists());
         let left = UnixListener::bind(dir.path().join("admin.sock")).unwrap();
         drop((places, left));
         assert!(!dir.path().join("admin.sock").exists());

@@ -65,7 +65,8 @@ impl Check<'_> {
                     }
                     None => {}
                 }
-                let isolation = ["user", "group", "allow_root", "sandbox", "allow_read", "allow_write", "limits"];
+                let isolation =
+                    ["user", "group", "allow_root", "sandbox", "allow_read", "allow_write", "limits"];
                 let life = ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max"];
                 for unused in isolation.into_iter().chain(life) {
                     let key = ["backend", name, unused];

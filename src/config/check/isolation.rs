@@ -25,7 +25,11 @@ impl Check<'_> {
             let key = ["backend", name, list, &index];
             if !path.exists() {
                 let message = format!("there is no {}", path.display());
-                self.problem(&key, message, "create it first, or take it out: the rule is on the file itself");
+                self.problem(
+                    &key,
+                    message,
+                    "create it first, or take it out: the rule is on the file itself",
+                );
             } else if is_within(path, &self.config.state_dir) {
                 let message = "this is the gateway's own state, which no worker may see";
                 self.problem(&key, message, "keep the application's files elsewhere");
