@@ -1,10 +1,12 @@
 //! The Node application: its worker processes and the roster of those that may take traffic. It knows no
 //! tenant's data and no HTTP request.
 
+mod account;
 mod autopsy;
 mod channel;
 mod child;
 mod config;
+mod confinement;
 mod deploy;
 mod env_file;
 mod environment;
@@ -18,9 +20,12 @@ mod memory;
 mod output;
 mod process;
 mod process_group;
+mod quarters;
 mod releases;
 mod restart;
+mod rlimits;
 mod roster;
+mod sandbox;
 mod state;
 mod status;
 mod supervisor;
@@ -34,13 +39,12 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    fs::DirBuilder,
-    os::unix::fs::DirBuilderExt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{Arc, Once},
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
 use tokio::sync::{Semaphore, broadcast};
 
@@ -63,7 +67,8 @@ pub(crate) use self::{
     error::BackendError,
     output::OutputLine,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
-    status::{BackendKind, BackendStatus, WorkerStatus},
+    sandbox::Sandbox,
+    status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
     worker_exec::worker_exec,
 };
 #[cfg(test)]
@@ -90,6 +95,8 @@ pub(crate) struct Surroundings {
     pub(crate) extra_env: BTreeMap<String, String>,
     /// Relative directories start here.
     pub(crate) config_dir: PathBuf,
+    /// The gateway's own files and directories, which no worker's sandbox shows.
+    pub(crate) hidden: Vec<PathBuf>,
     /// The gateway's binary, for the launcher; none: workers are started directly and could outlive a
     /// gateway that is killed.
     pub(crate) own_exe: Option<PathBuf>,
@@ -102,6 +109,7 @@ pub(crate) struct Backend {
     live: broadcast::Sender<OutputLine>,
     runner: Runner,
     deploys: Arc<Deploys>,
+    isolation: ArcSwap<Isolation>,
 }
 
 /// Who runs it.
@@ -131,15 +139,17 @@ impl Backend {
         roster.warm_up_is(config.warm_up());
         // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
         let (live, _) = broadcast::channel(config.output_lines_max.clamp(16, FOLLOW_LINES_MAX));
+        let isolation = ArcSwap::from_pointee(isolation(name, &config));
         let runner = match (config.command.is_empty(), &config.upstream) {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
-                make_socket_directory(&surroundings)?;
+                make_hall(&surroundings, &config)?;
                 let stage = Stage {
                     backend: name.to_owned(),
                     runtime_dir: surroundings.runtime_dir,
                     base_env: environment::base(),
                     extra_env: surroundings.extra_env,
+                    hidden: surroundings.hidden.iter().filter_map(|path| path.canonicalize().ok()).collect(),
                     launcher: surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through),
                     roster: Arc::clone(&roster),
                     live: live.clone(),
@@ -153,7 +163,7 @@ impl Backend {
                 return Err(BackendError::NothingToRun { backend: name.to_owned() });
             }
         };
-        Ok(Self { roster, live, runner, deploys: Arc::default() })
+        Ok(Self { roster, live, runner, deploys: Arc::default(), isolation })
     }
 
     /// The workers that may take traffic.
@@ -170,9 +180,11 @@ impl Backend {
             }
             Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status(), Arc::default(), None),
         };
+        let isolation = (kind == BackendKind::Command).then(|| Isolation::clone(&self.isolation.load()));
         BackendStatus {
             name: self.roster.backend().to_owned(),
             kind,
+            isolation,
             workers,
             stopped: standing.stopped,
             wanted: standing.wanted,
@@ -206,7 +218,12 @@ impl Backend {
     /// The same with a new configuration. A command can not become an upstream or back. Cancel safe.
     pub(crate) async fn reload_to(&self, config: Config) -> Result<(), BackendError> {
         match &self.runner {
-            Runner::Command(supervisor) => supervisor.order(Order::Reload(Some(Box::new(config)))).await,
+            Runner::Command(supervisor) => {
+                let isolation = isolation(self.roster.backend(), &config);
+                supervisor.order(Order::Reload(Some(Box::new(config)))).await?;
+                self.isolation.store(Arc::new(isolation));
+                Ok(())
+            }
             Runner::Upstream(_) => self.supervisor().map(|_| ()),
         }
     }
@@ -285,9 +302,22 @@ impl Backend {
     }
 }
 
-/// Make the directory of the workers' sockets, for us alone: only the gateway connects to them.
-fn make_socket_directory(surroundings: &Surroundings) -> Result<(), BackendError> {
-    let directory = generation::socket_directory(&surroundings.runtime_dir);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+/// Make the directory of the workers' own directories.
+fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), BackendError> {
+    let directory = generation::hall(&surroundings.runtime_dir);
+    // One that has a user of its own now may get it with a reload, or lose it: passing through shows nothing.
+    let shared = config.user.is_some();
+    let made = quarters::make_hall(&surroundings.runtime_dir, &directory, shared);
     made.map_err(|source| BackendError::SocketDirectory { directory, source })
+}
+
+/// Whom and what the kernel keeps its workers to. A kernel that can not is complained about once.
+fn isolation(backend: &str, config: &Config) -> Isolation {
+    static SAID: Once = Once::new();
+    let sandbox = Sandbox::of(config.sandbox, sandbox::supported());
+    if sandbox == Sandbox::Unsupported && config.upstream.is_none() {
+        SAID.call_once(|| tracing::warn!(backend, "{}", status::NO_LANDLOCK));
+    }
+    let own = || account::name_of(nix::unistd::geteuid().as_raw());
+    Isolation { user: config.user.clone().unwrap_or_else(own), sandbox }
 }

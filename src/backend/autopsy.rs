@@ -13,6 +13,7 @@ use tokio::io::AsyncReadExt;
 
 use super::{
     child::{Child, Launcher, Program},
+    confinement::Confinement,
     environment::Environment,
 };
 
@@ -125,7 +126,7 @@ async fn version(program: &Path, directory: &Path) -> Option<String> {
     program.file_name().filter(|name| *name == "node")?;
     let asked = Program {
         command: vec![program.to_str()?.to_owned(), "--version".to_owned()],
-        directory: directory.to_owned(),
+        confinement: Confinement { directory: directory.to_owned(), ..Confinement::default() },
         environment: Environment::new(),
         launcher: Launcher::Direct,
         channel: None,

@@ -31,8 +31,9 @@ use tokio::{
 use self::guard::Guarded;
 pub(crate) use self::guard::worker_guard;
 use super::{
+    confinement::Confinement,
     environment::Environment,
-    worker_exec::{CHANNEL_VARIABLE, PARENT_VARIABLE},
+    worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
 
 /// How a worker's program is started.
@@ -49,8 +50,8 @@ pub(super) enum Launcher {
 pub(super) struct Program {
     /// Program and arguments, at least one.
     pub(super) command: Vec<String>,
-    /// Where it starts.
-    pub(super) directory: PathBuf,
+    /// Where it starts, and what it may; all but the directory takes the launcher.
+    pub(super) confinement: Confinement,
     /// Its whole environment.
     pub(super) environment: Environment,
     /// How.
@@ -149,7 +150,6 @@ fn command(program: &Program) -> Command {
     };
     command
         .args(words)
-        .current_dir(&program.directory)
         .env_clear()
         .envs(&program.environment)
         .stdin(Stdio::null())
@@ -157,7 +157,11 @@ fn command(program: &Program) -> Command {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    if let Launcher::Through(_) = program.launcher {
+    if let Launcher::Direct = program.launcher {
+        command.current_dir(&program.confinement.directory);
+    } else {
+        // The worker's user may not have the gateway's rights to enter it: the launcher does it as that user.
+        command.env(CONFINEMENT_VARIABLE, serde_json::to_string(&program.confinement).unwrap_or_default());
         command.env(PARENT_VARIABLE, OsString::from(std::process::id().to_string()));
         // Standard input is the one descriptor that passes everywhere; the launcher puts it where Node looks.
         let channel = program.channel.as_ref().and_then(|channel| channel.try_clone().ok());

@@ -9,7 +9,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use super::{
+    account::Wish,
     env_file::EnvFile,
+    rlimits::Rlimits,
     roster::{Sticky, WarmUp},
 };
 
@@ -46,6 +48,20 @@ pub(crate) struct Config {
     pub(crate) release_bytes_max: u64,
     /// Files and directories of a release as it is deployed.
     pub(crate) release_files_max: u64,
+    /// Whose processes its workers are: a name or a number; the gateway's own user, if left out.
+    pub(crate) user: Option<String>,
+    /// Their group; the user's own, if left out.
+    pub(crate) group: Option<String>,
+    /// May its workers be root's?
+    pub(crate) allow_root: bool,
+    /// May they read and write only what the sandbox lists?
+    pub(crate) sandbox: bool,
+    /// What it lists besides, to read.
+    pub(crate) allow_read: Vec<PathBuf>,
+    /// What it lists besides, to read and write.
+    pub(crate) allow_write: Vec<PathBuf>,
+    /// What one worker may use up.
+    pub(crate) limits: Rlimits,
     /// What tells that a worker is ready.
     pub(crate) ready: Ready,
     /// What tells a worker to end.
@@ -113,6 +129,14 @@ impl Default for Config {
             // Far more than an application with all its dependencies has; less than what fills a disk by mistake.
             release_bytes_max: 2 * 1024 * 1024 * 1024,
             release_files_max: 200_000,
+            user: None,
+            group: None,
+            allow_root: false,
+            // A hole in one of a thousand packages must not reach keys and other people's files.
+            sandbox: true,
+            allow_read: Vec::new(),
+            allow_write: Vec::new(),
+            limits: Rlimits::default(),
             ready: Ready::Health,
             shutdown: Goodbye::Signal,
             ticket: Ticket::Tenant,
@@ -145,6 +169,21 @@ impl Config {
     /// What is wrong with an environment file, without any of its values.
     pub(crate) fn env_file_problem(path: &Path) -> Result<(), String> {
         EnvFile::read(path).map(|_| ())
+    }
+
+    /// What is wrong with `user` and `group`, whoever runs the gateway.
+    pub(crate) fn account_problem(&self) -> Result<(), String> {
+        self.wish().found().map(|_| ())
+    }
+
+    /// The user that its workers become, if there is one.
+    pub(crate) fn worker_uid(&self) -> Option<u32> {
+        self.wish().found().ok().flatten().map(|identity| identity.uid)
+    }
+
+    /// Whose processes its workers should be.
+    pub(super) fn wish(&self) -> Wish<'_> {
+        Wish { user: self.user.as_deref(), group: self.group.as_deref(), allow_root: self.allow_root }
     }
 
     /// How its workers are warmed up.

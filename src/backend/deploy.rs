@@ -125,10 +125,17 @@ pub(super) async fn deploy(
         unpacked.map_err(|error| BackendError::Package { reason: error.to_string() })??;
     let mut unfinished = Unfinished(Some(release.clone()));
     tracing::info!(backend, release = %release.display(), files, "release unpacked");
+    let config = Config { directory: Some(release.clone()), ..Config::clone(&site.config) };
+    let generation = Generation::resolve(backend, 0, config, site.config_dir)?;
+    if let Some(gid) = generation.identity.as_ref().map(|identity| identity.gid) {
+        let (place, broken) = (release.clone(), release.clone());
+        let shared = tokio::task::spawn_blocking(move || releases::share(&place, gid)).await;
+        shared
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| BackendError::Release { directory: broken, source })?;
+    }
     if let Some(command) = &site.config.install {
         deploy.step("install");
-        let config = Config { directory: Some(release.clone()), ..Config::clone(&site.config) };
-        let generation = Generation::resolve(backend, 0, config, site.config_dir)?;
         install::install(site.stage, &generation, command).await?;
     }
     deploy.step("reload");

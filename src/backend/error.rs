@@ -43,6 +43,14 @@ pub(crate) enum BackendError {
         /// The file and what is wrong, without any value.
         reason: String,
     },
+    /// Its workers can not be whom they should be.
+    #[error("backend {backend}: {reason}")]
+    Account {
+        /// The backend.
+        backend: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
     /// The directory of the workers' sockets can not be made.
     #[error("socket directory {}: {source}", directory.display())]
     SocketDirectory {
@@ -189,6 +197,7 @@ impl Fault for BackendError {
             Self::Upstream { .. } => "backend-upstream-invalid",
             Self::Directory { .. } => "backend-directory",
             Self::EnvFile { .. } => "backend-env-file",
+            Self::Account { .. } => "backend-account",
             Self::SocketDirectory { .. } => "backend-socket-directory",
             Self::SocketPathTooLong { .. } => "backend-socket-path-too-long",
             Self::NotReady { .. } => "backend-not-ready",

@@ -2,7 +2,9 @@
 //! link is moved with one rename. It must never remove a release that the link or a worker still needs.
 
 use std::{
-    fs, io,
+    fs::{self, Permissions},
+    io,
+    os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
 };
 
@@ -45,6 +47,25 @@ pub(super) fn fresh(link: &Path, now: Timestamp) -> io::Result<PathBuf> {
     fresh.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
 }
 
+/// Let the workers' group do with a release what we may: they read it, and their install command writes in it. Links
+/// are left alone, wherever they lead.
+pub(super) fn share(path: &Path, gid: u32) -> io::Result<()> {
+    let metadata = fs::symlink_metadata(path)?;
+    if metadata.is_symlink() {
+        return Ok(());
+    }
+    // The group first: a change of owner may take bits away.
+    chown(path, None, Some(gid))?;
+    let mode = metadata.permissions().mode();
+    // What comes into a directory belongs to its group as well.
+    let inherit = if metadata.is_dir() { 0o2000 } else { 0 };
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o777 | (mode & 0o700) >> 3 | inherit))?;
+    if metadata.is_dir() {
+        fs::read_dir(path)?.try_for_each(|entry| share(&entry?.path(), gid))?;
+    }
+    Ok(())
+}
+
 /// Remove all releases but the newest `kept`, the one that the link points to, and those that are `needed`.
 pub(super) fn prune(link: &Path, kept: usize, needed: &[PathBuf]) -> io::Result<()> {
     let current = link.canonicalize()?;
@@ -71,6 +92,23 @@ pub(super) fn prune(link: &Path, kept: usize, needed: &[PathBuf]) -> io::Result<
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_shared_release_is_its_groups_and_a_link_out_of_it_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let (release, outside) = (root.path().join("release"), root.path().join("outside"));
+        fs::create_dir_all(release.join("lib")).unwrap();
+        for (path, mode) in [(release.join("lib/run.sh"), 0o700), (outside.clone(), 0o600)] {
+            fs::write(&path, "x").unwrap();
+            fs::set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+        }
+        std::os::unix::fs::symlink(&outside, release.join("link")).unwrap();
+        share(&release, nix::unistd::getegid().as_raw()).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
+        assert_eq!(mode(&release.join("lib")) & 0o2070, 0o2070);
+        assert_eq!(mode(&release.join("lib/run.sh")), 0o770);
+        assert_eq!(mode(&outside), 0o600);
+    }
 
     #[test]
     fn the_newest_the_current_and_the_needed_stay() {

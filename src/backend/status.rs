@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::sandbox::Sandbox;
+
 /// One backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct BackendStatus {
@@ -13,6 +15,9 @@ pub(crate) struct BackendStatus {
     pub(crate) name: String,
     /// Who runs it.
     pub(crate) kind: BackendKind,
+    /// What its workers are kept to; none for what something else runs.
+    #[serde(default)]
+    pub(crate) isolation: Option<Isolation>,
     /// Its workers by slot; while a reload rolls, a slot shows two.
     pub(crate) workers: Vec<WorkerStatus>,
     /// It has been told to stop: no worker is started, and requests get 503.
@@ -58,6 +63,28 @@ pub(crate) struct GenerationStatus {
     pub(crate) made: Timestamp,
     /// Where its workers run, behind all symbolic links.
     pub(crate) directory: PathBuf,
+}
+
+/// What a backend's workers are kept to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Isolation {
+    /// Whose processes they are.
+    pub(crate) user: String,
+    /// Whether the kernel restricts their files.
+    pub(crate) sandbox: Sandbox,
+}
+
+/// Said once in the log, and in every status.
+pub(super) const NO_LANDLOCK: &str = "this kernel has no Landlock: workers can read and write whatever their user \
+    can; use Linux 5.13 or newer with `landlock` in its list of security modules (lsm=)";
+
+impl BackendStatus {
+    /// What the operator should know.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        let isolation = self.isolation.as_ref();
+        let warns = isolation.is_some_and(|isolation| isolation.sandbox == Sandbox::Unsupported);
+        warns.then(|| format!("backend {}: {NO_LANDLOCK}", self.name)).into_iter()
+    }
 }
 
 /// Who runs a backend.

@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     GatewayError, Lives,
-    defaults::{certificate_files, host_names, tenant_defaults},
+    defaults::{certificate_files, host_names, own_files, tenant_defaults},
     life::Beginning,
     places::Places,
     reload::surprises,
@@ -68,6 +68,7 @@ impl Rooms {
         (orders, swapping): (mpsc::Sender<Order>, Arc<AtomicBool>),
         beginning: Beginning,
     ) -> Result<Self, GatewayError> {
+        let hidden = own_files(&loaded);
         let config_dir = loaded.directory;
         let config = loaded.config;
         let places = Places::take(&config.state_dir, &config.runtime_dir)?;
@@ -94,7 +95,7 @@ impl Rooms {
         )
         .await?;
 
-        let backends = start_backends(&config, &config_dir, &lives, &metrics)?;
+        let backends = start_backends(&config, (&config_dir, &hidden), &lives, &metrics)?;
         let settings = edge_settings(&config, &backends);
         let edge = Edge::new(EdgeParts {
             settings,
@@ -295,8 +296,10 @@ async fn open_doors(
     if config.backend.values().any(|backend| backend.background_access) {
         let wrong =
             |source| GatewayError::Directory { path: config.runtime_dir.join(door::TICKETS_SOCKET), source };
-        let uids = [0, nix::unistd::getuid().as_raw()];
-        let parts = OfficeParts { registry, tickets: tickets.clone(), uids: Arc::new(uids) };
+        let own = [0, nix::unistd::getuid().as_raw()];
+        let asking = config.backend.values().filter(|backend| backend.background_access);
+        let uids = own.into_iter().chain(asking.filter_map(backend::Config::worker_uid)).collect();
+        let parts = OfficeParts { registry, tickets: tickets.clone(), uids };
         TicketOffice::bind(&config.runtime_dir).map_err(wrong)?.run(parts, &lives.doors);
     }
     Ok((door, tickets))
@@ -304,7 +307,7 @@ async fn open_doors(
 
 fn start_backends(
     config: &Config,
-    config_dir: &Path,
+    (config_dir, hidden): (&Path, &[PathBuf]),
     lives: &Lives,
     metrics: &Arc<Metrics>,
 ) -> Result<BTreeMap<String, Arc<Backend>>, GatewayError> {
@@ -316,6 +319,7 @@ fn start_backends(
             runtime_dir: config.runtime_dir.clone(),
             extra_env: told.into_iter().collect(),
             config_dir: config_dir.to_owned(),
+            hidden: hidden.to_vec(),
             // The program that runs, whatever stands at its path by now.
             own_exe: Some(PathBuf::from("/proc/self/exe")),
         };

@@ -8,9 +8,11 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use super::super::{
     BackendError,
     child::{Child, Program},
+    confinement::Confinement,
     environment::{Place, environment},
-    generation::Generation,
+    generation::{self, Generation},
     process::{LAST_LINES, Stage, describe},
+    quarters::Quarters,
 };
 
 /// Run it to its end.
@@ -22,11 +24,23 @@ pub(super) async fn install(
     let failed =
         |reason: String, lines| BackendError::Install { backend: stage.backend.clone(), reason, lines };
     let worker = format!("{}/install", stage.backend);
-    let place = Place { port: "".into(), instance: 0, worker: &worker };
+    let identity = generation.identity.as_ref();
+    let unready =
+        |error: std::io::Error| failed(format!("its directory cannot be made: {error}"), Vec::new());
+    let rooms = generation::hall(&stage.runtime_dir).join(format!("{}.install", stage.backend));
+    let quarters = Quarters::make(rooms, identity).map_err(unready)?;
+    let temporary = quarters.temporary();
+    let place = Place { port: "".into(), instance: 0, worker: &worker, temporary, identity };
     let configured = [&generation.env_file.0, &generation.config.env];
     let program = Program {
         command: ["sh", "-c", command].map(str::to_owned).into(),
-        directory: generation.directory.clone(),
+        // No sandbox: it fetches, builds and writes where the workers only read. It is the workers' user all the same.
+        confinement: Confinement {
+            directory: generation.directory.clone(),
+            quarters: Some(quarters.directory().to_owned()),
+            identity: generation.identity.clone(),
+            ..Confinement::default()
+        },
         environment: environment(&stage.base_env, configured, &stage.extra_env, place),
         launcher: stage.launcher.clone(),
         channel: None,
