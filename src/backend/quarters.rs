@@ -26,7 +26,7 @@ impl Quarters {
             if let Some(identity) = identity {
                 // The group first: a change of owner may take the bit away that hands the group on.
                 chown(&directory, None, Some(identity.gid))?;
-                fs::set_permissions(&directory, Permissions::from_mode(0o2770))?;
+                fs::set_permissions(&directory, Permissions::from_mode(0o770))?;
             }
         }
         Ok(quarters)

@@ -57,9 +57,7 @@ pub(super) fn share(path: &Path, gid: u32) -> io::Result<()> {
     // The group first: a change of owner may take bits away.
     chown(path, None, Some(gid))?;
     let mode = metadata.permissions().mode();
-    // What comes into a directory belongs to its group as well.
-    let inherit = if metadata.is_dir() { 0o2000 } else { 0 };
-    fs::set_permissions(path, Permissions::from_mode(mode & 0o777 | (mode & 0o700) >> 3 | inherit))?;
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o777 | (mode & 0o700) >> 3))?;
     if metadata.is_dir() {
         fs::read_dir(path)?.try_for_each(|entry| share(&entry?.path(), gid))?;
     }
@@ -105,7 +103,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, release.join("link")).unwrap();
         share(&release, nix::unistd::getegid().as_raw()).unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o7777;
-        assert_eq!(mode(&release.join("lib")) & 0o2070, 0o2070);
+        assert_eq!(mode(&release.join("lib")) & 0o070, 0o070);
         assert_eq!(mode(&release.join("lib/run.sh")), 0o770);
         assert_eq!(mode(&outside), 0o600);
     }
