@@ -80,7 +80,7 @@ fn a_worker_has_no_capability_no_foreign_group_and_no_way_to_new_ones() {
         assert_eq!((&own["home"], &own["env"]["USER"]), (&json!("/"), &json!("61234")));
         assert_eq!(own["socket"].as_u64().unwrap() & 0o007, 0, "others reach the worker's socket: {own}");
         let quarters = Path::new(own["env"]["PORT"].as_str().unwrap()).parent().unwrap();
-        assert_eq!(fs::metadata(quarters).unwrap().permissions().mode() & 0o7777, 0o2770);
+        assert_eq!(fs::metadata(quarters).unwrap().permissions().mode() & 0o7777, 0o770);
     }
     let temporary = own["temporary"].as_str().unwrap();
     assert!(temporary.starts_with(gateway.site().runtime().to_str().unwrap()), "{temporary}");
