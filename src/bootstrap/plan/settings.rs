@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::super::{Answers, App, facts::AppFacts};
+use super::{
+    super::{Answers, App, facts::AppFacts},
+    WORKER,
+};
 
 /// What the unit needs for this application.
 pub(super) const DROP_IN: &str = "/etc/systemd/system/gateway.service.d/50-application.conf";
@@ -57,6 +60,11 @@ pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String
     text += &format!("command = [{}]\n", list(&app.command));
     text += &format!("directory = {}\n", quoted(&answer.directory.display().to_string()));
     text += &format!("hosts = [{}]\n", list(&answers.domains));
+    text += &format!("user = {}\n", quoted(WORKER));
+    if !app.data.is_empty() {
+        let data: Vec<String> = app.data.iter().map(|path| path.display().to_string()).collect();
+        text += &format!("allow_write = [{}]\n", list(&data));
+    }
     text += "env = { NODE_ENV = \"production\" }\n";
     if let Some(file) = &answer.env_file {
         text += &format!("env_file = {}\n", quoted(&file.display().to_string()));
