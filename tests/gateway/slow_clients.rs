@@ -1,10 +1,7 @@
 //! Clients that hold connections and do little: each has its limit, costs bounded memory, and everybody else is
 //! served all the while.
 
-use std::{
-    net::{IpAddr, Ipv4Addr, TcpStream},
-    time::Duration,
-};
+use std::net::{IpAddr, Ipv4Addr, TcpStream};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
