@@ -36,7 +36,6 @@ The backend's `directory` is a symbolic link; releases are put into `releases/` 
 Examples:
   gateway backend deploy ./dist
   gateway backend deploy api build.tgz
-  gateway backend deploy api $(npm pack --silent)
   gateway backend deploy api - < build.tgz")]
 pub(crate) struct Deploy {
     /// The backend (not needed if there is only one), and a directory, a tar archive (.tgz, .tar), or `-`
