@@ -13,8 +13,8 @@ fn main() {
         None if release => of_git().unwrap_or_else(|| "commit unknown".to_owned()),
         None => "debug build".to_owned(),
     };
-    println!("cargo:rustc-env=GATEWAY_COMMIT={commit}");
-    println!("cargo:rustc-env=GATEWAY_TARGET={}", std::env::var("TARGET").unwrap_or_default());
+    println!("cargo:rustc-env=BUILT_COMMIT={commit}");
+    println!("cargo:rustc-env=BUILT_TARGET={}", std::env::var("TARGET").unwrap_or_default());
 }
 
 /// The commit that is checked out.

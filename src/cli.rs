@@ -43,7 +43,7 @@ use crate::config::Flags;
 
 /// Version, commit and target, as `build.rs` found them.
 const VERSION: &str =
-    concat!(env!("CARGO_PKG_VERSION"), " (", env!("GATEWAY_COMMIT"), ", ", env!("GATEWAY_TARGET"), ")");
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILT_COMMIT"), ", ", env!("BUILT_TARGET"), ")");
 
 /// TLS edge, CORS whitelist, tenants by Origin, connection pools and Node.js workers in one binary
 #[derive(Debug, Parser)]

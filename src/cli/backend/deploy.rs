@@ -36,8 +36,7 @@ The backend's `directory` is a symbolic link; releases are put into `releases/` 
 Examples:
   gateway backend deploy ./dist
   gateway backend deploy api build.tgz
-  npm pack --silent | xargs gateway backend deploy api
-  tar cz . | ssh server gateway backend deploy api -")]
+  gateway backend deploy api - < build.tgz")]
 pub(crate) struct Deploy {
     /// The backend (not needed if there is only one), and a directory, a tar archive (.tgz, .tar), or `-`
     #[arg(num_args = 1..=2, required = true, value_names = ["NAME", "DIR|FILE"])]
