@@ -61,8 +61,8 @@ pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String
     text += &format!("directory = {}\n", quoted(&answer.directory.display().to_string()));
     text += &format!("hosts = [{}]\n", list(&answers.domains));
     text += &format!("user = {}\n", quoted(WORKER));
-    if !app.data.is_empty() {
-        let data: Vec<String> = app.data.iter().map(|path| path.display().to_string()).collect();
+    if !answer.data.is_empty() {
+        let data: Vec<String> = answer.data.iter().map(|path| path.display().to_string()).collect();
         text += &format!("allow_write = [{}]\n", list(&data));
     }
     text += "env = { NODE_ENV = \"production\" }\n";
