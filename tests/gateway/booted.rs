@@ -186,7 +186,8 @@ fn an_application_with_native_modules_dns_and_tls_out_runs_under_the_shipped_uni
         "-defaultIPv6",
         "",
     ]);
-    assert_eq!(served(&machine, "/native"), r#"{"two":2}"#);
+    let native = served(&machine, "/native");
+    assert!(native.contains(r#""two":2"#), "{native}");
     assert_eq!(served(&machine, "/interfaces"), "host0 lo");
     let answer = eventually("the name server answers", || {
         Some(served(&machine, "/out?peer.example")).filter(|answer| !answer.contains("EAI_AGAIN"))
