@@ -12,6 +12,7 @@ mod env_file;
 mod environment;
 mod error;
 mod generation;
+mod hands;
 mod health;
 mod instances;
 mod job;
@@ -65,6 +66,7 @@ pub(crate) use self::{
     config::{Config, Ticket},
     deploy::{Deploy, Deployed},
     error::BackendError,
+    hands::start as start_hands,
     output::OutputLine,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
     sandbox::Sandbox,
@@ -149,7 +151,7 @@ impl Backend {
                     runtime_dir: surroundings.runtime_dir,
                     base_env: environment::base(),
                     extra_env: surroundings.extra_env,
-                    hidden: surroundings.hidden.iter().filter_map(|path| path.canonicalize().ok()).collect(),
+                    hidden: ArcSwap::from_pointee(real(&surroundings.hidden)),
                     launcher: surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through),
                     roster: Arc::clone(&roster),
                     live: live.clone(),
@@ -164,6 +166,13 @@ impl Backend {
             }
         };
         Ok(Self { roster, live, runner, deploys: Arc::default(), isolation })
+    }
+
+    /// From the next start of a worker on, these are the gateway's own files and directories.
+    pub(crate) fn hide(&self, own: &[PathBuf]) {
+        if let Runner::Command(supervisor) = &self.runner {
+            supervisor.hide(real(own));
+        }
     }
 
     /// The workers that may take traffic.
@@ -302,6 +311,11 @@ impl Backend {
     }
 }
 
+/// Those that are there, behind all symbolic links.
+fn real(paths: &[PathBuf]) -> Vec<PathBuf> {
+    paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
+}
+
 /// Make the directory of the workers' own directories.
 fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), BackendError> {
     let directory = generation::hall(&surroundings.runtime_dir);
@@ -315,8 +329,8 @@ fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), Backend
 fn isolation(backend: &str, config: &Config) -> Isolation {
     static SAID: Once = Once::new();
     let sandbox = Sandbox::of(config.sandbox, sandbox::supported());
-    if sandbox == Sandbox::Unsupported && config.upstream.is_none() {
-        SAID.call_once(|| tracing::warn!(backend, "{}", status::NO_LANDLOCK));
+    if let (Some(warning), None) = (status::falls_short(sandbox), &config.upstream) {
+        SAID.call_once(|| tracing::warn!(backend, "{warning}"));
     }
     let own = || account::name_of(nix::unistd::geteuid().as_raw());
     Isolation { user: config.user.clone().unwrap_or_else(own), sandbox }

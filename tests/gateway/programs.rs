@@ -61,7 +61,9 @@ fn next_standalone() {
     let server = node::directory().join("next/.next/standalone/next/server.js");
     assert!(server.exists(), "{} is missing: `tests/run` builds it", server.display());
     let site = TestGateway::builder().shops().worker("echo.mjs").site();
-    let command = format!("[backend.api]\ncommand = [\"node\", {server:?}]\nlisten = \"port\"\nenv.HOSTNAME = \"127.0.0.1\"");
+    let command = format!(
+        "[backend.api]\ncommand = [\"node\", {server:?}]\nlisten = \"port\"\nenv.HOSTNAME = \"127.0.0.1\""
+    );
     site.configure(&command);
     let gateway = site.start();
     check_running(&gateway, "next");
