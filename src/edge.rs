@@ -18,6 +18,7 @@ mod cuts;
 mod descriptors;
 mod error;
 mod forward;
+mod forwarded;
 mod fuzzed;
 mod heads;
 mod identify;
@@ -63,14 +64,14 @@ use crate::{
 };
 
 use self::{
-    access_log::AccessLog,
+    access_log::{AccessLog, Opened},
     acme::{Acme, Challenges},
     admit::Admit,
     clients::Clients,
     connection::Speaks,
     cuts::Cuts,
     descriptors::Descriptors,
-    listeners::{Listeners, Manner},
+    listeners::{Listeners, Manner, Plan},
     settings::Settings,
     thread::{Pulse, Shared},
     tls::TlsAcceptor,
@@ -151,6 +152,17 @@ pub(crate) struct Edge {
     acceptor: OnceLock<TlsAcceptor>,
 }
 
+/// A reload with everything done that can fail; dropped, it was none.
+pub(crate) struct Prepared {
+    settings: EdgeSettings,
+    fresh: Settings,
+    certificates: Option<PutInForce>,
+    listeners: Plan,
+    access_log: Opened,
+}
+
+type PutInForce = Box<dyn FnOnce(&Certificates)>;
+
 impl Edge {
     /// Check the settings and load or make the certificates.
     pub(crate) fn new(parts: EdgeParts) -> Result<Arc<Self>, EdgeError> {
@@ -214,9 +226,9 @@ impl Edge {
         })
     }
 
-    /// Swap in everything. On error nothing has changed. Listeners that stay are not touched.
-    pub(crate) fn reconfigure(&self, settings: EdgeSettings) -> Result<(), EdgeError> {
-        let mut current = self.settings();
+    /// Do all of a reload that can fail, and change nothing: bind what is new, read certificates, open the log.
+    pub(crate) fn prepare(&self, settings: EdgeSettings) -> Result<Prepared, EdgeError> {
+        let current = self.settings();
         for (key, changed) in [
             ("edge.threads", settings.config.threads != current.config.threads),
             ("tls.mode", (settings.tls.mode == TlsMode::Off) != (current.tls.mode == TlsMode::Off)),
@@ -226,20 +238,31 @@ impl Edge {
             }
         }
         let fresh = Settings::new(&settings)?;
-        let certificates =
-            if settings.tls == current.tls { None } else { Some(self.certificates.prepare(&settings.tls)?) };
-        let mut listeners = self.listeners();
-        let plan = listeners.plan(&settings.config)?;
-        // The last thing that can fail: from here on everything is put in force.
-        self.shared.access_log.reopen(&settings.config.access_log)?;
+        let certificates: Option<PutInForce> = if settings.tls == current.tls {
+            None
+        } else {
+            Some(Box::new(self.certificates.prepare(&settings.tls)?))
+        };
+        let listeners =
+            self.listeners().plan(&settings.config, manner(&settings), |manner| self.speaks(manner))?;
+        let access_log = Opened::new(&settings.config.access_log)?;
+        Ok(Prepared { settings, fresh, certificates, listeners, access_log })
+    }
+
+    /// Swap in what was prepared; nothing can fail any more. Listeners that stay are not touched.
+    pub(crate) fn put_in_force(&self, prepared: Prepared) {
+        let Prepared { settings, fresh, certificates, listeners, access_log } = prepared;
+        let mut current = self.settings();
+        self.shared.access_log.turn_to(access_log);
         if let Some(put_in_force) = certificates {
             put_in_force(&self.certificates);
         }
         self.shared.admit.bound(settings.config.admit.clients_max);
+        let fresh = fresh.following(&self.shared.settings.load());
         self.shared.settings.store(Arc::new(fresh));
         self.acme.reconfigure(&settings);
         *current = settings;
-        listeners.carry_out(plan, manner(&current), |manner| self.speaks(manner))
+        self.listeners().carry_out(listeners);
     }
 
     /// What is bound: `http` or `https`, and the real address where the configuration said port 0.

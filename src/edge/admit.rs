@@ -2,6 +2,7 @@
 //! that one client cannot take its shop down. Shared by all cores through one lock a shard and atomics; every
 //! place taken is a guard that gives itself back.
 
+mod config;
 mod gauge;
 mod table;
 
@@ -13,11 +14,12 @@ use std::{
 
 use crate::tenant::{Tenant, TenantId, TenantLimits};
 
+pub(crate) use self::config::Admit as AdmitConfig;
 use self::{
     gauge::{Gauge, InFlight},
     table::Table,
 };
-use super::{config, refusal::Refusal};
+use super::refusal::Refusal;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -35,6 +37,8 @@ enum Whose {
     Tenant(TenantId),
     /// That of a site with an upstream, which counts as a tenant of its own.
     Site(Arc<str>),
+    /// That of all sites' files together: what they take is the machine's, not a site's.
+    Files,
     /// That of all who are nobody's.
     Nobody,
 }
@@ -43,6 +47,13 @@ enum Whose {
 #[derive(Debug)]
 pub(crate) struct Place {
     tenant: InFlight,
+    _client: InFlight,
+}
+
+/// One admitted answer with a file; dropping it gives everything back.
+#[derive(Debug)]
+pub(crate) struct FilePlace {
+    _all: InFlight,
     _client: InFlight,
 }
 
@@ -96,6 +107,16 @@ impl Admit {
     ) -> Result<Place, Refusal> {
         let now_ns = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
         self.enter_as(now_ns, config, (Whose::Site(site.clone()), &DEFAULT), client)
+    }
+
+    /// A place for one answer with a file, until its last byte has gone. How many a second is nobody's concern: to
+    /// refuse one costs as much as to show it, and what it holds is bounded by how many there are at a time.
+    pub(crate) fn enter_files(&self, config: &config::Admit, client: IpAddr) -> Result<FilePlace, Refusal> {
+        let now_ns = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let gauge = self.clients.gauge((Whose::Files, network(client)), now_ns);
+        let in_flight = take(&gauge, config.client_files_in_flight_max)?;
+        let all = take(&self.tenants.gauge(Whose::Files, now_ns), config.files_in_flight_max)?;
+        Ok(FilePlace { _all: all, _client: in_flight })
     }
 
     fn enter_as(

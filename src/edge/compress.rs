@@ -73,6 +73,11 @@ impl Compression {
         }
     }
 
+    /// Count on with an earlier one's.
+    pub(crate) fn count_with(&mut self, before: &Self) {
+        self.streams = before.streams.clone();
+    }
+
     fn stream(&self) -> Option<Stream> {
         let one_more = |open: usize| (open < self.streams_max).then_some(open + 1);
         self.streams.fetch_update(Relaxed, Relaxed, one_more).ok()?;

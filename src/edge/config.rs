@@ -8,7 +8,9 @@ use crate::tenant::HostName;
 
 pub(crate) use super::{
     acme::{AcmeConfig, authorities, mac_key},
+    admit::AdmitConfig as Admit,
     compress::CompressionConfig,
+    forwarded::ForwardingHeader,
     proxy_protocol::ProxyProtocol,
     site::{Does, SiteConfig, SiteProblem},
     terms::PathRule,
@@ -32,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) public_addresses: Vec<IpAddr>,
     /// Networks whose forwarding headers are believed, as address or address/prefix.
     pub(crate) trusted_proxies: Vec<Network>,
+    /// The header in which they name the client.
+    pub(crate) forwarding_header: ForwardingHeader,
     /// Do trusted proxies say who is behind them before the first byte?
     pub(crate) proxy_protocol: ProxyProtocol,
     /// What a request without Origin on a shared host is.
@@ -63,6 +67,7 @@ impl Default for Config {
             hosts: Vec::new(),
             public_addresses: Vec::new(),
             trusted_proxies: Vec::new(),
+            forwarding_header: ForwardingHeader::Either,
             proxy_protocol: ProxyProtocol::Off,
             no_origin: NoOrigin::Anonymous,
             threads: 0,
@@ -280,43 +285,6 @@ impl Default for Limits {
             h2_send_buffer_bytes_max: 64 * 1024,
             // Disks are fastest with a queue of a few dozen; each takes a thread.
             file_reads_max: 64,
-        }
-    }
-}
-
-/// `[edge.admit]`: what one tenant, and one client of it, may use unless the tenant says otherwise.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub(crate) struct Admit {
-    /// Requests of one tenant in flight.
-    pub(crate) tenant_in_flight_max: u32,
-    /// Requests of one tenant per second; bursts of twice as many pass.
-    pub(crate) tenant_requests_per_second: u32,
-    /// Requests of one client address (v4 /32, v6 /64) of one tenant in flight.
-    pub(crate) client_in_flight_max: u32,
-    /// Requests of one client address of one tenant per second; bursts of twice as many pass.
-    pub(crate) client_requests_per_second: u32,
-    /// Client addresses remembered in all; the longest unseen is forgotten first.
-    pub(crate) clients_max: usize,
-    /// Requests that wait for a worker, per tenant, while none is ready.
-    pub(crate) waiting_max: u32,
-    /// How long they wait.
-    #[serde(with = "humantime_serde")]
-    pub(crate) waiting_timeout: Duration,
-}
-
-impl Default for Admit {
-    fn default() -> Self {
-        Self {
-            tenant_in_flight_max: 512,
-            tenant_requests_per_second: 500,
-            // A page of a browser opens at most six HTTP/1.1 connections; offices share one address.
-            client_in_flight_max: 128,
-            client_requests_per_second: 100,
-            clients_max: 100_000,
-            // As many as may be in flight: who was let in is not turned away for a worker that warms up.
-            waiting_max: 512,
-            waiting_timeout: Duration::from_secs(10),
         }
     }
 }

@@ -1,7 +1,10 @@
 //! File descriptors: as many as the system grants, and some of them kept back. Clients' connections may not take
 //! the last ones, or those that are open could not be served: each request in flight needs one for its worker.
 
-use std::{fs::File, os::fd::AsRawFd};
+use std::{
+    fs::File,
+    os::fd::{AsRawFd, RawFd},
+};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use tokio::net::TcpStream;
@@ -15,6 +18,8 @@ const KEPT_MAX: u64 = 1024;
 pub(crate) struct Descriptors {
     /// The first number that is kept back.
     kept_from: u64,
+    /// The first number that is kept back from files, too: it is for workers alone.
+    kept_for_workers_from: u64,
 }
 
 impl Descriptors {
@@ -43,14 +48,25 @@ impl Descriptors {
     }
 
     fn of(granted: u64) -> Self {
-        Self { kept_from: granted.saturating_sub((granted / 8).clamp(KEPT_MIN, KEPT_MAX)) }
+        let kept = (granted / 8).clamp(KEPT_MIN, KEPT_MAX);
+        let from = |kept| granted.saturating_sub(kept);
+        Self { kept_from: from(kept), kept_for_workers_from: from(kept / 2) }
     }
 
     /// Did this connection take one that is kept back? The system gives out the lowest number that is free, so a
     /// high one says how many are taken, for nothing.
     pub(crate) fn are_scarce(self, stream: &TcpStream) -> bool {
-        u64::try_from(stream.as_raw_fd()).is_ok_and(|number| number >= self.kept_from)
+        is_from(stream.as_raw_fd(), self.kept_from)
     }
+
+    /// Did this file take one of the last, which the requests of others need for their workers?
+    pub(crate) fn are_nearly_gone(self, file: &File) -> bool {
+        is_from(file.as_raw_fd(), self.kept_for_workers_from)
+    }
+}
+
+fn is_from(descriptor: RawFd, first: u64) -> bool {
+    u64::try_from(descriptor).is_ok_and(|number| number >= first)
 }
 
 /// One descriptor held for the moment when there is no other: without it, a connection in the queue can be neither
@@ -78,10 +94,16 @@ mod tests {
 
     #[test]
     fn an_eighth_is_kept_back_but_not_for_ever_more() {
-        for (granted, kept_from) in
-            [(16, 0), (256, 224), (1024, 896), (65_536, 64_512), (u64::MAX, u64::MAX - 1024)]
-        {
-            assert_eq!(Descriptors::of(granted).kept_from, kept_from, "{granted}");
+        for (granted, kept_from, for_workers) in [
+            (16, 0, 0),
+            (256, 224, 240),
+            (1024, 896, 960),
+            (65_536, 64_512, 65_024),
+            (u64::MAX, u64::MAX - 1024, u64::MAX - 512),
+        ] {
+            let descriptors = Descriptors::of(granted);
+            assert_eq!(descriptors.kept_from, kept_from, "{granted}");
+            assert_eq!(descriptors.kept_for_workers_from, for_workers, "{granted}");
         }
     }
 }

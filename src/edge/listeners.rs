@@ -53,7 +53,15 @@ struct Held {
 
 /// What a new configuration makes of the listeners: everything that can fail is done.
 pub(super) struct Plan {
-    listed: Vec<Place>,
+    listed: Vec<(Place, Option<Fresh>)>,
+}
+
+/// All that it takes to serve an address in another manner than now.
+struct Fresh {
+    manner: Manner,
+    speaks: Speaks,
+    /// What each thread accepts from.
+    shares: Vec<Vec<std::net::TcpListener>>,
 }
 
 /// Where a listed address comes from.
@@ -61,7 +69,7 @@ enum Place {
     /// Held already: the how-manieth.
     Held(usize, &'static str),
     /// Bound for it.
-    New(Bound),
+    New(Held),
 }
 
 impl Listeners {
@@ -95,13 +103,24 @@ impl Listeners {
             let listen = Listen { speaks: speaks(manner(kind, &addresses))?, listener, leave };
             pass_on(self.threads.first(), listen);
         }
-        self.adapt(&addresses, manner, speaks)
+        for index in 0..self.held.len() {
+            let held = &self.held[index];
+            if let Some(fresh) = self.fresh(held, manner(held.bound.kind, &addresses), &speaks)? {
+                self.held[index].serve(fresh, &self.threads);
+            }
+        }
+        Ok(())
     }
 
-    /// What a new configuration asks for; binds what is new. Nothing is in force yet.
-    pub(super) fn plan(&self, config: &Config) -> Result<Plan, EdgeError> {
+    /// What a new configuration asks for; binds what is new. Nothing is in force yet, and nothing is left to fail.
+    pub(super) fn plan(
+        &self,
+        config: &Config,
+        manner: impl Fn(&'static str, &[(&'static str, SocketAddr)]) -> Manner,
+        speaks: impl Fn(Manner) -> Result<Speaks, EdgeError>,
+    ) -> Result<Plan, EdgeError> {
         let mut free: Vec<usize> = (0..self.held.len()).collect();
-        let mut listed = Vec::new();
+        let mut places = Vec::new();
         for (kind, address) in bind::listed(config) {
             // One that stays in its list before one that moves to the other.
             let same = |index: &usize, of_kind: bool| {
@@ -110,35 +129,50 @@ impl Listeners {
             };
             let at = free.iter().position(|index| same(index, true));
             let at = at.or_else(|| free.iter().position(|index| same(index, false)));
-            listed.push(match at {
+            places.push(match at {
                 Some(at) => Place::Held(free.remove(at), kind),
-                None => Place::New(bind::bind(kind, address, self.threads.len().max(1))?),
+                None => {
+                    let bound = bind::bind(kind, address, self.threads.len().max(1))?;
+                    Place::New(Held { bound, served: None })
+                }
             });
+        }
+        let place = |place: &Place| match place {
+            Place::Held(index, kind) => (*kind, self.held[*index].bound.address),
+            Place::New(held) => (held.bound.kind, held.bound.address),
+        };
+        let addresses: Vec<_> = places.iter().map(place).collect();
+        let mut listed = Vec::new();
+        for (place, (kind, _)) in places.into_iter().zip(&addresses) {
+            let held = match &place {
+                Place::Held(index, _) => &self.held[*index],
+                Place::New(held) => held,
+            };
+            let fresh = self.fresh(held, manner(kind, &addresses), &speaks)?;
+            listed.push((place, fresh));
         }
         Ok(Plan { listed })
     }
 
     /// Put a plan in force: serve what is new, leave what is listed no longer, and touch nothing else.
-    pub(super) fn carry_out(
-        &mut self,
-        plan: Plan,
-        manner: impl Fn(&'static str, &[(&'static str, SocketAddr)]) -> Manner,
-        speaks: impl Fn(Manner) -> Result<Speaks, EdgeError>,
-    ) -> Result<(), EdgeError> {
+    pub(super) fn carry_out(&mut self, plan: Plan) {
         let mut before: Vec<Option<Held>> = self.held.drain(..).map(Some).collect();
-        for place in plan.listed {
-            match place {
-                Place::Held(index, kind) => {
-                    if let Some(mut held) = before[index].take() {
-                        held.bound.kind = kind;
-                        self.held.push(held);
-                    }
+        for (place, fresh) in plan.listed {
+            let held = match place {
+                Place::Held(index, kind) => before.get_mut(index).and_then(Option::take).map(|mut held| {
+                    held.bound.kind = kind;
+                    held
+                }),
+                Place::New(held) => {
+                    tracing::info!(address = %held.bound.address, "listening for {}", held.bound.kind);
+                    Some(held)
                 }
-                Place::New(bound) => {
-                    tracing::info!(address = %bound.address, "listening for {}", bound.kind);
-                    self.held.push(Held { bound, served: None });
-                }
+            };
+            let Some(mut held) = held else { continue };
+            if let Some(fresh) = fresh {
+                held.serve(fresh, &self.threads);
             }
+            self.held.push(held);
         }
         for gone in before.into_iter().flatten() {
             tracing::info!(address = %gone.bound.address, "not listed any more: served out");
@@ -146,35 +180,19 @@ impl Listeners {
                 leave.cancel();
             }
         }
-        let addresses = self.addresses();
-        self.adapt(&addresses, manner, speaks)
     }
 
-    /// Let every address be served as it should be.
-    fn adapt(
-        &mut self,
-        addresses: &[(&'static str, SocketAddr)],
-        manner: impl Fn(&'static str, &[(&'static str, SocketAddr)]) -> Manner,
+    /// What it takes to serve an address as it should be; none if it is served so.
+    fn fresh(
+        &self,
+        held: &Held,
+        manner: Manner,
         speaks: impl Fn(Manner) -> Result<Speaks, EdgeError>,
-    ) -> Result<(), EdgeError> {
-        for held in &mut self.held {
-            let wanted = manner(held.bound.kind, addresses);
-            if held.served.as_ref().is_some_and(|(served, _)| *served == wanted) {
-                continue;
-            }
-            let (speaks, leave) = (speaks(wanted)?, CancellationToken::new());
-            for (thread, share) in self.threads.iter().zip(held.bound.shares(self.threads.len())?) {
-                for listener in share {
-                    let listen = Listen { speaks: speaks.clone(), listener, leave: leave.clone() };
-                    pass_on(Some(thread), listen);
-                }
-            }
-            // The new ones hold the socket before the old ones let go of it.
-            if let Some((_, before)) = held.served.replace((wanted, leave)) {
-                before.cancel();
-            }
+    ) -> Result<Option<Fresh>, EdgeError> {
+        if held.served.as_ref().is_some_and(|(served, _)| *served == manner) {
+            return Ok(None);
         }
-        Ok(())
+        Ok(Some(Fresh { manner, speaks: speaks(manner)?, shares: held.bound.shares(self.threads.len())? }))
     }
 
     /// What is bound: `http` or `https`, and the real address where the configuration said port 0.
@@ -190,6 +208,23 @@ impl Listeners {
     /// Every listener, for the next life or the next program. Nobody accepts any more.
     pub(super) fn hand_over(&mut self) -> Vec<Inherited> {
         self.held.drain(..).flat_map(|held| held.bound.into_inherited()).chain(self.left.drain(..)).collect()
+    }
+}
+
+impl Held {
+    /// Serve it anew. The new ones hold the socket before the old ones let go of it.
+    fn serve(&mut self, fresh: Fresh, threads: &[mpsc::Sender<Listen>]) {
+        let Fresh { manner, speaks, shares } = fresh;
+        let leave = CancellationToken::new();
+        for (thread, share) in threads.iter().zip(shares) {
+            for listener in share {
+                let listen = Listen { speaks: speaks.clone(), listener, leave: leave.clone() };
+                pass_on(Some(thread), listen);
+            }
+        }
+        if let Some((_, before)) = self.served.replace((manner, leave)) {
+            before.cancel();
+        }
     }
 }
 

@@ -6,14 +6,14 @@ use std::{
     sync::Arc,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 
-use super::{activity::Activity, authority::Scheme, config::Network};
-
-/// The chain of clients and proxies.
-pub(crate) const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
-/// The scheme that the client used.
-pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+use super::{
+    activity::Activity,
+    authority::Scheme,
+    config::Network,
+    forwarded::{self, Chain, ForwardingHeader},
+};
 
 /// Who a connection comes from: the address that the kernel says, or the one that a trusted proxy announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,6 +56,8 @@ pub(crate) struct Client {
     pub(crate) address: IpAddr,
     /// The scheme of the page's world.
     pub(crate) scheme: Scheme,
+    /// The chain that its address was taken from.
+    pub(crate) chain: Chain,
 }
 
 impl Peer {
@@ -77,40 +79,19 @@ impl Peer {
         }
     }
 
-    /// The client of a request: the nearest address in the chain that is no trusted proxy.
-    pub(crate) fn client(&self, trusted: &[Network], headers: &HeaderMap) -> Client {
-        let mut client = Client { address: self.address, scheme: self.scheme };
+    /// The client of a request: whoever a trusted proxy says, else the peer itself.
+    pub(crate) fn client(&self, proxies: (&[Network], ForwardingHeader), headers: &HeaderMap) -> Client {
         if !self.trusted {
-            return client;
+            return Client { address: self.address, scheme: self.scheme, chain: Chain::Ours };
         }
-        let last = headers.get_all(FORWARDED_PROTO).iter().next_back().and_then(|value| value.to_str().ok());
-        match last.and_then(|list| list.rsplit(',').next()).map(str::trim) {
-            Some("https") => client.scheme = Scheme::Https,
-            Some("http") => client.scheme = Scheme::Http,
-            _ => {}
-        }
-        let lines = headers.get_all(FORWARDED_FOR).iter().rev();
-        for hop in lines.flat_map(|line| line.to_str().unwrap_or("").rsplit(',')).map(str::trim) {
-            // What a trusted proxy did not write itself is unreadable from here on.
-            let Some(address) = parse_hop(hop) else { break };
-            client.address = address;
-            if !trusted.iter().any(|network| network.contains(address)) {
-                break;
-            }
-        }
-        client
+        let told = forwarded::told(self.address, proxies, headers);
+        Client { address: told.address, scheme: told.scheme.unwrap_or(self.scheme), chain: told.chain }
     }
-}
-
-/// An address, perhaps with a port.
-pub(crate) fn parse_hop(text: &str) -> Option<IpAddr> {
-    let address = text.parse().ok().or_else(|| text.parse().ok().map(|hop: SocketAddr| hop.ip()));
-    address.map(|address: IpAddr| address.to_canonical())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{super::forwarded::{FORWARDED_FOR, FORWARDED_PROTO}, *};
 
     fn check(peer: &str, chain: &[&'static str], proto: Option<&'static str>) -> (String, Scheme) {
         let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];
@@ -123,7 +104,7 @@ mod tests {
         if let Some(proto) = proto {
             headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
         }
-        let client = peer.client(&trusted, &headers);
+        let client = peer.client((&trusted, ForwardingHeader::Either), &headers);
         (client.address.to_string(), client.scheme)
     }
 

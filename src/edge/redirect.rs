@@ -24,7 +24,7 @@ pub(crate) fn serve(
     let (head, _) = request.into_parts();
     let id = thread.ids.of(peer.trusted, &head.headers);
     let settings = thread.shared.settings.load();
-    let client = peer.client(&settings.trusted_proxies, &head.headers);
+    let client = peer.client(settings.proxies(), &head.headers);
     let record = Record::begin(thread, peer, client.address, (id, &head));
     let outcome = match challenge(thread, &head) {
         // A certificate authority, or we ourselves: https may not be there yet.

@@ -60,7 +60,7 @@ pub(crate) async fn serve(
     let upgrade = Upgrade::asked(&mut request);
     let (mut head, body) = request.into_parts();
     let settings = thread.shared.settings.load_full();
-    let client = peer.client(&settings.trusted_proxies, &head.headers);
+    let client = peer.client(settings.proxies(), &head.headers);
     // Request id: first, so that whatever happens has a name.
     let id = thread.ids.of(peer.trusted, &head.headers);
     // Access log: begun before anything can refuse; the line is written when the answer has passed.

@@ -16,7 +16,7 @@ use crate::{
 use super::{
     EdgeError, EdgeSettings,
     compress::Compression,
-    config::{Admit, Limits, Network, NoOrigin, OpenPath, ProxyProtocol},
+    config::{Admit, ForwardingHeader, Limits, Network, NoOrigin, OpenPath, ProxyProtocol},
     cors,
     site::{FileReads, Sites},
     terms::PathRules,
@@ -29,6 +29,7 @@ pub(crate) struct Settings {
     pub(crate) admit: Admit,
     pub(crate) no_origin: NoOrigin,
     pub(crate) trusted_proxies: Vec<Network>,
+    forwarding_header: ForwardingHeader,
     pub(crate) proxy_protocol: ProxyProtocol,
     pub(crate) cors: CorsPolicy,
     pub(crate) announcement: Announcement,
@@ -106,6 +107,7 @@ impl Settings {
             admit: config.admit.clone(),
             no_origin: config.no_origin,
             trusted_proxies: config.trusted_proxies.clone(),
+            forwarding_header: config.forwarding_header,
             proxy_protocol: config.proxy_protocol,
             announcement: settings.cors.announcement(),
             cors: settings.cors.clone(),
@@ -119,6 +121,18 @@ impl Settings {
             hosts,
             routes,
         })
+    }
+
+    /// Whose forwarding headers are believed, and which.
+    pub(crate) fn proxies(&self) -> (&[Network], ForwardingHeader) {
+        (&self.trusted_proxies, self.forwarding_header)
+    }
+
+    /// Count on where these settings leave off: what was begun under them goes on, and would be counted by nobody.
+    pub(crate) fn following(mut self, before: &Self) -> Self {
+        self.file_reads = before.file_reads.bounded(self.limits.file_reads_max);
+        self.compression.count_with(&before.compression);
+        self
     }
 
     /// Is this host ours: listed at the edge, by a backend, by a site or by a tenant?

@@ -55,13 +55,15 @@ impl Reloader {
         let before = rooms.house().config.load_full();
         let restart_needed = restart_needed(&before, &loaded.config);
         keep_bound(&before, &mut loaded.config);
-        // Tenants first: they can be refused by the registry, and then nothing else may have changed.
+        // Whatever can fail comes before anything changes: the edge gets ready, then the registry takes the tenants or
+        // refuses them, and what is left cannot fail.
+        let prepared = rooms.house().prepare(&loaded.config).map_err(|error| Problem::of(&error))?;
         let (declared, defaults) = (loaded.config.tenant.clone(), tenant_defaults(&loaded.config));
         let report =
             rooms.tenants().declare(declared, defaults).await.map_err(|error| Problem::of(&error))?;
         let changed = changed_backends(&before, &loaded.config);
         rooms.house().hide(&own_files(&loaded));
-        rooms.house().reconfigure(loaded.config).map_err(|error| Problem::of(&error))?;
+        rooms.house().put_in_force(loaded.config, prepared);
         for name in changed {
             rooms.house().reload_backend(&name, &before).await.map_err(|error| Problem::of(&error))?;
         }

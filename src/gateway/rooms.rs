@@ -27,7 +27,7 @@ use crate::{
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{BackendRoute, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
+    edge::{BackendRoute, Edge, EdgeParts, EdgeSettings, Prepared, Serving, TlsMode},
     metrics::Metrics,
     pool::Pools,
     tenant::{DoorAddresses, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
@@ -220,11 +220,15 @@ impl House {
         }
     }
 
-    /// Put a checked configuration in force as far as that needs no new start.
-    pub(super) fn reconfigure(&self, config: Config) -> Result<(), GatewayError> {
-        self.edge.reconfigure(edge_settings(&config, &self.backends))?;
+    /// Do all that can fail of putting a checked configuration in force, and change nothing.
+    pub(super) fn prepare(&self, config: &Config) -> Result<Prepared, GatewayError> {
+        Ok(self.edge.prepare(edge_settings(config, &self.backends))?)
+    }
+
+    /// Put a configuration in force as far as that needs no new start.
+    pub(super) fn put_in_force(&self, config: Config, prepared: Prepared) {
+        self.edge.put_in_force(prepared);
         self.config.store(Arc::new(config));
-        Ok(())
     }
 
     /// These are the gateway's own files and directories from now on.

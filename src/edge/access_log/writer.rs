@@ -36,6 +36,20 @@ enum Order {
     Target(Target),
 }
 
+/// A log that can be written to; nothing is yet.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    target: Target,
+    bytes_max: usize,
+}
+
+impl Opened {
+    /// Open what is configured.
+    pub(crate) fn new(config: &config::AccessLog) -> Result<Self, EdgeError> {
+        Ok(Self { target: Target::open(config)?, bytes_max: config.buffer_bytes_max })
+    }
+}
+
 #[derive(Debug)]
 enum Target {
     Stdout,
@@ -60,15 +74,13 @@ impl AccessLog {
         }))
     }
 
-    /// Open the log anew: after a reload, and so after a rotation.
-    pub(crate) fn reopen(&self, config: &config::AccessLog) -> Result<(), EdgeError> {
-        let target = Target::open(config)?;
-        self.bytes_max.store(config.buffer_bytes_max, Relaxed);
+    /// Turn to a log that was opened anew: after a reload, and so after a rotation.
+    pub(crate) fn turn_to(&self, Opened { target, bytes_max }: Opened) {
+        self.bytes_max.store(bytes_max, Relaxed);
         if let Some(sender) = &*self.sender.lock().unwrap_or_else(PoisonError::into_inner) {
             // A full queue means that the disk hangs; the old target then stays until the next reload.
             drop(sender.try_send(Order::Target(target)));
         }
-        Ok(())
     }
 
     /// Queue finished lines, or drop and count them.

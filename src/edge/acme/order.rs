@@ -131,8 +131,9 @@ async fn begin(session: &Session, wish: &Wish) -> Result<(String, Order), Author
         payload["replaces"] = json!(replaces);
     }
     let answer = match session.post(&url, &payload.to_string()).await {
-        // Replaced already, by an order whose end we did not live to see: then it is an order like any other.
-        Err(error) if wish.replaces.is_some() && is_about_replacing(&error) => {
+        // Replaced already, by an order whose end we did not live to see, or of an account that is ours no longer:
+        // then it is an order like any other, and what else is wrong with it comes again.
+        Err(error) if wish.replaces.is_some() && may_be_about_replacing(&error) => {
             session.post(&url, &plain.to_string()).await?
         }
         answer => answer?,
@@ -142,8 +143,11 @@ async fn begin(session: &Session, wish: &Wish) -> Result<(String, Order), Author
     Ok((place, read(&answer)?))
 }
 
-fn is_about_replacing(error: &AuthorityError) -> bool {
-    error.problem().is_some_and(|problem| problem.is("alreadyReplaced") || problem.is("malformed"))
+/// Could `replaces` be what was refused? Each authority has its own word for it (`alreadyReplaced`, `malformed`,
+/// `unauthorized`, `conflict`); how fast we are, and its own failures, are surely about something else.
+fn may_be_about_replacing(error: &AuthorityError) -> bool {
+    let AuthorityError::Refused { status, problem, .. } = error else { return false };
+    !(problem.is("rateLimited") || *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error())
 }
 
 /// What came of looking at one authorization.
@@ -350,6 +354,27 @@ mod tests {
         );
         let down = AuthorityError::Nonsense("x".into());
         assert!(matches!(blame(down), Failure::Authority(_)));
+    }
+
+    #[test]
+    fn an_order_that_replaces_is_made_without_it_after_any_refusal_that_could_be_about_it() {
+        for (status, kind, again) in [
+            (403, "unauthorized", true),
+            (409, "alreadyReplaced", true),
+            (400, "malformed", true),
+            (404, "notFound", true),
+            (409, "", true),
+            (429, "rateLimited", false),
+            (429, "", false),
+            (403, "rateLimited", false),
+            (503, "serverInternal", false),
+        ] {
+            let problem = Problem { kind: format!("urn:ietf:params:acme:error:{kind}"), ..Problem::default() };
+            let status = StatusCode::from_u16(status).unwrap();
+            let error = AuthorityError::Refused { status, problem, retry_at: None };
+            assert_eq!(may_be_about_replacing(&error), again, "{status} {kind}");
+        }
+        assert!(!may_be_about_replacing(&AuthorityError::Nonsense("x".into())));
     }
 
     #[test]

@@ -2,11 +2,12 @@
 //! authority counts. Its answer is about this moment and is kept by nobody.
 
 use std::{
-    net::{IpAddr, UdpSocket},
+    net::IpAddr,
     sync::Arc,
     time::Duration,
 };
 
+use futures_util::{StreamExt, stream::FuturesUnordered};
 use hickory_resolver::{
     Resolver,
     config::{
@@ -14,6 +15,7 @@ use hickory_resolver::{
     },
     net::runtime::TokioRuntimeProvider,
 };
+use nix::ifaddrs::getifaddrs;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -32,6 +34,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Addresses named in a message.
 const SHOWN_MAX: usize = 4;
+
+/// Addresses of one family that are looked at for one host: networks in front give two to four of each.
+const PROBED_OF_A_FAMILY_MAX: usize = 4;
 
 /// Knows which addresses are ours.
 pub(crate) struct Whereabouts {
@@ -65,12 +70,13 @@ impl Whereabouts {
     /// Does it lead here? Else why not, in words for the operator. Cancel safe.
     pub(crate) async fn leads_here(&self, host: &str, challenges: &Arc<Challenges>) -> Result<(), String> {
         let addresses = self.addresses(host).await?;
-        let foreign: Vec<_> = addresses.iter().filter(|address| !self.is_ours(**address)).collect();
+        let own = interfaces();
+        let foreign: Vec<_> = addresses.into_iter().filter(|address| !self.is_ours(*address, &own)).collect();
         if foreign.is_empty() {
             return Ok(());
         }
         // Behind NAT or another's network the address is not ours, and still leads here.
-        if self.comes_back(host, *foreign[0], challenges).await {
+        if self.one_comes_back(host, &foreign, challenges).await {
             return Ok(());
         }
         let mut list: Vec<_> = foreign.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
@@ -100,15 +106,29 @@ impl Whereabouts {
         }
     }
 
-    fn is_ours(&self, address: IpAddr) -> bool {
+    fn is_ours(&self, address: IpAddr, own: &[IpAddr]) -> bool {
         if self.public.iter().any(|public| public.to_canonical() == address) {
             return true;
         }
         if address.is_loopback() {
             return self.loopback_counts;
         }
-        // An address can be bound if and only if an interface of this machine has it.
-        !address.is_unspecified() && UdpSocket::bind((address, 0)).is_ok()
+        own.contains(&address)
+    }
+
+    /// Does one of them come back? All at once, and both families: from a machine without IPv6 the authority's way over
+    /// it cannot be gone, only the other's.
+    async fn one_comes_back(&self, host: &str, foreign: &[IpAddr], challenges: &Arc<Challenges>) -> bool {
+        let of = |v6: bool| foreign.iter().filter(move |address| address.is_ipv6() == v6);
+        let probed = of(true).take(PROBED_OF_A_FAMILY_MAX).chain(of(false).take(PROBED_OF_A_FAMILY_MAX));
+        let mut probes: FuturesUnordered<_> =
+            probed.map(|address| self.comes_back(host, *address, challenges)).collect();
+        while let Some(came) = probes.next().await {
+            if came {
+                return true;
+            }
+        }
+        false
     }
 
     /// Does a request to that address for this host come back to this very process?
@@ -122,6 +142,17 @@ impl Whereabouts {
         let probe = probe(host, (address, self.probe_port), &nonce, &shown);
         matches!(tokio::time::timeout(PATIENCE, probe).await, Ok(Ok(true)))
     }
+}
+
+/// The addresses that this machine's interfaces have. (Which can be bound says nothing: `ip_nonlocal_bind` lets any be.)
+fn interfaces() -> Vec<IpAddr> {
+    let Ok(all) = getifaddrs() else { return Vec::new() };
+    let storages = all.filter_map(|interface| interface.address);
+    let addresses = storages.filter_map(|storage| {
+        let v4 = storage.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+        v4.or_else(|| storage.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+    });
+    addresses.map(|address| address.to_canonical()).collect()
 }
 
 async fn probe(host: &str, place: (IpAddr, u16), nonce: &str, shown: &Shown) -> std::io::Result<bool> {
@@ -177,9 +208,16 @@ mod tests {
             ("::1", false),
             ("0.0.0.0", false),
         ] {
-            assert_eq!(whereabouts.is_ours(address.parse().unwrap()), ours, "{address}");
+            let address = address.parse().unwrap();
+            assert_eq!(whereabouts.is_ours(address, &interfaces()), ours, "{address}");
         }
-        assert!(knowing(&[], true).is_ours("127.0.0.1".parse().unwrap()));
+        let own: Vec<IpAddr> = vec!["198.51.100.7".parse().unwrap()];
+        assert!(whereabouts.is_ours(own[0], &own));
+        assert!(!whereabouts.is_ours("198.51.100.8".parse().unwrap(), &own));
+        assert!(knowing(&[], true).is_ours("127.0.0.1".parse().unwrap(), &[]));
+        // Loopback is one that every machine has; what nobody has is none, whatever can be bound.
+        assert!(interfaces().contains(&"127.0.0.1".parse().unwrap()));
+        assert!(!interfaces().contains(&"0.0.0.0".parse().unwrap()));
     }
 
     /// Answers one request as port 80 of an edge with these challenges.
@@ -206,6 +244,21 @@ mod tests {
             let (came, ()) = tokio::join!(probe, one_answer(listener, answering));
             assert_eq!(came, comes_back);
         }
+    }
+
+    #[tokio::test]
+    async fn every_address_of_both_families_is_tried_until_one_comes_back() {
+        let mine = Arc::new(Challenges::default());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut whereabouts = knowing(&[], false);
+        whereabouts.probe_port = listener.local_addr().unwrap().port();
+        // The first of each family leads nowhere, as IPv6 does from a machine that has none.
+        let foreign: Vec<IpAddr> =
+            ["::1", "2001:db8::1", "127.0.0.3", "127.0.0.1"].map(|address| address.parse().unwrap()).into();
+        let one_comes_back = whereabouts.one_comes_back("a.example", &foreign, &mine);
+        let (came, ()) = tokio::join!(one_comes_back, one_answer(listener, mine.clone()));
+        assert!(came);
+        assert!(!whereabouts.one_comes_back("a.example", &foreign, &mine).await, "nobody listens any more");
     }
 
     #[tokio::test]

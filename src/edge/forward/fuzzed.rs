@@ -5,7 +5,9 @@ use bytes::BytesMut;
 use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::{
-    super::{body::RequestBody, identify::Caller, peer::Peer, request_id::RequestId},
+    super::{
+        body::RequestBody, forwarded::Chain, identify::Caller, peer::Peer, request_id::RequestId,
+    },
     answer,
     framing::{Framing, Step},
     head::{self, Asked},
@@ -20,7 +22,8 @@ pub(crate) fn sent(
     head: &Parts,
     url: &HeaderValue,
 ) -> Vec<u8> {
-    let sender = Sender { peer, scheme: peer.scheme, id };
+    let chain = if peer.trusted { Chain::XForwardedFor } else { Chain::Ours };
+    let sender = Sender { peer, scheme: peer.scheme, chain, id };
     let mut bytes = Vec::new();
     rebuild(sender, caller, head, (Some(url), false), &mut bytes);
     let length = head.headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok());

@@ -8,9 +8,10 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 use super::{
     super::{
         authority::Scheme,
+        forwarded::{Chain, FORWARDED_FOR, FORWARDED_PROTO, hops, parse_hop},
         identify::Caller,
         names::{is_consumed, is_ours},
-        peer::{FORWARDED_FOR, FORWARDED_PROTO, Peer, parse_hop},
+        peer::{Client, Peer},
         request_id::{REQUEST_ID, RequestId, TRACEPARENT},
         serve::Exchange,
     },
@@ -29,6 +30,8 @@ pub(super) struct Sender<'a> {
     pub(super) peer: &'a Peer,
     /// What the page's world speaks.
     pub(super) scheme: Scheme,
+    /// The chain that is continued.
+    pub(super) chain: Chain,
     /// The request's name.
     pub(super) id: &'a RequestId,
 }
@@ -36,7 +39,8 @@ pub(super) struct Sender<'a> {
 impl<'a> Sender<'a> {
     /// Of the request in hand.
     pub(super) fn of(exchange: &'a Exchange) -> Self {
-        Self { peer: &exchange.peer, scheme: exchange.client.scheme, id: exchange.record.id() }
+        let Client { scheme, chain, .. } = exchange.client;
+        Self { peer: &exchange.peer, scheme, chain, id: exchange.record.id() }
     }
 }
 
@@ -104,13 +108,13 @@ impl<'a> Listed<'a> {
     }
 }
 
-/// Who called, how, and as what; a trusted proxy's chain is continued, anyone else's begins with us.
+/// Who called, how, and as what; the chain of a trusted proxy that is believed is continued, else it begins with us.
 fn forwarding(sender: Sender<'_>, caller: &Caller, head: &Parts, into: &mut Vec<u8>) {
-    let Sender { peer, scheme, .. } = sender;
-    let before =
-        |name: &HeaderName| peer.trusted.then(|| bytes_of(&head.headers, name)).into_iter().flatten();
+    let Sender { peer, scheme, chain, .. } = sender;
+    // Both headers name the same chain: a proxy that writes only the one may pass on anybody's other.
+    let (list, words) = earlier_hops(chain, &head.headers);
     let address = peer.address_header.as_bytes();
-    write_list(into, &FORWARDED_FOR, b", ", before(&FORWARDED_FOR).chain([address]));
+    write_list(into, &FORWARDED_FOR, b", ", list.iter().map(Vec::as_slice).chain([address]));
     write_words(into, &FORWARDED_PROTO, scheme.as_str().as_bytes());
     write_line(into, &FORWARDED_HOST, caller.authority.value());
     let port = match (caller.authority.port(), scheme) {
@@ -120,30 +124,37 @@ fn forwarding(sender: Sender<'_>, caller: &Caller, head: &Parts, into: &mut Vec<
     };
     write_words(into, &FORWARDED_PORT, decimal(port, &mut [0; 20]));
     write(into, &[header::FORWARDED.as_str().as_bytes(), b": "]);
-    // Both name the same chain: a proxy that writes only the one may pass on anybody's other.
-    match peer.trusted.then(|| earlier_hops(&head.headers)).flatten() {
-        Some(chain) => into.extend_from_slice(&chain),
-        None => before(&header::FORWARDED).for_each(|hop| write(into, &[hop, b", "])),
-    }
+    words.iter().for_each(|hop| write(into, &[hop, b", "]));
     write_hop(sender, caller, into);
     into.extend_from_slice(b"\r\n");
 }
 
-/// The chain of `X-Forwarded-For` in the words of RFC 7239, each hop with its comma.
-fn earlier_hops(headers: &HeaderMap) -> Option<Vec<u8>> {
-    let mut lines = headers.get_all(FORWARDED_FOR).iter().peekable();
-    lines.peek()?;
-    let mut text = Vec::with_capacity(64);
-    for hop in lines.flat_map(|line| line.to_str().unwrap_or("unknown").split(',')) {
-        let address = parse_hop(hop.trim());
-        let node = match address {
-            Some(IpAddr::V4(address)) => address.to_string(),
-            Some(IpAddr::V6(address)) => format!("\"[{address}]\""),
-            None => "unknown".to_owned(),
-        };
-        text.extend_from_slice(format!("for={node}, ").as_bytes());
+/// A chain so far: for `X-Forwarded-For`, and in the words of RFC 7239.
+type Hops = (Vec<Vec<u8>>, Vec<Vec<u8>>);
+
+fn earlier_hops(chain: Chain, headers: &HeaderMap) -> Hops {
+    let owned = |name| bytes_of(headers, name).map(<[u8]>::to_vec).collect();
+    match chain {
+        Chain::Ours => Hops::default(),
+        Chain::XForwardedFor => {
+            let lines = headers.get_all(FORWARDED_FOR).iter();
+            let hops = lines.flat_map(|line| line.to_str().unwrap_or("unknown").split(','));
+            let word = |hop: &str| match parse_hop(hop) {
+                Some(IpAddr::V4(address)) => format!("for={address}"),
+                Some(IpAddr::V6(address)) => format!("for=\"[{address}]\""),
+                None => "for=unknown".to_owned(),
+            };
+            (owned(&FORWARDED_FOR), hops.map(|hop| word(hop).into_bytes()).collect())
+        }
+        Chain::Forwarded => {
+            // What cannot be read is not passed on either: it could swallow our own word.
+            let Some(hops) = hops(headers) else { return Hops::default() };
+            let address = |node: Option<String>| node.and_then(|node| parse_hop(&node));
+            let word =
+                |node| address(node).map_or_else(|| "unknown".to_owned(), |address| address.to_string());
+            (hops.into_iter().map(|hop| word(hop.node).into_bytes()).collect(), owned(&header::FORWARDED))
+        }
     }
-    Some(text)
 }
 
 /// One hop of RFC 7239: `for=192.0.2.1;proto=https;host=api.example`.

@@ -23,7 +23,7 @@ use self::{
     range::Wanted,
     validators::Validators,
 };
-use super::super::{body::Body, compress::Accepted, refusal::Refusal, serve::Exchange, site::SiteConfig};
+use super::super::{admit::FilePlace, body::Body, compress::Accepted, refusal::Refusal, serve::Exchange, site::SiteConfig};
 
 /// Always asked again before it is used again, which costs an answer without a body: a new version is seen at once.
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("no-cache");
@@ -59,7 +59,10 @@ impl Files {
         if head.method != Method::GET && head.method != Method::HEAD {
             return Err(Refusal::MethodNotAllowed { allow: "GET, HEAD" });
         }
-        let compression = &exchange.settings.compression;
+        let (settings, shared) = (&exchange.settings, &exchange.thread.shared);
+        // Before anything is opened, and kept with the file: a client that takes nothing holds it.
+        let place = shared.admit.enter_files(&settings.admit, exchange.client.address)?;
+        let compression = &settings.compression;
         let question = Question {
             // The site's own path without its slash is a directory like any other.
             asked: Asked::read(if rest.is_empty() { "/" } else { rest }),
@@ -69,23 +72,29 @@ impl Files {
         };
         let located = match page::locate(self, &question, Mode::InMemory) {
             Err(disk::Trouble::NotInMemory) => {
-                let (files, reads) = (self.clone(), &exchange.settings.file_reads);
+                let (files, reads) = (self.clone(), &settings.file_reads);
                 let look = move || page::locate(&files, &question, Mode::OnDisk);
                 let patience = exchange.terms.first_byte_timeout;
                 reads.run(patience, look).await.map_err(|error| Refusal::FileFailed(error.to_string()))?
             }
             found => found,
         };
-        match located.map_err(|trouble| Refusal::FileFailed(trouble.to_string()))? {
+        match located.map_err(disk::Trouble::refusal)? {
             Located::Page(page) if rest.is_empty() && !page.stands_in => slash(head),
             Located::Directory => slash(head),
             Located::Missing => Err(Refusal::NotFound),
-            Located::Page(page) => self.show(exchange, head, *page),
+            Located::Page(page) if shared.descriptors.are_nearly_gone(&page.file) => Err(Refusal::NoDescriptor),
+            Located::Page(page) => self.show(exchange, head, (*page, place)),
         }
     }
 
     /// The answer with a page, a part of it, or the word that the caller has it.
-    fn show(&self, exchange: &Exchange, head: &Parts, page: Page) -> Result<Response<Body>, Refusal> {
+    fn show(
+        &self,
+        exchange: &Exchange,
+        head: &Parts,
+        (page, place): (Page, FilePlace),
+    ) -> Result<Response<Body>, Refusal> {
         let validators = Validators::of(&page.metadata, page.coding);
         let mut headers = HeaderMap::with_capacity(10);
         headers.insert(header::ETAG, validators.tag.clone());
@@ -127,7 +136,8 @@ impl Files {
             Body::Empty
         } else {
             let patience = exchange.terms.body_idle_timeout;
-            Body::File(FileBody::new(page.file, part, exchange.settings.file_reads.clone(), patience))
+            let reads = exchange.settings.file_reads.clone();
+            Body::File(FileBody::new((page.file, Some(place)), part, reads, patience))
         };
         Ok(with(status, headers, body))
     }

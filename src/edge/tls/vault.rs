@@ -149,8 +149,8 @@ impl Vault {
         self.index.load().all().to_vec()
     }
 
-    /// The certificate for a lower-case name: an imported one until it nears its end, then the one that lives
-    /// longest. One that has ended is still better than none: the client's message says then what is wrong.
+    /// The certificate for a lower-case name: an imported one until it nears its end, then the newest that
+    /// was ordered, unless the imported one lives longer. One that has ended is still better than none: the client's message says then what is wrong.
     pub(crate) fn best(&self, name: &str, now: Timestamp) -> Option<Arc<KeptCertificate>> {
         let warning_s = self.expiry_warning_s.load(Ordering::Relaxed);
         self.index.load().best(name, now, warning_s).cloned()

@@ -9,28 +9,66 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
     time::Duration,
 };
 
 use bytes::Bytes;
 use rustix::io::{Errno, ReadWriteFlags, preadv2};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+
+use super::super::super::admit::FilePlace;
 
 /// Bytes read at a time: what a socket's buffer takes at once, and what one slow download holds.
 const PIECE_BYTES: usize = 64 * 1024;
 
-/// Places for threads that wait for the disk, over all cores.
+/// Places for threads that wait for the disk, over all cores. A clone counts the same places, whatever its bound.
 #[derive(Debug, Clone)]
 pub(crate) struct FileReads {
     places: Arc<Semaphore>,
+    bound: Arc<Mutex<Bound>>,
+}
+
+#[derive(Debug)]
+struct Bound {
+    reads_max: usize,
+    /// Places to take away when they are given back: they were in use when the bound became smaller.
+    owed: usize,
 }
 
 impl FileReads {
     /// So many at a time.
     pub(crate) fn new(reads_max: usize) -> Self {
-        Self { places: Arc::new(Semaphore::new(reads_max.min(Semaphore::MAX_PERMITS))) }
+        let reads_max = reads_max.min(Semaphore::MAX_PERMITS);
+        let bound = Bound { reads_max, owed: 0 };
+        Self { places: Arc::new(Semaphore::new(reads_max)), bound: Arc::new(Mutex::new(bound)) }
+    }
+
+    /// The same places, so many from now on.
+    pub(crate) fn bounded(&self, reads_max: usize) -> Self {
+        let reads_max = reads_max.min(Semaphore::MAX_PERMITS);
+        let mut bound = self.bound();
+        let (more, fewer) =
+            (reads_max.saturating_sub(bound.reads_max), bound.reads_max.saturating_sub(reads_max));
+        let kept = more.min(bound.owed);
+        self.places.add_permits(more - kept);
+        bound.owed = bound.owed - kept + fewer - self.places.forget_permits(fewer);
+        bound.reads_max = reads_max;
+        drop(bound);
+        self.clone()
+    }
+
+    fn give_back(&self, place: OwnedSemaphorePermit) {
+        let mut bound = self.bound();
+        if let Some(owed) = bound.owed.checked_sub(1) {
+            bound.owed = owed;
+            place.forget();
+        }
+    }
+
+    fn bound(&self) -> MutexGuard<'_, Bound> {
+        self.bound.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Do something that may wait for the disk, elsewhere. Cancel safe: what has begun keeps its place until it ends.
@@ -41,9 +79,10 @@ impl FileReads {
     ) -> io::Result<T> {
         let reading = async {
             let place = self.places.clone().acquire_owned().await.map_err(io::Error::other)?;
+            let reads = self.clone();
             let task = tokio::task::spawn_blocking(move || {
                 let outcome = work();
-                drop(place);
+                reads.give_back(place);
                 outcome
             });
             task.await.map_err(io::Error::other)
@@ -57,6 +96,8 @@ type Reading = Pin<Box<dyn Future<Output = io::Result<io::Result<Vec<u8>>>>>>;
 /// A part of a file.
 pub(crate) struct FileBody {
     file: Arc<File>,
+    /// Among the answers that hold a file open.
+    _place: Option<FilePlace>,
     part: Range<u64>,
     reads: FileReads,
     patience: Duration,
@@ -64,9 +105,14 @@ pub(crate) struct FileBody {
 }
 
 impl FileBody {
-    /// That part of an open file.
-    pub(super) fn new(file: File, part: Range<u64>, reads: FileReads, patience: Duration) -> Self {
-        Self { file: Arc::new(file), part, reads, patience, reading: None }
+    /// That part of an open file, and its place until it is dropped.
+    pub(super) fn new(
+        (file, place): (File, Option<FilePlace>),
+        part: Range<u64>,
+        reads: FileReads,
+        patience: Duration,
+    ) -> Self {
+        Self { file: Arc::new(file), _place: place, part, reads, patience, reading: None }
     }
 
     /// Bytes that are still to come.
@@ -161,11 +207,11 @@ mod tests {
         file.write_all(&content).unwrap();
         let (reads, patience) = (FileReads::new(1), Duration::from_secs(5));
         for part in [0..200_000, 1..2, 65_535..131_073, 199_999..200_000] {
-            let body = FileBody::new(file.reopen().unwrap(), part.clone(), reads.clone(), patience);
+            let body = FileBody::new((file.reopen().unwrap(), None), part.clone(), reads.clone(), patience);
             let (start, end) = (usize::try_from(part.start).unwrap(), usize::try_from(part.end).unwrap());
             assert_eq!(all(body).await.unwrap(), content[start..end]);
         }
-        let body = FileBody::new(file.reopen().unwrap(), 0..200_000, reads, patience);
+        let body = FileBody::new((file.reopen().unwrap(), None), 0..200_000, reads, patience);
         file.as_file().set_len(100_000).unwrap();
         assert_eq!(all(body).await.unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
     }
@@ -177,5 +223,23 @@ mod tests {
         let _taken = reads.places.clone().acquire_owned().await.unwrap();
         let waited = reads.run(Duration::from_millis(10), || 7).await;
         assert_eq!(waited.unwrap_err().kind(), io::ErrorKind::TimedOut);
+    }
+
+    #[tokio::test]
+    async fn a_new_bound_counts_what_was_begun_under_the_old_one() {
+        let reads = FileReads::new(3);
+        let take = |reads: &FileReads| reads.places.clone().try_acquire_owned();
+        let busy = [take(&reads).unwrap(), take(&reads).unwrap()];
+        let fewer = reads.bounded(1);
+        assert!(take(&fewer).is_err(), "two are busy, and one is allowed");
+        let [first, second] = busy;
+        fewer.give_back(first);
+        assert!(take(&fewer).is_err(), "one is busy, and one is allowed");
+        fewer.give_back(second);
+        let _only = take(&fewer).unwrap();
+        assert!(take(&fewer).is_err());
+        let more = fewer.bounded(2);
+        let _other = take(&more).unwrap();
+        assert!(take(&more).is_err());
     }
 }

@@ -19,6 +19,9 @@ use rustix::{
     io::Errno,
 };
 
+use super::super::super::refusal::Refusal;
+use crate::error::is_out_of_descriptors;
+
 /// A root that was replaced (a link to the next release) is noticed after this long.
 const ROOT_KEPT: Duration = Duration::from_secs(1);
 
@@ -51,6 +54,16 @@ pub(super) enum Trouble {
         /// The reason.
         source: io::Error,
     },
+}
+
+impl Trouble {
+    /// What its caller is told.
+    pub(super) fn refusal(self) -> Refusal {
+        match &self {
+            Self::Failed { source, .. } if is_out_of_descriptors(source) => Refusal::NoDescriptor,
+            trouble => Refusal::FileFailed(trouble.to_string()),
+        }
+    }
 }
 
 /// What was found.

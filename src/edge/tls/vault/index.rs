@@ -15,10 +15,10 @@ pub(super) struct Index {
     below: HashMap<Box<str>, Candidates>,
 }
 
-/// The longest-living one of each kind.
+/// Those of a name: ACME's, newest first, and the longest-living imported one.
 #[derive(Default)]
 struct Candidates {
-    acme: Option<Arc<KeptCertificate>>,
+    acme: Vec<Arc<KeptCertificate>>,
     imported: Option<Arc<KeptCertificate>>,
 }
 
@@ -31,16 +31,11 @@ impl Index {
                     Some(base) => (&mut index.below, base),
                     None => (&mut index.exact, name.as_str()),
                 };
-                let candidates = map.entry(key.into()).or_default();
-                let slot = match one.kept {
-                    Kept::Acme => &mut candidates.acme,
-                    Kept::Imported => &mut candidates.imported,
-                };
-                if slot.as_ref().is_none_or(|other| other.not_after < one.not_after) {
-                    *slot = Some(one.clone());
-                }
+                map.entry(key.into()).or_default().take(one);
             }
         }
+        let candidates = index.exact.values_mut().chain(index.below.values_mut());
+        candidates.for_each(|candidates| candidates.acme.sort_by(|a, b| age(b).cmp(&age(a))));
         index
     }
 
@@ -53,7 +48,7 @@ impl Index {
         let places = self.places(name);
         let imported = places.iter().flatten().filter_map(|one| one.imported.as_ref());
         let fresh = |one: &&Arc<KeptCertificate>| !nears_end(one.not_before, one.not_after, now, warning_s);
-        let acme = places.iter().flatten().filter_map(|one| one.acme.as_ref());
+        let acme = places.iter().flatten().filter_map(|one| one.newest(now));
         imported.clone().find(fresh).or_else(|| acme.chain(imported).max_by_key(|one| one.not_after))
     }
 
@@ -68,4 +63,29 @@ impl Index {
         let base = name.split_once('.').map(|(_, base)| base);
         [self.exact.get(name), base.and_then(|base| self.below.get(base))]
     }
+}
+
+impl Candidates {
+    fn take(&mut self, one: &Arc<KeptCertificate>) {
+        match one.kept {
+            Kept::Acme => self.acme.push(one.clone()),
+            Kept::Imported => {
+                if self.imported.as_ref().is_none_or(|other| other.not_after < one.not_after) {
+                    self.imported = Some(one.clone());
+                }
+            }
+        }
+    }
+
+    /// The newest of ACME's that lives, and not the one that lives longest: an authority that wants one replaced, because
+    /// it will revoke it, may sign for a shorter time than it did.
+    fn newest(&self, now: Timestamp) -> Option<&Arc<KeptCertificate>> {
+        self.acme.iter().find(|one| one.not_after > now).or(self.acme.first())
+    }
+}
+
+/// Larger for what came later, as the schedule has it; the id, which has the moment in it, decides between two of one
+/// second.
+fn age(one: &KeptCertificate) -> (Timestamp, Timestamp, &str) {
+    (one.not_before, one.not_after, &one.id)
 }

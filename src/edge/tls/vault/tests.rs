@@ -245,3 +245,16 @@ fn ten_thousand_names_are_each_found() {
         assert_eq!(found.id, at.to_string());
     }
 }
+
+#[test]
+fn of_two_that_were_ordered_the_newer_is_served_even_if_it_ends_earlier() {
+    let house = House::new();
+    let replaced = house.keep(Kept::Acme, "t-1", &made(&["a.example", "b.example"], -10, 80));
+    // The authority wanted the first one replaced, and signs for a shorter time now.
+    let newer = house.keep(Kept::Acme, "t-2", &made(&["a.example"], -1, 40));
+    assert_eq!(house.serves("a.example"), Some(newer.leaf_der.clone()));
+    assert_eq!(house.serves("b.example"), Some(replaced.leaf_der.clone()));
+    // One that has ended is newer than nothing alone.
+    house.keep(Kept::Acme, "t-3", &made(&["b.example"], -5, -2));
+    assert_eq!(house.serves("b.example"), Some(replaced.leaf_der.clone()));
+}
