@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    handed::{environment_handing_over, handed_over},
+    handed::{Past, environment_handing_over, handed_over},
     load::{Flags, Loaded, credentials_directory, load, load_to_restore, socket_hint},
     problem::{Problem, Problems},
 };

@@ -280,6 +280,11 @@ impl Edge {
         self.listeners().hand_over()
     }
 
+    /// WebSockets that drains have ended so far.
+    pub(crate) fn websockets_drained(&self) -> u64 {
+        self.shared.metrics.websockets_drained().get()
+    }
+
     /// How often each thread that serves has beaten: one that beats no more hangs.
     pub(crate) fn beats(&self) -> Vec<usize> {
         self.shared.pulse.beats()

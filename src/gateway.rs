@@ -13,7 +13,7 @@ mod successor;
 
 use crate::{
     backend,
-    config::{self, Flags, Loaded},
+    config::{self, Flags, Loaded, Past},
     edge::Inherited,
     privileges,
     shutdown::Shutdown,
@@ -69,30 +69,31 @@ async fn lives(
     let handed_over = config::handed_over().map_err(GatewayError::HandedOver)?;
     let named = |(name, listener)| Inherited { name, listener };
     let mut beginning = Beginning {
-        swaps: handed_over.swaps.unwrap_or(0),
-        swapped: handed_over.swaps.is_some(),
+        past: handed_over.past.unwrap_or_default(),
+        swapped: handed_over.past.is_some(),
         swap_failure: None,
         inherited: handed_over.listeners.into_iter().map(named).collect(),
     };
     let (reloader, successor) = (Reloader::new(flags.clone()), Successor::of_this_process(flags)?);
     loop {
-        let (swaps, directory) = (beginning.swaps, loaded.directory.clone());
+        let (past, directory) = (beginning.past, loaded.directory.clone());
         let life = Life::begin(loaded, runtimes, beginning).await?;
-        let (config, inherited) = match life.lead(&reloader, &successor, &mut signals).await {
+        let (config, inherited, websockets) = match life.lead(&reloader, &successor, &mut signals).await {
             End::Stopped => return Ok(()),
-            End::Handed { config, inherited } => (config, inherited),
+            End::Handed { config, inherited, websockets } => (config, inherited, websockets),
         };
         if signals.hold_back().await? {
             tracing::info!("stopped in the middle of a swap");
             return Ok(());
         }
-        let error = successor.become_it(&inherited, swaps + 1);
+        let past = Past { websockets, ..past };
+        let error = successor.become_it(&inherited, Past { swaps: past.swaps + 1, ..past });
         Signals::let_through()?;
         let path = successor.path().display();
         let failure = format!("`{path}` could not be executed: {error}");
         tracing::error!(%error, program = %path, "the swap failed: this program goes on");
         loaded = Loaded { config: (*config).clone(), directory, files: Vec::new(), warnings: Vec::new() };
-        beginning = Beginning { swaps, swapped: true, swap_failure: Some(failure), inherited };
+        beginning = Beginning { past, swapped: true, swap_failure: Some(failure), inherited };
     }
 }
 

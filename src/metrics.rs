@@ -68,6 +68,9 @@ pub(crate) struct SourceLabels {
     pub(crate) source: &'static str,
 }
 
+/// Why a WebSocket ended that the gateway's own drain has ended.
+pub(crate) const DRAINING: &str = "draining";
+
 /// Counters and gauges, cheap to clone and to touch from any thread.
 #[derive(Debug)]
 pub(crate) struct Metrics {
@@ -213,6 +216,11 @@ impl Metrics {
         let end = "Seconds to the end of the certificate that ends first";
         r.register("certificate_expiry_seconds", end, self.certificate_expiry_seconds.clone());
         r.register("certificate_orders", "Orders made", self.certificate_orders_total.clone());
+    }
+
+    /// WebSockets that ended because the gateway drained; counted on over swaps.
+    pub(crate) fn websockets_drained(&self) -> Counter {
+        self.websockets_closed_total.get_or_create(&ReasonLabels { reason: DRAINING }).clone()
     }
 
     /// The OpenMetrics text of all metrics.

@@ -50,6 +50,8 @@ mod door;
 mod drivers;
 #[path = "gateway/floods.rs"]
 mod floods;
+#[path = "gateway/front.rs"]
+mod front;
 #[path = "gateway/h2_frames.rs"]
 mod h2_frames;
 #[path = "gateway/headers.rs"]
@@ -78,6 +80,8 @@ mod memory;
 mod node;
 #[path = "gateway/notify.rs"]
 mod notify;
+#[path = "gateway/order_ends.rs"]
+mod order_ends;
 #[path = "gateway/orders.rs"]
 mod orders;
 #[path = "gateway/origins.rs"]
@@ -100,6 +104,8 @@ mod running;
 mod shell;
 #[path = "gateway/site.rs"]
 mod site;
+#[path = "gateway/site_floods.rs"]
+mod site_floods;
 #[path = "gateway/sites.rs"]
 mod sites;
 #[path = "gateway/slow_clients.rs"]

@@ -81,6 +81,8 @@ pub(crate) struct Live {
     pub(crate) shutdown: Shutdown,
     /// How often this process has become another program.
     pub(crate) swaps: u64,
+    /// WebSockets that ended for it.
+    pub(crate) swap_websockets: u64,
     /// Why the last swap was none.
     pub(crate) swap_failure: Option<String>,
     /// Is it draining for a swap?

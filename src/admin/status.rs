@@ -27,6 +27,9 @@ pub(crate) struct Status {
     /// How often this process has become another program.
     #[serde(default)]
     pub(crate) swaps: u64,
+    /// WebSockets that ended for it, in all.
+    #[serde(default)]
+    pub(crate) swap_websockets: u64,
     /// Why the last swap was none.
     #[serde(default)]
     pub(crate) swap_failure: Option<String>,

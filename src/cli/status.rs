@@ -36,8 +36,14 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     };
     let swaps = match (status.swaps, &status.swap_failure) {
         (0, None) => String::new(),
-        (swaps, None) => format!(", swapped {swaps} times"),
-        (swaps, Some(failure)) => format!(", swapped {swaps} times\nthe last swap failed: {failure}"),
+        (swaps, failure) => {
+            let ended = match status.swap_websockets {
+                0 => String::new(),
+                ended => format!(" ({ended} WebSockets were told to come again)"),
+            };
+            let failed = failure.as_ref().map(|failure| format!("\nthe last swap failed: {failure}"));
+            format!(", swapped {swaps} times{ended}{}", failed.unwrap_or_default())
+        }
     };
     let uptime = out::duration(status.uptime_s);
     let tenants = status.tenants;

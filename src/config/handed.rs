@@ -25,14 +25,25 @@ const TOLD_BY_SYSTEMD: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"
 pub(crate) struct HandedOver {
     /// Sockets, with their names.
     pub(crate) listeners: Vec<(String, TcpListener)>,
-    /// How often this process has become another program; `None` when it is its first.
-    pub(crate) swaps: Option<u64>,
+    /// What it has become another program with; `None` when it is its first.
+    pub(crate) past: Option<Past>,
+}
+
+/// What a process remembers of the programs that it was before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Past {
+    /// How often it has become another one.
+    pub(crate) swaps: u64,
+    /// WebSockets that ended for it, in all.
+    #[serde(default)]
+    pub(crate) websockets: u64,
 }
 
 #[derive(Debug, Serialize, Deserialize)]
 struct Note {
     pid: u32,
-    swaps: u64,
+    #[serde(flatten)]
+    past: Past,
     listeners: Vec<(RawFd, String)>,
 }
 
@@ -43,9 +54,9 @@ pub(crate) fn handed_over() -> io::Result<HandedOver> {
     match note.filter(|note| note.pid == std::process::id()) {
         Some(note) => {
             let adopted = note.listeners.into_iter().map(|(fd, name)| Ok((name, adopt(fd)?.into())));
-            Ok(HandedOver { listeners: adopted.collect::<io::Result<_>>()?, swaps: Some(note.swaps) })
+            Ok(HandedOver { listeners: adopted.collect::<io::Result<_>>()?, past: Some(note.past) })
         }
-        None => Ok(HandedOver { listeners: of_systemd()?, swaps: None }),
+        None => Ok(HandedOver { listeners: of_systemd()?, past: None }),
     }
 }
 
@@ -75,9 +86,9 @@ fn adopt(fd: RawFd) -> io::Result<OwnedFd> {
 }
 
 /// The environment of the program that this process is about to become, with a note of what it is left.
-pub(crate) fn environment_handing_over(listeners: &[(&str, &TcpListener)], swaps: u64) -> Vec<CString> {
+pub(crate) fn environment_handing_over(listeners: &[(&str, &TcpListener)], past: Past) -> Vec<CString> {
     let listeners = listeners.iter().map(|(name, listener)| (listener.as_raw_fd(), (*name).to_owned()));
-    let note = Note { pid: std::process::id(), swaps, listeners: listeners.collect() };
+    let note = Note { pid: std::process::id(), past, listeners: listeners.collect() };
     // Serialising our own struct cannot fail; an empty note would be found out by the next one's missing sockets.
     let note = serde_json::to_string(&note).unwrap_or_default();
     let told = |name: &OsStr| TOLD_BY_SYSTEMD.iter().chain([&HANDED_OVER]).any(|other| name == *other);

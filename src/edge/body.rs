@@ -114,22 +114,40 @@ pub(crate) struct WorkerBody {
     flight: Option<Flight>,
 }
 
-/// An idle timeout that costs nothing while bytes come: its timer exists only while we wait.
+/// How long a client is waited for: an idle timeout, which begins anew only once enough bytes have come. A byte now and
+/// then is no progress. Only waiting counts, not the time in which nobody asks; while bytes come it costs nothing.
 #[derive(Debug)]
 struct Patience {
     idle: Duration,
-    timer: Option<Pin<Box<Sleep>>>,
+    /// What must come in `idle` of waiting.
+    bytes_min: u64,
+    bytes: u64,
+    waited: Duration,
+    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
 }
 
 impl Patience {
-    fn new(idle: Duration) -> Self {
-        Self { idle, timer: None }
+    fn new(idle: Duration, bytes_per_second_min: u32) -> Self {
+        let bytes_min = idle.as_secs().max(1).saturating_mul(bytes_per_second_min.into());
+        Self { idle, bytes_min, bytes: 0, waited: Duration::ZERO, waiting: None }
     }
 
     /// Called when nothing came: is it enough?
     fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(self.idle)));
+        let left = self.idle.saturating_sub(self.waited);
+        let (_, timer) =
+            self.waiting.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
         timer.as_mut().poll(cx).is_ready()
+    }
+
+    /// Called when so many bytes came.
+    fn got(&mut self, bytes: u64) {
+        let Some((since, _)) = self.waiting.take() else { return };
+        self.waited += since.elapsed();
+        self.bytes += bytes;
+        if self.bytes >= self.bytes_min {
+            (self.bytes, self.waited) = (0, Duration::ZERO);
+        }
     }
 }
 
@@ -143,7 +161,8 @@ fn next(
         Poll::Pending if patience.is_over(cx) => Poll::Ready(Some(Err(BodyError::Stalled))),
         Poll::Pending => Poll::Pending,
         Poll::Ready(frame) => {
-            patience.timer = None;
+            let data = frame.as_ref().and_then(|frame| frame.as_ref().ok()?.data_ref());
+            patience.got(data.map_or(0, |data| data.remaining() as u64));
             Poll::Ready(frame.map(|frame| Ok(without_ours(frame?))))
         }
     }
@@ -170,7 +189,7 @@ impl RequestBody {
             incoming: Some(incoming),
             bytes_max: terms.body_bytes_max,
             left_bytes: terms.body_bytes_max,
-            patience: Patience::new(terms.body_idle_timeout),
+            patience: Patience::new(terms.body_idle_timeout, terms.body_bytes_per_second_min),
             expects: head.headers.contains_key(header::EXPECT),
             unread: None,
             record: record.clone(),

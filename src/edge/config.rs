@@ -209,6 +209,8 @@ pub(crate) struct Limits {
     /// A body, either way, that makes no progress for this long is cut.
     #[serde(with = "humantime_serde")]
     pub(crate) body_idle_timeout: Duration,
+    /// Bytes of a request's body a second, at the least, on an average over `body_idle_timeout`; 0 is no limit.
+    pub(crate) body_bytes_per_second_min: u32,
     /// An upgraded connection (WebSocket) on which nothing moves for this long is closed.
     #[serde(with = "humantime_serde")]
     pub(crate) upgrade_idle_timeout: Duration,
@@ -261,6 +263,8 @@ impl Default for Limits {
             // The longest way that a request may already be on, with a retransmission.
             last_request_timeout: Duration::from_millis(500),
             body_idle_timeout: Duration::from_secs(30),
+            // The slowest phone sends four times as much.
+            body_bytes_per_second_min: 500,
             upgrade_idle_timeout: Duration::from_secs(600),
             // A goodbye takes one round trip; browsers and `ws` hang up then.
             upgrade_close_timeout: Duration::from_secs(10),

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header, request::Parts};
 use hyper::body::Incoming;
 
-use crate::{error::Fault, tenant::Snapshot};
+use crate::{error::Fault, metrics::CodeLabels, tenant::Snapshot};
 
 use super::{
     access_log::Record, authority::Authority, body::Body, cors, peer::Peer, recorded::Recorded,
@@ -35,6 +35,7 @@ pub(crate) fn serve(
         Ok(answer) => answer,
         Err(refusal) => {
             record.refused(refusal.code());
+            thread.shared.metrics.refusals_total.get_or_create(&CodeLabels { code: refusal.code() }).inc();
             let mut answer = rescue::answer(&refusal, record.id());
             if refusal.ends_connection() {
                 rescue::end(peer, answer.headers_mut());

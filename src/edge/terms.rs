@@ -35,6 +35,9 @@ pub(crate) struct PathRule {
     /// A body without progress for this long is cut; instead of `edge.limits.body_idle_timeout`.
     #[serde(default, with = "humantime_serde")]
     pub(crate) body_idle_timeout: Option<Duration>,
+    /// Bytes of a body a second, at the least; instead of `edge.limits.body_bytes_per_second_min`.
+    #[serde(default)]
+    pub(crate) body_bytes_per_second_min: Option<u32>,
     /// May answers be compressed?
     #[serde(default = "yes")]
     pub(crate) compress: bool,
@@ -50,6 +53,7 @@ pub(crate) struct Terms {
     pub(crate) body_bytes_max: u64,
     pub(crate) first_byte_timeout: Duration,
     pub(crate) body_idle_timeout: Duration,
+    pub(crate) body_bytes_per_second_min: u32,
     pub(crate) cache: CacheRule,
     pub(crate) compress: bool,
 }
@@ -77,6 +81,7 @@ impl PathRules {
             body_bytes_max: limits.body_bytes_max,
             first_byte_timeout: limits.first_byte_timeout,
             body_idle_timeout: limits.body_idle_timeout,
+            body_bytes_per_second_min: limits.body_bytes_per_second_min,
             cache: CacheRule::Private,
             compress: true,
         };
@@ -87,6 +92,9 @@ impl PathRules {
                 body_bytes_max: rule.body_bytes_max.unwrap_or(usual.body_bytes_max),
                 first_byte_timeout: rule.first_byte_timeout.unwrap_or(usual.first_byte_timeout),
                 body_idle_timeout: rule.body_idle_timeout.unwrap_or(usual.body_idle_timeout),
+                body_bytes_per_second_min: rule
+                    .body_bytes_per_second_min
+                    .unwrap_or(usual.body_bytes_per_second_min),
                 cache: rule.cache,
                 compress: rule.compress,
             },
@@ -131,6 +139,7 @@ mod tests {
             body_bytes_max,
             first_byte_timeout: None,
             body_idle_timeout: None,
+            body_bytes_per_second_min: None,
             compress: true,
         }
     }

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     admin::{Order, Problem, SwapOrder, Swapping},
-    config::{Config, Loaded},
+    config::{Config, Loaded, Past},
     edge::Inherited,
 };
 
@@ -26,8 +26,8 @@ const ORDERS_WAITING_MAX: usize = 4;
 
 /// What a life begins with.
 pub(super) struct Beginning {
-    /// How often this process has become another program.
-    pub(super) swaps: u64,
+    /// What this process was before.
+    pub(super) past: Past,
     /// Is the queue full of those who came meanwhile?
     pub(super) swapped: bool,
     /// Why the last swap was none.
@@ -46,6 +46,8 @@ pub(super) enum End {
         config: Arc<Config>,
         /// Every listener.
         inherited: Vec<Inherited>,
+        /// WebSockets that swaps have ended, this one's included.
+        websockets: u64,
     },
 }
 
@@ -72,7 +74,7 @@ impl Life {
         beginning: Beginning,
     ) -> Result<Self, GatewayError> {
         let (sender, orders) = mpsc::channel(ORDERS_WAITING_MAX);
-        let (swapping, swaps) = (Arc::new(AtomicBool::new(false)), beginning.swaps);
+        let (swapping, swaps) = (Arc::new(AtomicBool::new(false)), beginning.past.swaps);
         let rooms = Rooms::build(loaded, runtimes, (sender, swapping.clone()), beginning).await?;
         rooms.announce();
         notify::keep(rooms.house().edge());
@@ -178,6 +180,7 @@ impl Life {
         self.swapping.store(true, Ordering::Relaxed);
         notify::reloading("swapping the program");
         let grace = house.config.load().swap_grace;
+        let before = house.edge().websockets_drained();
         tokio::select! {
             () = self.rooms.drain(grace) => {}
             () = signals.impatience() => {
@@ -185,6 +188,9 @@ impl Life {
                 return End::Stopped;
             }
         }
-        End::Handed { config: house.config.load_full(), inherited: house.edge().hand_over() }
+        let websockets = house.edge().websockets_drained();
+        let ended = websockets - before;
+        tracing::info!(websockets = ended, "drained for the swap; WebSockets were told to come again");
+        End::Handed { config: house.config.load_full(), inherited: house.edge().hand_over(), websockets }
     }
 }

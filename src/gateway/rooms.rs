@@ -75,6 +75,7 @@ impl Rooms {
         let (metrics, lives, refusals) =
             (Metrics::new(), Lives::default(), Arc::new(Refusals::new(config.registry.refused_origins_max)));
 
+        metrics.websockets_drained().inc_by(beginning.past.websockets);
         let tenants = Arc::new(open_registry(&config, &runtimes.data).await?);
         let registry = tenants.registry().clone();
         // Pools and doors spawn onto the runtime that they are made in.
@@ -115,7 +116,8 @@ impl Rooms {
             refusals,
             metrics,
             shutdown: lives.edge.clone(),
-            swaps: beginning.swaps,
+            swaps: beginning.past.swaps,
+            swap_websockets: beginning.past.websockets,
             swap_failure: beginning.swap_failure,
             swapping,
             orders,

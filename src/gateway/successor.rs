@@ -19,7 +19,7 @@ use serde_json::Value;
 
 use crate::{
     admin::Problem,
-    config::{self, Flags},
+    config::{self, Flags, Past},
     edge::Inherited,
 };
 
@@ -89,8 +89,8 @@ impl Successor {
     }
 
     /// Become it. Returns only if that fails.
-    pub(super) fn become_it(&self, listeners: &[Inherited], swaps: u64) -> std::io::Error {
-        let outcome = self.try_to_become(listeners, swaps);
+    pub(super) fn become_it(&self, listeners: &[Inherited], past: Past) -> std::io::Error {
+        let outcome = self.try_to_become(listeners, past);
         // Still here: they must not leak into the workers that are started next.
         let Err(error) = outcome;
         for one in listeners {
@@ -99,13 +99,13 @@ impl Successor {
         error.into()
     }
 
-    fn try_to_become(&self, listeners: &[Inherited], swaps: u64) -> nix::Result<Infallible> {
+    fn try_to_become(&self, listeners: &[Inherited], past: Past) -> nix::Result<Infallible> {
         let text = |bytes: &[u8]| CString::new(bytes).map_err(|_| nix::Error::EINVAL);
         let path = text(self.path.as_os_str().as_bytes())?;
         let arguments: Vec<_> =
             self.arguments.iter().map(|argument| text(argument.as_bytes())).collect::<nix::Result<_>>()?;
         let named: Vec<_> = listeners.iter().map(|one| (one.name.as_str(), &one.listener)).collect();
-        let environment = config::environment_handing_over(&named, swaps);
+        let environment = config::environment_handing_over(&named, past);
         for one in listeners {
             stays_open(&one.listener, true)?;
         }

@@ -83,7 +83,7 @@ fn measured(gateway: &TestGateway, line: &str) {
     eventually(line, || gateway.admin("GET", "/metrics")?.text().contains(line).then_some(()));
 }
 
-fn account(site: &Site) -> Value {
+pub(crate) fn account(site: &Site) -> Value {
     let text = std::fs::read(place(site).unwrap().join("account.json")).unwrap();
     serde_json::from_slice(&text).unwrap()
 }

@@ -1,27 +1,20 @@
 //! What some certificate authorities want or offer beyond the usual, and hosts that are reached in unusual ways.
 
 use std::{
-    collections::BTreeMap,
-    io::{Read, Write},
-    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    net::{Ipv4Addr, SocketAddr},
     os::unix::fs::PermissionsExt,
-    sync::{Arc, Mutex},
-    thread,
 };
 
 use base64::prelude::{BASE64_URL_SAFE_NO_PAD, Engine};
-use rustls::{
-    ServerConfig, ServerConnection, StreamOwned,
-    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
-};
-use serde_json::{Value, json};
+use serde_json::Value;
 use x509_parser::{extensions::ParsedExtension, prelude::FromDer};
 
 use crate::{
-    Answer, TestGateway, Wire,
+    TestGateway, Wire,
     acme::{attempts, host_until, ledger, names, soon_served},
     client::trusting,
     eventually,
+    front::{Front, Manners},
     pebble::{Pebble, Settings},
 };
 
@@ -90,9 +83,8 @@ fn a_wrong_key_of_an_account_elsewhere_is_told_and_never_shown() {
 fn a_certificate_is_renewed_when_its_authority_says_so_and_the_order_names_the_one_it_replaces() {
     // An order that is sent again for its nonce would be seen twice.
     let pebble = Pebble::start(Settings { nonces_refused: 0, ..Settings::default() });
-    let front = Front::start(&pebble);
-    let directory = format!("tls.acme.directory = \"https://localhost:{}/dir\"", front.address.port());
-    let gateway = pebble.builder().config(&directory).config("edge.hosts = [\"a.example.com\"]").start();
+    let front = Front::start(&pebble, Manners { says_when: true, ..Manners::default() });
+    let gateway = pebble.builder().config(&front.config()).config("edge.hosts = [\"a.example.com\"]").start();
     let root = pebble.root();
     let first = soon_served(&gateway, "a.example.com", &root);
     // It has 90 days to live, and its authority wants it replaced at once.
@@ -170,135 +162,6 @@ fn a_host_whose_address_is_not_ours_is_ordered_once_a_request_to_it_comes_back()
     gateway.site().configure(&format!("edge.http = [{:?}, {:?}]", at(http), at(80)));
     gateway.cli(&["reload"]).ok();
     soon_served(&gateway, "a.example.com", &pebble.root());
-}
-
-/// In front of an authority that has no word on renewals (RFC 9773): everything is passed on, the directory gets one
-/// more entry, and what that leads to is answered here.
-#[derive(Debug)]
-struct Front {
-    address: SocketAddr,
-    heard: Arc<Mutex<Heard>>,
-    /// The window of every certificate but the first, whose own is over.
-    later: Window,
-}
-
-type Window = (jiff::Timestamp, jiff::Timestamp);
-
-#[derive(Debug, Default)]
-struct Heard {
-    asked: Vec<String>,
-    orders: Vec<Value>,
-}
-
-impl Front {
-    /// It ends with the test's process.
-    fn start(pebble: &Pebble) -> Self {
-        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        let address = listener.local_addr().unwrap();
-        let heard = Arc::<Mutex<Heard>>::default();
-        let chain =
-            CertificateDer::pem_file_iter(pebble.file("pebble.pem")).unwrap().map(Result::unwrap).collect();
-        let key = PrivateKeyDer::from_pem_file(pebble.file("pebble.key")).unwrap();
-        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config =
-            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
-        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
-        let (behind, ca) = (pebble.address(), std::fs::read(pebble.file("ca.pem")).unwrap());
-        let notes = heard.clone();
-        let hours = |hours| jiff::Timestamp::now() + jiff::SignedDuration::from_hours(hours);
-        let later = (hours(240), hours(241));
-        thread::spawn(move || {
-            for tcp in listener.incoming().map_while(Result::ok) {
-                let session = ServerConnection::new(config.clone()).unwrap();
-                // Who connects and goes is no fault.
-                let _gone =
-                    serve(StreamOwned::new(session, tcp), (behind, &ca[..]), (address, later), &notes);
-            }
-        });
-        Self { address, heard, later }
-    }
-
-    /// The certificates that were asked about.
-    fn asked(&self) -> Vec<String> {
-        self.heard.lock().unwrap().asked.clone()
-    }
-
-    /// What was ordered.
-    fn orders(&self) -> Vec<Value> {
-        self.heard.lock().unwrap().orders.clone()
-    }
-}
-
-fn serve(
-    mut stream: StreamOwned<ServerConnection, TcpStream>,
-    (behind, ca): (SocketAddr, &[u8]),
-    (own, later): (SocketAddr, Window),
-    heard: &Mutex<Heard>,
-) -> std::io::Result<()> {
-    let request = request(&mut stream)?;
-    let path = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap_or_default().to_owned();
-    let answer = if let Some(id) = path.strip_prefix("/renewal-info/") {
-        let mut heard = heard.lock().unwrap();
-        heard.asked.push(id.to_owned());
-        let over = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::UNIX_EPOCH);
-        let (start, end) = if heard.asked[0] == id { over } else { later };
-        let window = json!({ "start": start.to_string(), "end": end.to_string() });
-        Answer {
-            status: 200,
-            body: json!({ "suggestedWindow": window }).to_string().into(),
-            ..Answer::default()
-        }
-    } else {
-        let order = payload(&request).filter(|said| said["identifiers"].is_array());
-        heard.lock().unwrap().orders.extend(order);
-        let mut wire = Wire::tls(behind, "localhost", trusting(ca, &["http/1.1"]));
-        wire.send(&request);
-        let mut answer = wire.answer();
-        if path == "/dir" {
-            let mut directory = answer.json();
-            directory["renewalInfo"] = json!(format!("https://localhost:{}/renewal-info", own.port()));
-            answer.body = directory.to_string().into();
-        }
-        answer
-    };
-    let mut head = format!("HTTP/1.1 {} Said\r\nconnection: close\r\n", answer.status);
-    for (name, value) in &answer.headers {
-        if !["connection", "content-length", "transfer-encoding"].contains(&name.as_str()) {
-            head.push_str(&format!("{name}: {value}\r\n"));
-        }
-    }
-    head.push_str(&format!("content-length: {}\r\n\r\n", answer.body.len()));
-    stream.write_all(head.as_bytes())?;
-    if !request.starts_with(b"HEAD ") {
-        stream.write_all(&answer.body)?;
-    }
-    stream.conn.send_close_notify();
-    stream.flush()
-}
-
-/// One whole request.
-fn request(stream: &mut impl Read) -> std::io::Result<Vec<u8>> {
-    let (mut bytes, mut piece) = (Vec::new(), [0; 4096]);
-    loop {
-        let text = String::from_utf8_lossy(&bytes).to_ascii_lowercase();
-        if let Some((head, body)) = text.split_once("\r\n\r\n") {
-            let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
-            if body.len() >= length.map_or(0, |length| length.parse().unwrap()) {
-                return Ok(bytes);
-            }
-        }
-        match stream.read(&mut piece)? {
-            0 => return Err(std::io::ErrorKind::UnexpectedEof.into()),
-            read => bytes.extend_from_slice(&piece[..read]),
-        }
-    }
-}
-
-/// What a signed request says.
-fn payload(request: &[u8]) -> Option<Value> {
-    let text = String::from_utf8_lossy(request);
-    let signed: BTreeMap<String, String> = serde_json::from_str(text.split_once("\r\n\r\n")?.1).ok()?;
-    serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(&signed["payload"]).ok()?).ok()
 }
 
 /// A certificate's name in RFC 9773.

@@ -36,6 +36,11 @@ impl TestCa {
 
     /// As long as public authorities give it: good from yesterday on, for so many days.
     pub(crate) fn certify_days(&self, host: &str, days: i64) -> (String, String) {
+        self.certify_between(host, -1, days)
+    }
+
+    /// The same from and until another day, counted from today.
+    pub(crate) fn certify_between(&self, host: &str, from: i64, until: i64) -> (String, String) {
         let key = KeyPair::generate().unwrap();
         let mut params = CertificateParams::new(vec![host.to_owned()]).unwrap();
         params.distinguished_name.push(DnType::CommonName, host);
@@ -47,7 +52,7 @@ impl TestCa {
             let date = today.saturating_add(jiff::Span::new().days(days));
             date_time_ymd(date.year().into(), date.month().unsigned_abs(), date.day().unsigned_abs())
         };
-        (params.not_before, params.not_after) = (date(-1), date(days));
+        (params.not_before, params.not_after) = (date(from), date(until));
         let certificate = params.signed_by(&key, &self.issuer).unwrap();
         (certificate.pem() + &self.issuer.pem(), key.serialize_pem())
     }

@@ -123,6 +123,48 @@ fn forwarding_headers_are_believed_from_trusted_proxies_alone() {
 }
 
 #[test]
+fn a_proxy_that_writes_forwarded_alone_is_believed_and_no_caller_chooses_who_it_is() {
+    let trusting = "edge.trusted_proxies = [\"127.0.0.0/8\"]";
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").config(trusting).start();
+    let ask = |headers: &[(&str, &str)]| {
+        let mut request = gateway.get("/x").origin(NAVAJA);
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        let answer = request.send().is(200);
+        let client = gateway.access_line(answer.header("x-request-id").unwrap())["client"].clone();
+        let seen = |name: &str| answer.seen_header(name).unwrap();
+        (client.as_str().unwrap().to_owned(), seen("x-forwarded-for"), seen("x-forwarded-proto"), seen("forwarded"))
+    };
+    let ours = format!("for=127.0.0.1;proto=http;host={HOST}");
+    let alone = [("forwarded", "for=198.51.100.1, for=203.0.113.9;proto=https")];
+    let (client, chain, scheme, forwarded) = ask(&alone);
+    assert_eq!((client.as_str(), scheme.as_str()), ("203.0.113.9", "https"));
+    assert_eq!(chain, "198.51.100.1, 203.0.113.9, 127.0.0.1");
+    assert_eq!(forwarded, format!("{}, {}", alone[0].1, ours.replace("http;", "https;")));
+    // One of the two was written by the caller: neither is believed, and neither is passed on.
+    let both = [("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=198.51.100.1")];
+    let neither = ("127.0.0.1".to_owned(), "127.0.0.1".to_owned(), "http".to_owned(), ours);
+    assert_eq!(ask(&both), neither);
+    assert_eq!(ask(&[("forwarded", "for=\"198.51.100.1, for=203.0.113.9")]), neither);
+    // Told which one its proxies write, it looks at no other.
+    for (written, told) in [("x-forwarded-for", "203.0.113.9"), ("forwarded", "198.51.100.1")] {
+        gateway.site().configure(&format!("edge.forwarding_header = {written:?}"));
+        gateway.cli(&["reload"]).ok();
+        assert_eq!(ask(&both).0, told);
+    }
+    // Host says what is asked for, whoever says otherwise.
+    let host = [("x-forwarded-host", "evil.example"), ("x-forwarded-port", "1")];
+    let mut request = gateway.get("/x").origin(NAVAJA);
+    for (name, value) in host {
+        request = request.header(name, value);
+    }
+    let answer = request.send().is(200);
+    assert_eq!(answer.seen_header("x-forwarded-host").as_deref(), Some(HOST));
+    assert_eq!(answer.seen_header("x-forwarded-port").as_deref(), Some("80"));
+}
+
+#[test]
 fn a_request_keeps_one_id_from_the_worker_to_the_access_log() {
     let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
     let answer = gateway.get("/path?secret=1").origin(NAVAJA).send().is(200).readable_from(NAVAJA);

@@ -56,12 +56,14 @@ pub(crate) struct Settings {
     pub(crate) https: Option<u16>,
     /// It wants accounts bound to the one with this id and key (base64url).
     pub(crate) external: Option<(&'static str, &'static str)>,
+    /// Names that it signs for nobody.
+    pub(crate) blocked: &'static [&'static str],
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Five of a hundred, as pebble's makers have it: clients must be used to it.
-        Self { nonces_refused: 5, validity_s: 90 * 24 * 3600, slow_s: None, https: None, external: None }
+        Self { nonces_refused: 5, validity_s: 90 * 24 * 3600, slow_s: None, https: None, external: None, blocked: &[] }
     }
 }
 
@@ -101,6 +103,7 @@ impl Pebble {
             "httpPort": self.ports.http,
             "tlsPort": self.settings.https.unwrap_or(self.ports.https),
             "certificateValidityPeriod": self.settings.validity_s,
+            "domainBlocklist": self.settings.blocked,
             "externalAccountBindingRequired": self.settings.external.is_some(),
             "externalAccountMACKeys": self.settings.external.iter().copied().collect::<BTreeMap<_, _>>(),
         }});

@@ -192,3 +192,26 @@ fn silent_connections_hold_up_nobody_and_end_with_the_handshakes_time() {
         assert!(wire.is_closed());
     }
 }
+
+#[test]
+fn clients_behind_a_balancer_have_their_share_of_connections_each() {
+    let gateway = behind("require", "edge.limits.connections_per_client_max = 2");
+    let request = gateway.get("/x").origin(NAVAJA).bytes();
+    let connect = |client: &str| {
+        let mut wire = gateway.wire();
+        wire.send([&v2(client.parse().unwrap()), &request[..]].concat());
+        wire
+    };
+    let mut held: Vec<Wire> = (1..=2).map(|port| connect(&format!("203.0.113.9:{port}"))).collect();
+    held.iter_mut().for_each(|wire| drop(wire.answer().is(200)));
+    assert!(connect("203.0.113.9:3").is_closed(), "a third connection was served");
+    connect("203.0.113.10:1").answer().is(200);
+    let cut = crate::memory::metric(&gateway, "gateway_cuts_total{code=\"client-connections\"}");
+    assert_eq!(cut, 1);
+    held.pop();
+    eventually("a place that was given back is given out", || {
+        let mut wire = gateway.wire();
+        wire.try_send([&v2("203.0.113.9:4".parse().unwrap()), &request[..]].concat()).ok()?;
+        wire.try_head().ok().filter(|answer| answer.status == 200)
+    });
+}

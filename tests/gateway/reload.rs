@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, os::unix::fs::PermissionsExt, sync::Arc, thread};
 
 use rustls::ClientConfig;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     BARBA, HOST, NAVAJA, TestGateway, Wire,
@@ -11,6 +12,7 @@ use crate::{
     eventually,
     load::{Load, Target},
     pebble::free_port,
+    websocket::connect_as,
 };
 
 /// What each reload changes in turn.
@@ -143,6 +145,42 @@ fn a_configuration_with_a_mistake_changes_nothing_and_says_why() {
         gateway.site().write("gateway.toml", &good);
     }
     gateway.cli(&["reload"]).ok();
+}
+
+#[test]
+fn a_reload_that_fails_at_the_edge_takes_no_tenant_away() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let good = std::fs::read_to_string(gateway.site().config_path()).unwrap();
+    let mut socket = connect_as(&gateway, BARBA, false);
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let listeners = gateway.status()["listeners"].clone();
+    for (mistake, word) in [
+        (format!("edge.http = [\"127.0.0.1:0\", \"{}\"]", taken.local_addr().unwrap()), "cannot listen on"),
+        ("edge.access_log.path = \"/proc/nowhere/access.log\"".to_owned(), "access log"),
+    ] {
+        let mut config: toml::Table = good.parse().unwrap();
+        config["tenant"].as_array_mut().unwrap().retain(|tenant| tenant["id"].as_str() != Some("barba"));
+        Builder::lay_over(&mut config, "cors.max_age = \"77m\"".parse().unwrap());
+        Builder::lay_over(&mut config, mistake.parse().unwrap());
+        gateway.site().write("gateway.toml", toml::to_string(&config).unwrap());
+        let outcome = gateway.cli(&["reload"]);
+        assert!(outcome.code != 0, "{mistake} was taken: {}", outcome.stdout);
+        outcome.says(&[word]);
+        gateway.get("/x").origin(BARBA).send().is(200);
+        let preflight = gateway.preflight("/x", BARBA, "PUT", "").send().is(204);
+        assert_ne!(preflight.header("access-control-max-age"), Some("4620"));
+        let message = Message::text(word);
+        socket.send(message.clone()).expect("the WebSocket is open");
+        assert_eq!(socket.read().expect("the WebSocket is open"), message);
+        assert_eq!(gateway.status()["listeners"], listeners);
+    }
+    // Without the mistake the tenant goes, and its WebSocket with it.
+    let mut config: toml::Table = good.parse().unwrap();
+    config["tenant"].as_array_mut().unwrap().retain(|tenant| tenant["id"].as_str() != Some("barba"));
+    gateway.site().write("gateway.toml", toml::to_string(&config).unwrap());
+    gateway.cli(&["reload"]).ok();
+    gateway.get("/x").origin(BARBA).send().is(403);
+    assert!(matches!(socket.read(), Ok(Message::Close(_)) | Err(_)), "the WebSocket has ended");
 }
 
 #[test]

@@ -61,6 +61,68 @@ fn uploads_that_stop_are_answered_and_ended_and_nobody_else_notices() {
 }
 
 #[test]
+fn an_upload_that_drips_is_no_better_than_one_that_stops_and_a_slow_one_arrives() {
+    // A round of all of them takes 100 ms: 10 bytes a second each.
+    let gateway = gateway("[edge.limits]\nbody_idle_timeout = \"1s\"\nbody_bytes_per_second_min = 500");
+    let bystander = Bystander::of(&gateway);
+    let head = |length: u32| {
+        format!("POST /sink HTTP/1.1\r\nhost: {HOST}\r\norigin: {NAVAJA}\r\ncontent-length: {length}\r\n\r\n")
+    };
+    let mut dripping: Vec<_> =
+        (0..40).map(|number| if number % 2 == 0 { gateway.tls_wire() } else { gateway.wire() }).collect();
+    dripping.iter_mut().for_each(|wire| wire.send(head(100_000)));
+    let mut slow = gateway.wire();
+    slow.send(head(100_000));
+    let mut rounds = 0;
+    for _ in 0..100 {
+        rounds += 1;
+        let sent = dripping.iter_mut().filter_map(|wire| wire.try_send(b"x").ok()).count();
+        slow.send(vec![b'x'; 1000]);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        if sent == 0 {
+            break;
+        }
+    }
+    assert!(rounds < 100, "an upload that drips is never ended");
+    assert!(metric(&gateway, "gateway_refusals_total{code=\"body-stalled\"}") >= 40);
+    slow.send(vec![b'x'; 100_000 - rounds * 1000]);
+    slow.answer().is(200);
+    bystander.was_served();
+}
+
+#[test]
+fn a_crowd_that_drips_heads_and_handshakes_is_ended_in_time_and_nobody_else_notices() {
+    const EACH: usize = 250;
+    let limits = "[edge.limits]\nheader_timeout = \"1s\"\nhandshake_timeout = \"1s\"\nconnections_per_client_max = 2000";
+    let gateway = gateway(limits);
+    gateway.get("/").origin(NAVAJA).secure().send().is(200);
+    let before = anonymous_bytes(gateway.pid());
+    let bystander = Bystander::of(&gateway);
+    // A ClientHello that is never whole: a record of 512 bytes, its first ones.
+    let (hello, head) = ([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3], format!("GET /x HTTP/1.1\r\nhost: {HOST}\r\nx-drip: "));
+    let mut crowd: Vec<(Wire, bool)> = Vec::new();
+    for _ in 0..EACH {
+        let (mut plain, mut secure) = (gateway.wire(), Wire::tcp(gateway.https()));
+        plain.send(&head);
+        secure.send(hello);
+        crowd.extend([(plain, false), (secure, true)]);
+    }
+    let open = || metric(&gateway, "gateway_connections_open");
+    let most = open();
+    assert!(most > 100, "only {most} were open at once");
+    let after = anonymous_bytes(gateway.pid());
+    assert!(after < before + MEMORY_BYTES_MAX, "memory went from {before} to {after}");
+    eventually("each is ended, however it drips", || {
+        // Whoever is still there moves all the while.
+        crowd.retain_mut(|(wire, secure)| wire.try_send(if *secure { &[0][..] } else { b"x" }).is_ok());
+        (open() < 10).then_some(())
+    });
+    bystander.was_served();
+    assert!(metric(&gateway, "gateway_cuts_total{code=\"headers-slow\"}") >= EACH as u64);
+    assert!(metric(&gateway, "gateway_cuts_total{code=\"handshake-slow\"}") >= EACH as u64);
+}
+
+#[test]
 fn clients_that_do_not_read_are_cut_and_nobody_else_notices() {
     let gateway = gateway("edge.limits.body_idle_timeout = \"700ms\"");
     gateway.get("/").origin(NAVAJA).secure().send().is(200);

@@ -8,10 +8,13 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::{
     NAVAJA, Site, TestGateway, Wire, eventually,
     load::{Load, Target},
+    memory::metric,
+    websocket::connect_as,
 };
 
 /// A gateway that runs from a link to one of two copies of the binary.
@@ -79,6 +82,29 @@ fn ten_swaps_under_load_fail_no_request() {
         gateway.status()["pid"] == pid && gateway.cli(&["status"]).ok().stdout.contains("swapped 10 times")
     );
     assert!(load.answered() > 300, "there was no load");
+}
+
+#[test]
+fn websockets_are_told_to_come_again_and_their_number_outlives_the_swap() {
+    let gateway = linked("");
+    for swap in 1..=2 {
+        let mut sockets: Vec<_> = (0..6).map(|turn| connect_as(&gateway, NAVAJA, turn % 2 == 0)).collect();
+        gateway.cli(&["swap"]).ok();
+        for socket in &mut sockets {
+            match socket.read() {
+                Ok(Message::Close(Some(frame))) => assert_eq!(u16::from(frame.code), 1001),
+                other => panic!("no close frame: {other:?}"),
+            }
+        }
+        assert_eq!(swaps(&gateway), Some(swap));
+        assert_eq!(gateway.status()["swap_websockets"], 6 * swap);
+        let counted = metric(&gateway, "gateway_websockets_closed_total{reason=\"draining\"}");
+        assert_eq!(counted, 6 * swap);
+        let told = gateway.log().lines().filter(|line| line.contains("drained for the swap")).count();
+        assert_eq!(told as u64, swap);
+    }
+    gateway.cli(&["status"]).ok().says(&["swapped 2 times (12 WebSockets were told to come again)"]);
+    connect_as(&gateway, NAVAJA, false).close(None).unwrap();
 }
 
 #[test]

@@ -271,6 +271,8 @@ fn plain_http_sends_known_hosts_to_https_and_no_others() {
         let answer = gateway.get("/x").host(host).send();
         assert_eq!((answer.status, answer.header("location")), (421, None), "{host}");
     }
+    let refused = crate::memory::metric(&gateway, "gateway_refusals_total{code=\"host-not-served\"}");
+    assert_eq!(refused, 4, "what this port refuses is counted like any other");
     for target in ["//evil.example/x", "/\\evil.example", "/x\u{b}y"] {
         let answer = gateway.get(target).send();
         let location = answer.header("location").unwrap_or("https://api.example/").to_owned();

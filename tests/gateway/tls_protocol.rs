@@ -1,11 +1,14 @@
 //! TLS itself: versions, ciphers, key exchange, resumption, HSTS, and what testssl.sh says of all of it.
 
-use std::{process::Command, sync::Arc};
+use std::{
+    process::Command,
+    sync::{Arc, Mutex},
+};
 
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, NamedGroup, ProtocolVersion, RootCertStore,
     SupportedProtocolVersion,
-    client::Resumption,
+    client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tls13ClientSessionValue},
     crypto::{CryptoProvider, aws_lc_rs},
     pki_types::{CertificateDer, ServerName, pem::PemObject},
     version::{TLS12, TLS13},
@@ -36,13 +39,22 @@ impl Browser {
 
     /// One connection with one request on it, so that tickets have come; what was agreed on.
     fn visit(config: &Arc<ClientConfig>, gateway: &TestGateway) -> std::io::Result<Agreed> {
+        Self::visit_as(HOST, config, gateway)
+    }
+
+    /// The same to a host that is called otherwise.
+    fn visit_as(
+        host: &'static str,
+        config: &Arc<ClientConfig>,
+        gateway: &TestGateway,
+    ) -> std::io::Result<Agreed> {
         use std::io::{Read, Write};
-        let name = ServerName::try_from(HOST).unwrap();
+        let name = ServerName::try_from(host).unwrap();
         let mut connection = ClientConnection::new(config.clone(), name).unwrap();
         let mut tcp = std::net::TcpStream::connect(gateway.https())?;
         let mut stream = rustls::Stream::new(&mut connection, &mut tcp);
         let request =
-            format!("GET /x HTTP/1.1\r\nhost: {HOST}\r\norigin: {NAVAJA}\r\nconnection: close\r\n\r\n");
+            format!("GET /x HTTP/1.1\r\nhost: {host}\r\norigin: {NAVAJA}\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes())?;
         let mut answer = Vec::new();
         // Closed with or without goodbye.
@@ -97,7 +109,9 @@ fn post_quantum_key_exchange_is_taken_whenever_the_client_can_whatever_it_would_
 
 #[test]
 fn sessions_are_resumed_on_every_thread_in_both_versions_and_never_under_another_name() {
-    let gateway = TestGateway::builder().shops().worker("echo.mjs").config("edge.threads = 4").start();
+    const OTHER: &str = "other.example";
+    let threads = "edge.threads = 4\nedge.hosts = [\"other.example\"]";
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").config(threads).start();
     let ca = ca(&gateway);
     for (version, resumption) in [
         (&TLS13, Resumption::in_memory_sessions(64)),
@@ -117,6 +131,51 @@ fn sessions_are_resumed_on_every_thread_in_both_versions_and_never_under_another
             let again = Browser::visit(&config, &gateway).unwrap();
             assert_eq!(again.kind, HandshakeKind::Resumed, "{version:?}, visit {visit}");
         }
+        // A client that shows its ticket of one name under another one: a certificate for the other must be proven.
+        let mut browser = Browser::new(&ca, &[version], |_| ());
+        browser.config.resumption = Resumption::store(Arc::new(OneName::default()));
+        let config = Arc::new(browser.config);
+        for (host, resumed) in
+            [(HOST, false), (HOST, true), (OTHER, false), (OTHER, true), (HOST, false), (HOST, true)]
+        {
+            let visit = Browser::visit_as(host, &config, &gateway).unwrap();
+            assert_eq!(visit.kind == HandshakeKind::Resumed, resumed, "{version:?}, {host}: {visit:?}");
+        }
+    }
+}
+
+/// Sessions kept without a look at the name that they were made under: the newest is taken for any.
+#[derive(Debug, Default)]
+struct OneName {
+    tls12: Mutex<Option<Tls12ClientSessionValue>>,
+    tls13: Mutex<Vec<Tls13ClientSessionValue>>,
+}
+
+impl ClientSessionStore for OneName {
+    fn set_kx_hint(&self, _: ServerName<'static>, _: NamedGroup) {}
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        None
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        *self.tls12.lock().unwrap() = Some(value);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.tls12.lock().unwrap().clone()
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        *self.tls12.lock().unwrap() = None;
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.tls13.lock().unwrap().push(value);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.tls13.lock().unwrap().pop()
     }
 }
 

@@ -69,6 +69,7 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         stopping: live.shutdown.has_begun(),
         swapping: live.swapping.load(Ordering::Relaxed),
         swaps: live.swaps,
+        swap_websockets: live.swap_websockets,
         swap_failure: live.swap_failure.clone(),
         listeners,
         sites: live.house.sites(),

@@ -6,7 +6,8 @@ use figment::value::Value;
 use super::Check;
 
 /// Numbers and times for which zero has a meaning, by the end of their key.
-const ZERO_IS_FINE: [&str; 10] = [
+const ZERO_IS_FINE: [&str; 11] = [
+    "body_bytes_per_second_min",
     "edge.threads",
     "pool.tenant_max",
     "pool.tenant_min",

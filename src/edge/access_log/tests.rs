@@ -2,7 +2,7 @@
 
 use crate::{edge::config, metrics::Metrics};
 
-use super::*;
+use super::{writer::Opened, *};
 
 fn log(config: &config::AccessLog) -> (Arc<AccessLog>, Arc<Metrics>) {
     let metrics = Metrics::new();
@@ -58,7 +58,7 @@ fn a_rotated_file_is_opened_anew_by_a_reload() {
     let (log, _) = log(&config);
     let lines = Lines::new(log.clone());
     std::fs::rename(&path, dir.path().join("access.log.1")).unwrap();
-    log.reopen(&config).unwrap();
+    log.turn_to(Opened::new(&config).unwrap());
     lines.push(std::time::Instant::now(), |line| line.number(name!("status"), 200));
     lines.flush();
     log.close();

@@ -1,6 +1,8 @@
 //! Why WebSockets end, in the words of the access log, the metrics and both sides' close frames. It must never say
 //! more to a client than its own account's state.
 
+use crate::metrics::DRAINING;
+
 /// Why a WebSocket ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Ending {
@@ -35,7 +37,7 @@ impl Ending {
             Self::ClientGone => "client-gone",
             Self::WorkerGone => "worker-gone",
             Self::Idle => "idle",
-            Self::Draining => "draining",
+            Self::Draining => DRAINING,
             Self::Suspended => "tenant-suspended",
             Self::Removed => "tenant-removed",
             Self::Rotated => "tenant-rotated",
