@@ -130,10 +130,7 @@ fn serve(
         let detail = "requester account did not request the certificate being replaced by this order";
         let kind = "urn:ietf:params:acme:error:unauthorized";
         let problem = json!({ "type": kind, "detail": detail, "status": 403 });
-        let headers = vec![
-            ("content-type".to_owned(), "application/problem+json".to_owned()),
-            ("replay-nonce".to_owned(), "of-no-use".to_owned()),
-        ];
+        let headers = vec![("content-type".to_owned(), "application/problem+json".to_owned())];
         Answer { status: 403, headers, body: problem.to_string().into(), ..Answer::default() }
     } else {
         let order = payload(&request).filter(|said| said["identifiers"].is_array());

@@ -2,7 +2,7 @@
 
 use std::{io::Read, sync::atomic::Ordering::SeqCst, time::Duration};
 
-use crate::backend::Address;
+use crate::{backend::Address, edge::config::ForwardingHeader};
 
 use super::{
     ACME, OK,
@@ -52,8 +52,10 @@ fn anonymous_requests_get_no_ticket() {
 
 #[test]
 fn a_trusted_proxys_chain_is_continued() {
-    let house =
-        House::with(|settings| settings.config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()]);
+    let house = House::with(|settings| {
+        settings.config.trusted_proxies = vec!["127.0.0.0/8".parse().unwrap()];
+        settings.config.forwarding_header = ForwardingHeader::XForwardedFor;
+    });
     let worker = house.answering(OK);
     let answer = house.get(
         "origin: https://shared.example\r\nx-forwarded-for: junk, 2001:db8::1,203.0.113.9\r\n\
