@@ -80,8 +80,8 @@ pub(crate) use self::{
     acme::RenewProblem,
     bind::{Bound, Inherited},
     config::{
-        CertificateFiles, Config, Does, HttpMode, OpenPath, ProxyProtocol, SiteConfig, TlsConfig, TlsMode,
-        authorities, mac_key,
+        CertificateFiles, Config, Does, ForwardingHeader, HttpMode, OpenPath, ProxyProtocol, SiteConfig,
+        TlsConfig, TlsMode, authorities, mac_key,
     },
     error::EdgeError,
     serving::Serving,

@@ -22,7 +22,10 @@ use super::{
 };
 
 use self::line::name;
-pub(crate) use self::{line::Lines, writer::{AccessLog, Opened}};
+pub(crate) use self::{
+    line::Lines,
+    writer::{AccessLog, Opened},
+};
 
 /// Client closed the request before we answered; nginx's word for it, and what dashboards know.
 const CLIENT_CLOSED: u16 = 499;

@@ -189,6 +189,18 @@ mod tests {
     }
 
     #[test]
+    fn a_new_configuration_counts_on_where_the_old_one_left_off() {
+        let one = CompressionConfig { streams_max: 1, ..CompressionConfig::default() };
+        let old = Compression::new(&one);
+        let running = old.stream().unwrap();
+        let mut new = Compression::new(&one);
+        new.count_with(&old);
+        assert!(new.stream().is_none(), "one is running, and one is allowed");
+        drop(running);
+        assert!(new.stream().is_some());
+    }
+
+    #[test]
     fn what_is_coded_counted_small_or_forbidden_is_left_alone() {
         let compression = Compression::new(&CompressionConfig::default());
         let json = ("content-type", "application/json");

@@ -216,7 +216,11 @@ mod tests {
             ("for=\"[2001:db8::7]\"", "2001:db8::7", None),
             ("for=\"[::ffff:203.0.113.9]\"", "203.0.113.9", None),
             // The nearest that is no trusted proxy; what stands left of it anybody may have written.
-            ("for=1.1.1.1, for=203.0.113.9;proto=http, for=10.2.2.2;proto=https", "203.0.113.9", Some(Scheme::Https)),
+            (
+                "for=1.1.1.1, for=203.0.113.9;proto=http, for=10.2.2.2;proto=https",
+                "203.0.113.9",
+                Some(Scheme::Https),
+            ),
             ("for=1.1.1.1,for=\"[2001:db8:aa::1]\"", "1.1.1.1", None),
             // Who cannot be read ends the search: the client is the proxy that wrote it.
             ("for=1.1.1.1, for=unknown", PROXY, None),
@@ -254,10 +258,25 @@ mod tests {
             (XForwardedFor, &differ, "203.0.113.9", Some(Scheme::Https)),
             (Forwarded, &differ, "1.1.1.1", Some(Scheme::Http)),
             // The one says who, the other how.
-            (Either, &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "proto=https")], "203.0.113.9", Some(Scheme::Https)),
-            (Either, &[("forwarded", "for=203.0.113.9"), ("x-forwarded-proto", "https")], "203.0.113.9", Some(Scheme::Https)),
+            (
+                Either,
+                &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "proto=https")],
+                "203.0.113.9",
+                Some(Scheme::Https),
+            ),
+            (
+                Either,
+                &[("forwarded", "for=203.0.113.9"), ("x-forwarded-proto", "https")],
+                "203.0.113.9",
+                Some(Scheme::Https),
+            ),
             (Either, &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=\"")], PROXY, None),
-            (XForwardedFor, &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=\"")], "203.0.113.9", None),
+            (
+                XForwardedFor,
+                &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=\"")],
+                "203.0.113.9",
+                None,
+            ),
             (Forwarded, &[("x-forwarded-for", "203.0.113.9")], PROXY, None),
         ] {
             assert_eq!(check(written, lines), (client.into(), scheme), "{written:?} {lines:?}");

@@ -91,7 +91,10 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::forwarded::{FORWARDED_FOR, FORWARDED_PROTO}, *};
+    use super::{
+        super::forwarded::{FORWARDED_FOR, FORWARDED_PROTO},
+        *,
+    };
 
     fn check(peer: &str, chain: &[&'static str], proto: Option<&'static str>) -> (String, Scheme) {
         let trusted: Vec<Network> = vec!["10.0.0.0/8".parse().unwrap(), "::1".parse().unwrap()];

@@ -125,7 +125,8 @@ fn serve(
             body: json!({ "suggestedWindow": window }).to_string().into(),
             ..Answer::default()
         }
-    } else if manners.refuses_replacing && payload(&request).is_some_and(|said| said["replaces"].is_string()) {
+    } else if manners.refuses_replacing && payload(&request).is_some_and(|said| said["replaces"].is_string())
+    {
         heard.lock().unwrap().orders.extend(payload(&request));
         let detail = "requester account did not request the certificate being replaced by this order";
         let kind = "urn:ietf:params:acme:error:unauthorized";

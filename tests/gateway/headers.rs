@@ -134,7 +134,12 @@ fn a_proxy_that_writes_forwarded_alone_is_believed_and_no_caller_chooses_who_it_
         let answer = request.send().is(200);
         let client = gateway.access_line(answer.header("x-request-id").unwrap())["client"].clone();
         let seen = |name: &str| answer.seen_header(name).unwrap();
-        (client.as_str().unwrap().to_owned(), seen("x-forwarded-for"), seen("x-forwarded-proto"), seen("forwarded"))
+        (
+            client.as_str().unwrap().to_owned(),
+            seen("x-forwarded-for"),
+            seen("x-forwarded-proto"),
+            seen("forwarded"),
+        )
     };
     let ours = format!("for=127.0.0.1;proto=http;host={HOST}");
     let alone = [("forwarded", "for=198.51.100.1, for=203.0.113.9;proto=https")];

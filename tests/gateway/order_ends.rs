@@ -55,8 +55,7 @@ fn a_host_that_leads_elsewhere_is_listed_with_where_and_when_it_is_looked_at_aga
 fn a_renewal_that_may_not_replace_is_made_without_it() {
     let pebble = Pebble::start(Settings { nonces_refused: 0, ..Settings::default() });
     let front = Front::start(&pebble, Manners { says_when: true, refuses_replacing: true });
-    let gateway =
-        pebble.builder().config(&front.config()).config("edge.hosts = [\"a.example.com\"]").start();
+    let gateway = pebble.builder().config(&front.config()).config("edge.hosts = [\"a.example.com\"]").start();
     let root = pebble.root();
     let first = soon_served(&gateway, "a.example.com", &root);
     eventually("it is renewed", || (soon_served(&gateway, "a.example.com", &root) != first).then_some(()));
@@ -103,7 +102,10 @@ fn an_imported_certificate_wins_until_it_nears_its_end_and_then_one_is_ordered()
         listed.as_array().unwrap().iter().find(|one| one["host"] == host).unwrap().clone()
     };
     let imported = of(&gateway, "a.example.com");
-    assert_eq!((&imported["certificate"]["source"], &imported["state"]), (&"imported".into(), &"served".into()));
+    assert_eq!(
+        (&imported["certificate"]["source"], &imported["state"]),
+        (&"imported".into(), &"served".into())
+    );
     let hosts = &ledger(gateway.site()).unwrap()["hosts"];
     assert_eq!(attempts(&hosts["a.example.com"]), 0, "nothing is ordered for it");
     gateway.site().configure("tls.expiry_warning = \"80d\"");

@@ -63,7 +63,14 @@ pub(crate) struct Settings {
 impl Default for Settings {
     fn default() -> Self {
         // Five of a hundred, as pebble's makers have it: clients must be used to it.
-        Self { nonces_refused: 5, validity_s: 90 * 24 * 3600, slow_s: None, https: None, external: None, blocked: &[] }
+        Self {
+            nonces_refused: 5,
+            validity_s: 90 * 24 * 3600,
+            slow_s: None,
+            https: None,
+            external: None,
+            blocked: &[],
+        }
     }
 }
 

@@ -84,8 +84,20 @@ fn one_address_holds_its_share_of_open_files_and_memory_and_another_one_is_serve
 }
 
 #[test]
+fn files_that_nobody_takes_are_closed_in_the_end() {
+    let (_dir, builder) = with_files("edge.limits.body_idle_timeout = \"1s\"");
+    let gateway = builder.start();
+    let (_held, statuses) = ask_and_take_nothing(&gateway);
+    assert_eq!(statuses, vec![200; STREAMS as usize]);
+    assert!(open_files(&gateway) > 0);
+    eventually("each is given up", || (open_files(&gateway) == 0).then_some(()));
+    assert!(metric(&gateway, "gateway_cuts_total{code=\"stream-not-reading\"}") >= STREAMS.into());
+}
+
+#[test]
 fn all_addresses_together_hold_no_more_than_there_is() {
-    let (_dir, builder) = with_files("[edge.admit]\nfiles_in_flight_max = 100\nclient_files_in_flight_max = 1000");
+    let (_dir, builder) =
+        with_files("[edge.admit]\nfiles_in_flight_max = 100\nclient_files_in_flight_max = 1000");
     let gateway = builder.start();
     let (h2, statuses) = ask_and_take_nothing(&gateway);
     assert_eq!(statuses.iter().filter(|status| **status == 200).count(), 100);

@@ -99,7 +99,8 @@ fn a_crowd_that_drips_heads_and_handshakes_is_ended_in_time_and_nobody_else_noti
     let before = anonymous_bytes(gateway.pid());
     let bystander = Bystander::of(&gateway);
     // A ClientHello that is never whole: a record of 512 bytes, its first ones.
-    let (hello, head) = ([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3], format!("GET /x HTTP/1.1\r\nhost: {HOST}\r\nx-drip: "));
+    let (hello, head) =
+        ([0x16, 3, 1, 2, 0, 1, 0, 1, 0xfc, 3, 3], format!("GET /x HTTP/1.1\r\nhost: {HOST}\r\nx-drip: "));
     let mut crowd: Vec<(Wire, bool)> = Vec::new();
     for _ in 0..EACH {
         let (mut plain, mut secure) = (gateway.wire(), Wire::tcp(gateway.https()));

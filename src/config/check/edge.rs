@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::Check;
-use crate::edge::{HttpMode, OpenPath, ProxyProtocol, TlsMode};
+use crate::edge::{ForwardingHeader, HttpMode, OpenPath, ProxyProtocol, TlsMode};
 
 /// hyper reads a head into a buffer of at least this much.
 const HEADER_BYTES_LEAST: usize = 8 * 1024;
@@ -38,6 +38,11 @@ impl Check<'_> {
             let message = "nobody is trusted to send a PROXY header: all would be refused as garbage";
             let remedy = "name the load balancer's addresses in `edge.trusted_proxies`";
             self.contradiction(&["edge", "proxy_protocol"], &[&["edge", "trusted_proxies"]], message, remedy);
+        }
+        if edge.forwarding_header != ForwardingHeader::Either && edge.trusted_proxies.is_empty() {
+            let message = "nobody is trusted, so no forwarding header is read";
+            let remedy = "name the proxy's addresses in `edge.trusted_proxies`, or leave this out";
+            self.warn(&["edge", "forwarding_header"], message, remedy);
         }
         let limits = &edge.limits;
         for (name, bytes_max) in [

@@ -369,7 +369,8 @@ mod tests {
             (403, "rateLimited", false),
             (503, "serverInternal", false),
         ] {
-            let problem = Problem { kind: format!("urn:ietf:params:acme:error:{kind}"), ..Problem::default() };
+            let problem =
+                Problem { kind: format!("urn:ietf:params:acme:error:{kind}"), ..Problem::default() };
             let status = StatusCode::from_u16(status).unwrap();
             let error = AuthorityError::Refused { status, problem, retry_at: None };
             assert_eq!(may_be_about_replacing(&error), again, "{status} {kind}");

@@ -1,11 +1,7 @@
 //! Does a host lead here? Asked before every order, because an order for one that does not is a failure that the
 //! authority counts. Its answer is about this moment and is kept by nobody.
 
-use std::{
-    net::IpAddr,
-    sync::Arc,
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use hickory_resolver::{

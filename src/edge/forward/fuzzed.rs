@@ -6,7 +6,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, header, request::Parts};
 
 use super::{
     super::{
-        body::RequestBody, forwarded::Chain, identify::Caller, peer::Peer, request_id::RequestId,
+        body::RequestBody, forwarded::ForwardingHeader, identify::Caller, peer::Peer, request_id::RequestId,
     },
     answer,
     framing::{Framing, Step},
@@ -22,7 +22,7 @@ pub(crate) fn sent(
     head: &Parts,
     url: &HeaderValue,
 ) -> Vec<u8> {
-    let chain = if peer.trusted { Chain::XForwardedFor } else { Chain::Ours };
+    let chain = peer.client((&[], ForwardingHeader::Either), &head.headers).chain;
     let sender = Sender { peer, scheme: peer.scheme, chain, id };
     let mut bytes = Vec::new();
     rebuild(sender, caller, head, (Some(url), false), &mut bytes);

@@ -23,7 +23,9 @@ use self::{
     range::Wanted,
     validators::Validators,
 };
-use super::super::{admit::FilePlace, body::Body, compress::Accepted, refusal::Refusal, serve::Exchange, site::SiteConfig};
+use super::super::{
+    admit::FilePlace, body::Body, compress::Accepted, refusal::Refusal, serve::Exchange, site::SiteConfig,
+};
 
 /// Always asked again before it is used again, which costs an answer without a body: a new version is seen at once.
 const CACHE_CONTROL: HeaderValue = HeaderValue::from_static("no-cache");
@@ -83,7 +85,9 @@ impl Files {
             Located::Page(page) if rest.is_empty() && !page.stands_in => slash(head),
             Located::Directory => slash(head),
             Located::Missing => Err(Refusal::NotFound),
-            Located::Page(page) if shared.descriptors.are_nearly_gone(&page.file) => Err(Refusal::NoDescriptor),
+            Located::Page(page) if shared.descriptors.are_nearly_gone(&page.file) => {
+                Err(Refusal::NoDescriptor)
+            }
             Located::Page(page) => self.show(exchange, head, (*page, place)),
         }
     }
