@@ -63,7 +63,7 @@ fn uploads_that_stop_are_answered_and_ended_and_nobody_else_notices() {
 #[test]
 fn an_upload_that_drips_is_no_better_than_one_that_stops_and_a_slow_one_arrives() {
     // A round of all of them takes 100 ms: 10 bytes a second each.
-    let gateway = gateway("[edge.limits]\nbody_idle_timeout = \"1s\"\nbody_bytes_per_second_min = 500");
+    let gateway = gateway("[edge.limits]\nbody_idle_timeout = \"3s\"\nbody_bytes_per_second_min = 500");
     let bystander = Bystander::of(&gateway);
     let head = |length: u32| {
         format!("POST /sink HTTP/1.1\r\nhost: {HOST}\r\norigin: {NAVAJA}\r\ncontent-length: {length}\r\n\r\n")
