@@ -192,7 +192,12 @@ impl Backend {
             deploy: self.deploys.status(),
             installs: standing.config.install.is_some(),
             generation: standing.generation,
-            generations: standing.generations.clone(),
+            // Those whose release has been removed meanwhile are no way back.
+            generations: {
+                let known = standing.generations.iter();
+                let there = known.filter(|one| one.number == standing.generation || one.directory.is_dir());
+                there.cloned().collect()
+            },
         }
     }
 
@@ -209,23 +214,29 @@ impl Backend {
         self.supervisor()?.order(Order::Restart).await
     }
 
-    /// Replace every worker the rolling way; a new one that never gets ready leaves the old ones serving.
-    /// Cancel safe, as [`Self::restart`].
-    pub(crate) async fn reload(&self) -> Result<(), BackendError> {
-        self.supervisor()?.order(Order::Reload(None)).await
+    /// Replace every worker the rolling way by one of this configuration, resolved anew; a new one that never gets
+    /// ready leaves the old ones serving. One that was stopped is started. A command can not become an upstream or
+    /// back. Cancel safe, as [`Self::restart`].
+    pub(crate) async fn reload(&self, config: Config) -> Result<(), BackendError> {
+        self.take_on(Order::Reload(Some(Box::new(config.clone()))), &config).await
     }
 
-    /// The same with a new configuration. A command can not become an upstream or back. Cancel safe.
-    pub(crate) async fn reload_to(&self, config: Config) -> Result<(), BackendError> {
-        match &self.runner {
-            Runner::Command(supervisor) => {
-                let isolation = isolation(self.roster.backend(), &config);
-                supervisor.order(Order::Reload(Some(Box::new(config)))).await?;
-                self.isolation.store(Arc::new(isolation));
-                Ok(())
-            }
-            Runner::Upstream(_) => self.supervisor().map(|_| ()),
-        }
+    /// The same only if this configuration, or what it leads to (links of the directory, `env_file`), has changed; one
+    /// that was stopped stays so. Cancel safe.
+    pub(crate) async fn adopt(&self, config: Config) -> Result<(), BackendError> {
+        self.take_on(Order::Adopt(Box::new(config.clone())), &config).await
+    }
+
+    async fn take_on(&self, order: Order, config: &Config) -> Result<(), BackendError> {
+        let isolation = isolation(self.roster.backend(), config);
+        self.supervisor()?.order(order).await?;
+        self.isolation.store(Arc::new(isolation));
+        Ok(())
+    }
+
+    /// Is it ours to reload?
+    pub(crate) fn is_supervised(&self) -> bool {
+        matches!(self.runner, Runner::Command(_))
     }
 
     /// Go back to an earlier generation (the one before, if none is named) the rolling way. Cancel safe.

@@ -96,6 +96,8 @@ pub(crate) struct Live {
 pub(crate) enum Order {
     /// Put the configuration file's present content in force.
     Reload(ReloadOrder),
+    /// Put what it says about one backend in force, and replace that one's workers.
+    ReloadBackend(String, ReloadOrder),
     /// Become the program that stands at our path now.
     Swap(SwapOrder),
 }

@@ -46,12 +46,17 @@ impl Channel {
         self.ready.notified().await;
     }
 
-    /// Send one word; a worker that reads nothing gets nothing.
-    pub(super) fn say(&self, word: &str) {
+    /// Send one word; false if it did not get into the channel, because the worker has closed its end or reads
+    /// nothing.
+    pub(super) fn say(&self, word: &str) -> bool {
         let line = format!("{}\n", serde_json::Value::from(word));
         // The pair's buffer is empty or full of what was never read: no half line is ever left in it by a word.
-        if let Err(error) = self.writer.try_write(line.as_bytes()) {
-            tracing::debug!(word, %error, "the worker does not listen on its channel");
+        match self.writer.try_write(line.as_bytes()) {
+            Ok(written) => written == line.len(),
+            Err(error) => {
+                tracing::debug!(word, %error, "the worker does not listen on its channel");
+                false
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use std::{
 };
 
 use nix::{
+    errno::Errno,
     sys::signal::{Signal, killpg},
     unistd::Pid,
 };
@@ -31,8 +32,10 @@ use tokio::{
 use self::guard::Guarded;
 pub(crate) use self::guard::worker_guard;
 use super::{
+    LOOK_EVERY,
     confinement::Confinement,
     environment::Environment,
+    process_group,
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
 
@@ -65,6 +68,7 @@ pub(super) struct Program {
 pub(super) struct Child {
     process: tokio::process::Child,
     pid: Pid,
+    /// Nobody of the group is left to signal.
     reaped: bool,
     /// Should we be killed before it has ended.
     guarded: Option<Guarded>,
@@ -100,15 +104,36 @@ impl Child {
 
     /// Resolves when it has ended; its descendants are killed then. Cancel safe.
     pub(super) async fn exited(&mut self) -> io::Result<ExitStatus> {
-        let status = self.process.wait().await;
-        if !self.reaped {
-            // The group lives on while a descendant does, so its id is still ours; if it is empty the call
-            // fails, and ids go round far too slowly to have been given to somebody else already.
-            self.kill();
-            self.reaped = true;
-            self.guarded = None;
-        }
+        let status = self.leader_exited().await;
+        // The group lives on while a descendant does, so its id is still ours; if it is empty the call
+        // fails, and ids go round far too slowly to have been given to somebody else already.
+        self.kill();
+        self.forget();
         status
+    }
+
+    /// Resolves when the process itself has ended; its descendants are left alone. Cancel safe.
+    pub(super) async fn leader_exited(&mut self) -> io::Result<ExitStatus> {
+        self.process.wait().await
+    }
+
+    /// Resolves when nobody of its group is left, the process itself having ended before. Cancel safe.
+    pub(super) async fn group_gone(&mut self) {
+        let group = self.pid();
+        while !self.reaped && killpg(self.pid, None) != Err(Errno::ESRCH) {
+            // Those whom nobody reaps are in the group for ever, and run no more. Reading /proc blocks.
+            let look = tokio::task::spawn_blocking(move || process_group::members(group).is_empty());
+            if look.await.unwrap_or(true) {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.reaped = true;
+        self.guarded = None;
     }
 
     /// Ask the whole group to end.

@@ -75,9 +75,12 @@ pub(crate) struct Config {
     /// Time from start to ready before it is stopped and tried again.
     #[serde(with = "humantime_serde")]
     pub(crate) ready_timeout: Duration,
-    /// Time from SIGTERM to SIGKILL, and for requests in flight to end before that.
+    /// Time from SIGTERM to SIGKILL, and for requests in flight to end before that when a worker is told to stop.
     #[serde(with = "humantime_serde")]
     pub(crate) stop_grace: Duration,
+    /// Time for requests in flight to end when another worker has taken over.
+    #[serde(with = "humantime_serde")]
+    pub(crate) drain_timeout: Duration,
     /// First pause before a crashed worker is started again; doubles, with jitter.
     #[serde(with = "humantime_serde")]
     pub(crate) restart_delay: Duration,
@@ -144,6 +147,8 @@ impl Default for Config {
             health: Health::default(),
             ready_timeout: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),
+            // Nobody waits for it but a second process: long enough for what people upload and download.
+            drain_timeout: Duration::from_secs(5 * 60),
             restart_delay: Duration::from_millis(250),
             restart_delay_max: Duration::from_secs(30),
             stable_after: Duration::from_secs(60),

@@ -14,6 +14,15 @@ use super::{
     status::GenerationStatus,
 };
 
+/// What a configuration leads to, and may lead elsewhere tomorrow though not a word of it has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LeadsTo {
+    /// The directory behind all symbolic links.
+    pub(super) directory: PathBuf,
+    env_file: EnvFile,
+    identity: Option<Identity>,
+}
+
 /// One resolved way to run a backend.
 #[derive(Debug)]
 pub(super) struct Generation {
@@ -60,6 +69,13 @@ impl Generation {
             }
             Err(source) => Err(BackendError::Directory { backend: backend.to_owned(), directory, source }),
         }
+    }
+
+    /// What it was resolved to.
+    pub(super) fn leads_to(&self) -> LeadsTo {
+        let (directory, env_file, identity) =
+            (self.directory.clone(), self.env_file.clone(), self.identity.clone());
+        LeadsTo { directory, env_file, identity }
     }
 
     /// What may be told of it.

@@ -46,6 +46,36 @@ impl History {
     }
 }
 
+/// Replacements of workers that serve well enough: how long the watch over the next one says nothing. Both a successor
+/// that fails and one that is soon as weary as the one before would otherwise be replaced without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Renewals {
+    history: History,
+    respite: Duration,
+}
+
+impl Renewals {
+    /// There was no successor: the worker serves on, however long it has been ready.
+    pub(super) fn failed(&mut self, policy: &Policy, jitter: u64) {
+        self.history.failed(policy, Duration::ZERO);
+        self.respite = self.history.pause(policy, jitter);
+    }
+
+    /// A worker that had been ready for `ready_for` was replaced.
+    pub(super) fn done(&mut self, policy: &Policy, ready_for: Duration, jitter: u64) {
+        if ready_for >= policy.stable {
+            *self = Self::default();
+        } else {
+            self.failed(policy, jitter);
+        }
+    }
+
+    /// The pause now.
+    pub(super) fn respite(&self) -> Duration {
+        self.respite
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -84,6 +114,21 @@ mod tests {
         assert_eq!(history.failures(), 5);
         history.failed(&POLICY, Duration::from_secs(60));
         assert_eq!(history.failures(), 1);
+    }
+
+    #[test]
+    fn a_build_that_is_broken_is_tried_ever_more_seldom_however_old_the_worker_is() {
+        let mut renewals = Renewals::default();
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            renewals.failed(&POLICY, 1000);
+            pauses.push(renewals.respite().as_millis());
+        }
+        assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        renewals.done(&POLICY, Duration::from_secs(59), 0);
+        assert_eq!(renewals.respite(), Duration::from_secs(15), "its successor is as short-lived");
+        renewals.done(&POLICY, Duration::from_secs(60), 0);
+        assert_eq!(renewals, Renewals::default());
     }
 
     proptest! {

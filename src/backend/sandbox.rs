@@ -153,6 +153,10 @@ fn holds_hidden(path: &Path, hidden: &[PathBuf]) -> bool {
 /// `node`.
 pub(super) fn installation(program: &Path) -> Vec<PathBuf> {
     let Some(directory) = program.parent() else { return Vec::new() };
+    if directory.parent().is_none() {
+        // Beside it is the whole machine.
+        return vec![program.to_owned()];
+    }
     let mut needed = vec![directory.to_owned()];
     if directory.ends_with("bin") {
         let prefix = directory.parent().unwrap_or(directory);

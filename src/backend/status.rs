@@ -104,9 +104,12 @@ pub(crate) struct WorkerStatus {
     pub(crate) name: String,
     /// Its process, if it has one.
     pub(crate) pid: Option<u32>,
-    /// `starting`, `ready`, `unwell`, `draining`, `back-off`, `finished`; an upstream is `starting`, `ready` or
-    /// `unreachable`.
+    /// `starting`, `ready`, `unwell`, `draining`, `ended`, `back-off`, `finished`; an upstream is `starting`, `ready`
+    /// or `unreachable`.
     pub(crate) state: String,
+    /// The generation that its process was started from; 0 without a process, and for an upstream.
+    #[serde(default)]
+    pub(crate) generation: u64,
     /// Since when it is in that state.
     pub(crate) since: Timestamp,
     /// How often it was started again after it had failed.

@@ -1,7 +1,8 @@
 //! All slots of one supervised backend: orders go through them one by one, in turn, by one task, so that an
 //! order is carried out to its end even if whoever gave it has gone away.
 //!
-//! It must never leave two generations serving after a failed reload.
+//! It must never leave two generations serving after a failed reload, unless the old one does not start any more: then
+//! a worker serves on as it is, and the status says so.
 
 mod crew;
 
@@ -47,9 +48,12 @@ pub(super) type Answer = oneshot::Sender<Result<(), BackendError>>;
 pub(super) enum Order {
     /// Stop and start each worker, one after the other.
     Restart,
-    /// The rolling way, with a new configuration, or the same one resolved anew.
+    /// The rolling way, with this configuration, or the one in force, resolved anew. One that was stopped is started.
     Reload(Option<Box<Config>>),
-    /// The rolling way, from this directory.
+    /// The same if it says something else than what is in force, or what it leads to has changed: the directory behind
+    /// its links, what `env_file` says. One that was stopped stays so.
+    Adopt(Box<Config>),
+    /// The rolling way, from this directory, to which the configured link leads then.
     Release(PathBuf),
     /// The rolling way, to an earlier generation: this one, or the one before.
     Rollback(Option<u64>),
@@ -66,7 +70,7 @@ impl Order {
     fn word(&self) -> &'static str {
         match self {
             Self::Restart => "restart",
-            Self::Reload(_) => "reload",
+            Self::Reload(_) | Self::Adopt(_) => "reload",
             Self::Release(_) => "release",
             Self::Rollback(_) => "rollback",
             Self::Scale(_) => "scale",
@@ -132,6 +136,7 @@ impl Supervisor {
             config: generation.config.clone(),
             wanted: workers(&generation.config),
             stopped: false,
+            leads_to: generation.leads_to(),
             number: generation.number,
             generations: vec![Arc::new(generation)],
             current: 0,
@@ -141,7 +146,7 @@ impl Supervisor {
             orders: orders.downgrade(),
             watch: None,
         };
-        crew.fill_up();
+        crew.fill_up(crew.wanted, &Arc::clone(crew.generation()));
         crew.publish();
         crew.watch();
         let task = stage.shutdown.spawn(crew.run(inbox));

@@ -2,6 +2,7 @@
 //! `finish` fails the test on a process, a task or a socket file that is left.
 
 mod failures;
+mod farewells;
 mod launcher;
 mod lives;
 mod orders;
@@ -92,6 +93,11 @@ impl Bench {
     async fn json_at(&self, path: &str) -> serde_json::Value {
         let body = self.get(path).await;
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body:?}"))
+    }
+
+    /// Reload what is in force, resolved anew.
+    async fn reload(&self) -> Result<(), BackendError> {
+        self.backend.supervisor()?.order(Order::Reload(None)).await
     }
 
     /// The first worker's status.

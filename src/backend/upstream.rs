@@ -97,6 +97,7 @@ impl Upstream {
             pid: None,
             state: word.to_owned(),
             since,
+            generation: 0,
             restarts: 0,
             in_flight: worker.map_or(0, |worker| worker.in_flight()),
             memory_mb: None,

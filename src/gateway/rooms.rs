@@ -227,14 +227,14 @@ impl House {
         Ok(())
     }
 
-    /// Replace a backend's workers by those of the configuration in force. When the new ones never get ready the
-    /// old ones go on, and their configuration counts again, so that the next reload tries anew.
-    pub(super) async fn reload_backend(&self, name: &str, before: &Config) -> Result<(), BackendError> {
+    /// Let a backend have what the configuration in force says. When the new workers never get ready the old ones go
+    /// on, and their configuration counts again, so that the next reload tries anew.
+    pub(super) async fn adopt(&self, name: &str, before: &Config) -> Result<(), BackendError> {
         let current = self.config.load_full();
         let (Some(backend), Some(config)) = (self.backends.get(name), current.backend.get(name)) else {
             return Ok(());
         };
-        let outcome = backend.reload_to(config.clone()).await;
+        let outcome = backend.adopt(config.clone()).await;
         if outcome.is_err()
             && let Some(old) = before.backend.get(name)
         {
@@ -243,6 +243,19 @@ impl House {
             self.config.store(Arc::new(kept));
         }
         outcome
+    }
+
+    /// Replace a backend's workers by those of this configuration.
+    pub(super) async fn reload(&self, name: &str, config: backend::Config) -> Result<(), BackendError> {
+        match self.backends.get(name) {
+            Some(backend) => backend.reload(config).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Are its workers somebody else's?
+    pub(super) fn runs_elsewhere(&self, name: &str) -> bool {
+        self.backends.get(name).is_some_and(|backend| !backend.is_supervised())
     }
 }
 
