@@ -14,6 +14,8 @@
 mod acme;
 #[path = "gateway/admin.rs"]
 mod admin;
+#[path = "gateway/adoption.rs"]
+mod adoption;
 #[path = "gateway/answer.rs"]
 mod answer;
 #[path = "gateway/authorities.rs"]

@@ -1,6 +1,6 @@
 //! The channel that Node calls IPC: a socket pair over which both sides send JSON, a line each, as `child_process`
 //! does (`NODE_CHANNEL_FD`, serialization `json`). So `process.send('ready')` and `process.on('message')` work, and
-//! `disconnect` fires when the gateway is gone. It must never wait for a worker that does not read.
+//! `disconnect` fires when the gateway closes its end. It must never wait for a worker that does not read.
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 

@@ -133,6 +133,25 @@ mod tests {
 
     proptest! {
         #[test]
+        fn replacements_pause_as_a_naive_model_says(
+            events in proptest::collection::vec(proptest::option::of(0_u64..120), 1..60), jitter in any::<u64>(),
+        ) {
+            let (mut renewals, mut in_a_row) = (Renewals::default(), 0_i32);
+            for event in events {
+                match event {
+                    Some(ready_s) => renewals.done(&POLICY, Duration::from_secs(ready_s), jitter),
+                    None => renewals.failed(&POLICY, jitter),
+                }
+                in_a_row = if event.is_some_and(|ready_s| ready_s >= 60) { 0 } else { in_a_row + 1 };
+                let cap_ms = if in_a_row == 0 { 0.0 } else { (250.0 * 2_f64.powi(in_a_row - 1)).min(30_000.0) };
+                let pause_ms = renewals.respite().as_secs_f64() * 1000.0;
+                prop_assert!(pause_ms <= cap_ms + 1e-3 && pause_ms >= cap_ms / 2.0 - 1e-3, "{pause_ms} of {cap_ms}");
+            }
+        }
+    }
+
+    proptest! {
+        #[test]
         fn pauses_are_as_a_naive_model_says(
             first_ms in 1_u64..10_000, max_ms in 1_u64..600_000, lives in proptest::collection::vec(0_u64..120, 1..80),
             jitter in any::<u64>(),

@@ -80,10 +80,24 @@ pub(super) const NO_LANDLOCK: &str = "this kernel has no Landlock: workers can r
 
 impl BackendStatus {
     /// What the operator should know.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> + use<'_> {
         let isolation = self.isolation.as_ref();
         let warns = isolation.is_some_and(|isolation| isolation.sandbox == Sandbox::Unsupported);
-        warns.then(|| format!("backend {}: {NO_LANDLOCK}", self.name)).into_iter()
+        let landlock = warns.then(|| format!("backend {}: {NO_LANDLOCK}", self.name));
+        // While an order is carried out there are two of them, and that is as it should be.
+        let strays = self.workers.iter().filter(|worker| {
+            self.order.is_none()
+                && worker.state == "ready"
+                && ![0, self.generation].contains(&worker.generation)
+        });
+        let stray = |worker: &WorkerStatus| {
+            format!(
+                "{} serves generation {}, though {} is in force: it could not be put back (`gateway backend reload \
+                 {}`)",
+                worker.name, worker.generation, self.generation, self.name
+            )
+        };
+        landlock.into_iter().chain(strays.map(stray))
     }
 }
 

@@ -50,13 +50,7 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
     // Failures of both processes of a slot are the same one.
     let mut failed: Vec<_> = backend.workers.iter().filter(|worker| worker.last_error.is_some()).collect();
     failed.dedup_by_key(|worker| &worker.name);
-    for worker in failed {
-        let mut lines =
-            vec![format!("{}: {}", worker.name, worker.last_error.as_deref().unwrap_or_default())];
-        lines.extend(worker.last_facts.iter().map(|fact| format!("  {fact}")));
-        lines.extend(worker.last_lines.iter().map(|line| format!("  | {line}")));
-        sections.push(lines.join("\n"));
-    }
+    sections.extend(failed.into_iter().map(|worker| status::failure(worker, usize::MAX)));
     if !backend.generations.is_empty() {
         let rows = backend.generations.iter().rev().map(|one| {
             let seconds = u64::try_from(now.as_second() - one.made.as_second()).unwrap_or(0);
