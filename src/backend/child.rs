@@ -5,6 +5,7 @@
 //! signal when the forking *thread* ends, and a runtime may end its threads when it likes.
 
 mod guard;
+mod strays;
 
 use std::{
     ffi::OsString,
@@ -29,8 +30,8 @@ use tokio::{
     sync::oneshot,
 };
 
-use self::guard::Guarded;
 pub(crate) use self::guard::worker_guard;
+use self::{guard::Guarded, strays::Strays};
 use super::{
     LOOK_EVERY,
     confinement::Confinement,
@@ -72,6 +73,8 @@ pub(super) struct Child {
     reaped: bool,
     /// Should we be killed before it has ended.
     guarded: Option<Guarded>,
+    /// Descendants outside of the group, found when it is told to end.
+    strays: Strays,
 }
 
 impl Child {
@@ -84,7 +87,7 @@ impl Child {
             drop(process.start_kill());
             return Err(io::Error::other("the process ended before it had an id"));
         };
-        let mut child = Self { process, pid, reaped: false, guarded: None };
+        let mut child = Self { process, pid, reaped: false, guarded: None, strays: Strays::default() };
         if let Launcher::Through(gateway) = program.launcher.clone() {
             let guarded = tokio::task::spawn_blocking(move || Guarded::new(&gateway, pid));
             child.guarded = guarded.await.ok();
@@ -117,7 +120,7 @@ impl Child {
         self.process.wait().await
     }
 
-    /// Resolves when nobody of its group is left, the process itself having ended before. Cancel safe.
+    /// Resolves when nobody of its group and no stray is left, the process itself having ended before. Cancel safe.
     pub(super) async fn group_gone(&mut self) {
         let group = self.pid();
         while !self.reaped && killpg(self.pid, None) != Err(Errno::ESRCH) {
@@ -128,6 +131,7 @@ impl Child {
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
+        self.strays.gone().await;
         self.forget();
     }
 
@@ -136,14 +140,23 @@ impl Child {
         self.guarded = None;
     }
 
-    /// Ask the whole group to end.
-    pub(super) fn terminate(&self) {
-        self.signal(Signal::SIGTERM);
+    /// Look for descendants that are not in the group: only while their parents live can they be found.
+    pub(super) async fn find_strays(&mut self) {
+        if !self.reaped {
+            self.strays = Strays::of(self.pid()).await;
+        }
     }
 
-    /// End the whole group.
+    /// Ask the whole group to end, and the strays that have been found.
+    pub(super) fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+        self.strays.terminate();
+    }
+
+    /// End the whole group, and the strays that have been found.
     pub(super) fn kill(&self) {
         self.signal(Signal::SIGKILL);
+        self.strays.kill();
     }
 
     fn signal(&self, signal: Signal) {

@@ -33,8 +33,18 @@ pub(super) fn see(pid: u32) -> Option<Seen> {
 
 /// The processes that a process's main thread has started: all that a Node program starts, but from its worker threads.
 pub(super) fn children(pid: u32) -> Vec<u32> {
-    let text = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default();
-    text.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
+    numbers(&fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default())
+}
+
+/// The processes that any thread of a process has started and not outlived.
+pub(super) fn started_by(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children.flat_map(|text| numbers(&text)).collect()
+}
+
+fn numbers(text: &str) -> Vec<u32> {
+    text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
 }
 
 /// A line of `/proc/PID/stat` (proc_pid_stat(5)). The name in it may hold anything, brackets included.

@@ -43,6 +43,7 @@ impl Process {
 
     /// SIGTERM (or the message `shutdown`), grace, SIGKILL; the whole group.
     pub(in crate::backend) async fn end(mut self, grace: Duration) {
+        self.child.find_strays().await;
         let heard = self.goodbye == Goodbye::Message
             && self.channel.as_ref().is_some_and(|channel| channel.say("shutdown"));
         if !heard {

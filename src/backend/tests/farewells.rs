@@ -134,3 +134,16 @@ async fn a_worker_that_dies_while_its_successor_starts_is_out_at_once() {
     let (_answer, ()) = tokio::join!(reload, crash);
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn what_a_worker_has_detached_ends_with_it_when_it_is_told_to_stop() {
+    let bench = Bench::start(Config { stop_grace: Duration::from_millis(500), ..config("detaches.mjs") });
+    bench.ready().await;
+    let children: Vec<u32> = serde_json::from_value(bench.json_at("/").await).unwrap();
+    assert_eq!(children.iter().filter(|pid| alive(**pid)).count(), 2);
+    bench.backend.stop().await;
+    for pid in children {
+        until_dead(pid).await;
+    }
+    bench.finish().await;
+}

@@ -1,0 +1,74 @@
+//! Processes that a worker has put into groups of their own (`detached: true`), where no signal to its group reaches
+//! them. They are held by descriptors, so that no signal reaches who has got an id after them. It must never hold what
+//! the worker has not started.
+
+use std::os::fd::OwnedFd;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::{Interest, unix::AsyncFd};
+
+use super::super::process_group;
+
+/// Processes of one worker that are looked at. A worker with more has lost count itself.
+const LOOKED_AT_MAX: usize = 1024;
+
+/// Descendants of a worker that are not in its group.
+#[derive(Debug, Default)]
+pub(super) struct Strays(Vec<AsyncFd<OwnedFd>>);
+
+impl Strays {
+    /// Those that this process, or one that it has started, has started and not outlived.
+    pub(super) async fn of(leader: u32) -> Self {
+        // Reading /proc blocks, if only for a moment.
+        let found = tokio::task::spawn_blocking(move || find(leader)).await.unwrap_or_default();
+        let watched = |held| AsyncFd::with_interest(held, Interest::READABLE).ok();
+        Self(found.into_iter().filter_map(watched).collect())
+    }
+
+    /// Ask them to end.
+    pub(super) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// End them.
+    pub(super) fn kill(&self) {
+        self.signal(Signal::KILL);
+    }
+
+    fn signal(&self, signal: Signal) {
+        for stray in &self.0 {
+            // It fails when that one has ended.
+            let _ = pidfd_send_signal(stray.get_ref(), signal);
+        }
+    }
+
+    /// Resolves when none is left. Cancel safe.
+    pub(super) async fn gone(&self) {
+        for stray in &self.0 {
+            // Its descriptor can be read once it has ended (pidfd_open(2)).
+            drop(stray.readable().await);
+        }
+    }
+}
+
+fn find(leader: u32) -> Vec<OwnedFd> {
+    let (mut held, mut open, mut looked_at) = (Vec::new(), vec![leader], 0);
+    while let Some(parent) = open.pop() {
+        for child in process_group::started_by(parent) {
+            looked_at += 1;
+            if looked_at > LOOKED_AT_MAX {
+                return held;
+            }
+            open.push(child);
+            let seen = process_group::see(child).filter(|seen| seen.group != leader);
+            held.extend(seen.and_then(|_| hold(parent, child)));
+        }
+    }
+    held
+}
+
+fn hold(parent: u32, child: u32) -> Option<OwnedFd> {
+    let held = pidfd_open(Pid::from_raw(i32::try_from(child).ok()?)?, PidfdFlags::empty()).ok()?;
+    // Asked once more: who had the id before may have ended, and who has it now be a stranger.
+    process_group::started_by(parent).contains(&child).then_some(held)
+}
