@@ -23,6 +23,7 @@ impl Bench {
 #[tokio::test]
 async fn scaling_is_done_when_the_new_ones_are_ready_and_the_surplus_has_gone() {
     let bench = Bench::start(labelled("x"));
+    bench.ready().await;
     bench.backend.scale(3).await.unwrap();
     assert_eq!(bench.states(), ["ready"; 3]);
     assert_eq!(bench.backend.status().wanted, 3);

@@ -137,7 +137,7 @@ async fn a_build_that_is_broken_is_tried_ever_more_seldom() {
         restart_delay: Duration::from_millis(400),
         restart_delay_max: Duration::from_secs(600),
         // As old as it can be: its age says nothing about its successors.
-        stable_after: Duration::ZERO,
+        stable_after: Duration::from_millis(1),
         ..watched()
     });
     bench.ready().await;
