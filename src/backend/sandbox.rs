@@ -233,6 +233,7 @@ mod tests {
         let paths = installation(Path::new("/home/me/bin/node"));
         assert!(!paths.contains(&PathBuf::from("/home/me")) && paths.contains(&"/home/me/lib".into()));
         assert_eq!(installation(Path::new("/opt/tool/run")), [PathBuf::from("/opt/tool")]);
+        assert_eq!(installation(Path::new("/node")), [PathBuf::from("/node")], "not the whole machine");
     }
 
     #[test]

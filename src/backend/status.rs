@@ -142,3 +142,27 @@ pub(crate) struct WorkerStatus {
     /// The last lines it wrote before that.
     pub(crate) last_lines: Vec<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_of_another_generation_is_told_but_for_while_an_order_is_carried_out() {
+        let worker = |name: &str, generation: u64| {
+            json!({"name": name, "pid": 7, "state": "ready", "since": "2026-01-01T00:00:05Z", "restarts": 0,
+                "in_flight": 0, "last_error": null, "last_lines": [], "generation": generation})
+        };
+        let mut status: BackendStatus = serde_json::from_value(json!({
+            "name": "api", "kind": "command", "generation": 2,
+            "workers": [worker("api/0", 2), worker("api/1", 3)],
+        }))
+        .unwrap();
+        let told: Vec<_> = status.warnings().collect();
+        assert!(told.len() == 1 && told[0].starts_with("api/1 serves generation 3, though 2 is"), "{told:?}");
+        status.order = Some("reload".to_owned());
+        assert_eq!(status.warnings().count(), 0);
+    }
+}

@@ -21,7 +21,7 @@ fn a_backends_reload_takes_its_table_from_the_file_and_a_bad_file_changes_nothin
 
     // Not this backend's fault, and still no file to take anything from.
     gateway.site().configure("backend.api.env.LABEL = \"third\"\nbackend.api.wrokers = 3");
-    gateway.cli(&["backend", "reload", "api"]).fails(1).says(&["wrokers", "gateway check"]);
+    gateway.cli(&["backend", "reload", "api"]).fails(2).says(&["wrokers", "gateway check"]);
     assert_eq!((variable(&gateway, NAVAJA, "LABEL"), gateway.worker_pids()), ("second".into(), pids));
 }
 

