@@ -10,6 +10,7 @@ mod confinement;
 mod deploy;
 mod env_file;
 mod environment;
+mod errand;
 mod error;
 mod generation;
 mod health;
@@ -17,6 +18,7 @@ mod instances;
 mod job;
 mod listening;
 mod memory;
+pub(crate) mod node;
 mod output;
 mod process;
 mod process_group;
@@ -51,6 +53,7 @@ use tokio::sync::{Semaphore, broadcast};
 use self::{
     child::Launcher,
     deploy::Deploys,
+    generation::Grounds,
     process::Stage,
     supervisor::{Order, Supervisor},
     upstream::Upstream,
@@ -62,8 +65,9 @@ use crate::{
 
 pub(crate) use self::{
     child::worker_guard,
-    config::{Config, Ticket},
+    config::{Config, NodeConfig, NodeWish, Ticket},
     deploy::{Deploy, Deployed},
+    errand::Errand,
     error::BackendError,
     output::OutputLine,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
@@ -95,6 +99,8 @@ pub(crate) struct Surroundings {
     pub(crate) extra_env: BTreeMap<String, String>,
     /// Relative directories start here.
     pub(crate) config_dir: PathBuf,
+    /// Node's installed versions lie in it.
+    pub(crate) state_dir: PathBuf,
     /// The gateway's own files and directories, which no worker's sandbox shows.
     pub(crate) hidden: Vec<PathBuf>,
     /// The gateway's binary, for the launcher; none: workers are started directly and could outlive a
@@ -144,13 +150,22 @@ impl Backend {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
                 make_hall(&surroundings, &config)?;
+                let launcher = surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through);
+                let grounds = Grounds {
+                    backend: name.to_owned(),
+                    config_dir: surroundings.config_dir.clone(),
+                    nodes: node::Store::below(&surroundings.state_dir),
+                    base_env: environment::base(),
+                    launcher: launcher.clone(),
+                };
                 let stage = Stage {
                     backend: name.to_owned(),
                     runtime_dir: surroundings.runtime_dir,
-                    base_env: environment::base(),
+                    base_env: grounds.base_env.clone(),
+                    grounds: Arc::new(grounds),
                     extra_env: surroundings.extra_env,
                     hidden: surroundings.hidden.iter().filter_map(|path| path.canonicalize().ok()).collect(),
-                    launcher: surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through),
+                    launcher,
                     roster: Arc::clone(&roster),
                     live: live.clone(),
                     shutdown,

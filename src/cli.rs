@@ -16,6 +16,7 @@ mod firewall;
 mod identity;
 mod logs;
 mod man;
+mod node;
 mod out;
 mod probe;
 mod reach;
@@ -98,6 +99,8 @@ enum Command {
     Logs(logs::Logs),
     #[command(subcommand)]
     Backend(backend::Backend),
+    #[command(subcommand)]
+    Node(node::Node),
     #[command(subcommand)]
     Tenant(Box<tenant::Tenant>),
     #[command(subcommand)]
@@ -183,6 +186,8 @@ impl Command {
             Self::Tenant(tenant) => reach::any(settings, async |client: &Client| tenant.run(client).await),
             Self::Cert(cert) => reach::any(settings, async |client: &Client| cert.run(client).await),
             Self::Backup(backup) => reach::any(settings, async |client: &Client| backup.run(client).await),
+            // These are files' business, whoever runs.
+            Self::Node(node) => node.run(settings),
             // This one must find it at rest.
             Self::Restore(restore) => restore.run(settings),
             // These look at the machine and work on it.

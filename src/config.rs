@@ -46,6 +46,8 @@ pub(crate) struct Config {
     pub(crate) cors: tenant::CorsPolicy,
     /// Backends by name.
     pub(crate) backend: BTreeMap<String, backend::Config>,
+    /// Node's versions.
+    pub(crate) node: backend::NodeConfig,
     /// Pools.
     pub(crate) pool: pool::Config,
     /// Doors.
@@ -72,6 +74,7 @@ impl Default for Config {
             tls: edge::TlsConfig::default(),
             cors: tenant::CorsPolicy::default(),
             backend: BTreeMap::new(),
+            node: backend::NodeConfig::default(),
             pool: pool::Config::default(),
             door: door::Config::default(),
             registry: tenant::Config::default(),

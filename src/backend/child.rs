@@ -8,23 +8,25 @@ mod guard;
 
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Read},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::{
         Arc, OnceLock,
         mpsc::{SyncSender, sync_channel},
     },
+    time::{Duration, Instant},
 };
 
 use nix::{
-    sys::signal::{Signal, killpg},
+    sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
 use tokio::{
     process::{ChildStderr, ChildStdout, Command},
     runtime::Handle,
+    signal::unix::{SignalKind, signal},
     sync::oneshot,
 };
 
@@ -35,6 +37,15 @@ use super::{
     environment::Environment,
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
+
+/// Node says its version in a few dozen milliseconds.
+const SAY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How often it is looked at meanwhile.
+const SAY_INTERVAL: Duration = Duration::from_millis(2);
+
+/// A version has ten.
+const SAID_BYTES_MAX: u64 = 256;
 
 /// How a worker's program is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,7 +85,9 @@ impl Child {
     /// Start it; returns when the program (or its launcher) has been executed. Not cancel safe in the sense
     /// that a start once asked for happens, but then the child is killed at once.
     pub(super) async fn spawn(program: &Program) -> io::Result<Self> {
-        let mut process = fork(command(program)).await?;
+        let mut command = command(program);
+        command.process_group(0);
+        let mut process = fork(command).await?;
         let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let Some(pid) = pid else {
             drop(process.start_kill());
@@ -137,6 +150,65 @@ impl Drop for Child {
     }
 }
 
+/// Run a program to its end on our own terminal, in our own process group, so that Ctrl-C and Ctrl-Z mean it as well.
+/// What asks us to end is passed on. Call it on the thread that lives as long as the process.
+pub(super) async fn attend(program: &Program) -> io::Result<ExitStatus> {
+    let mut command = command(program);
+    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    // Before the child is there: who asks us to end then must not end us alone.
+    let (mut interrupts, mut terminates) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut child = command.spawn()?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    loop {
+        tokio::select! {
+            status = child.wait() => return status,
+            // The terminal has told it already.
+            _ = interrupts.recv() => {}
+            _ = terminates.recv() => if let Some(pid) = pid {
+                // It fails only when it has just ended.
+                let _gone = kill(pid, Signal::SIGTERM);
+            },
+        }
+    }
+}
+
+/// What a program says when it is asked with one argument; none if it does not say it soon. Blocks meanwhile, so that
+/// the thread that forks, with whose end the kernel would kill the child, is there.
+pub(super) fn say(
+    program: &Path,
+    argument: &str,
+    confinement: Confinement,
+    launcher: &Launcher,
+) -> Option<String> {
+    let program = Program {
+        command: vec![program.to_str()?.to_owned(), argument.to_owned()],
+        confinement,
+        environment: Environment::new(),
+        launcher: launcher.clone(),
+        channel: None,
+    };
+    let mut command = command(&program);
+    command.stderr(Stdio::null()).process_group(0);
+    let mut child = command.into_std().spawn().ok()?;
+    let deadline = Instant::now() + SAY_TIMEOUT;
+    let ended = loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(SAY_INTERVAL),
+            ended => break ended,
+        }
+    };
+    let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
+    if !matches!(ended, Ok(Some(status)) if status.success()) {
+        let _gone = group.map(|group| killpg(group, Signal::SIGKILL));
+        let _gone = child.wait();
+        return None;
+    }
+    let mut said = String::new();
+    child.stdout?.take(SAID_BYTES_MAX).read_to_string(&mut said).ok()?;
+    Some(said.trim().to_owned())
+}
+
 fn command(program: &Program) -> Command {
     let mut words = program.command.iter();
     let mut command = match &program.launcher {
@@ -155,7 +227,6 @@ fn command(program: &Program) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true);
     if let Launcher::Direct = program.launcher {
         command.current_dir(&program.confinement.directory);

@@ -1,5 +1,7 @@
 //! The backend room's part of the configuration: what to start and how to tell that it is well.
 
+mod node;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -8,6 +10,8 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(in crate::backend) use self::node::is_local;
+pub(crate) use self::node::{NodeConfig, NodeWish};
 use super::{
     account::Wish,
     env_file::EnvFile,
@@ -35,6 +39,8 @@ pub(crate) struct Config {
     pub(crate) env: BTreeMap<String, String>,
     /// More of its environment, from a file of `NAME=value` lines; `env` wins.
     pub(crate) env_file: Option<PathBuf>,
+    /// Which Node its workers run; `[node]` says it for all that say nothing.
+    pub(crate) node: NodeWish,
     /// Reload when a file of the directory changes; for development.
     pub(crate) watch: bool,
     /// What makes a deployed release ready to run, such as `npm ci --omit=dev`; a line for the shell.
@@ -122,6 +128,7 @@ impl Default for Config {
             listen: Listen::Unix,
             env: BTreeMap::new(),
             env_file: None,
+            node: NodeWish::default(),
             watch: false,
             install: None,
             install_timeout: Duration::from_secs(10 * 60),
@@ -179,6 +186,11 @@ impl Config {
     /// The user that its workers become, if there is one.
     pub(crate) fn worker_uid(&self) -> Option<u32> {
         self.wish().found().ok().flatten().map(|identity| identity.uid)
+    }
+
+    /// The home of that user.
+    pub(crate) fn worker_home(&self) -> Option<PathBuf> {
+        self.wish().found().ok().flatten().map(|identity| identity.home)
     }
 
     /// Whose processes its workers should be.

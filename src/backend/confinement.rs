@@ -45,10 +45,12 @@ impl Confinement {
         quarters: &Path,
         hidden: &[PathBuf],
     ) -> Self {
-        let Generation { config, directory, identity, .. } = generation;
+        let Generation { config, directory, identity, node, .. } = generation;
         let rules = || {
             let found = config.command.first().and_then(|name| program(environment, directory, name));
             let mut read = found.as_deref().map(installation).unwrap_or_default();
+            // `npm start` begins elsewhere, and comes to it.
+            read.extend(node.iter().flat_map(|node| installation(&node.program)));
             read.extend(application(directory, &config.command));
             let absolute = |paths: &[PathBuf]| paths.iter().map(|path| directory.join(path)).collect();
             Rules {

@@ -51,6 +51,14 @@ pub(crate) enum BackendError {
         /// What is wrong, with the remedy.
         reason: String,
     },
+    /// The Node that they should run is not there.
+    #[error("backend {backend}: {reason}")]
+    Node {
+        /// The backend.
+        backend: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
     /// The directory of the workers' sockets can not be made.
     #[error("socket directory {}: {source}", directory.display())]
     SocketDirectory {
@@ -170,6 +178,14 @@ pub(crate) enum BackendError {
         /// The last lines it wrote.
         lines: Vec<String>,
     },
+    /// What the operator wanted to run for it does not start.
+    #[error("the command for backend {backend} cannot be started: {reason}")]
+    Errand {
+        /// The backend.
+        backend: String,
+        /// What the system said.
+        reason: String,
+    },
     /// The backend is being stopped.
     #[error("backend {backend} is stopping")]
     Stopping {
@@ -198,6 +214,7 @@ impl Fault for BackendError {
             Self::Directory { .. } => "backend-directory",
             Self::EnvFile { .. } => "backend-env-file",
             Self::Account { .. } => "backend-account",
+            Self::Node { .. } => "backend-node",
             Self::SocketDirectory { .. } => "backend-socket-directory",
             Self::SocketPathTooLong { .. } => "backend-socket-path-too-long",
             Self::NotReady { .. } => "backend-not-ready",
@@ -211,6 +228,7 @@ impl Fault for BackendError {
             Self::Package { .. } => "backend-package",
             Self::Release { .. } => "backend-release",
             Self::Install { .. } => "backend-install",
+            Self::Errand { .. } => "backend-errand",
             Self::Stopping { .. } => "backend-stopping",
         }
     }

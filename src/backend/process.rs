@@ -25,10 +25,11 @@ use super::{
     config::{Goodbye, Listen, Ready},
     confinement::Confinement,
     environment::{Environment, Place, environment},
-    generation::{Generation, quarters_path, socket_path},
+    generation::{Generation, Grounds, quarters_path, socket_path},
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
+    node::NodeStatus,
     output::{Sink, Stream},
     quarters::Quarters,
     roster::{Address, Roster, Worker, next_key},
@@ -53,6 +54,8 @@ pub(super) struct Stage {
     pub(super) backend: String,
     /// Sockets go to `workers/` in it.
     pub(super) runtime_dir: PathBuf,
+    /// What generations are resolved in.
+    pub(super) grounds: Arc<Grounds>,
     /// The clean base of every environment.
     pub(super) base_env: Environment,
     /// What the gateway itself tells its workers.
@@ -114,6 +117,7 @@ impl Process {
             worker: &slot.name,
             temporary: quarters.temporary(),
             identity: generation.identity.as_ref(),
+            node: generation.node.as_ref().and_then(NodeStatus::leading),
         };
         // Without the launcher there is nobody who could hand it on.
         let (channel, theirs) = match stage.launcher {

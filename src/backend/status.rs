@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::sandbox::Sandbox;
+use super::{node::NodeStatus, sandbox::Sandbox};
 
 /// One backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub(crate) struct GenerationStatus {
     pub(crate) made: Timestamp,
     /// Where its workers run, behind all symbolic links.
     pub(crate) directory: PathBuf,
+    /// The Node that they run.
+    #[serde(default)]
+    pub(crate) node: Option<NodeStatus>,
 }
 
 /// What a backend's workers are kept to.
@@ -79,6 +82,11 @@ pub(super) const NO_LANDLOCK: &str = "this kernel has no Landlock: workers can r
     can; use Linux 5.13 or newer with `landlock` in its list of security modules (lsm=)";
 
 impl BackendStatus {
+    /// The Node of the generation in force.
+    pub(crate) fn node(&self) -> Option<&NodeStatus> {
+        self.generations.iter().find(|one| one.number == self.generation)?.node.as_ref()
+    }
+
     /// What the operator should know.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         let isolation = self.isolation.as_ref();

@@ -119,7 +119,7 @@ impl Supervisor {
         config_dir: PathBuf,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BackendError> {
-        let generation = Generation::resolve(&stage.backend, 1, config, &config_dir)?;
+        let generation = Generation::resolve(&stage.grounds, 1, config)?;
         check_socket_path(&stage.runtime_dir, &stage.backend, workers(&generation.config))?;
         let (orders, inbox) = mpsc::channel(ORDERS_WAITING_MAX);
         let ending = CancellationToken::new();

@@ -55,6 +55,12 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     push(&mut sections, &["site", "does"], sites.collect());
     let workers = status.backends.iter().flat_map(|backend| &backend.workers);
     push(&mut sections, &WORKER_HEAD, workers.map(|worker| worker_row(worker, now)).collect());
+    let nodes = status.backends.iter().filter_map(|backend| {
+        let node = backend.node()?;
+        let version = node.version.clone().unwrap_or_default();
+        Some([backend.name.clone(), version, node.source.word().to_owned(), node.by.clone()])
+    });
+    push(&mut sections, &["backend", "node", "from", "by"], nodes.collect());
     let doors = status.doors.iter().map(|door| {
         [door.door.clone(), door.address.to_string(), door.connections.to_string(), door.streams.to_string()]
     });

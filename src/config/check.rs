@@ -6,6 +6,7 @@ mod acme;
 mod backend;
 mod edge;
 mod isolation;
+mod node;
 mod numbers;
 mod pool;
 mod site;
@@ -44,6 +45,7 @@ impl<'a> Check<'a> {
         self.sites();
         self.compression();
         self.tls();
+        self.node();
         self.backends();
         self.pool();
         self.doors();

@@ -319,6 +319,7 @@ fn start_backends(
             runtime_dir: config.runtime_dir.clone(),
             extra_env: told.into_iter().collect(),
             config_dir: config_dir.to_owned(),
+            state_dir: config.state_dir.clone(),
             hidden: hidden.to_vec(),
             // The program that runs, whatever stands at its path by now.
             own_exe: Some(PathBuf::from("/proc/self/exe")),

@@ -31,8 +31,12 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
             ("tenant", All),
             ("pool", All),
             ("bootstrap", All),
-            // The hidden subcommands through which a worker is started, and what a killed gateway leaves is ended.
-            ("backend", Only(&["worker_exec", "worker_guard"])),
+            // The hidden subcommands through which a worker is started, and what a killed gateway leaves is ended; Node's
+            // versions, which are there without a gateway that runs, and what is run with them.
+            (
+                "backend",
+                Only(&["worker_exec", "worker_guard", "node", "Errand", "NodeConfig", "NodeWish", "Config"]),
+            ),
         ],
     ),
     (

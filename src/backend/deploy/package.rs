@@ -18,16 +18,20 @@ const NPM_TOP: &str = "package";
 
 /// How much is taken.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(in crate::backend) struct Bounds {
     /// Bytes of all files.
-    pub(super) bytes_max: u64,
+    pub(in crate::backend) bytes_max: u64,
     /// Files and directories.
-    pub(super) files_max: u64,
+    pub(in crate::backend) files_max: u64,
+    /// What raises the first.
+    pub(in crate::backend) bytes_key: &'static str,
+    /// And the second.
+    pub(in crate::backend) files_key: &'static str,
 }
 
 /// Unpack into an empty directory; how many files and directories there were, or what is wrong. The caller removes
 /// what a failure leaves.
-pub(super) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64, String> {
+pub(in crate::backend) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64, String> {
     let unreadable = |error: std::io::Error| format!("it cannot be read ({error})");
     let mut file = File::open(package).map_err(unreadable)?;
     let mut magic = [0; 2];
@@ -65,11 +69,14 @@ fn entries(reader: impl Read, into: &Path, bounds: Bounds) -> Result<u64, String
         }
         files += 1;
         if files > bounds.files_max {
-            return Err(format!("it has more than {} files (release_files_max)", bounds.files_max));
+            return Err(format!("it has more than {} files ({})", bounds.files_max, bounds.files_key));
         }
         bytes = bytes.saturating_add(entry.size());
         if bytes > bounds.bytes_max {
-            return Err(format!("its files have more than {} bytes (release_bytes_max)", bounds.bytes_max));
+            return Err(format!(
+                "its files have more than {} bytes ({})",
+                bounds.bytes_max, bounds.bytes_key
+            ));
         }
         check(&entry)?;
         let path = entry.path().map_err(broken)?.display().to_string();
@@ -117,7 +124,12 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { bytes_max: 1000, files_max: 10 };
+    const BOUNDS: Bounds = Bounds {
+        bytes_max: 1000,
+        files_max: 10,
+        bytes_key: "release_bytes_max",
+        files_key: "release_files_max",
+    };
 
     /// An archive with one entry as an attacker writes it: the library's own checks are on the way in only.
     fn archive(kind: EntryType, path: &str, link: &str, data: &[u8]) -> Vec<u8> {

@@ -65,10 +65,11 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
                 one.number.to_string(),
                 out::duration(seconds),
                 one.directory.display().to_string(),
+                one.node.as_ref().and_then(|node| node.version.clone()).unwrap_or_default(),
                 mark.to_owned(),
             ]
         });
-        sections.push(out::table(&["generation", "age", "directory", "state"], rows));
+        sections.push(out::table(&["generation", "age", "directory", "node", "state"], rows));
     }
     sections.join("\n\n")
 }
@@ -85,6 +86,11 @@ fn summary(backend: &BackendStatus) -> String {
     };
     if let Some(order) = &backend.order {
         text.push_str(&format!(", {order} under way"));
+    }
+    if let Some(node) = backend.node() {
+        let version = node.version.as_deref().unwrap_or("of an unknown version");
+        let (source, by, program) = (node.source.word(), &node.by, node.program.display());
+        text.push_str(&format!("\nnode {version} from {source}, by {by}: {program}"));
     }
     if let Some(deploy) = &backend.deploy {
         text.push_str(&format!("\ndeploy by {} since {}: {}", deploy.by, deploy.since, deploy.step));
@@ -109,7 +115,9 @@ mod tests {
                     "in_flight": 0, "last_error": null, "last_lines": []}],
             "generations": [
                 {"number": 1, "made": "2026-01-01T00:00:00Z", "directory": "/srv/api/releases/1"},
-                {"number": 2, "made": "2026-01-01T01:00:00Z", "directory": "/srv/api/releases/2"}],
+                {"number": 2, "made": "2026-01-01T01:00:00Z", "directory": "/srv/api/releases/2", "node": {
+                    "version": "v22.1.0", "program": "/state/node/v22.1.0/bin/node", "source": "gateway",
+                    "by": ".nvmrc (22)"}}],
         }))
         .unwrap();
         let text = text(&backend, "2026-01-01T02:00:00Z".parse().unwrap());
@@ -119,12 +127,13 @@ mod tests {
             "backend api: 1 of 2 workers ready, reload under way",
             "api/0: it ended with exit code 3",
             "| Error: no",
-            "2 1 h 0 min /srv/api/releases/2 in force",
-            "1 2 h 0 min /srv/api/releases/1 -",
+            "node v22.1.0 from gateway, by .nvmrc (22): /state/node/v22.1.0/bin/node",
+            "2 1 h 0 min /srv/api/releases/2 v22.1.0 in force",
+            "1 2 h 0 min /srv/api/releases/1 - -",
         ] {
             assert!(words.iter().any(|one| one == line), "{line:?} is not in\n{text}");
         }
         let stopped = BackendStatus { stopped: true, order: None, ..backend };
-        assert_eq!(summary(&stopped), "backend api: stopped, to have 2 workers");
+        assert!(summary(&stopped).starts_with("backend api: stopped, to have 2 workers\n"));
     }
 }

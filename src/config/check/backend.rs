@@ -29,6 +29,7 @@ impl Check<'_> {
             self.environment(name, backend);
             self.env_file(name, backend);
             self.isolation(name, backend);
+            self.node_of(name, backend);
             self.times(name, backend);
             if backend.health.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
                 let message = "a path begins with `/`";
@@ -68,7 +69,7 @@ impl Check<'_> {
                 let isolation =
                     ["user", "group", "allow_root", "sandbox", "allow_read", "allow_write", "limits"];
                 let life = ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max"];
-                let orders = ["install", "watch", "sticky"];
+                let orders = ["install", "watch", "sticky", "node"];
                 for unused in isolation.into_iter().chain(life).chain(orders) {
                     let key = ["backend", name, unused];
                     if self.is_written(&key) {
