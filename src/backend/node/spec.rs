@@ -153,8 +153,11 @@ fn comparator(text: &str) -> Option<String> {
         operator => operator,
     };
     let number = number.strip_prefix(['v', 'V']).unwrap_or(number);
-    let parts: Vec<&str> =
-        number.splitn(3, '.').take_while(|part| !matches!(*part, "x" | "X" | "*" | "")).collect();
+    let named = number.splitn(3, '.').take_while(|part| !matches!(*part, "x" | "X" | "*"));
+    let parts: Vec<&str> = named.collect();
+    if parts.iter().any(|part| part.is_empty()) {
+        return None;
+    }
     let joined = parts.join(".");
     match (operator, parts.len()) {
         ("" | "=" | ">=" | "<=" | "~" | "^", 0) => Some("*".to_owned()),
