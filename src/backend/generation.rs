@@ -219,6 +219,7 @@ mod tests {
         let config = Config {
             command: vec!["node".to_owned()],
             directory: Some("current".into()),
+            allow_root: true,
             ..Config::default()
         };
         let generation = Generation::resolve(&grounds(dir.path()), 1, config.clone()).unwrap();

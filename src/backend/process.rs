@@ -236,8 +236,9 @@ impl Process {
     pub(super) async fn failure(&self, reason: String) -> Failure {
         self.last_words().await;
         let lines = self.slot.ring.last_of(self.child.pid(), LAST_LINES);
-        // The launcher's last word is the whole story; that it ended then says nothing.
-        let launcher = lines.last().and_then(|line| line.strip_prefix(worker_exec::SAYS));
+        // The launcher's last word is the whole story; that it ended then says nothing. The rest of a line on the other
+        // stream may come after it.
+        let launcher = lines.iter().rev().find_map(|line| line.strip_prefix(worker_exec::SAYS));
         let reason = launcher.map_or(reason, |problem| format!("it could not be started: {problem}"));
         Failure { reason, facts: Vec::new(), lines }
     }
