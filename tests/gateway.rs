@@ -76,6 +76,10 @@ mod machine;
 mod memory;
 #[path = "gateway/node.rs"]
 mod node;
+#[path = "gateway/node_mirror.rs"]
+mod node_mirror;
+#[path = "gateway/nodes.rs"]
+mod nodes;
 #[path = "gateway/notify.rs"]
 mod notify;
 #[path = "gateway/orders.rs"]
