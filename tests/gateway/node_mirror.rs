@@ -152,7 +152,7 @@ pub(crate) fn archive(version: &str, program: &[u8]) -> Vec<u8> {
     let mut tar = Builder::new(GzEncoder::new(Vec::new(), Compression::none()));
     for (name, mode, data) in [
         ("bin/node", 0o755, program),
-        ("lib/node_modules/npm/bin/npm-cli.js", 0o755, b"#!/usr/bin/env node\n".as_slice()),
+        ("lib/node_modules/corepack/dist/corepack.js", 0o755, b"#!/usr/bin/env node\n".as_slice()),
         ("include/node/node_version.h", 0o640, b"\n"),
     ] {
         let mut header = Header::new_gnu();
@@ -163,7 +163,12 @@ pub(crate) fn archive(version: &str, program: &[u8]) -> Vec<u8> {
     let mut header = Header::new_gnu();
     header.set_entry_type(EntryType::Symlink);
     header.set_size(0);
-    tar.append_link(&mut header, format!("{top}/bin/npm"), "../lib/node_modules/npm/bin/npm-cli.js").unwrap();
+    tar.append_link(
+        &mut header,
+        format!("{top}/bin/corepack"),
+        "../lib/node_modules/corepack/dist/corepack.js",
+    )
+    .unwrap();
     tar.into_inner().unwrap().finish().unwrap()
 }
 

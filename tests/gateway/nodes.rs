@@ -445,7 +445,7 @@ fn a_sandboxed_worker_of_another_user_runs_it_and_sees_nothing_beside_it() {
         };
         let program = nodes(gateway.site()).join(&version).join("include/node/node_version.h");
         assert_eq!(read(&program), "done");
-        for secret in ["registry.db", "seal.key", "navaja.db", "", "local-ca"] {
+        for secret in ["registry.db", "seal.key", "gateway.lock", "", "local-ca"] {
             assert_eq!(read(&state.join(secret)), "EACCES", "{secret}");
         }
     }
