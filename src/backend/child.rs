@@ -39,7 +39,7 @@ use super::{
 };
 
 /// Node says its version in a few dozen milliseconds.
-const SAY_TIMEOUT: Duration = Duration::from_secs(5);
+const SAY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How often it is looked at meanwhile.
 const SAY_INTERVAL: Duration = Duration::from_millis(2);

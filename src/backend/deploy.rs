@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BackendError, Config,
-    generation::Grounds,
+    generation::Generation,
     process::Stage,
     releases,
     status::DeployStatus,
@@ -128,7 +128,7 @@ pub(super) async fn deploy(
     let mut unfinished = Unfinished(Some(release.clone()));
     tracing::info!(backend, release = %release.display(), files, "release unpacked");
     let config = Config { directory: Some(release.clone()), ..Config::clone(&site.config) };
-    let generation = Grounds::resolve_aside(&site.stage.grounds, 0, config).await?;
+    let generation = Generation::resolve(&site.stage.grounds, 0, config)?;
     if let Some(gid) = generation.identity.as_ref().map(|identity| identity.gid) {
         let (place, broken) = (release.clone(), release.clone());
         let shared = tokio::task::spawn_blocking(move || releases::share(&place, gid)).await;

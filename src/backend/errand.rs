@@ -5,7 +5,6 @@ use std::{
     io,
     path::{Path, PathBuf},
     process::ExitStatus,
-    sync::Arc,
 };
 
 use super::{
@@ -39,16 +38,16 @@ impl Errand<'_> {
     /// Run it to its end. Not cancel safe: then it is killed.
     pub(crate) async fn run(self) -> Result<ExitStatus, BackendError> {
         let backend = self.backend.to_owned();
-        let grounds = Arc::new(Grounds {
+        let grounds = Grounds {
             backend: backend.clone(),
             config_dir: self.config_dir.to_owned(),
             nodes: Store::below(self.state_dir),
             base_env: environment::base(),
             launcher: Launcher::Through(self.own_exe),
-        });
+        };
         // What it runs is no worker, but begins with Node all the same.
         let config = Config { command: vec!["node".to_owned()], ..self.config };
-        let generation = Grounds::resolve_aside(&grounds, 0, config).await?;
+        let generation = Generation::resolve(&grounds, 0, config)?;
         let failed =
             |error: io::Error| BackendError::Errand { backend: backend.clone(), reason: error.to_string() };
         let rooms = std::env::temp_dir().join(format!("gateway-exec-{}", std::process::id()));

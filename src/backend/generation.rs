@@ -1,10 +1,7 @@
 //! A generation: what one reload started. A worker that crashes is started again from its own generation, not
 //! from what lies in the directory now; so everything that could change is resolved here, once.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::path::{Path, PathBuf};
 
 use jiff::Timestamp;
 
@@ -59,18 +56,6 @@ pub(super) struct Grounds {
 }
 
 impl Grounds {
-    /// [`Generation::resolve`] on a thread that may wait: a Node is asked for its version.
-    pub(super) async fn resolve_aside(
-        grounds: &Arc<Self>,
-        number: u64,
-        config: Config,
-    ) -> Result<Generation, BackendError> {
-        let (backend, grounds) = (grounds.backend.clone(), Arc::clone(grounds));
-        let resolved =
-            tokio::task::spawn_blocking(move || Generation::resolve(&grounds, number, config)).await;
-        resolved.unwrap_or(Err(BackendError::Stopping { backend }))
-    }
-
     /// The Node of a generation, asked for anew.
     fn node(
         &self,
@@ -115,7 +100,8 @@ impl Grounds {
 }
 
 impl Generation {
-    /// Resolve what the configuration says, now.
+    /// Resolve what the configuration says, now. On the thread that starts workers: no other may become their user, as
+    /// which a Node in PATH is asked for its version. That takes some milliseconds, of a program that hangs two seconds.
     pub(super) fn resolve(grounds: &Grounds, number: u64, config: Config) -> Result<Self, BackendError> {
         let (backend, config_dir) = (&grounds.backend, &grounds.config_dir);
         if config.command.is_empty() || config.upstream.is_some() {

@@ -164,7 +164,9 @@ fn workers(backend: &admin::BackendStatus) -> Finding {
 fn node(backend: &admin::BackendStatus) -> Option<Finding> {
     let (node, name) = (backend.node()?, format!("node {}", backend.name));
     Some(match &node.version {
-        Some(version) => Finding::good(name, format!("{version} from {}, by {}", node.source.word(), node.by)),
+        Some(version) => {
+            Finding::good(name, format!("{version} from {}, by {}", node.source.word(), node.by))
+        }
         None => {
             let detail = format!("{} does not say its version", node.program.display());
             Finding::doubtful(name, detail, "gateway node list")

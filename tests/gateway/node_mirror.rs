@@ -66,9 +66,9 @@ impl NodeMirror {
         format!("http://{}/dist", self.address)
     }
 
-    /// The same as a directory, without a server.
-    pub(crate) fn file_url(&self) -> String {
-        format!("file://{}", self.directory.path().join("dist").display())
+    /// The directory that it serves.
+    pub(crate) fn dist(&self) -> PathBuf {
+        self.directory.path().join("dist")
     }
 
     /// Break it, or mend it.

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::{
         BackendError, Config,
-        generation::{Generation, Grounds, check_socket_path},
+        generation::{Generation, check_socket_path},
         job::{Job, Undone},
         process::Stage,
         releases,
@@ -80,13 +80,13 @@ impl Crew {
             Order::Restart => self.restart().await,
             Order::Reload(Some(config)) => self.reload(*config).await,
             Order::Reload(None) => {
-                let next = self.resolve(self.config.clone()).await?;
+                let next = self.resolve(self.config.clone())?;
                 self.wake();
                 self.roll(next, self.wanted).await
             }
             Order::Release(directory) => {
                 let config = Config { directory: Some(directory), ..self.config.clone() };
-                let next = self.resolve(config).await?;
+                let next = self.resolve(config)?;
                 self.wake();
                 self.roll(next, self.wanted).await
             }
@@ -147,7 +147,7 @@ impl Crew {
         if config.upstream.is_some() && config.command.is_empty() {
             return Err(BackendError::KindChanged { backend: self.stage.backend.clone() });
         }
-        let next = self.resolve(config.clone()).await?;
+        let next = self.resolve(config.clone())?;
         let wanted = workers(&config);
         check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
         self.roll(next, wanted).await?;
@@ -155,9 +155,9 @@ impl Crew {
         Ok(())
     }
 
-    async fn resolve(&mut self, config: Config) -> Result<Arc<Generation>, BackendError> {
+    fn resolve(&mut self, config: Config) -> Result<Arc<Generation>, BackendError> {
         self.number += 1;
-        Grounds::resolve_aside(&self.stage.grounds, self.number, config).await.map(Arc::new)
+        Generation::resolve(&self.stage.grounds, self.number, config).map(Arc::new)
     }
 
     async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
