@@ -67,12 +67,12 @@ impl Place {
         Ok(Self { config, directory, store })
     }
 
-    /// How the backends are, if a gateway runs; who may not ask it sees none.
-    async fn backends(&self) -> Vec<BackendStatus> {
+    /// How the backends are; none, if no gateway runs.
+    async fn backends(&self) -> Result<Vec<BackendStatus>, Failure> {
         let socket = reach::socket(&self.config);
-        match Presence::at(&socket) {
-            Ok(Presence::Running) => Client::Running(socket).show("/backends").await.unwrap_or_default(),
-            _ => Vec::new(),
+        match Presence::at(&socket)? {
+            Presence::Running => Client::Running(socket).show("/backends").await,
+            Presence::AtRest => Ok(Vec::new()),
         }
     }
 

@@ -35,7 +35,8 @@ impl Remove {
                     .hint(format!("name one: {}", names.join(", "))),
             });
         };
-        let users = used_by(&place.backends().await, &one.prefix.join("bin/node"));
+        // A gateway that runs and does not say it may run anything.
+        let users = used_by(&place.backends().await?, &one.prefix.join("bin/node"));
         if !users.is_empty() {
             let message = format!("Node v{} is in use by {}", one.version, users.join(", "));
             return Err(Failure::failed(message)
