@@ -62,6 +62,8 @@ mod hostile_case;
 mod hostile_h2;
 #[path = "gateway/hostile_worker.rs"]
 mod hostile_worker;
+#[path = "gateway/import.rs"]
+mod import;
 #[path = "gateway/isolation.rs"]
 mod isolation;
 #[path = "gateway/left_behind.rs"]

@@ -169,6 +169,20 @@ pub(super) fn settle(firewall: Firewall) -> Result<(), BootstrapError> {
     persist(&Stored { firewall, listing })
 }
 
+/// Let the firewall that lasts follow the listeners, and mend it; `None` where there is nothing to do, or none that lasts.
+pub(crate) fn follow(edge: BTreeSet<u16>) -> Result<Option<Firewall>, BootstrapError> {
+    let (true, None, Some(stored)) = (nix::unistd::geteuid().is_root(), Armed::waiting(), stored()) else {
+        return Ok(None);
+    };
+    let sound = listing().as_ref() == Some(&stored.listing);
+    let wanted = Change::Follow(edge).to(stored.firewall.clone(), None, &facts::ssh_now().ports)?;
+    if sound && wanted == stored.firewall {
+        return Ok(None);
+    }
+    settle(wanted.clone())?;
+    Ok(Some(wanted))
+}
+
 impl Change {
     /// Carry it out on the firewall that lasts.
     pub(crate) fn apply(self) -> Result<Firewall, BootstrapError> {
@@ -220,6 +234,8 @@ impl Change {
             Self::Back => firewall.led.clear(),
             // SSH ports are added and never taken away by themselves: a server that is down just now comes back.
             Self::Follow(edge) => {
+                // What was led to a port that is listened on no longer would be refused there.
+                firewall.led.retain(|_, to| edge.contains(to));
                 firewall.edge = edge;
                 firewall.ssh.extend(ssh_found);
             }
@@ -308,5 +324,8 @@ mod tests {
         check(close("443/udp"), None, Err("not open"));
         check(close("nonsense"), None, Err("no port and no address"));
         check(Change::Follow([8443].into()), None, Ok("22,2222 | 8443 | 8080/tcp |  | 192.0.2.0/24"));
+        let led = Firewall { led: [(443, 8443), (80, 8080)].into(), ..Firewall::default() };
+        let after = Change::Follow([80, 443, 8443].into()).to(led, None, &BTreeSet::new()).unwrap();
+        assert_eq!(after.led, [(443, 8443)].into(), "nothing listens on 8080 any more");
     }
 }
