@@ -172,6 +172,12 @@ impl<'d> Carrier<'d> {
         };
         let lines = match does {
             Does::Nothing => return None,
+            Does::Passes(socket) | Does::FilesThen(socket) if path == "/" && socket.starts_with("unix:") => {
+                let what = format!("{shown}an application behind {socket}");
+                let why = "let the gateway start it (`command`), or let it listen on a port of 127.0.0.1 (`upstream`)";
+                self.leave(hosts, &what, why);
+                return None;
+            }
             Does::Passes(upstream) | Does::FilesThen(upstream) if path == "/" => {
                 if location.of("proxy_pass").is_none() {
                     let why = "give the directories with files a site with `root` and a `path`; the application answers all else";

@@ -37,7 +37,16 @@ fn what_passes_on_to_an_application_is_a_backend() {
     let backend = |upstream: &str| format!("[backend.api] upstream = \"{upstream}\" hosts = [\"a.example\"]");
     check("location / { proxy_pass http://127.0.0.1:3000; }", &backend("http://127.0.0.1:3000"), &[]);
     check("location / { proxy_pass http://localhost/; }", &backend("http://localhost:80"), &[]);
-    check("location / { proxy_pass http://unix:/run/a.sock:/; }", &backend("unix:/run/a.sock"), &[]);
+    check(
+        "location / { proxy_pass http://unix:/run/a.sock:/; }",
+        "",
+        &["an application behind unix:/run/a.sock"],
+    );
+    check(
+        "location /b { proxy_pass http://unix:/run/b.sock; }",
+        "[[edge.site]] host = \"a.example\" path = \"/b\" upstream = \"unix:/run/b.sock\"",
+        &["without tenants"],
+    );
     check(
         "location / { proxy_pass http://127.0.0.1:3000; } location /ws { proxy_pass http://127.0.0.1:3000; }",
         &backend("http://127.0.0.1:3000"),
