@@ -2,7 +2,7 @@
 //! of pm2. Names alone are looked at.
 
 /// What the session, pm2 and systemd put into every environment.
-const NOT_THE_APPLICATIONS: [&str; 27] = [
+const NOT_THE_APPLICATIONS: [&str; 29] = [
     "PATH",
     "HOME",
     "USER",
@@ -27,13 +27,27 @@ const NOT_THE_APPLICATIONS: [&str; 27] = [
     "LESSOPEN",
     "LESSCLOSE",
     "INVOCATION_ID",
+    "NODE_UNIQUE_ID",
+    "NOTIFY_SOCKET",
     "PORT",
     "NODE_ENV",
     "TZ",
 ];
-/// Beginnings of names that the session, npm and pm2 make.
-const NOT_BEGINNING: [&str; 9] =
-    ["SSH_", "XDG_", "LC_", "npm_", "SUDO_", "DBUS_", "NVM_", "PM2_", "JOURNAL_"];
+/// Beginnings of names that the session, npm, pm2, systemd and a forking Node make.
+const NOT_BEGINNING: [&str; 12] = [
+    "SSH_",
+    "XDG_",
+    "LC_",
+    "npm_",
+    "SUDO_",
+    "DBUS_",
+    "NVM_",
+    "PM2_",
+    "JOURNAL_",
+    "NODE_CHANNEL_",
+    "SYSTEMD_",
+    "WATCHDOG_",
+];
 
 /// Is a variable of that name the application's own?
 pub(in crate::bootstrap) fn is_own(name: &str) -> bool {
@@ -50,6 +64,7 @@ mod tests {
             ("DATABASE_URL", true),
             ("PORT", false),
             ("SSH_TTY", false),
+            ("NODE_CHANNEL_FD", false),
             ("npm_config_x", false),
             ("PATH", false),
         ] {
