@@ -64,7 +64,7 @@ pub(crate) fn cut_over(led: BTreeMap<u16, u16>, within: Duration) -> Result<Time
         return Err(BootstrapError::NotRoot);
     }
     let bare = Firewall { bare: true, ..Firewall::default() };
-    let firewall = Firewall { led, ..stored().map_or(bare, |stored| stored.firewall) };
+    let firewall = Firewall { led, was_led: true, ..stored().map_or(bare, |stored| stored.firewall) };
     super::journal::Journal::read()?.record(super::journal::Made::Firewall)?;
     arm(&firewall, within, &facts::session()).map(|armed| armed.until)
 }
@@ -126,7 +126,10 @@ pub(super) fn arm(firewall: &Firewall, within: Duration, session: &Session) -> R
         }
         (_, Some(live)) => live,
     };
-    machine::write(Path::new(places::PREVIOUS), format!("{}{before}", ruleset::GONE).as_bytes(), 0o600)?;
+    // What was led meanwhile stays where it is.
+    let open = if firewall.was_led { ruleset::leading_nobody() } else { String::new() };
+    let previous = format!("{}{before}{open}", ruleset::GONE);
+    machine::write(Path::new(places::PREVIOUS), previous.as_bytes(), 0o600)?;
     // The timer first: from here on, whatever happens to this process, the old rules come back.
     let nft = machine::program("nft").unwrap_or_default();
     let back = format!("{} -f {} && rm -f {}", nft.display(), places::PREVIOUS, places::ARMED);

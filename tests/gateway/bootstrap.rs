@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 
 use crate::{
     HOST, Output, booted, eventually,
-    machine::{Disk, INSIDE, Machine},
+    machine::{self, Disk, INSIDE, Machine},
 };
 
 /// A port that somebody forgot: open before, closed by the firewall.
@@ -46,7 +46,7 @@ impl Server {
             .file("/root/.ssh/authorized_keys", public)
             .file("/etc/ssh/sshd_config.d/test.conf", sshd)
             .file("/srv/app/app.mjs", fs::read(app).unwrap())
-            .program("/root/gateway", env!("CARGO_BIN_EXE_gateway"))
+            .program("/root/gateway", machine::program())
             .boot();
         Self { machine, key, port }
     }

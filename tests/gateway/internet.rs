@@ -161,6 +161,7 @@ fn other_distributions_get_there_too() {
         if name == "debian-13" || cache.join(name).exists() {
             let (server, _authority) = arrives(Disk::on(&[name]), name);
             server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
+            server.ssh("true").ok();
             server.machine.shell("gateway bootstrap --undo --yes").ok();
         }
     }

@@ -2,6 +2,7 @@
 //! below it (a root that `tests/run` makes once) is never written to. Dropping it kills everything in it.
 
 use std::{
+    env,
     fs::{self, File},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -38,6 +39,12 @@ done
 exec systemd-nspawn --quiet --directory "$PLACE/root" --boot --register=no --keep-unit --private-network \
     --machine="$NAME" --console=pipe --resolv-conf=off --timezone=off --link-journal=no "$@"
 "#;
+
+/// The program that is put on machines: the one that was built with the tests, or the one that `TEST_PROGRAM` names, as the
+/// static one of a release.
+pub(crate) fn program() -> PathBuf {
+    env::var_os("TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_gateway").into(), PathBuf::from)
+}
 
 /// What will be the machine's disk.
 pub(crate) struct Disk {
@@ -107,7 +114,7 @@ impl Disk {
         let shipped =
             |name: &str| fs::read(format!("{}/systemd/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let disk = self
-            .program("/usr/local/bin/gateway", env!("CARGO_BIN_EXE_gateway"))
+            .program("/usr/local/bin/gateway", program())
             .file("/etc/systemd/system/gateway.service", shipped("gateway.service"))
             .file("/etc/systemd/system/gateway.socket", shipped("gateway.socket"))
             .file("/usr/lib/sysusers.d/gateway.conf", shipped("gateway.sysusers"))

@@ -37,6 +37,10 @@ cluster.on('exit', () => cluster.fork());
 cluster.fork(); cluster.fork();
 ";
 
+/// All strangers come from one address.
+const MANY: &str =
+    "[edge.admit]\nclient_requests_per_second = 1000000\ntenant_requests_per_second = 1000000\n";
+
 const BESIDE: &str = "gateway bootstrap --beside --upstream http://127.0.0.1:3000 --domain api.example --yes";
 
 /// What cannot be told from anything else in an output.
@@ -51,7 +55,8 @@ fn served_by_nginx() -> (Server, TestCa) {
         .file("/etc/nginx/sites-enabled/default", NGINX)
         .file(&format!("{live}/fullchain.pem"), chain)
         .file(&format!("{live}/privkey.pem"), key)
-        .file("/srv/supervisor.cjs", SUPERVISOR);
+        .file("/srv/supervisor.cjs", SUPERVISOR)
+        .file("/etc/gateway/conf.d/load.toml", MANY);
     let server = Server::on(disk, "22", "");
     let old = format!(
         "systemd-run --quiet --unit=supervisor --property=WorkingDirectory=/srv/app --setenv=PORT=3000 \
