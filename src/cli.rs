@@ -14,6 +14,7 @@ mod doctor;
 mod failure;
 mod firewall;
 mod identity;
+mod import;
 mod logs;
 mod man;
 mod out;
@@ -108,6 +109,8 @@ enum Command {
     #[command(subcommand)]
     Firewall(firewall::FirewallOrder),
     Cutover(cutover::Cutover),
+    #[command(subcommand)]
+    Import(import::Import),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
@@ -163,7 +166,7 @@ impl Command {
                 reach::running(settings, async |client: &Client| status.run(client).await)
             }
             Self::Reload(reload) => {
-                reach::running(settings, async |client: &Client| reload.run(client).await)
+                reach::running(settings, async |client: &Client| reload.run(settings, client).await)
             }
             Self::Swap(swap) => reach::running(settings, async |client: &Client| swap.run(client).await),
             Self::Upgrade(upgrade) => {
@@ -189,6 +192,7 @@ impl Command {
             Self::Bootstrap(bootstrap) => bootstrap.run(settings),
             Self::Firewall(firewall) => firewall.run(settings),
             Self::Cutover(cutover) => cutover.run(settings),
+            Self::Import(import) => import.run(settings),
             Self::Doctor(doctor) => doctor.run(settings),
         }
     }

@@ -62,6 +62,10 @@ mod hostile_case;
 mod hostile_h2;
 #[path = "gateway/hostile_worker.rs"]
 mod hostile_worker;
+#[path = "gateway/import.rs"]
+mod import;
+#[path = "gateway/internet.rs"]
+mod internet;
 #[path = "gateway/isolation.rs"]
 mod isolation;
 #[path = "gateway/left_behind.rs"]
@@ -74,6 +78,8 @@ mod load;
 mod machine;
 #[path = "gateway/memory.rs"]
 mod memory;
+#[path = "gateway/moving.rs"]
+mod moving;
 #[path = "gateway/node.rs"]
 mod node;
 #[path = "gateway/notify.rs"]
@@ -82,6 +88,8 @@ mod notify;
 mod orders;
 #[path = "gateway/origins.rs"]
 mod origins;
+#[path = "gateway/others.rs"]
+mod others;
 #[path = "gateway/outside.rs"]
 mod outside;
 #[path = "gateway/pebble.rs"]
