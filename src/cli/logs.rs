@@ -2,6 +2,7 @@
 
 use futures_util::StreamExt;
 use http::Method;
+use jiff::Timestamp;
 
 use super::{Client, Failure, out};
 use crate::admin::OutputLine;
@@ -16,7 +17,12 @@ Examples:
   gateway logs
   gateway logs -f
   gateway logs --worker api/0 --lines 500
-  gateway logs --json -f")]
+  gateway logs --since 10m --level warn
+  gateway logs -f --tenant barber
+  gateway logs --json -f
+
+The level and the tenant are those that the application writes into its JSON lines (`level`; `tenant`, `tenant_id`
+or `tenantId`). A line without a level counts as info, on standard error as error.")]
 pub(crate) struct Logs {
     /// Go on with every new line until Ctrl-C
     #[arg(short, long)]
@@ -24,6 +30,15 @@ pub(crate) struct Logs {
     /// Only this worker, such as `api/0`, or all workers of a backend, such as `api`
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
+    /// Only JSON lines that name this tenant
+    #[arg(long, value_name = "ID")]
+    tenant: Option<String>,
+    /// Only lines of this level and above
+    #[arg(long, value_parser = ["trace", "debug", "info", "warn", "error", "fatal"])]
+    level: Option<String>,
+    /// Only lines since then: a time such as `2026-01-31T08:00:00Z`, or how long ago, such as `10m`
+    #[arg(long, value_name = "TIME", value_parser = since)]
+    since: Option<Timestamp>,
     /// How many lines of the past
     #[arg(short = 'n', long, default_value_t = 100)]
     lines: usize,
@@ -33,8 +48,15 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
-        let worker = self.worker.as_deref().map(|name| format!("&worker={}", escape(name)));
-        let path = format!("/logs?lines={}&follow={}{}", self.lines, self.follow, worker.unwrap_or_default());
+        let mut path = format!("/logs?lines={}&follow={}", self.lines, self.follow);
+        let since = self.since.map(|since| since.to_string());
+        for (name, value) in
+            [("worker", &self.worker), ("tenant", &self.tenant), ("level", &self.level), ("since", &since)]
+        {
+            if let Some(value) = value {
+                path.extend(["&", name, "=", &escape(value)]);
+            }
+        }
         let answer = client.send(Method::GET, &path, axum::body::Body::empty()).await?;
         let mut chunks = answer.into_body().into_data_stream();
         let mut pending = Vec::new();
@@ -61,6 +83,17 @@ impl Logs {
             _ => out::line(text.trim_end()),
         }
     }
+}
+
+/// A point in time, or how long ago it was.
+fn since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(at) = text.parse() {
+        return Ok(at);
+    }
+    let ago = humantime::parse_duration(text).map_err(|_| {
+        "neither a time such as `2026-01-31T08:00:00Z` nor how long ago, such as `10m`".to_owned()
+    })?;
+    Timestamp::now().checked_sub(ago).map_err(|_| "too long ago".to_owned())
 }
 
 /// A name as part of a path or a query.

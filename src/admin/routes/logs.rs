@@ -1,12 +1,16 @@
 //! What the workers wrote: one JSON object a line, the past first, then (if asked) each new line.
 
+mod wanted;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
-use serde::Deserialize;
+use serde::Serialize;
+use serde_json::{Map, Value};
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 
+use self::wanted::Wanted;
 use super::{Desk, Query};
 use crate::{
     admin::Problem,
@@ -18,23 +22,13 @@ use crate::{
 /// lines and is told so.
 const LINES_UNDER_WAY_MAX: usize = 1024;
 
-/// What is asked for.
-#[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
-    /// `api/0`, `api`, or none for all.
-    worker: Option<String>,
-    #[serde(default)]
-    lines: usize,
-    #[serde(default)]
-    follow: bool,
-}
-
-impl Wanted {
-    fn wants(&self, worker: &str) -> bool {
-        self.worker.as_deref().is_none_or(|name| {
-            worker == name || worker.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
-        })
-    }
+/// A line on its way out: what is JSON stays JSON.
+#[derive(Debug, Serialize)]
+struct Sent<'a> {
+    #[serde(flatten)]
+    line: &'a OutputLine,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    json: Option<Map<String, Value>>,
 }
 
 /// The lines as a stream.
@@ -54,7 +48,7 @@ pub(super) async fn logs(
     let (lines, stream) = mpsc::channel(LINES_UNDER_WAY_MAX);
     if wanted.follow {
         for backend in backends.values() {
-            let (wanted, lines, life) = (wanted.worker.clone(), lines.clone(), desk.life.clone());
+            let (wanted, lines, life) = (wanted.clone(), lines.clone(), desk.life.clone());
             let receiver = backend.follow();
             desk.life.spawn(async move { follow(receiver, wanted, lines, &life).await });
         }
@@ -76,7 +70,7 @@ fn past(backends: &BTreeMap<String, Arc<Backend>>, wanted: &Wanted) -> Vec<Outpu
     let mut lines: Vec<OutputLine> = backends
         .values()
         .flat_map(|backend| backend.output(None, usize::MAX))
-        .filter(|line| wanted.wants(&line.worker))
+        .filter(|line| wanted.wants(line))
         .collect();
     lines.sort_by_key(|line| line.at);
     let surplus = lines.len().saturating_sub(wanted.lines);
@@ -85,11 +79,10 @@ fn past(backends: &BTreeMap<String, Arc<Backend>>, wanted: &Wanted) -> Vec<Outpu
 
 async fn follow(
     mut receiver: tokio::sync::broadcast::Receiver<OutputLine>,
-    worker: Option<String>,
+    wanted: Wanted,
     lines: mpsc::Sender<Bytes>,
     life: &Shutdown,
 ) {
-    let wanted = Wanted { worker, lines: 0, follow: true };
     loop {
         let received = tokio::select! {
             received = receiver.recv() => received,
@@ -97,7 +90,7 @@ async fn follow(
             () = life.begun() => return,
         };
         let bytes = match received {
-            Ok(line) if wanted.wants(&line.worker) => Bytes::from(encoded(&line)),
+            Ok(line) if wanted.wants(&line) => Bytes::from(encoded(&line)),
             Ok(_) => continue,
             Err(RecvError::Lagged(missed)) => Bytes::from(format!("[{missed} lines missed: too slow]\n")),
             Err(RecvError::Closed) => return,
@@ -113,27 +106,7 @@ async fn follow(
 }
 
 fn encoded(line: &OutputLine) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
+    let mut bytes = serde_json::to_vec(&Sent { line, json: wanted::fields(&line.text) }).unwrap_or_default();
     bytes.push(b'\n');
     bytes
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_means_one_worker_or_all_of_a_backend() {
-        for (name, worker, want) in [
-            (None, "api/0", true),
-            (Some("api"), "api/0", true),
-            (Some("api/0"), "api/0", true),
-            (Some("api/0"), "api/01", false),
-            (Some("ap"), "api/0", false),
-            (Some("api/1"), "api/0", false),
-        ] {
-            let wanted = Wanted { worker: name.map(str::to_owned), lines: 0, follow: false };
-            assert_eq!(wanted.wants(worker), want, "{name:?} {worker}");
-        }
-    }
 }
