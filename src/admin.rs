@@ -23,13 +23,14 @@ pub(crate) use self::{
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
     routes::{
         ApplyOrder, BackupOrder, CheckFacts, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
-        PROBLEM_TRAILER, Reloaded, Renewal, Swapping, TicketView, router,
+        PROBLEM_TRAILER, Reloaded, Renewal, RollbackOrder, ScaleOrder, SignalOrder, Signalled, Swapping,
+        TicketView, router,
     },
     server::Admin,
     status::{DoorView, Listening, SiteView, Status},
 };
 /// What travels over the socket as the rooms have it.
 pub(crate) use crate::{
-    backend::{BackendStatus, OutputLine, WorkerStatus},
+    backend::{BackendKind, BackendStatus, Deployed, OutputLine, WorkerStatus},
     edge::{CertificateView, HostCertificate, HostCertificateState, ImportOrder, Imported},
 };

@@ -1,9 +1,13 @@
 //! The Node application: its worker processes and the roster of those that may take traffic. It knows no
 //! tenant's data and no HTTP request.
 
+mod account;
+mod autopsy;
 mod channel;
 mod child;
 mod config;
+mod confinement;
+mod deploy;
 mod env_file;
 mod environment;
 mod error;
@@ -16,37 +20,55 @@ mod memory;
 mod output;
 mod process;
 mod process_group;
+mod quarters;
+mod releases;
 mod restart;
+mod rlimits;
 mod roster;
+mod sandbox;
 mod state;
 mod status;
 mod supervisor;
 mod upstream;
 mod vigil;
+mod watch;
 mod worker_exec;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
-    collections::BTreeMap, fs::DirBuilder, os::unix::fs::DirBuilderExt, path::PathBuf, sync::Arc,
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    sync::{Arc, Once},
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
+use nix::sys::signal::Signal;
 use tokio::sync::{Semaphore, broadcast};
 
-use self::{child::Launcher, process::Stage, supervisor::Supervisor, upstream::Upstream};
+use self::{
+    child::Launcher,
+    deploy::Deploys,
+    process::Stage,
+    supervisor::{Order, Supervisor},
+    upstream::Upstream,
+};
 use crate::{
     metrics::{BackendLabels, Metrics},
     shutdown::Shutdown,
 };
 
 pub(crate) use self::{
+    child::worker_guard,
     config::{Config, Ticket},
+    deploy::{Deploy, Deployed},
     error::BackendError,
     output::OutputLine,
-    roster::{Address, Roster, Turn, WorkerLease},
-    status::{BackendKind, BackendStatus, WorkerStatus},
+    roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
+    sandbox::Sandbox,
+    status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
     worker_exec::worker_exec,
 };
 #[cfg(test)]
@@ -73,6 +95,8 @@ pub(crate) struct Surroundings {
     pub(crate) extra_env: BTreeMap<String, String>,
     /// Relative directories start here.
     pub(crate) config_dir: PathBuf,
+    /// The gateway's own files and directories, which no worker's sandbox shows.
+    pub(crate) hidden: Vec<PathBuf>,
     /// The gateway's binary, for the launcher; none: workers are started directly and could outlive a
     /// gateway that is killed.
     pub(crate) own_exe: Option<PathBuf>,
@@ -84,6 +108,8 @@ pub(crate) struct Backend {
     roster: Arc<Roster>,
     live: broadcast::Sender<OutputLine>,
     runner: Runner,
+    deploys: Arc<Deploys>,
+    isolation: ArcSwap<Isolation>,
 }
 
 /// Who runs it.
@@ -113,15 +139,17 @@ impl Backend {
         roster.warm_up_is(config.warm_up());
         // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
         let (live, _) = broadcast::channel(config.output_lines_max.clamp(16, FOLLOW_LINES_MAX));
+        let isolation = ArcSwap::from_pointee(isolation(name, &config));
         let runner = match (config.command.is_empty(), &config.upstream) {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
-                make_socket_directory(&surroundings)?;
+                make_hall(&surroundings, &config)?;
                 let stage = Stage {
                     backend: name.to_owned(),
                     runtime_dir: surroundings.runtime_dir,
                     base_env: environment::base(),
                     extra_env: surroundings.extra_env,
+                    hidden: surroundings.hidden.iter().filter_map(|path| path.canonicalize().ok()).collect(),
                     launcher: surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through),
                     roster: Arc::clone(&roster),
                     live: live.clone(),
@@ -135,7 +163,7 @@ impl Backend {
                 return Err(BackendError::NothingToRun { backend: name.to_owned() });
             }
         };
-        Ok(Self { roster, live, runner })
+        Ok(Self { roster, live, runner, deploys: Arc::default(), isolation })
     }
 
     /// The workers that may take traffic.
@@ -145,11 +173,27 @@ impl Backend {
 
     /// How every worker is.
     pub(crate) fn status(&self) -> BackendStatus {
-        let (kind, workers) = match &self.runner {
-            Runner::Command(supervisor) => (BackendKind::Command, supervisor.status()),
-            Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status()),
+        let (kind, workers, standing, order) = match &self.runner {
+            Runner::Command(supervisor) => {
+                let (standing, order) = (supervisor.standing(), supervisor.order_under_way());
+                (BackendKind::Command, supervisor.status(), standing, order)
+            }
+            Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status(), Arc::default(), None),
         };
-        BackendStatus { name: self.roster.backend().to_owned(), kind, workers }
+        let isolation = (kind == BackendKind::Command).then(|| Isolation::clone(&self.isolation.load()));
+        BackendStatus {
+            name: self.roster.backend().to_owned(),
+            kind,
+            isolation,
+            workers,
+            stopped: standing.stopped,
+            wanted: standing.wanted,
+            order: order.map(str::to_owned),
+            deploy: self.deploys.status(),
+            installs: standing.config.install.is_some(),
+            generation: standing.generation,
+            generations: standing.generations.clone(),
+        }
     }
 
     /// Resolves when a worker has failed to start or to stay. Cancel safe.
@@ -159,30 +203,78 @@ impl Backend {
         }
     }
 
-    /// Stop each worker and start it again, one after the other; resolves when all are ready, or one is not.
-    /// Cancel safe: the order is carried out even if nobody waits for it any more.
+    /// Stop each worker and start it again, one after the other; resolves when all are ready, or one is not. One
+    /// that was stopped is started. Cancel safe: the order is carried out even if nobody waits for it any more.
     pub(crate) async fn restart(&self) -> Result<(), BackendError> {
-        self.supervisor()?.restart().await
+        self.supervisor()?.order(Order::Restart).await
     }
 
     /// Replace every worker the rolling way; a new one that never gets ready leaves the old ones serving.
     /// Cancel safe, as [`Self::restart`].
     pub(crate) async fn reload(&self) -> Result<(), BackendError> {
-        self.supervisor()?.reload(None).await
+        self.supervisor()?.order(Order::Reload(None)).await
     }
 
     /// The same with a new configuration. A command can not become an upstream or back. Cancel safe.
     pub(crate) async fn reload_to(&self, config: Config) -> Result<(), BackendError> {
         match &self.runner {
-            Runner::Command(supervisor) => supervisor.reload(Some(config)).await,
+            Runner::Command(supervisor) => {
+                let isolation = isolation(self.roster.backend(), &config);
+                supervisor.order(Order::Reload(Some(Box::new(config)))).await?;
+                self.isolation.store(Arc::new(isolation));
+                Ok(())
+            }
             Runner::Upstream(_) => self.supervisor().map(|_| ()),
         }
+    }
+
+    /// Go back to an earlier generation (the one before, if none is named) the rolling way. Cancel safe.
+    pub(crate) async fn rollback(&self, generation: Option<u64>) -> Result<(), BackendError> {
+        self.supervisor()?.order(Order::Rollback(generation)).await
+    }
+
+    /// Have so many workers, until the configuration changes; resolves when all are ready, or the surplus has
+    /// gone. Newcomers that do not get ready are taken away again. Cancel safe.
+    pub(crate) async fn scale(&self, workers: usize) -> Result<(), BackendError> {
+        self.supervisor()?.order(Order::Scale(workers)).await
+    }
+
+    /// Have no workers until [`Self::resume`]; resolves when none is left. Requests are refused. Cancel safe.
+    pub(crate) async fn halt(&self) -> Result<(), BackendError> {
+        self.supervisor()?.order(Order::Stop).await
+    }
+
+    /// Have workers again; resolves when all are ready, or one is not. Cancel safe.
+    pub(crate) async fn resume(&self) -> Result<(), BackendError> {
+        self.supervisor()?.order(Order::Start).await
+    }
+
+    /// The right to deploy, in somebody's name.
+    pub(crate) fn begin_deploy(&self, by: String) -> Result<Deploy, BackendError> {
+        self.supervisor()?;
+        self.deploys.begin(self.roster.backend(), by)
+    }
+
+    /// Unpack a package beside the other releases, install it, reload to it, and let the directory's link point to
+    /// it. Dropped before the reload it leaves nothing behind.
+    pub(crate) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+        self.supervisor()?.deploy(deploy, package).await
+    }
+
+    /// The bytes that a package may have.
+    pub(crate) fn package_bytes_max(&self) -> Result<u64, BackendError> {
+        Ok(self.supervisor()?.standing().config.release_bytes_max)
+    }
+
+    /// Send a signal to the process of one worker (`api/0`), or of all; how many got it.
+    pub(crate) fn signal(&self, signal: Signal, worker: Option<&str>) -> Result<usize, BackendError> {
+        self.supervisor()?.signal(signal, worker)
     }
 
     /// Drain, SIGTERM, grace, SIGKILL; resolves when no process is left. Idempotent and cancel safe.
     pub(crate) async fn stop(&self) {
         match &self.runner {
-            Runner::Command(supervisor) => supervisor.stop().await,
+            Runner::Command(supervisor) => supervisor.end().await,
             Runner::Upstream(upstream) => upstream.stop().await,
         }
     }
@@ -210,9 +302,22 @@ impl Backend {
     }
 }
 
-/// Make the directory of the workers' sockets, for us alone: only the gateway connects to them.
-fn make_socket_directory(surroundings: &Surroundings) -> Result<(), BackendError> {
-    let directory = generation::socket_directory(&surroundings.runtime_dir);
-    let made = DirBuilder::new().recursive(true).mode(0o700).create(&directory);
+/// Make the directory of the workers' own directories.
+fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), BackendError> {
+    let directory = generation::hall(&surroundings.runtime_dir);
+    // One that has a user of its own now may get it with a reload, or lose it: passing through shows nothing.
+    let shared = config.user.is_some();
+    let made = quarters::make_hall(&surroundings.runtime_dir, &directory, shared);
     made.map_err(|source| BackendError::SocketDirectory { directory, source })
+}
+
+/// Whom and what the kernel keeps its workers to. A kernel that can not is complained about once.
+fn isolation(backend: &str, config: &Config) -> Isolation {
+    static SAID: Once = Once::new();
+    let sandbox = Sandbox::of(config.sandbox, sandbox::supported());
+    if sandbox == Sandbox::Unsupported && config.upstream.is_none() {
+        SAID.call_once(|| tracing::warn!(backend, "{}", status::NO_LANDLOCK));
+    }
+    let own = || account::name_of(nix::unistd::geteuid().as_raw());
+    Isolation { user: config.user.clone().unwrap_or_else(own), sandbox }
 }

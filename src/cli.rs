@@ -4,12 +4,18 @@
 
 mod backend;
 mod backup;
+mod bootstrap;
 mod cert;
 mod check;
 mod client;
+mod completions;
+mod cutover;
+mod doctor;
 mod failure;
+mod firewall;
 mod identity;
 mod logs;
+mod man;
 mod out;
 mod probe;
 mod reach;
@@ -21,7 +27,9 @@ mod status;
 mod swap;
 mod tenant;
 mod transfer;
+mod upgrade;
 mod worker_exec;
+mod worker_guard;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -33,9 +41,13 @@ use clap::{
 use self::{client::Client, failure::Failure};
 use crate::config::Flags;
 
+/// Version, commit and target, as `build.rs` found them.
+const VERSION: &str =
+    concat!(env!("CARGO_PKG_VERSION"), " (", env!("BUILT_COMMIT"), ", ", env!("BUILT_TARGET"), ")");
+
 /// TLS edge, CORS whitelist, tenants by Origin, connection pools and Node.js workers in one binary
 #[derive(Debug, Parser)]
-#[command(name = "gateway", version, max_term_width = 110, disable_help_subcommand = true)]
+#[command(name = "gateway", version = VERSION, max_term_width = 110, disable_help_subcommand = true)]
 #[command(after_help = "\
 Exit codes:
   0  done
@@ -43,6 +55,7 @@ Exit codes:
   2  wrong usage, or a configuration with problems
   3  the order needs a running gateway and there is none
   4  you may not give orders to this gateway
+  5  new workers did not get ready; where there were old ones, they go on
 
 Examples:
   gateway run --config config/quickstart.toml
@@ -81,6 +94,7 @@ enum Command {
     Status(status::Status),
     Reload(reload::Reload),
     Swap(swap::Swap),
+    Upgrade(upgrade::Upgrade),
     Logs(logs::Logs),
     #[command(subcommand)]
     Backend(backend::Backend),
@@ -90,7 +104,15 @@ enum Command {
     Cert(cert::Cert),
     Backup(backup::Backup),
     Restore(restore::Restore),
+    Bootstrap(Box<bootstrap::Bootstrap>),
+    #[command(subcommand)]
+    Firewall(firewall::FirewallOrder),
+    Cutover(cutover::Cutover),
+    Doctor(doctor::Doctor),
+    Completions(completions::Completions),
+    Man(man::Man),
     WorkerExec(worker_exec::WorkerExec),
+    WorkerGuard(worker_guard::WorkerGuard),
 }
 
 /// Run the command line of this process.
@@ -129,10 +151,13 @@ fn told_by_clap(error: &clap::Error) -> ExitCode {
 impl Command {
     fn run(self, settings: &Settings) -> Result<(), Failure> {
         match self {
-            // These three do not speak with a gateway, and the first and last make their own runtime or none.
+            // These do not speak with a gateway, and make their own runtime or none.
             Self::Run(run) => run.run(settings),
             Self::Check(check) => check.run(settings),
+            Self::Completions(completions) => completions.run(),
+            Self::Man(man) => man.run(),
             Self::WorkerExec(worker_exec) => worker_exec.run(),
+            Self::WorkerGuard(worker_guard) => worker_guard.run(),
             // These need a running one.
             Self::Status(status) => {
                 reach::running(settings, async |client: &Client| status.run(client).await)
@@ -141,6 +166,9 @@ impl Command {
                 reach::running(settings, async |client: &Client| reload.run(client).await)
             }
             Self::Swap(swap) => reach::running(settings, async |client: &Client| swap.run(client).await),
+            Self::Upgrade(upgrade) => {
+                reach::running(settings, async |client: &Client| upgrade.run(settings, client).await)
+            }
             Self::Logs(logs) => reach::running(settings, async |client: &Client| logs.run(client).await),
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)
@@ -157,6 +185,11 @@ impl Command {
             Self::Backup(backup) => reach::any(settings, async |client: &Client| backup.run(client).await),
             // This one must find it at rest.
             Self::Restore(restore) => restore.run(settings),
+            // These look at the machine and work on it.
+            Self::Bootstrap(bootstrap) => bootstrap.run(settings),
+            Self::Firewall(firewall) => firewall.run(settings),
+            Self::Cutover(cutover) => cutover.run(settings),
+            Self::Doctor(doctor) => doctor.run(settings),
         }
     }
 }

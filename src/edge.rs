@@ -56,7 +56,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 
 use crate::{
-    backend::Roster,
+    backend::{Roster, Sticky},
     metrics::Metrics,
     shutdown::Shutdown,
     tenant::{CorsPolicy, HostName, Refusals, Registry, TicketMode, Tickets},
@@ -104,6 +104,8 @@ pub(crate) struct BackendRoute {
     pub(crate) hosts: Vec<HostName>,
     /// How far its tickets reach.
     pub(crate) ticket: TicketMode,
+    /// What binds requests to one of its workers.
+    pub(crate) sticky: Option<Sticky>,
 }
 
 /// What a reload may change.

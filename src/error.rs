@@ -3,6 +3,10 @@
 //! Errors become HTTP answers in one place (`edge::rescue`) and are logged once, where they are handled;
 //! this file must never format an answer or write a log line.
 
+use std::io;
+
+use nix::errno::Errno;
+
 /// Who is to blame, which decides the status class and the log level.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -37,4 +41,10 @@ pub(crate) trait Fault: std::error::Error {
     fn audience(&self) -> Audience;
     /// A stable, lower-case, hyphenated word for front ends and scripts, such as `origin-not-listed`.
     fn code(&self) -> &'static str;
+}
+
+/// Did this fail because no file descriptor is left, in this process or in the whole system? Then it says nothing about
+/// whoever was to be reached.
+pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
+    matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
 }

@@ -14,6 +14,7 @@ mod successor;
 use crate::{
     config::{self, Flags, Loaded},
     edge::Inherited,
+    privileges,
     shutdown::Shutdown,
     telemetry,
 };
@@ -35,9 +36,17 @@ use self::{
 /// The calling thread must be the process's main thread: workers die with the thread that started them, and
 /// that one lives as long as the process.
 pub(crate) fn run(loaded: Loaded, flags: Flags) -> Result<(), GatewayError> {
-    let main = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // This thread supervises, and so keeps what it may; those that it starts do not.
+    let main = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .on_thread_start(privileges::give_up)
+        .build()?;
     let signals = main.block_on(async { Signals::new() })?;
-    let data = tokio::runtime::Builder::new_multi_thread().thread_name("data").enable_all().build()?;
+    let data = tokio::runtime::Builder::new_multi_thread()
+        .thread_name("data")
+        .enable_all()
+        .on_thread_start(privileges::give_up)
+        .build()?;
     let runtimes = Runtimes { data: data.handle().clone() };
     let outcome = main.block_on(lives(loaded, flags, &runtimes, signals));
     // Everything was drained or given up on: a stuck statement must not hold the exit.

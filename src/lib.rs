@@ -19,6 +19,7 @@ mod pool;
 
 // The operator's side.
 mod admin;
+mod bootstrap;
 
 /// What `benches/` measures; no part of the product's surface.
 #[doc(hidden)]
@@ -42,6 +43,7 @@ pub mod fuzz {
 // The base: imports nothing of ours.
 mod error;
 mod metrics;
+mod privileges;
 mod shutdown;
 mod state_lock;
 mod telemetry;

@@ -16,14 +16,22 @@ mod acme;
 mod admin;
 #[path = "gateway/answer.rs"]
 mod answer;
+#[path = "gateway/authorities.rs"]
+mod authorities;
 #[path = "gateway/bad_input.rs"]
 mod bad_input;
 #[path = "gateway/bodies.rs"]
 mod bodies;
+#[path = "gateway/booted.rs"]
+mod booted;
+#[path = "gateway/bootstrap.rs"]
+mod bootstrap;
 #[path = "gateway/browser.rs"]
 mod browser;
 #[path = "gateway/builder.rs"]
 mod builder;
+#[path = "gateway/bystander.rs"]
+mod bystander;
 #[path = "gateway/certificates.rs"]
 mod certificates;
 #[path = "gateway/client.rs"]
@@ -32,6 +40,10 @@ mod client;
 mod compression;
 #[path = "gateway/cors.rs"]
 mod cors;
+#[path = "gateway/deploy.rs"]
+mod deploy;
+#[path = "gateway/descriptors.rs"]
+mod descriptors;
 #[path = "gateway/door.rs"]
 mod door;
 #[path = "gateway/drivers.rs"]
@@ -50,32 +62,50 @@ mod hostile_case;
 mod hostile_h2;
 #[path = "gateway/hostile_worker.rs"]
 mod hostile_worker;
+#[path = "gateway/isolation.rs"]
+mod isolation;
 #[path = "gateway/left_behind.rs"]
 mod left_behind;
 #[path = "gateway/limits.rs"]
 mod limits;
 #[path = "gateway/load.rs"]
 mod load;
+#[path = "gateway/machine.rs"]
+mod machine;
 #[path = "gateway/memory.rs"]
 mod memory;
 #[path = "gateway/node.rs"]
 mod node;
 #[path = "gateway/notify.rs"]
 mod notify;
+#[path = "gateway/orders.rs"]
+mod orders;
 #[path = "gateway/origins.rs"]
 mod origins;
+#[path = "gateway/outside.rs"]
+mod outside;
 #[path = "gateway/pebble.rs"]
 mod pebble;
+#[path = "gateway/programs.rs"]
+mod programs;
 #[path = "gateway/proxy_protocol.rs"]
 mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
+#[path = "gateway/rolling.rs"]
+mod rolling;
 #[path = "gateway/running.rs"]
 mod running;
+#[path = "gateway/shell.rs"]
+mod shell;
 #[path = "gateway/site.rs"]
 mod site;
 #[path = "gateway/sites.rs"]
 mod sites;
+#[path = "gateway/slow_clients.rs"]
+mod slow_clients;
+#[path = "gateway/sticky.rs"]
+mod sticky;
 #[path = "gateway/swap.rs"]
 mod swap;
 #[path = "gateway/tenants.rs"]
@@ -86,6 +116,8 @@ mod tenants_data;
 mod tls;
 #[path = "gateway/tls_protocol.rs"]
 mod tls_protocol;
+#[path = "gateway/upgrade.rs"]
+mod upgrade;
 #[path = "gateway/waiting.rs"]
 mod waiting;
 #[path = "gateway/websocket.rs"]

@@ -72,7 +72,14 @@ impl Problem {
     pub(crate) fn of(fault: &impl Fault) -> Self {
         let status = match (fault.code(), fault.kind()) {
             ("tenant-unknown" | "key-unknown", _) => 404,
-            ("tenant-exists" | "tenant-conflict" | "tenant-declared" | "key-exists", _) => 409,
+            (
+                "tenant-exists"
+                | "tenant-conflict"
+                | "tenant-declared"
+                | "key-exists"
+                | "backend-deploy-held",
+                _,
+            ) => 409,
             ("disk-full", _) => 507,
             (_, Kind::Client) => 422,
             (_, Kind::Tenant) => 409,

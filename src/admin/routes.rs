@@ -7,6 +7,7 @@ mod backup;
 mod certificates;
 mod check;
 mod data;
+mod deploy;
 mod house;
 mod keys;
 mod logs;
@@ -24,6 +25,7 @@ use axum::{
 
 pub(crate) use self::{
     apply::ApplyOrder,
+    backends::{RollbackOrder, ScaleOrder, SignalOrder, Signalled},
     backup::{BackupOrder, PROBLEM_TRAILER},
     certificates::Renewal,
     check::{CheckFacts, TicketView},
@@ -123,6 +125,16 @@ pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
         .route("/migrate", post(migrate::migrate))
         .route("/dump", post(data::dump))
         .route("/load", post(data::load));
+    let backend = Router::new()
+        .route("/", get(backends::show))
+        .route("/restart", post(backends::restart))
+        .route("/reload", post(backends::reload))
+        .route("/stop", post(backends::stop))
+        .route("/start", post(backends::start))
+        .route("/scale", post(backends::scale))
+        .route("/rollback", post(backends::rollback))
+        .route("/signal", post(backends::signal))
+        .route("/deploy", post(deploy::deploy));
     Router::new()
         .route("/healthz", get(house::healthz))
         .route("/metrics", get(house::metrics))
@@ -135,8 +147,7 @@ pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
         .route("/export", get(apply::export))
         .route("/refused", get(house::refused))
         .route("/backends", get(backends::list))
-        .route("/backends/{name}/restart", post(backends::restart))
-        .route("/backends/{name}/reload", post(backends::reload))
+        .nest("/backends/{name}", backend)
         .route("/certificates", get(certificates::list))
         .route(
             "/certificates/{host}",

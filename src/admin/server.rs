@@ -25,7 +25,7 @@ use super::{
     routes::{Guard, guarded_router, metrics_router},
     scratch,
 };
-use crate::shutdown::Shutdown;
+use crate::{privileges, shutdown::Shutdown};
 
 /// A caller that connects and says nothing is let go after this.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -62,6 +62,7 @@ impl Admin {
         let thread = std::thread::Builder::new()
             .name("admin".to_owned())
             .spawn(move || {
+                privileges::give_up();
                 let listeners = Listeners { unix, tcp, routers, connections_max };
                 if let Err(error) = runtime.block_on(listeners.serve(&life)) {
                     tracing::error!(%error, "the admin side ended early");

@@ -4,6 +4,8 @@
 //! It must never fork from a thread that can end before the process: the kernel sends the launcher's death
 //! signal when the forking *thread* ends, and a runtime may end its threads when it likes.
 
+mod guard;
+
 use std::{
     ffi::OsString,
     io,
@@ -26,9 +28,12 @@ use tokio::{
     sync::oneshot,
 };
 
+use self::guard::Guarded;
+pub(crate) use self::guard::worker_guard;
 use super::{
+    confinement::Confinement,
     environment::Environment,
-    worker_exec::{CHANNEL_VARIABLE, PARENT_VARIABLE},
+    worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
 
 /// How a worker's program is started.
@@ -45,8 +50,8 @@ pub(super) enum Launcher {
 pub(super) struct Program {
     /// Program and arguments, at least one.
     pub(super) command: Vec<String>,
-    /// Where it starts.
-    pub(super) directory: PathBuf,
+    /// Where it starts, and what it may; all but the directory takes the launcher.
+    pub(super) confinement: Confinement,
     /// Its whole environment.
     pub(super) environment: Environment,
     /// How.
@@ -61,6 +66,8 @@ pub(super) struct Child {
     process: tokio::process::Child,
     pid: Pid,
     reaped: bool,
+    /// Should we be killed before it has ended.
+    guarded: Option<Guarded>,
 }
 
 impl Child {
@@ -73,7 +80,12 @@ impl Child {
             drop(process.start_kill());
             return Err(io::Error::other("the process ended before it had an id"));
         };
-        Ok(Self { process, pid, reaped: false })
+        let mut child = Self { process, pid, reaped: false, guarded: None };
+        if let Launcher::Through(gateway) = program.launcher.clone() {
+            let guarded = tokio::task::spawn_blocking(move || Guarded::new(&gateway, pid));
+            child.guarded = guarded.await.ok();
+        }
+        Ok(child)
     }
 
     /// Its process id, and its group's.
@@ -94,6 +106,7 @@ impl Child {
             // fails, and ids go round far too slowly to have been given to somebody else already.
             self.kill();
             self.reaped = true;
+            self.guarded = None;
         }
         status
     }
@@ -137,7 +150,6 @@ fn command(program: &Program) -> Command {
     };
     command
         .args(words)
-        .current_dir(&program.directory)
         .env_clear()
         .envs(&program.environment)
         .stdin(Stdio::null())
@@ -145,7 +157,11 @@ fn command(program: &Program) -> Command {
         .stderr(Stdio::piped())
         .process_group(0)
         .kill_on_drop(true);
-    if let Launcher::Through(_) = program.launcher {
+    if let Launcher::Direct = program.launcher {
+        command.current_dir(&program.confinement.directory);
+    } else {
+        // The worker's user may not have the gateway's rights to enter it: the launcher does it as that user.
+        command.env(CONFINEMENT_VARIABLE, serde_json::to_string(&program.confinement).unwrap_or_default());
         command.env(PARENT_VARIABLE, OsString::from(std::process::id().to_string()));
         // Standard input is the one descriptor that passes everywhere; the launcher puts it where Node looks.
         let channel = program.channel.as_ref().and_then(|channel| channel.try_clone().ok());

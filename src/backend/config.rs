@@ -8,7 +8,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::{env_file::EnvFile, roster::WarmUp};
+use super::{
+    account::Wish,
+    env_file::EnvFile,
+    rlimits::Rlimits,
+    roster::{Sticky, WarmUp},
+};
 
 /// `[backend.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,33 @@ pub(crate) struct Config {
     pub(crate) env: BTreeMap<String, String>,
     /// More of its environment, from a file of `NAME=value` lines; `env` wins.
     pub(crate) env_file: Option<PathBuf>,
+    /// Reload when a file of the directory changes; for development.
+    pub(crate) watch: bool,
+    /// What makes a deployed release ready to run, such as `npm ci --omit=dev`; a line for the shell.
+    pub(crate) install: Option<String>,
+    /// How long that may take.
+    #[serde(with = "humantime_serde")]
+    pub(crate) install_timeout: Duration,
+    /// Releases kept for a rollback, the one in force included.
+    pub(crate) releases_kept: usize,
+    /// Bytes of all files of a release as it is deployed.
+    pub(crate) release_bytes_max: u64,
+    /// Files and directories of a release as it is deployed.
+    pub(crate) release_files_max: u64,
+    /// Whose processes its workers are: a name or a number; the gateway's own user, if left out.
+    pub(crate) user: Option<String>,
+    /// Their group; the user's own, if left out.
+    pub(crate) group: Option<String>,
+    /// May its workers be root's?
+    pub(crate) allow_root: bool,
+    /// May they read and write only what the sandbox lists?
+    pub(crate) sandbox: bool,
+    /// What it lists besides, to read.
+    pub(crate) allow_read: Vec<PathBuf>,
+    /// What it lists besides, to read and write.
+    pub(crate) allow_write: Vec<PathBuf>,
+    /// What one worker may use up.
+    pub(crate) limits: Rlimits,
     /// What tells that a worker is ready.
     pub(crate) ready: Ready,
     /// What tells a worker to end.
@@ -62,6 +94,8 @@ pub(crate) struct Config {
     /// A worker that has been ready for so long is replaced; none is no limit.
     #[serde(with = "humantime_serde")]
     pub(crate) max_age: Option<Duration>,
+    /// What binds requests to one worker; none: each goes to the one with the least to do.
+    pub(crate) sticky: Option<Sticky>,
     /// Idle connections to a worker are closed after this: before Node's own 5 s.
     #[serde(with = "humantime_serde")]
     pub(crate) keep_alive: Duration,
@@ -88,6 +122,21 @@ impl Default for Config {
             listen: Listen::Unix,
             env: BTreeMap::new(),
             env_file: None,
+            watch: false,
+            install: None,
+            install_timeout: Duration::from_secs(10 * 60),
+            releases_kept: 5,
+            // Far more than an application with all its dependencies has; less than what fills a disk by mistake.
+            release_bytes_max: 2 * 1024 * 1024 * 1024,
+            release_files_max: 200_000,
+            user: None,
+            group: None,
+            allow_root: false,
+            // A hole in one of a thousand packages must not reach keys and other people's files.
+            sandbox: true,
+            allow_read: Vec::new(),
+            allow_write: Vec::new(),
+            limits: Rlimits::default(),
             ready: Ready::Health,
             shutdown: Goodbye::Signal,
             ticket: Ticket::Tenant,
@@ -101,6 +150,7 @@ impl Default for Config {
             memory_max_mb: None,
             max_requests: None,
             max_age: None,
+            sticky: None,
             keep_alive: Duration::from_secs(4),
             // Node runs one request's code at a time: so many keep it busy, the database's waits included.
             warmup_in_flight: 16,
@@ -121,9 +171,26 @@ impl Config {
         EnvFile::read(path).map(|_| ())
     }
 
+    /// What is wrong with `user` and `group`, whoever runs the gateway.
+    pub(crate) fn account_problem(&self) -> Result<(), String> {
+        self.wish().found().map(|_| ())
+    }
+
+    /// The user that its workers become, if there is one.
+    pub(crate) fn worker_uid(&self) -> Option<u32> {
+        self.wish().found().ok().flatten().map(|identity| identity.uid)
+    }
+
+    /// Whose processes its workers should be.
+    pub(super) fn wish(&self) -> Wish<'_> {
+        Wish { user: self.user.as_deref(), group: self.group.as_deref(), allow_root: self.allow_root }
+    }
+
     /// How its workers are warmed up.
     pub(super) fn warm_up(&self) -> WarmUp {
-        WarmUp { in_flight: self.warmup_in_flight, answers: self.warmup_answers }
+        // A request that belongs to a worker cannot be given to another because this one is cold.
+        let answers = if self.sticky.is_some() { 0 } else { self.warmup_answers };
+        WarmUp { in_flight: self.warmup_in_flight, answers }
     }
 }
 

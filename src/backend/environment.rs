@@ -1,7 +1,13 @@
 //! The environment of a worker: a clean base, what the operator set, what the gateway says. Pure but for one
 //! function that reads our own environment; it must never pass on the rest of it, which may hold secrets.
 
-use std::{collections::BTreeMap, ffi::OsString};
+use std::{
+    collections::BTreeMap,
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
+
+use super::account::Identity;
 
 /// What a program expects to find, and nothing else of ours.
 const BASE: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
@@ -12,9 +18,14 @@ const PATH_DEFAULT: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/s
 /// Variables by name, in order.
 pub(super) type Environment = BTreeMap<String, OsString>;
 
-/// The base as this process has it.
+/// The base as this process has it. The time zone is always said where it can be told: it must not depend on how
+/// the gateway itself was started.
 pub(super) fn base() -> Environment {
-    BASE.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?))).collect()
+    let ours = BASE.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?)));
+    let zone = jiff::tz::TimeZone::try_system().ok();
+    let zone =
+        zone.as_ref().and_then(jiff::tz::TimeZone::iana_name).map(|name| ("TZ".to_owned(), name.into()));
+    zone.into_iter().chain(ours).collect()
 }
 
 /// What only the gateway can know about one start of one worker.
@@ -26,6 +37,10 @@ pub(super) struct Place<'a> {
     pub(super) instance: usize,
     /// Such as `api/0`.
     pub(super) worker: &'a str,
+    /// Its own directory for temporary files.
+    pub(super) temporary: PathBuf,
+    /// Whom it becomes, if not what we are.
+    pub(super) identity: Option<&'a Identity>,
 }
 
 /// The whole environment: each later source wins, so that nobody can move a worker off its socket by accident.
@@ -42,6 +57,11 @@ pub(super) fn environment(
         ("NODE_ENV".to_owned(), "production".into()),
     ]);
     all.extend(base.clone());
+    if let Some(identity) = place.identity {
+        all.insert("HOME".to_owned(), identity.home.clone().into_os_string());
+        all.insert("USER".to_owned(), identity.user.clone().into());
+    }
+    all.insert("TMPDIR".to_owned(), place.temporary.into_os_string());
     let [file, stated] = configured;
     for source in [file, stated, extra] {
         all.extend(source.iter().map(|(name, value)| (name.clone(), value.into())));
@@ -50,6 +70,15 @@ pub(super) fn environment(
     all.insert("NODE_APP_INSTANCE".to_owned(), place.instance.to_string().into());
     all.insert("GATEWAY_WORKER".to_owned(), place.worker.into());
     all
+}
+
+/// Where the program of that name is, behind all symbolic links, as that environment finds it.
+pub(super) fn program(environment: &Environment, directory: &Path, name: &str) -> Option<PathBuf> {
+    if name.contains('/') {
+        return directory.join(name).canonicalize().ok();
+    }
+    let path = environment.get("PATH")?;
+    std::env::split_paths(path).find_map(|place| directory.join(place).join(name).canonicalize().ok())
 }
 
 #[cfg(test)]
@@ -70,14 +99,24 @@ mod tests {
             pairs.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
         };
         let base = own(base).into_iter().map(|(name, value)| (name, value.into())).collect();
-        let place = Place { port: "/run/w.sock".into(), instance: 3, worker: "api/3" };
+        let place = Place {
+            port: "/run/w.sock".into(),
+            instance: 3,
+            worker: "api/3",
+            temporary: "/run/tmp".into(),
+            identity: None,
+        };
         let got: BTreeMap<String, String> =
             environment(&base, [&own(&[("NODE_ENV", "test")]), &own(env)], &own(extra), place)
                 .into_iter()
                 .map(|(name, value)| (name, value.into_string().unwrap()))
                 .collect();
-        let mut all =
-            strings([("PORT", "/run/w.sock"), ("NODE_APP_INSTANCE", "3"), ("GATEWAY_WORKER", "api/3")]);
+        let mut all = strings([
+            ("PORT", "/run/w.sock"),
+            ("NODE_APP_INSTANCE", "3"),
+            ("GATEWAY_WORKER", "api/3"),
+            ("TMPDIR", "/run/tmp"),
+        ]);
         all.extend(strings(expected));
         assert_eq!(got, all);
     }

@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use super::status::DeployStatus;
+
 use crate::error::{Audience, Fault, Kind};
 
 /// Why a backend could not be started, reloaded or restarted.
@@ -41,6 +43,14 @@ pub(crate) enum BackendError {
         /// The file and what is wrong, without any value.
         reason: String,
     },
+    /// Its workers can not be whom they should be.
+    #[error("backend {backend}: {reason}")]
+    Account {
+        /// The backend.
+        backend: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
     /// The directory of the workers' sockets can not be made.
     #[error("socket directory {}: {source}", directory.display())]
     SocketDirectory {
@@ -62,12 +72,14 @@ pub(crate) enum BackendError {
         bytes: usize,
     },
     /// A worker of the new generation never got ready; the old ones serve on.
-    #[error("worker {worker} is not ready: {reason}{}", super::output::quoted(.lines))]
+    #[error("worker {worker} is not ready: {reason}{}{}", listed(.facts), super::output::quoted(.lines))]
     NotReady {
         /// Such as `api/0`.
         worker: String,
         /// What was seen.
         reason: String,
+        /// What else there is to know, each a line.
+        facts: Vec<String>,
         /// The last lines it wrote.
         lines: Vec<String>,
     },
@@ -85,6 +97,79 @@ pub(crate) enum BackendError {
         /// The backend.
         backend: String,
     },
+    /// Not a number of workers.
+    #[error(
+        "backend {backend} cannot have {workers} workers\nhint: from 1 to 1024; `gateway backend stop` takes all away"
+    )]
+    Workers {
+        /// The backend.
+        backend: String,
+        /// What was asked for.
+        workers: usize,
+    },
+    /// Nothing runs that could get a signal.
+    #[error("no process of {worker} is running\nhint: `gateway backend list` shows the workers")]
+    NoProcess {
+        /// The worker or the backend.
+        worker: String,
+    },
+    /// Nothing to roll back to.
+    #[error("{}", no_generation(.backend, *.number, .known))]
+    NoGeneration {
+        /// The backend.
+        backend: String,
+        /// What was asked for.
+        number: Option<u64>,
+        /// What there is besides the present one.
+        known: Vec<u64>,
+    },
+    /// Somebody else deploys.
+    #[error(
+        "a deploy to backend {backend} is under way: by {}, since {}, in step {}\nhint: wait for its end",
+        held.by, held.since, held.step
+    )]
+    DeployHeld {
+        /// The backend.
+        backend: String,
+        /// Who holds it.
+        held: Box<DeployStatus>,
+    },
+    /// There is nothing that could be moved on to a release.
+    #[error(
+        "directory {} of backend {backend} is no symbolic link, and a deploy moves that\nhint: put what is there \
+         into `releases/first` beside it, and make it a link to that: docs/backends.md shows how",
+        directory.display()
+    )]
+    DirectoryIsNoLink {
+        /// The backend.
+        backend: String,
+        /// As configured, absolute.
+        directory: PathBuf,
+    },
+    /// What was sent is no release.
+    #[error("the package is refused: {reason}")]
+    Package {
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The release's directory can not be worked on.
+    #[error("release {}: {source}", directory.display())]
+    Release {
+        /// The directory.
+        directory: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The install command failed; the old release serves on.
+    #[error("the install command of backend {backend} failed: {reason}{}", super::output::quoted(.lines))]
+    Install {
+        /// The backend.
+        backend: String,
+        /// How it ended.
+        reason: String,
+        /// The last lines it wrote.
+        lines: Vec<String>,
+    },
     /// The backend is being stopped.
     #[error("backend {backend} is stopping")]
     Stopping {
@@ -96,7 +181,8 @@ pub(crate) enum BackendError {
 impl Fault for BackendError {
     fn kind(&self) -> Kind {
         match self {
-            Self::NotReady { .. } => Kind::Backend,
+            Self::NotReady { .. } | Self::Install { .. } => Kind::Backend,
+            Self::Workers { .. } | Self::Package { .. } => Kind::Client,
             _ => Kind::Operator,
         }
     }
@@ -111,12 +197,36 @@ impl Fault for BackendError {
             Self::Upstream { .. } => "backend-upstream-invalid",
             Self::Directory { .. } => "backend-directory",
             Self::EnvFile { .. } => "backend-env-file",
+            Self::Account { .. } => "backend-account",
             Self::SocketDirectory { .. } => "backend-socket-directory",
             Self::SocketPathTooLong { .. } => "backend-socket-path-too-long",
             Self::NotReady { .. } => "backend-not-ready",
             Self::NotSupervised { .. } => "backend-not-supervised",
             Self::KindChanged { .. } => "backend-kind-changed",
+            Self::Workers { .. } => "backend-workers",
+            Self::NoProcess { .. } => "backend-no-process",
+            Self::NoGeneration { .. } => "backend-no-generation",
+            Self::DeployHeld { .. } => "backend-deploy-held",
+            Self::DirectoryIsNoLink { .. } => "backend-directory-no-link",
+            Self::Package { .. } => "backend-package",
+            Self::Release { .. } => "backend-release",
+            Self::Install { .. } => "backend-install",
             Self::Stopping { .. } => "backend-stopping",
         }
     }
+}
+
+fn no_generation(backend: &str, number: Option<u64>, known: &[u64]) -> String {
+    let wanted =
+        number.map_or_else(|| "no earlier generation".to_owned(), |number| format!("no generation {number}"));
+    let known: Vec<_> = known.iter().map(u64::to_string).collect();
+    let hint = match known.is_empty() {
+        true => "there is only the one that runs".to_owned(),
+        false => format!("kept are: {}", known.join(", ")),
+    };
+    format!("backend {backend} has {wanted} to go back to\nhint: {hint}")
+}
+
+fn listed(facts: &[String]) -> String {
+    facts.iter().map(|fact| format!("\n  {fact}")).collect()
 }

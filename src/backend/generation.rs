@@ -3,8 +3,15 @@
 
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
+
 use super::{
-    BackendError, Config, SOCKET_PATH_BYTES_MAX, env_file::EnvFile, output::Limits, restart::Policy,
+    BackendError, Config, SOCKET_PATH_BYTES_MAX,
+    account::{Identity, Own},
+    env_file::EnvFile,
+    output::Limits,
+    restart::Policy,
+    status::GenerationStatus,
 };
 
 /// One resolved way to run a backend.
@@ -12,12 +19,16 @@ use super::{
 pub(super) struct Generation {
     /// Counts up from 1.
     pub(super) number: u64,
+    /// When it was resolved.
+    pub(super) made: Timestamp,
     /// The configuration as it was then.
     pub(super) config: Config,
     /// The directory behind all symbolic links, so that a link that moves on moves no running generation.
     pub(super) directory: PathBuf,
     /// What `env_file` said then.
     pub(super) env_file: EnvFile,
+    /// Whom its workers become; none: they stay what the gateway is.
+    pub(super) identity: Option<Identity>,
 }
 
 impl Generation {
@@ -31,6 +42,10 @@ impl Generation {
         if config.command.is_empty() || config.upstream.is_some() {
             return Err(BackendError::NothingToRun { backend: backend.to_owned() });
         }
+        let identity = config
+            .wish()
+            .resolve(Own::now())
+            .map_err(|reason| BackendError::Account { backend: backend.to_owned(), reason })?;
         // Joining an absolute directory replaces the base.
         let directory = config_dir.join(config.directory.as_deref().unwrap_or(Path::new("")));
         match directory.canonicalize() {
@@ -39,10 +54,18 @@ impl Generation {
                 let env_file = env_file
                     .transpose()
                     .map_err(|reason| BackendError::EnvFile { backend: backend.to_owned(), reason })?;
-                Ok(Self { number, config, directory, env_file: env_file.unwrap_or_default() })
+                let made = Timestamp::now();
+                let env_file = env_file.unwrap_or_default();
+                Ok(Self { number, made, config, directory, env_file, identity })
             }
             Err(source) => Err(BackendError::Directory { backend: backend.to_owned(), directory, source }),
         }
+    }
+
+    /// What may be told of it.
+    pub(super) fn status(&self) -> GenerationStatus {
+        let (number, made, directory) = (self.number, self.made, self.directory.clone());
+        GenerationStatus { number, made, directory }
     }
 
     /// The pauses between tries.
@@ -64,14 +87,19 @@ impl Generation {
     }
 }
 
-/// Where the sockets of all workers are.
-pub(super) fn socket_directory(runtime_dir: &Path) -> PathBuf {
+/// Where the quarters of all workers are.
+pub(super) fn hall(runtime_dir: &Path) -> PathBuf {
     runtime_dir.join("workers")
 }
 
-/// A worker's own socket; `key` makes every start's path a fresh one.
-pub(super) fn socket_path(runtime_dir: &Path, backend: &str, slot: usize, key: u64) -> PathBuf {
-    socket_directory(runtime_dir).join(format!("{backend}-{slot}-{key}.sock"))
+/// A worker's own directory; `key` makes every start's path a fresh one.
+pub(super) fn quarters_path(runtime_dir: &Path, backend: &str, slot: usize, key: u64) -> PathBuf {
+    hall(runtime_dir).join(format!("{backend}-{slot}-{key}"))
+}
+
+/// The socket in a worker's own directory.
+pub(super) fn socket_path(quarters: &Path) -> PathBuf {
+    quarters.join("sock")
 }
 
 /// The system cuts longer paths silently; refuse them before the first worker starts.
@@ -81,7 +109,7 @@ pub(super) fn check_socket_path(
     workers: usize,
 ) -> Result<(), BackendError> {
     // Ten digits of starts: one a second for three centuries.
-    let path = socket_path(runtime_dir, backend, workers, 9_999_999_999);
+    let path = socket_path(&quarters_path(runtime_dir, backend, workers, 9_999_999_999));
     let bytes = path.as_os_str().len();
     if bytes > SOCKET_PATH_BYTES_MAX {
         return Err(BackendError::SocketPathTooLong { path, bytes });
@@ -127,7 +155,7 @@ mod tests {
     #[test]
     fn socket_paths_over_107_bytes_are_refused() {
         assert!(check_socket_path(Path::new("/run/gateway"), "api", 8).is_ok());
-        let tail = "/workers/api-8-9999999999.sock".len();
+        let tail = "/workers/api-8-9999999999/sock".len();
         let fits = PathBuf::from(format!("/{}", "r".repeat(SOCKET_PATH_BYTES_MAX - 1 - tail)));
         assert!(check_socket_path(&fits, "api", 8).is_ok());
         let error = check_socket_path(&fits, "apis", 8).unwrap_err();

@@ -13,6 +13,8 @@ use tokio::{
     net::{TcpStream, UnixStream},
 };
 
+use crate::error::is_out_of_descriptors;
+
 use super::roster::Address;
 
 /// Why something is not well.
@@ -28,6 +30,13 @@ pub(super) enum Unwell {
     NotHttp(hyper::Error),
     /// The health path can not be asked for.
     BadPath(http::Error),
+}
+
+impl Unwell {
+    /// Is it the gateway that could not ask?
+    pub(super) fn is_our_own(&self) -> bool {
+        matches!(self, Self::NoConnection(error) if is_out_of_descriptors(error))
+    }
 }
 
 impl fmt::Display for Unwell {

@@ -51,15 +51,15 @@ pub(super) struct Job {
 }
 
 impl Job {
-    /// Start the slot's first worker and keep it alive, whatever happens.
+    /// Start the slot's first worker and keep it alive, whatever happens, until `ending` is cancelled.
     pub(super) fn start(
         stage: Arc<Stage>,
         metrics: Arc<Metrics>,
         slot: Arc<Slot>,
         generation: Arc<Generation>,
+        ending: CancellationToken,
     ) -> Self {
         let (orders, inbox) = mpsc::channel(1);
-        let ending = CancellationToken::new();
         let shutdown = stage.shutdown.clone();
         let life = Life {
             stage,
@@ -88,11 +88,6 @@ impl Job {
     /// The rolling way; resolves when the old one is gone, or the new one failed.
     pub(super) async fn reload(&self, generation: &Arc<Generation>) -> Result<(), Undone> {
         self.order(|answer| Order::Reload(Arc::clone(generation), answer)).await
-    }
-
-    /// Ends the slot from elsewhere, while an order is under way.
-    pub(super) fn ender(&self) -> CancellationToken {
-        self.ending.clone()
     }
 
     /// Begin the end: drain, SIGTERM, grace, SIGKILL.

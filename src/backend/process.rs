@@ -19,23 +19,26 @@ use tokio::{
 };
 
 use super::{
-    OutputLine,
+    OutputLine, autopsy,
     channel::{self, Channel},
     child::{Child, Launcher, Program},
     config::{Goodbye, Listen, Ready},
+    confinement::Confinement,
     environment::{Environment, Place, environment},
-    generation::{Generation, socket_path},
+    generation::{Generation, quarters_path, socket_path},
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
     output::{Sink, Stream},
+    quarters::Quarters,
     roster::{Address, Roster, Worker, next_key},
     state::{Failure, Slot},
+    worker_exec,
 };
 use crate::shutdown::Shutdown;
 
 /// Lines of output that an error message carries: one screen.
-const LAST_LINES: usize = 20;
+pub(super) const LAST_LINES: usize = 20;
 
 /// How long to wait for the rest of a dead process's output; it is in the pipe already.
 const LAST_WORDS: Duration = Duration::from_millis(200);
@@ -56,6 +59,8 @@ pub(super) struct Stage {
     pub(super) extra_env: std::collections::BTreeMap<String, String>,
     /// How programs are started.
     pub(super) launcher: Launcher,
+    /// The gateway's own files, which no sandbox shows.
+    pub(super) hidden: Vec<PathBuf>,
     /// Where ready workers go.
     pub(super) roster: Arc<Roster>,
     /// Those who follow the output.
@@ -76,7 +81,7 @@ pub(super) struct Process {
     slot: Arc<Slot>,
     roster: Arc<Roster>,
     readers: Vec<JoinHandle<()>>,
-    _socket: Option<SocketFile>,
+    _quarters: Quarters,
     _instance: Instance,
     channel: Option<Channel>,
     goodbye: Goodbye,
@@ -91,20 +96,25 @@ impl Process {
         generation: &Generation,
     ) -> Result<Self, Failure> {
         let key = next_key();
-        let (address, socket) = match generation.config.listen {
-            Listen::Unix => {
-                let path = socket_path(&stage.runtime_dir, &stage.backend, slot.number, key);
-                let socket = SocketFile::fresh(path.clone()).map_err(|error| not_started(&error))?;
-                (Address::Unix(path), Some(socket))
-            }
-            Listen::Port => (free_port().await.map_err(|error| not_started(&error))?, None),
+        let quarters = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
+        let quarters =
+            Quarters::make(quarters, generation.identity.as_ref()).map_err(|error| not_started(&error))?;
+        let address = match generation.config.listen {
+            Listen::Unix => Address::Unix(socket_path(quarters.directory())),
+            Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
         };
         let port: OsString = match &address {
             Address::Unix(path) => path.clone().into_os_string(),
             Address::Tcp(address) => address.port().to_string().into(),
         };
         let instance = stage.instances.take(slot.number, generation.config.workers.count());
-        let place = Place { port, instance: instance.number, worker: &slot.name };
+        let place = Place {
+            port,
+            instance: instance.number,
+            worker: &slot.name,
+            temporary: quarters.temporary(),
+            identity: generation.identity.as_ref(),
+        };
         // Without the launcher there is nobody who could hand it on.
         let (channel, theirs) = match stage.launcher {
             Launcher::Direct => None,
@@ -112,10 +122,11 @@ impl Process {
         }
         .unzip();
         let configured = [&generation.env_file.0, &generation.config.env];
+        let environment = environment(&stage.base_env, configured, &stage.extra_env, place);
         let program = Program {
             command: generation.config.command.clone(),
-            directory: generation.directory.clone(),
-            environment: environment(&stage.base_env, configured, &stage.extra_env, place),
+            confinement: Confinement::of(generation, &environment, quarters.directory(), &stage.hidden),
+            environment,
             launcher: stage.launcher.clone(),
             channel: theirs.map(Arc::new),
         };
@@ -134,7 +145,7 @@ impl Process {
             slot: Arc::clone(slot),
             roster: Arc::clone(&stage.roster),
             readers,
-            _socket: socket,
+            _quarters: quarters,
             _instance: instance,
             channel: channel.map(|stream| Channel::open(stream, &stage.shutdown)),
             goodbye: generation.config.shutdown,
@@ -189,7 +200,8 @@ impl Process {
             Err(Some(ended)) => Err(self.failure(format!("{ended} before it was ready")).await),
             Err(None) => {
                 let reason = self.never_ready(generation, last_seen).await;
-                Err(self.failure(reason).await)
+                let facts = autopsy::facts(self.child.pid(), &generation.directory).await;
+                Err(Failure { facts, ..self.failure(reason).await })
             }
         }
     }
@@ -219,7 +231,11 @@ impl Process {
     /// The failure of a process with its last words.
     pub(super) async fn failure(&self, reason: String) -> Failure {
         self.last_words().await;
-        Failure { reason, lines: self.slot.ring.last_of(self.child.pid(), LAST_LINES) }
+        let lines = self.slot.ring.last_of(self.child.pid(), LAST_LINES);
+        // The launcher's last word is the whole story; that it ended then says nothing.
+        let launcher = lines.last().and_then(|line| line.strip_prefix(worker_exec::SAYS));
+        let reason = launcher.map_or(reason, |problem| format!("it could not be started: {problem}"));
+        Failure { reason, facts: Vec::new(), lines }
     }
 
     /// Take no new request and let those in flight end, for at most `grace`.
@@ -325,10 +341,11 @@ async fn free_port() -> io::Result<Address> {
 }
 
 fn not_started(error: &io::Error) -> Failure {
-    Failure { reason: format!("it could not be started: {error}"), lines: Vec::new() }
+    Failure { reason: format!("it could not be started: {error}"), facts: Vec::new(), lines: Vec::new() }
 }
 
-fn describe(status: &io::Result<ExitStatus>) -> String {
+/// How a process ended.
+pub(super) fn describe(status: &io::Result<ExitStatus>) -> String {
     match status {
         Ok(status) => match (status.code(), status.signal()) {
             (Some(code), _) => format!("it ended with exit code {code}"),
@@ -339,26 +356,5 @@ fn describe(status: &io::Result<ExitStatus>) -> String {
             (None, None) => "it ended".to_owned(),
         },
         Err(error) => format!("its end could not be observed ({error})"),
-    }
-}
-
-/// A worker's socket file; not there before the worker makes it, removed with the worker.
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl SocketFile {
-    fn fresh(path: PathBuf) -> io::Result<Self> {
-        match std::fs::remove_file(&path) {
-            // A gateway that was killed may have left one; Node would fail with EADDRINUSE.
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => Ok(Self(path)),
-        }
-    }
-}
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // Node removes it itself when it ends in order.
-        drop(std::fs::remove_file(&self.0));
     }
 }

@@ -1,6 +1,7 @@
 //! The workers that may take traffic now. Every core's edge thread reads it for every request, so reading takes
 //! no lock; the supervisor is the only writer. It must never hand out a worker that is being stopped.
 
+mod home;
 mod queue;
 mod waiting;
 mod warmth;
@@ -19,10 +20,11 @@ use std::{
 
 use arc_swap::ArcSwap;
 use prometheus_client::metrics::gauge::Gauge;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use self::waiting::Line;
 pub(crate) use self::{
+    home::{Home, Sticky},
     waiting::Turn,
     worker::{Address, WorkerLease},
 };
@@ -45,6 +47,8 @@ pub(crate) struct Roster {
     waiting: AtomicUsize,
     line: Mutex<Line>,
     warm_up: ArcSwap<WarmUp>,
+    /// Somebody has told the backend to stop: waiting for a worker is pointless.
+    stopped: watch::Sender<bool>,
 }
 
 impl Roster {
@@ -60,6 +64,7 @@ impl Roster {
             waiting: AtomicUsize::new(0),
             line: Mutex::new(Line::new()),
             warm_up: ArcSwap::from_pointee(WarmUp { in_flight: 0, answers: 0 }),
+            stopped: watch::Sender::new(false),
         };
         roster.keep_alive_is(keep_alive);
         Arc::new(roster)
@@ -80,6 +85,12 @@ impl Roster {
         Self::new(backend.to_owned(), keep_alive, Gauge::default())
     }
 
+    /// A worker for a request that is at home nowhere.
+    #[cfg(test)]
+    pub(crate) fn pick(&self, avoid: &[u64]) -> Option<WorkerLease> {
+        self.pick_at(None, avoid)
+    }
+
     /// List a worker without a process.
     #[cfg(test)]
     pub(crate) fn list(self: &Arc<Self>, name: &str, address: Address) {
@@ -96,17 +107,19 @@ impl Roster {
         Duration::from_millis(self.keep_alive_ms.load(Ordering::Relaxed))
     }
 
-    /// The worker with the least requests in flight, ties in turn, none of those whose keys are in `avoid`. Nobody
-    /// passes those who wait.
-    pub(crate) fn pick(&self, avoid: &[u64]) -> Option<WorkerLease> {
-        if self.somebody_waits() { None } else { self.take(avoid) }
+    /// The worker at which the request is at home; without a home the one with the least to do, ties in turn. None
+    /// of those whose keys are in `avoid`, and nobody passes those who wait.
+    pub(crate) fn pick_at(&self, home: Option<Home>, avoid: &[u64]) -> Option<WorkerLease> {
+        if self.somebody_waits() { None } else { self.take(home, avoid) }
     }
 
-    fn take(&self, avoid: &[u64]) -> Option<WorkerLease> {
+    fn take(&self, home: Option<Home>, avoid: &[u64]) -> Option<WorkerLease> {
         loop {
             let workers = self.workers.load();
-            let turn = self.turn.fetch_add(1, Ordering::Relaxed);
-            let worker = least_busy(&workers, turn, avoid)?;
+            let worker = match home {
+                Some(home) => home::at_home(&workers, home, avoid)?,
+                None => least_busy(&workers, self.turn.fetch_add(1, Ordering::Relaxed), avoid)?,
+            };
             if let Some(lease) = WorkerLease::take(worker) {
                 return Some(lease);
             }
@@ -158,6 +171,22 @@ impl Roster {
         was_there
     }
 
+    /// Has somebody told the backend to stop?
+    pub(crate) fn is_stopped(&self) -> bool {
+        *self.stopped.borrow()
+    }
+
+    /// Resolves when the backend has been told to stop. Cancel safe.
+    pub(crate) async fn stopped(&self) {
+        // The sender lives as long as we do.
+        drop(self.stopped.subscribe().wait_for(|stopped| *stopped).await);
+    }
+
+    /// The backend has been told to stop, or to start again.
+    pub(super) fn stopped_is(&self, stopped: bool) {
+        self.stopped.send_replace(stopped);
+    }
+
     /// How those that are listed from here on are warmed up.
     pub(super) fn warm_up_is(&self, warm_up: WarmUp) {
         self.warm_up.store(Arc::new(warm_up));
@@ -177,5 +206,5 @@ fn least_busy<'a>(workers: &'a [Arc<Worker>], turn: usize, avoid: &[u64]) -> Opt
     late.iter()
         .chain(early)
         .filter(|worker| !worker.is_closed() && !worker.warmth.is_full() && !avoid.contains(&worker.key()))
-        .min_by_key(|worker| worker.in_flight())
+        .min_by_key(|worker| worker.load())
 }

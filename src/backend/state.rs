@@ -7,6 +7,7 @@ use std::{
 };
 
 use jiff::Timestamp;
+use tokio::sync::Notify;
 
 use super::{WorkerStatus, memory, output::Ring, roster::Worker};
 
@@ -80,6 +81,8 @@ impl State {
 pub(super) struct Failure {
     /// One sentence.
     pub(super) reason: String,
+    /// What else there is to know, each a line.
+    pub(super) facts: Vec<String>,
     /// The last lines it wrote.
     pub(super) lines: Vec<String>,
 }
@@ -104,6 +107,7 @@ pub(super) struct Slot {
     /// What its processes wrote.
     pub(super) ring: Arc<Ring>,
     board: Mutex<Board>,
+    changed: Notify,
 }
 
 #[derive(Debug)]
@@ -126,7 +130,13 @@ impl Slot {
             health_ms: None,
         };
         let name = format!("{backend}/{number}");
-        Arc::new(Self { number, name, ring: Arc::default(), board: Mutex::new(board) })
+        Arc::new(Self {
+            number,
+            name,
+            ring: Arc::default(),
+            board: Mutex::new(board),
+            changed: Notify::new(),
+        })
     }
 
     fn board(&self) -> MutexGuard<'_, Board> {
@@ -141,6 +151,27 @@ impl Slot {
         match seat {
             Seat::Main => board.main = entry,
             Seat::Beside => board.beside = Some(entry),
+        }
+        drop(board);
+        self.changed.notify_waiters();
+    }
+
+    /// Resolves when its worker is ready or has failed to be; without a failure it has ended. Cancel safe.
+    pub(super) async fn settled(&self) -> Result<(), Option<Failure>> {
+        loop {
+            let mut change = std::pin::pin!(self.changed.notified());
+            // Registered before the look, or a change between look and wait would be missed.
+            change.as_mut().enable();
+            {
+                let board = self.board();
+                match board.main.0 {
+                    State::Ready { .. } => return Ok(()),
+                    State::BackOff => return Err(board.failure.clone()),
+                    State::Finished => return Err(None),
+                    State::Starting { .. } | State::Unwell { .. } | State::Draining { .. } => {}
+                }
+            }
+            change.await;
         }
     }
 
@@ -179,6 +210,7 @@ impl Slot {
                 memory_mb: state.pid().and_then(memory::resident_bytes).map(|bytes| bytes / (1024 * 1024)),
                 health_ms: board.health_ms.filter(|_| matches!(state, State::Ready { .. })),
                 last_error: board.failure.as_ref().map(|failure| failure.reason.clone()),
+                last_facts: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.facts.clone()),
                 last_lines: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.lines.clone()),
             })
             .collect()

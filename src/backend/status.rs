@@ -1,8 +1,12 @@
 //! What a backend tells about itself: for `gateway status`, the admin API and the dashboard. No secrets:
 //! neither environment nor command line is part of it.
 
+use std::path::PathBuf;
+
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
+
+use super::sandbox::Sandbox;
 
 /// One backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -11,8 +15,76 @@ pub(crate) struct BackendStatus {
     pub(crate) name: String,
     /// Who runs it.
     pub(crate) kind: BackendKind,
+    /// What its workers are kept to; none for what something else runs.
+    #[serde(default)]
+    pub(crate) isolation: Option<Isolation>,
     /// Its workers by slot; while a reload rolls, a slot shows two.
     pub(crate) workers: Vec<WorkerStatus>,
+    /// It has been told to stop: no worker is started, and requests get 503.
+    #[serde(default)]
+    pub(crate) stopped: bool,
+    /// How many workers it should have; 0 for an upstream.
+    #[serde(default)]
+    pub(crate) wanted: usize,
+    /// The order that is being carried out, such as `reload`.
+    #[serde(default)]
+    pub(crate) order: Option<String>,
+    /// The deploy under way.
+    #[serde(default)]
+    pub(crate) deploy: Option<DeployStatus>,
+    /// A deploy runs an install command, and so needs no dependencies in its package.
+    #[serde(default)]
+    pub(crate) installs: bool,
+    /// The generation from which its workers are started; 0 for an upstream.
+    #[serde(default)]
+    pub(crate) generation: u64,
+    /// Those that a rollback can go back to, this one included, oldest first.
+    #[serde(default)]
+    pub(crate) generations: Vec<GenerationStatus>,
+}
+
+/// A deploy under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct DeployStatus {
+    /// Who holds it.
+    pub(crate) by: String,
+    /// Since when.
+    pub(crate) since: Timestamp,
+    /// What it does now: `receive`, `unpack`, `install` or `reload`.
+    pub(crate) step: String,
+}
+
+/// What one reload started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct GenerationStatus {
+    /// Counts up from 1.
+    pub(crate) number: u64,
+    /// When it was resolved.
+    pub(crate) made: Timestamp,
+    /// Where its workers run, behind all symbolic links.
+    pub(crate) directory: PathBuf,
+}
+
+/// What a backend's workers are kept to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Isolation {
+    /// Whose processes they are.
+    pub(crate) user: String,
+    /// Whether the kernel restricts their files.
+    pub(crate) sandbox: Sandbox,
+}
+
+/// Said once in the log, and in every status.
+pub(super) const NO_LANDLOCK: &str = "this kernel has no Landlock: workers can read and write whatever their user \
+    can; use Linux 5.13 or newer with `landlock` in its list of security modules (lsm=)";
+
+impl BackendStatus {
+    /// What the operator should know.
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+        let isolation = self.isolation.as_ref();
+        let warns = isolation.is_some_and(|isolation| isolation.sandbox == Sandbox::Unsupported);
+        warns.then(|| format!("backend {}: {NO_LANDLOCK}", self.name)).into_iter()
+    }
 }
 
 /// Who runs a backend.
@@ -47,6 +119,9 @@ pub(crate) struct WorkerStatus {
     pub(crate) health_ms: Option<u64>,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
+    /// What else there is to know about that: user, directory, program, files it cannot read.
+    #[serde(default)]
+    pub(crate) last_facts: Vec<String>,
     /// The last lines it wrote before that.
     pub(crate) last_lines: Vec<String>,
 }

@@ -3,10 +3,18 @@
 //!
 //! It must never leave two generations serving after a failed reload.
 
-use std::{path::PathBuf, sync::Arc};
+mod crew;
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
 use tokio::{
     sync::{mpsc, oneshot},
     task::JoinHandle,
@@ -15,31 +23,90 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BackendError, Config, OutputLine, WorkerStatus,
+    deploy::{self, Deploy, Deployed, Site},
     generation::{Generation, check_socket_path},
-    job::{Job, Undone},
     process::Stage,
     state::Slot,
+    status::GenerationStatus,
 };
 use crate::metrics::Metrics;
+
+use self::crew::Crew;
 
 /// Orders that may wait for their turn; whoever comes later waits to get in.
 const ORDERS_WAITING_MAX: usize = 8;
 
-type Answer = oneshot::Sender<Result<(), BackendError>>;
+/// More workers than this are a slip of the keyboard.
+const WORKERS_MAX: usize = 1024;
 
+/// Where the outcome of an order goes.
+pub(super) type Answer = oneshot::Sender<Result<(), BackendError>>;
+
+/// What a supervised backend can be told.
 #[derive(Debug)]
-enum Order {
-    Restart(Answer),
-    /// With a new configuration, or the same one resolved anew.
-    Reload(Option<Box<Config>>, Answer),
+pub(super) enum Order {
+    /// Stop and start each worker, one after the other.
+    Restart,
+    /// The rolling way, with a new configuration, or the same one resolved anew.
+    Reload(Option<Box<Config>>),
+    /// The rolling way, from this directory.
+    Release(PathBuf),
+    /// The rolling way, to an earlier generation: this one, or the one before.
+    Rollback(Option<u64>),
+    /// So many workers.
+    Scale(usize),
+    /// No workers, until told otherwise.
+    Stop,
+    /// Workers again.
+    Start,
+}
+
+impl Order {
+    /// What is done while it is carried out.
+    fn word(&self) -> &'static str {
+        match self {
+            Self::Restart => "restart",
+            Self::Reload(_) => "reload",
+            Self::Release(_) => "release",
+            Self::Rollback(_) => "rollback",
+            Self::Scale(_) => "scale",
+            Self::Stop => "stop",
+            Self::Start => "start",
+        }
+    }
+}
+
+/// What all may see of a supervised backend.
+#[derive(Debug, Default)]
+pub(super) struct Board {
+    /// The workers' places.
+    slots: ArcSwap<Vec<Arc<Slot>>>,
+    standing: ArcSwap<Standing>,
+    order: ArcSwap<Option<&'static str>>,
+}
+
+/// How it stands between two orders.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Standing {
+    /// It has been told to stop.
+    pub(super) stopped: bool,
+    /// How many workers it should have.
+    pub(super) wanted: usize,
+    /// The generation from which all workers are started.
+    pub(super) generation: u64,
+    /// Those it can go back to, this one included.
+    pub(super) generations: Vec<GenerationStatus>,
+    /// The configuration's present word.
+    pub(super) config: Arc<Config>,
 }
 
 /// The handle of a supervised backend. Dropping it ends all workers in order.
 #[derive(Debug)]
 pub(super) struct Supervisor {
-    backend: String,
-    slots: Arc<ArcSwap<Vec<Arc<Slot>>>>,
-    orders: mpsc::Sender<Order>,
+    stage: Arc<Stage>,
+    config_dir: PathBuf,
+    board: Arc<Board>,
+    orders: mpsc::Sender<(Order, Answer)>,
     ending: CancellationToken,
     task: tokio::sync::Mutex<Option<JoinHandle<()>>>,
 }
@@ -53,33 +120,52 @@ impl Supervisor {
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BackendError> {
         let generation = Generation::resolve(&stage.backend, 1, config, &config_dir)?;
-        check_socket_path(&stage.runtime_dir, &stage.backend, workers(&generation))?;
+        check_socket_path(&stage.runtime_dir, &stage.backend, workers(&generation.config))?;
         let (orders, inbox) = mpsc::channel(ORDERS_WAITING_MAX);
         let ending = CancellationToken::new();
-        let slots = Arc::new(ArcSwap::default());
-        let backend = stage.backend.clone();
-        let shutdown = stage.shutdown.clone();
+        let board = Arc::new(Board::default());
+        let stage = Arc::new(stage);
         let mut crew = Crew {
-            stage: Arc::new(stage),
+            stage: Arc::clone(&stage),
             metrics: Arc::clone(metrics),
-            config_dir,
-            generation: Arc::new(generation),
+            config_dir: config_dir.clone(),
+            config: generation.config.clone(),
+            wanted: workers(&generation.config),
+            stopped: false,
+            number: generation.number,
+            generations: vec![Arc::new(generation)],
+            current: 0,
             jobs: Vec::new(),
-            slots: Arc::clone(&slots),
+            board: Arc::clone(&board),
+            ending: ending.clone(),
+            orders: orders.downgrade(),
+            watch: None,
         };
         crew.fill_up();
-        let task = shutdown.spawn(crew.run(inbox, ending.clone()));
-        Ok(Self { backend, slots, orders, ending, task: tokio::sync::Mutex::new(Some(task)) })
+        crew.publish();
+        crew.watch();
+        let task = stage.shutdown.spawn(crew.run(inbox));
+        Ok(Self { stage, config_dir, board, orders, ending, task: tokio::sync::Mutex::new(Some(task)) })
     }
 
     /// Every worker, by slot.
     pub(super) fn status(&self) -> Vec<WorkerStatus> {
-        self.slots.load().iter().flat_map(|slot| slot.status()).collect()
+        self.board.slots.load().iter().flat_map(|slot| slot.status()).collect()
+    }
+
+    /// How it stands.
+    pub(super) fn standing(&self) -> Arc<Standing> {
+        self.board.standing.load_full()
+    }
+
+    /// The order that is being carried out.
+    pub(super) fn order_under_way(&self) -> Option<&'static str> {
+        **self.board.order.load()
     }
 
     /// The last lines of one worker or of all, oldest first.
     pub(super) fn output(&self, worker: Option<&str>, count: usize) -> Vec<OutputLine> {
-        let slots = self.slots.load();
+        let slots = self.board.slots.load();
         let wanted = slots.iter().filter(|slot| worker.is_none_or(|worker| worker == slot.name));
         let mut lines: Vec<OutputLine> = wanted.flat_map(|slot| slot.ring.last(count)).collect();
         // Stable: lines of one worker keep their order even when the clock was set back within a tick.
@@ -87,18 +173,41 @@ impl Supervisor {
         lines.split_off(lines.len().saturating_sub(count))
     }
 
-    /// Stop and start each worker, one after the other.
-    pub(super) async fn restart(&self) -> Result<(), BackendError> {
-        self.order(Order::Restart).await
+    /// Resolves when the order has been carried out, or has failed. Cancel safe: it is carried out all the same.
+    pub(super) async fn order(&self, order: Order) -> Result<(), BackendError> {
+        let stopping = || BackendError::Stopping { backend: self.stage.backend.clone() };
+        if let Order::Scale(workers) = order
+            && !(1..=WORKERS_MAX).contains(&workers)
+        {
+            return Err(BackendError::Workers { backend: self.stage.backend.clone(), workers });
+        }
+        let (answer, done) = oneshot::channel();
+        self.orders.send((order, answer)).await.map_err(|_| stopping())?;
+        done.await.unwrap_or_else(|_| Err(stopping()))
     }
 
-    /// Replace each worker the rolling way.
-    pub(super) async fn reload(&self, config: Option<Config>) -> Result<(), BackendError> {
-        self.order(|answer| Order::Reload(config.map(Box::new), answer)).await
+    /// Deploy a package: [`deploy::deploy`].
+    pub(super) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+        let (stage, config_dir, config) = (&self.stage, &self.config_dir, self.standing().config.clone());
+        deploy::deploy(Site { stage, config_dir, config, supervisor: self }, deploy, package).await
     }
 
-    /// End all workers; resolves when none is left.
-    pub(super) async fn stop(&self) {
+    /// Send a signal to the process of one worker, or of all; how many got it.
+    pub(super) fn signal(&self, signal: Signal, worker: Option<&str>) -> Result<usize, BackendError> {
+        let workers = self.status();
+        let wanted = workers.iter().filter(|one| worker.is_none_or(|worker| worker == one.name));
+        let pids = wanted.filter_map(|one| i32::try_from(one.pid?).ok());
+        // One that has ended meanwhile is waited for by us: its id has been given to nobody else.
+        let sent = pids.filter(|pid| kill(Pid::from_raw(*pid), signal).is_ok()).count();
+        if sent == 0 {
+            let worker = worker.unwrap_or(&self.stage.backend).to_owned();
+            return Err(BackendError::NoProcess { worker });
+        }
+        Ok(sent)
+    }
+
+    /// End all workers for good; resolves when none is left.
+    pub(super) async fn end(&self) {
         self.ending.cancel();
         let mut task = self.task.lock().await;
         if let Some(running) = task.as_mut() {
@@ -107,134 +216,9 @@ impl Supervisor {
             *task = None;
         }
     }
-
-    async fn order(&self, order: impl FnOnce(Answer) -> Order) -> Result<(), BackendError> {
-        let stopping = || BackendError::Stopping { backend: self.backend.clone() };
-        let (answer, done) = oneshot::channel();
-        self.orders.send(order(answer)).await.map_err(|_| stopping())?;
-        done.await.unwrap_or_else(|_| Err(stopping()))
-    }
-}
-
-/// What the supervisor's task owns.
-struct Crew {
-    stage: Arc<Stage>,
-    metrics: Arc<Metrics>,
-    config_dir: PathBuf,
-    generation: Arc<Generation>,
-    jobs: Vec<Job>,
-    slots: Arc<ArcSwap<Vec<Arc<Slot>>>>,
-}
-
-impl Crew {
-    async fn run(mut self, mut orders: mpsc::Receiver<Order>, ending: CancellationToken) {
-        loop {
-            let order = tokio::select! {
-                biased;
-                () = ending.cancelled() => None,
-                order = orders.recv() => order,
-            };
-            let Some(order) = order else { break };
-            self.obey(order, &ending).await;
-        }
-        self.jobs.iter().for_each(Job::begin_end);
-        join_all(self.jobs.into_iter().map(Job::end)).await;
-    }
-
-    async fn obey(&mut self, order: Order, ending: &CancellationToken) {
-        // An end that comes in the middle makes the jobs refuse, and so the order fails soon.
-        let handles: Vec<_> = self.jobs.iter().map(Job::ender).collect();
-        let (answer, outcome) = {
-            let obeying = async {
-                match order {
-                    Order::Restart(answer) => (answer, self.restart().await),
-                    Order::Reload(config, answer) => (answer, self.reload(config).await),
-                }
-            };
-            tokio::pin!(obeying);
-            tokio::select! {
-                done = &mut obeying => done,
-                () = ending.cancelled() => {
-                    handles.iter().for_each(CancellationToken::cancel);
-                    obeying.await
-                }
-            }
-        };
-        if let Err(error) = &outcome {
-            tracing::error!(backend = self.stage.backend, %error, "the backend's order failed");
-        }
-        drop(answer.send(outcome));
-    }
-
-    async fn restart(&mut self) -> Result<(), BackendError> {
-        for job in &self.jobs {
-            job.restart().await.map_err(|undone| self.explain(job, undone))?;
-        }
-        Ok(())
-    }
-
-    async fn reload(&mut self, config: Option<Box<Config>>) -> Result<(), BackendError> {
-        let config = config.map_or_else(|| self.generation.config.clone(), |config| *config);
-        let backend = &self.stage.backend;
-        if config.upstream.is_some() && config.command.is_empty() {
-            return Err(BackendError::KindChanged { backend: backend.clone() });
-        }
-        let number = self.generation.number + 1;
-        let next = Arc::new(Generation::resolve(backend, number, config, &self.config_dir)?);
-        check_socket_path(&self.stage.runtime_dir, backend, workers(&next))?;
-        self.stage.roster.warm_up_is(next.config.warm_up());
-        // Those that stay; a smaller number ends the last ones only when the rest has been replaced.
-        let staying = self.jobs.len().min(workers(&next));
-        for (done, job) in self.jobs.iter().take(staying).enumerate() {
-            if let Err(undone) = job.reload(&next).await {
-                let error = self.explain(job, undone);
-                self.take_back(done).await;
-                return Err(error);
-            }
-        }
-        self.stage.roster.keep_alive_is(next.config.keep_alive);
-        self.generation = next;
-        let surplus = self.jobs.split_off(staying);
-        surplus.iter().for_each(Job::begin_end);
-        join_all(surplus.into_iter().map(Job::end)).await;
-        // The same build has just proved itself in the other slots: these start like at the gateway's start.
-        self.fill_up();
-        Ok(())
-    }
-
-    /// Put the first `done` slots back to the generation that still stands.
-    async fn take_back(&self, done: usize) {
-        for job in self.jobs.iter().take(done) {
-            if let Err(undone) = job.reload(&self.generation).await {
-                let error = self.explain(job, undone);
-                tracing::error!(%error, "a worker could not be put back to the generation before");
-            }
-        }
-    }
-
-    /// One job per slot that the generation asks for.
-    fn fill_up(&mut self) {
-        for number in self.jobs.len()..workers(&self.generation) {
-            let slot = Slot::new(&self.stage.backend, number);
-            let (stage, metrics) = (Arc::clone(&self.stage), Arc::clone(&self.metrics));
-            self.jobs.push(Job::start(stage, metrics, slot, Arc::clone(&self.generation)));
-        }
-        self.slots.store(Arc::new(self.jobs.iter().map(|job| Arc::clone(job.slot())).collect()));
-    }
-
-    fn explain(&self, job: &Job, undone: Undone) -> BackendError {
-        match undone {
-            Undone::NotReady(failure) => BackendError::NotReady {
-                worker: job.slot().name.clone(),
-                reason: failure.reason,
-                lines: failure.lines,
-            },
-            Undone::Ending => BackendError::Stopping { backend: self.stage.backend.clone() },
-        }
-    }
 }
 
 /// A backend without workers would hold every request until it is refused.
-fn workers(generation: &Generation) -> usize {
-    generation.config.workers.count().max(1)
+fn workers(config: &Config) -> usize {
+    config.workers.count().max(1)
 }

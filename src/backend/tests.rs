@@ -4,6 +4,7 @@
 mod failures;
 mod launcher;
 mod lives;
+mod orders;
 mod reloads;
 mod upstreams;
 mod vigils;
@@ -39,6 +40,10 @@ fn program(name: &str) -> Vec<String> {
 fn config(name: &str) -> Config {
     Config {
         command: program(name),
+        // The tests run as whoever runs them.
+        allow_root: true,
+        // And their programs write where a test looks; the sandbox has tests of its own.
+        sandbox: false,
         stop_grace: Duration::from_secs(5),
         restart_delay: Duration::from_millis(20),
         restart_delay_max: Duration::from_millis(200),
@@ -56,6 +61,7 @@ fn surroundings(directory: &Path, own_exe: Option<PathBuf>) -> Surroundings {
         runtime_dir: directory.join("run"),
         extra_env: BTreeMap::from([("GATEWAY_TICKETS".to_owned(), "/run/t.sock".to_owned())]),
         config_dir: directory.to_owned(),
+        hidden: vec![directory.join("state")],
         own_exe,
     }
 }

@@ -102,6 +102,7 @@ impl Upstream {
             memory_mb: None,
             health_ms: None,
             last_error,
+            last_facts: Vec::new(),
             last_lines: Vec::new(),
         }]
     }

@@ -96,6 +96,10 @@ impl Vigil {
                     misses = 0;
                     self.answered(health, began.elapsed());
                 }
+                // To replace it would take more of what there is none of.
+                Err(unwell) if unwell.is_our_own() => {
+                    tracing::warn!(worker = self.slot.name, reason = %unwell, "the worker cannot be asked");
+                }
                 Err(unwell) => {
                     misses += 1;
                     tracing::warn!(worker = self.slot.name, misses, reason = %unwell, "worker is not well");

@@ -3,7 +3,13 @@
 //!
 //! It runs before any thread or runtime exists, and must never return to a caller that could go on as a gateway.
 
-use std::{ffi::OsString, fs::File, io::Write, os::unix::process::CommandExt, process::Command};
+use std::{
+    ffi::OsString,
+    fs::File,
+    io::{ErrorKind, Write},
+    os::unix::process::CommandExt,
+    process::Command,
+};
 
 use nix::{
     fcntl::{FcntlArg, fcntl},
@@ -15,8 +21,16 @@ use nix::{
     unistd,
 };
 
+use super::confinement::Confinement;
+
 /// Tells the launcher who started it; the worker itself never sees it.
 pub(super) const PARENT_VARIABLE: &str = "GATEWAY_PARENT_PID";
+
+/// Tells the launcher what to do to itself, as JSON.
+pub(super) const CONFINEMENT_VARIABLE: &str = "GATEWAY_CONFINEMENT";
+
+/// Opens every message of the launcher, so that the gateway knows it from a worker's words.
+pub(super) const SAYS: &str = "gateway worker-exec: ";
 
 /// Tells the launcher that its standard input is the worker's channel.
 pub(super) const CHANNEL_VARIABLE: &str = "GATEWAY_CHANNEL";
@@ -30,42 +44,79 @@ const EXIT_CANNOT_RUN: i32 = 127;
 /// Closed one by one up to here where `/proc` is missing, and no further: soft limits can be in the billions.
 const DESCRIPTORS_MAX: u64 = 65_536;
 
-/// Become the worker: die with the gateway, inherit nothing but output, error and the channel, and exec.
+/// Become the worker: inherit nothing but output, error and the channel, give up every right, settle where it
+/// belongs, die with the gateway, and exec.
 ///
 /// The death signal comes when the *thread* that forked ends, not only its process. `child`'s forking thread
 /// therefore lives as long as the process.
 pub(crate) fn worker_exec(command: Vec<OsString>) -> ! {
     let problem = become_worker(&command);
     // Standard error is the pipe that the gateway reads: this line becomes the worker's last output.
-    drop(writeln!(std::io::stderr(), "{problem}"));
+    drop(writeln!(std::io::stderr(), "{SAYS}{problem}"));
     std::process::exit(EXIT_CANNOT_RUN)
 }
 
 /// Returns only when it failed, and says why.
 fn become_worker(command: &[OsString]) -> String {
     let Some((program, arguments)) = command.split_first() else {
-        return "worker-exec: no command given".to_owned();
+        return "no command given".to_owned();
     };
-    if let Err(error) = prctl::set_pdeathsig(Signal::SIGKILL) {
-        return format!("worker-exec: cannot ask to die with the gateway: {error}");
-    }
-    // If the gateway died before the request above took effect, nobody will ever signal us.
-    let parent = std::env::var(PARENT_VARIABLE).ok();
-    if parent.is_some_and(|pid| pid != unistd::getppid().to_string()) {
-        return "worker-exec: the gateway is gone".to_owned();
+    // First, so that a gateway that dies meanwhile takes us along.
+    if let Err(problem) = die_with_the_gateway() {
+        return problem;
     }
     let channel = match std::env::var_os(CHANNEL_VARIABLE).map(|_| move_channel()).transpose() {
         Ok(channel) => channel,
-        Err(error) => return format!("worker-exec: cannot hand on the channel: {error}"),
+        Err(error) => return format!("cannot hand on the channel: {error}"),
     };
     close_inherited(channel);
+    let confinement = match confinement() {
+        Ok(confinement) => confinement,
+        Err(problem) => return problem,
+    };
+    let confined = confinement
+        .give_up_rights()
+        // Again: becoming another user has cleared it.
+        .and_then(|()| die_with_the_gateway())
+        .and_then(|()| confinement.settle());
+    if let Err(problem) = confined {
+        return problem;
+    }
     let mut command = Command::new(program);
-    command.args(arguments).env_remove(PARENT_VARIABLE).env_remove(CHANNEL_VARIABLE);
+    command.args(arguments);
+    for variable in [PARENT_VARIABLE, CHANNEL_VARIABLE, CONFINEMENT_VARIABLE] {
+        command.env_remove(variable);
+    }
     if let Some(channel) = channel {
         command.env(NODE_CHANNEL[0], channel.to_string()).env(NODE_CHANNEL[1], "json");
     }
     let error = command.exec();
-    format!("cannot start {}: {error}", program.display())
+    let hint = match (error.kind(), &confinement.rules) {
+        (ErrorKind::PermissionDenied, Some(_)) => {
+            "; the sandbox lets it run what is in /usr, Node's own and the application's directory, and what \
+             `allow_read` adds"
+        }
+        _ => "",
+    };
+    format!("cannot start {}: {error}{hint}", program.display())
+}
+
+fn confinement() -> Result<Confinement, String> {
+    let text = std::env::var(CONFINEMENT_VARIABLE)
+        .map_err(|_| format!("{CONFINEMENT_VARIABLE} is missing: only the gateway itself starts this"))?;
+    serde_json::from_str(&text).map_err(|error| format!("{CONFINEMENT_VARIABLE} cannot be read: {error}"))
+}
+
+/// Ask the kernel to kill us with the thread that forked us.
+fn die_with_the_gateway() -> Result<(), String> {
+    prctl::set_pdeathsig(Signal::SIGKILL)
+        .map_err(|error| format!("cannot ask to die with the gateway: {error}"))?;
+    // If the gateway died before the request above took effect, nobody will ever signal us.
+    let parent = std::env::var(PARENT_VARIABLE).ok();
+    if parent.is_some_and(|pid| pid != unistd::getppid().to_string()) {
+        return Err("the gateway is gone".to_owned());
+    }
+    Ok(())
 }
 
 /// Put the channel behind standard error, and nothing into its place.

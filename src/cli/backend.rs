@@ -1,17 +1,27 @@
-//! `gateway backend`: the verbs that pm2's users know.
+//! `gateway backend`: the verbs that pm2's users know. Every order ends when it has been carried out, and says what
+//! happens meanwhile.
 
-use http::Method;
-use jiff::Timestamp;
+mod deploy;
+mod describe;
+mod orders;
+mod progress;
 
 use super::{Client, Failure, logs::escape, out, status};
 use crate::admin::BackendStatus;
 
-/// List, restart and reload the Node.js backends
+/// Show, scale, reload, deploy, roll back, stop and start the Node.js backends
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Backend {
     List(List),
-    Restart(Restart),
-    Reload(Reload),
+    Describe(describe::Describe),
+    Scale(orders::Scale),
+    Restart(orders::Restart),
+    Reload(orders::Reload),
+    Rollback(orders::Rollback),
+    Deploy(deploy::Deploy),
+    Stop(orders::Stop),
+    Start(orders::Start),
+    Signal(orders::Signal),
 }
 
 /// Show every backend with its workers
@@ -25,34 +35,19 @@ pub(crate) struct List {
     form: out::Form,
 }
 
-/// Stop each worker and start it again, one after the other; ends when all are ready
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  gateway backend restart
-  gateway backend restart api")]
-pub(crate) struct Restart {
-    /// The backend; not needed if there is only one
-    name: Option<String>,
-}
-
-/// Replace every worker without failing a request; new ones that never get ready leave the old ones serving
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-Examples:
-  gateway backend reload
-  gateway backend reload api")]
-pub(crate) struct Reload {
-    /// The backend; not needed if there is only one
-    name: Option<String>,
-}
-
 impl Backend {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         match self {
             Self::List(list) => list.run(client).await,
+            Self::Describe(describe) => describe.run(client).await,
+            Self::Scale(scale) => scale.run(client).await,
             Self::Restart(restart) => restart.run(client).await,
             Self::Reload(reload) => reload.run(client).await,
+            Self::Rollback(rollback) => rollback.run(client).await,
+            Self::Deploy(deploy) => deploy.run(client).await,
+            Self::Stop(stop) => stop.run(client).await,
+            Self::Start(start) => start.run(client).await,
+            Self::Signal(signal) => signal.run(client).await,
         }
     }
 }
@@ -63,33 +58,9 @@ impl List {
         if self.form.json {
             return out::json(&backends);
         }
-        let now = Timestamp::now();
-        let workers = backends.iter().flat_map(|backend| &backend.workers);
-        out::line(out::table(&status::WORKER_HEAD, workers.map(|worker| status::worker_row(worker, now))));
+        out::line(describe::table(&backends));
         Ok(())
     }
-}
-
-impl Restart {
-    async fn run(self, client: &Client) -> Result<(), Failure> {
-        let name = the_one(client, self.name).await?;
-        order(client, &name, "restart").await?;
-        out::line(format!("backend {name} restarted"));
-        Ok(())
-    }
-}
-
-impl Reload {
-    async fn run(self, client: &Client) -> Result<(), Failure> {
-        let name = the_one(client, self.name).await?;
-        order(client, &name, "reload").await?;
-        out::line(format!("backend {name} reloaded"));
-        Ok(())
-    }
-}
-
-async fn order(client: &Client, name: &str, verb: &str) -> Result<(), Failure> {
-    client.order::<()>(Method::POST, &format!("/backends/{}/{verb}", escape(name)), None::<&()>).await
 }
 
 async fn the_one(client: &Client, name: Option<String>) -> Result<String, Failure> {
@@ -106,4 +77,10 @@ async fn the_one(client: &Client, name: Option<String>) -> Result<String, Failur
                 .hint(format!("name one of: {}", names.join(", "))))
         }
     }
+}
+
+/// The path of a backend's order, or of the backend itself.
+fn path_of(name: &str, verb: &str) -> String {
+    let name = escape(name);
+    if verb.is_empty() { format!("/backends/{name}") } else { format!("/backends/{name}/{verb}") }
 }

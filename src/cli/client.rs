@@ -120,6 +120,16 @@ impl Client {
             Some(value) => Body::from(serde_json::to_vec(value).map_err(unwritable)?),
             None => Body::empty(),
         };
+        self.upload(method, path, body).await
+    }
+
+    /// Send a body as it is and read the JSON answer.
+    pub(crate) async fn upload<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: Body,
+    ) -> Result<T, Failure> {
         let answer = self.send(method, path, body).await?;
         let bytes = http_body_util::Limited::new(answer.into_body(), ANSWER_BYTES_MAX)
             .collect()
@@ -208,6 +218,7 @@ fn exit_of(problem: &admin::Problem) -> Exit {
     match (problem.status, problem.code.as_str()) {
         (_, admin::NOT_RUNNING) => Exit::NotRunning,
         (403, admin::NOT_PERMITTED) => Exit::Denied,
+        (_, "backend-not-ready") => Exit::NotReady,
         (400 | 422, _) => Exit::Usage,
         _ => Exit::Failed,
     }
@@ -226,6 +237,7 @@ mod tests {
             (404, "tenant-unknown", Exit::Failed),
             (409, "conflict", Exit::Failed),
             (422, "bad-body", Exit::Usage),
+            (502, "backend-not-ready", Exit::NotReady),
             (500, "registry", Exit::Failed),
         ] {
             let problem = admin::Problem::new(status, code, "x");

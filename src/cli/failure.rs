@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     NotRunning = 3,
     /// The caller may not give orders here.
     Denied = 4,
+    /// New workers did not get ready; where there were old ones, they go on.
+    NotReady = 5,
 }
 
 impl From<Exit> for ExitCode {
@@ -97,7 +99,7 @@ mod tests {
         assert_eq!(Failure::failed("x").exit as u8, 1);
         assert_eq!(Failure::usage("x").exit as u8, 2);
         assert_eq!(Failure::not_running(socket).exit as u8, 3);
-        assert_eq!(Exit::Denied as u8, 4);
+        assert_eq!((Exit::Denied as u8, Exit::NotReady as u8), (4, 5));
     }
 
     #[test]

@@ -74,6 +74,7 @@ pub(crate) fn day(at: Timestamp, now: Timestamp) -> String {
     let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
     let seconds = at.as_second() - now.as_second();
     let away = match (seconds.abs() / 86_400, seconds.abs() / 3600) {
+        (0, 0) => format!("{} min", seconds.abs() / 60),
         (0, hours) => format!("{hours} h"),
         (1, _) => "1 day".to_owned(),
         (days, _) => format!("{days} days"),
@@ -101,6 +102,7 @@ mod tests {
             ("2026-12-26T13:00:00Z", "2026-12-26 (in 32 days)"),
             ("2026-11-25T13:00:00Z", "2026-11-25 (in 1 day)"),
             ("2026-11-24T17:30:00Z", "2026-11-24 (in 5 h)"),
+            ("2026-11-24T11:55:30Z", "2026-11-24 (4 min ago)"),
             ("2026-11-20T11:00:00Z", "2026-11-20 (4 days ago)"),
         ] {
             assert_eq!(day(at.parse().unwrap(), now), want);

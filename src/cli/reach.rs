@@ -13,6 +13,7 @@ use super::{
 };
 use crate::{
     admin::{self, Places},
+    bootstrap,
     config::{self, Config, Loaded, Problems},
     gateway,
     metrics::Metrics,
@@ -160,6 +161,13 @@ pub(crate) fn lock(config: &Config) -> Result<StateLock, Failure> {
 
 fn make_state_dir(config: &Config) -> Result<(), Failure> {
     let directory = &config.state_dir;
+    if config::credentials_directory().is_none() && bootstrap::holds_seal_key(directory) {
+        // With a key file made beside it there would be two keys, and each would open half of the registry.
+        return Err(Failure::failed("the sealing key is a credential that systemd gives to the service alone").hint(
+            "start the gateway (`systemctl start gateway`) and give the order again; to restore a backup, take \
+             /etc/systemd/system/gateway.service.d/40-seal-key.conf away first, and `systemctl daemon-reload`",
+        ));
+    }
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
     made.map_err(|error| refused(Failure::io("make the state directory", directory, &error), error.kind()))
 }

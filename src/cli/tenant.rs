@@ -3,7 +3,7 @@
 
 mod add;
 mod apply;
-mod check;
+pub(super) mod check;
 mod data;
 mod exec;
 mod export;
@@ -77,7 +77,7 @@ impl Tenant {
 }
 
 /// Every tenant, sorted by id.
-async fn all(client: &Client) -> Result<Vec<TenantView>, Failure> {
+pub(super) async fn all(client: &Client) -> Result<Vec<TenantView>, Failure> {
     let mut tenants: Vec<TenantView> = client.show("/tenants").await?;
     tenants.sort_by(|a, b| a.id.cmp(&b.id));
     Ok(tenants)

@@ -155,6 +155,7 @@ fn the_documented_exit_codes_are_those_of_the_code() {
         (Exit::Usage, "wrong usage"),
         (Exit::NotRunning, "needs a running gateway"),
         (Exit::Denied, "may not give orders"),
+        (Exit::NotReady, "did not get ready"),
     ] {
         let code = exit as u8;
         let line = help.lines().find(|line| line.trim_start().starts_with(&format!("{code}  "))).unwrap();

@@ -5,6 +5,7 @@
 mod acme;
 mod backend;
 mod edge;
+mod isolation;
 mod numbers;
 mod pool;
 mod site;

@@ -61,7 +61,8 @@ impl TicketOffice {
     /// Bind `tickets.sock` in the runtime directory; a stale file of an earlier process is replaced.
     pub(crate) fn bind(runtime_dir: &Path) -> io::Result<Self> {
         let path = runtime_dir.join(SOCKET);
-        Ok(Self { listener: unix::bind(&path)? })
+        // Workers may be other users; who calls is asked of the kernel, call by call.
+        Ok(Self { listener: unix::bind(&path, 0o666)? })
     }
 
     /// Serve until the shutdown begins.

@@ -85,7 +85,7 @@ impl SqliteDoor {
         let tcp = TcpListener::bind(config.listen).await.map_err(tcp_error)?;
         let address = tcp.local_addr().map_err(tcp_error)?;
         let path = runtime_dir.join("sqlite.sock");
-        let unix = unix::bind(&path).map_err(|source| DoorError::Unix { path, source })?;
+        let unix = unix::bind(&path, 0o660).map_err(|source| DoorError::Unix { path, source })?;
         let slots = Arc::new(Semaphore::new(config.connections_max.clamp(1, Semaphore::MAX_PERMITS)));
         let streams = Streams::new(config.streams_max, config.stream_idle_timeout);
         Ok(Arc::new(Self { config, address, tcp, unix, slots, streams }))

@@ -21,6 +21,7 @@ use super::{
     request_id::RequestId, thread::Thread,
 };
 
+use self::line::name;
 pub(crate) use self::{line::Lines, writer::AccessLog};
 
 /// Client closed the request before we answered; nginx's word for it, and what dashboards know.
@@ -214,26 +215,29 @@ impl Record {
 
     fn write(&self, now: Instant, line: &mut line::Line<'_>) {
         let between = |from: Instant, to: Option<Instant>| to.map(|to| to.duration_since(from));
-        line.text("tenant", self.tenant.borrow().as_ref().map(TenantId::as_str));
-        line.text("site", self.site.borrow().as_deref());
-        line.bytes("origin", self.origin.as_ref().map(HeaderValue::as_bytes));
+        line.text(name!("tenant"), self.tenant.borrow().as_ref().map(TenantId::as_str));
+        line.text(name!("site"), self.site.borrow().as_deref());
+        line.bytes(name!("origin"), self.origin.as_ref().map(HeaderValue::as_bytes));
         let host = self.host.as_ref().map(HeaderValue::as_bytes);
-        line.bytes("host", host.or(self.uri.authority().map(|authority| authority.as_str().as_bytes())));
-        line.text("method", Some(self.method.as_str()));
-        line.text("path", Some(self.uri.path()));
-        line.number("status", self.status.get().into());
-        line.text("code", self.code.get());
-        line.number("bytes_in", self.bytes_in.get());
-        line.number("bytes_out", self.bytes_out.get());
-        line.text("worker", self.worker.borrow().as_deref());
-        line.text("request_id", Some(self.id.as_str()));
-        line.address("client", self.client);
-        line.text("protocol", Some(self.protocol));
-        line.time("queue_ms", between(self.started, self.sent.get()));
+        line.bytes(
+            name!("host"),
+            host.or(self.uri.authority().map(|authority| authority.as_str().as_bytes())),
+        );
+        line.text(name!("method"), Some(self.method.as_str()));
+        line.text(name!("path"), Some(self.uri.path()));
+        line.number(name!("status"), self.status.get().into());
+        line.text(name!("code"), self.code.get());
+        line.number(name!("bytes_in"), self.bytes_in.get());
+        line.number(name!("bytes_out"), self.bytes_out.get());
+        line.text(name!("worker"), self.worker.borrow().as_deref());
+        line.text(name!("request_id"), Some(self.id.as_str()));
+        line.address(name!("client"), self.client);
+        line.text(name!("protocol"), Some(self.protocol));
+        line.time(name!("queue_ms"), between(self.started, self.sent.get()));
         let worker = self.sent.get().and_then(|sent| between(sent, self.answered.get()));
-        line.time("worker_ms", worker);
-        line.time("first_byte_ms", between(self.started, self.answered.get()));
-        line.time("total_ms", between(self.started, Some(now)));
+        line.time(name!("worker_ms"), worker);
+        line.time(name!("first_byte_ms"), between(self.started, self.answered.get()));
+        line.time(name!("total_ms"), between(self.started, Some(now)));
     }
 }
 
@@ -244,18 +248,20 @@ pub(crate) fn unreadable(thread: &Thread, peer: &Peer, id: &RequestId, refusal: 
         return;
     }
     thread.lines.push(Instant::now(), |line| {
-        for name in ["tenant", "site", "origin", "host", "method", "path"] {
+        for name in
+            [name!("tenant"), name!("site"), name!("origin"), name!("host"), name!("method"), name!("path")]
+        {
             line.text(name, None);
         }
-        line.number("status", refusal.status().as_u16().into());
-        line.text("code", Some(refusal.code()));
-        line.number("bytes_in", 0);
-        line.number("bytes_out", 0);
-        line.text("worker", None);
-        line.text("request_id", Some(id.as_str()));
-        line.address("client", peer.address);
-        line.text("protocol", Some(peer.protocol));
-        for name in ["queue_ms", "worker_ms", "first_byte_ms", "total_ms"] {
+        line.number(name!("status"), refusal.status().as_u16().into());
+        line.text(name!("code"), Some(refusal.code()));
+        line.number(name!("bytes_in"), 0);
+        line.number(name!("bytes_out"), 0);
+        line.text(name!("worker"), None);
+        line.text(name!("request_id"), Some(id.as_str()));
+        line.address(name!("client"), peer.address);
+        line.text(name!("protocol"), Some(peer.protocol));
+        for name in [name!("queue_ms"), name!("worker_ms"), name!("first_byte_ms"), name!("total_ms")] {
             line.time(name, None);
         }
     });

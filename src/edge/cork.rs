@@ -30,14 +30,38 @@ pub(crate) struct Uncorking<C, T> {
 #[derive(Debug)]
 struct Held<T> {
     io: T,
-    /// Not yet sent; freed when empty, so that an idle connection holds none.
+    /// Not yet sent; given back when empty, so that an idle connection holds none.
     buffer: Vec<u8>,
     sent: usize,
+    spare: Rc<Spare>,
+}
+
+/// One thread's buffers that no connection holds at the moment: one is polled at a time, so that most of the time one
+/// buffer serves all.
+#[derive(Debug, Default)]
+pub(crate) struct Spare(RefCell<Vec<Vec<u8>>>);
+
+/// Kept at most; more are needed only while clients do not take what they asked for.
+const SPARE_MAX: usize = 4;
+
+impl Spare {
+    fn take(&self) -> Vec<u8> {
+        self.0.borrow_mut().pop().unwrap_or_else(|| Vec::with_capacity(BUFFER_BYTES))
+    }
+
+    fn give_back(&self, mut buffer: Vec<u8>) {
+        let mut spare = self.0.borrow_mut();
+        if spare.len() < SPARE_MAX && buffer.capacity() > 0 {
+            buffer.clear();
+            spare.push(buffer);
+        }
+    }
 }
 
 /// Put a cork on `io`, and build the connection over it.
-pub(crate) fn corked<C, T>(io: T, connect: impl FnOnce(Cork<T>) -> C) -> Uncorking<C, T> {
-    let held = Rc::new(RefCell::new(Held { io, buffer: Vec::new(), sent: 0 }));
+pub(crate) fn corked<C, T>(io: T, spare: &Rc<Spare>, connect: impl FnOnce(Cork<T>) -> C) -> Uncorking<C, T> {
+    let held = Held { io, buffer: Vec::new(), sent: 0, spare: spare.clone() };
+    let held = Rc::new(RefCell::new(held));
     Uncorking { connection: Box::pin(connect(Cork(held.clone()))), held }
 }
 
@@ -51,8 +75,8 @@ impl<T: AsyncWrite + Unpin> Held<T> {
             }
             self.sent += sent;
         }
-        self.buffer = Vec::new();
         self.sent = 0;
+        self.spare.give_back(std::mem::take(&mut self.buffer));
         Poll::Ready(Ok(()))
     }
 
@@ -62,7 +86,7 @@ impl<T: AsyncWrite + Unpin> Held<T> {
             ready!(self.poll_send(cx))?;
         }
         if self.buffer.capacity() == 0 {
-            self.buffer.reserve_exact(BUFFER_BYTES);
+            self.buffer = self.spare.take();
         }
         let before = self.buffer.len();
         for piece in pieces {
@@ -142,7 +166,7 @@ mod tests {
     async fn what_is_written_in_one_poll_leaves_as_one_piece_and_none_is_held_longer() {
         let (ours, mut theirs) = tokio::io::duplex(64 * 1024);
         let mut turns = 0;
-        let mut corked = corked(ours, |mut cork| {
+        let mut corked = corked(ours, &Rc::default(), |mut cork| {
             poll_fn(move |cx| {
                 turns += 1;
                 for piece in [&b"one "[..], b"two "] {
@@ -166,7 +190,7 @@ mod tests {
         let (ours, mut theirs) = tokio::io::duplex(1000);
         let sent: Vec<u8> = (0..100_000u32).map(|n| n.to_le_bytes()[0]).collect();
         let text = sent.clone();
-        let connection = corked(ours, |mut cork| async move {
+        let connection = corked(ours, &Rc::default(), |mut cork| async move {
             cork.write_all(&text).await.unwrap();
             cork.shutdown().await.unwrap();
             Ok(())

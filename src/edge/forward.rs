@@ -12,6 +12,7 @@ mod lines;
 mod request;
 mod sending;
 mod socket;
+mod sticky;
 mod upstream;
 mod wait;
 
@@ -28,8 +29,8 @@ use http_body::{Frame, SizeHint};
 use tokio::time::Instant;
 
 use crate::{
-    backend::{Turn, WorkerLease},
-    tenant::LiveTicket,
+    backend::{Home, Turn, WorkerLease},
+    tenant::{LiveTicket, TicketMode},
 };
 
 use super::{
@@ -142,6 +143,8 @@ struct Tries<'a> {
     turn: Option<Turn>,
     /// Those of one tenant wait in one lane; the lanes take turns.
     lane: &'a str,
+    /// The worker it belongs to, for a backend that is sticky.
+    home: Option<Home>,
 }
 
 /// Pass a request on and its answer back.
@@ -159,12 +162,19 @@ pub(crate) async fn forward(
     let tenant = caller.tenant.as_deref();
     let of_backend = || exchange.settings.route(tenant, caller.authority.name());
     let route = caller.site.as_ref().or_else(of_backend).ok_or(Refusal::NoBackend)?;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
-    let issued = tenant.and_then(|tenant| exchange.thread.shared.tickets.issue(tenant, route.ticket, now));
+    // Only a request's own ticket has an end, and so needs the clock.
+    let now = match route.ticket {
+        TicketMode::Tenant => Duration::ZERO,
+        TicketMode::Request => SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default(),
+    };
+    let tickets = &exchange.thread.shared.tickets;
+    let issued = tenant.and_then(|tenant| tickets.issue(tenant, route.ticket, now.as_secs()));
     let url = issued.as_ref().map(|issued| &issued.url);
     let mut body = Some(body);
     let lane = tenant.map_or("", |tenant| tenant.id.as_str());
+    let bound = sticky::bound(route.sticky, exchange, lane, &head.headers);
     let mut tries = Tries::new(exchange, route, &place, lane);
+    tries.home = bound.as_ref().map(|bound| bound.home);
     let (sent, lease) = loop {
         let lease = tries.worker().await?;
         // Built from the original each time: nothing of a failed try can leak into the next.
@@ -190,7 +200,11 @@ pub(crate) async fn forward(
     if let Some(upgrade) = &upgrade {
         upgrade.check_refused(response.status())?;
     }
-    Ok(stream(exchange, caller, response, flight))
+    let mut answer = stream(exchange, caller, response, flight);
+    if let Some(cookie) = bound.and_then(|bound| bound.cookie) {
+        answer.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(answer)
 }
 
 fn stream(
@@ -230,13 +244,19 @@ impl<'a> Tries<'a> {
             give_up: None,
             turn: None,
             lane,
+            home: None,
         }
     }
 
     /// May it be tried again, and with which body?
     fn judge(&mut self, failure: Failure, head: &Parts, lease: &WorkerLease) -> Result<RequestBody, Refusal> {
         let again = match failure {
-            Failure::Final(refusal) => return Err(refusal),
+            Failure::Final(refusal) => {
+                if refusal == Refusal::WorkerSlow {
+                    lease.timed_out();
+                }
+                return Err(refusal);
+            }
             // It never reached a worker, so it is as good as new.
             Failure::NotConnected(body) => {
                 self.avoid.push(lease.key());

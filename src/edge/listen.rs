@@ -13,6 +13,8 @@ use std::{
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 
+use crate::error::is_out_of_descriptors;
+
 use super::{
     clients::ClientPlace,
     connection::{Speaks, connection},
@@ -129,13 +131,6 @@ fn admit(shared: &Shared, stream: &TcpStream, client: IpAddr) -> Result<Option<C
     }
     let place = shared.clients.enter(client, settings.limits.connections_per_client_max);
     place.map(Some).ok_or(Cut::ClientConnections)
-}
-
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error().map(nix::errno::Errno::from_raw),
-        Some(nix::errno::Errno::EMFILE | nix::errno::Errno::ENFILE)
-    )
 }
 
 /// What is done about connections that cannot be accepted.

@@ -104,6 +104,12 @@ pub(crate) enum Refusal {
     /// No worker got ready in time, or too many requests wait for one already.
     #[error("the application is not ready; try again soon")]
     NoWorker,
+    /// The operator has stopped the backend.
+    #[error("the application has been stopped for maintenance; try again later")]
+    BackendStopped,
+    /// No file descriptor is left for a connection to a worker.
+    #[error("out of file descriptors (raise LimitNOFILE)")]
+    NoDescriptor,
     /// A worker took the request and gave no usable answer.
     #[error("the application failed to answer: {0}")]
     WorkerFailed(String),
@@ -136,7 +142,11 @@ impl Refusal {
             Self::RangeNotSatisfiable { .. } => StatusCode::RANGE_NOT_SATISFIABLE,
             Self::FileFailed(_) => StatusCode::INTERNAL_SERVER_ERROR,
             Self::TooFast { .. } | Self::TooMany => StatusCode::TOO_MANY_REQUESTS,
-            Self::Paused(_) | Self::NoBackend | Self::NoWorker => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Paused(_)
+            | Self::NoBackend
+            | Self::NoWorker
+            | Self::NoDescriptor
+            | Self::BackendStopped => StatusCode::SERVICE_UNAVAILABLE,
             Self::WorkerFailed(_) => StatusCode::BAD_GATEWAY,
             Self::WorkerSlow => StatusCode::GATEWAY_TIMEOUT,
         }
@@ -152,6 +162,7 @@ impl Refusal {
                 | Self::Malformed(_)
                 | Self::ExpectationUnknown
                 | Self::HeadersTooLarge
+                | Self::BodyStalled
                 | Self::BodyBroken
         )
     }
@@ -161,9 +172,11 @@ impl Refusal {
         match self {
             Self::TooFast { retry_after_s } => Some(*retry_after_s),
             // Requests end within seconds, and a worker starts within seconds.
-            Self::TooMany | Self::NoWorker => Some(1),
+            Self::TooMany | Self::NoWorker | Self::NoDescriptor => Some(1),
             // A migration takes longer; five seconds keep a thousand waiting pages at 200 requests a second.
             Self::Paused(_) => Some(5),
+            // Somebody has to give an order first.
+            Self::BackendStopped => Some(30),
             _ => None,
         }
     }
@@ -173,15 +186,15 @@ impl Fault for Refusal {
     fn kind(&self) -> Kind {
         match self {
             Self::Suspended(_) | Self::Paused(_) | Self::TooFast { .. } | Self::TooMany => Kind::Tenant,
-            Self::NoBackend | Self::FileFailed(_) => Kind::Operator,
-            Self::NoWorker | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
+            Self::NoBackend | Self::FileFailed(_) | Self::NoDescriptor => Kind::Operator,
+            Self::NoWorker | Self::BackendStopped | Self::WorkerFailed(_) | Self::WorkerSlow => Kind::Backend,
             _ => Kind::Client,
         }
     }
 
     fn audience(&self) -> Audience {
         match self {
-            Self::WorkerFailed(_) | Self::FileFailed(_) => Audience::Operator,
+            Self::WorkerFailed(_) | Self::FileFailed(_) | Self::NoDescriptor => Audience::Operator,
             _ => Audience::Anyone,
         }
     }
@@ -215,6 +228,8 @@ impl Fault for Refusal {
             Self::FileFailed(_) => "file-failed",
             Self::NoBackend => "no-backend",
             Self::NoWorker => "no-worker",
+            Self::BackendStopped => "backend-stopped",
+            Self::NoDescriptor => "no-descriptor",
             Self::WorkerFailed(_) => "worker-failed",
             Self::WorkerSlow => "worker-slow",
         }

@@ -41,6 +41,9 @@ pub(crate) fn answer(refusal: &Refusal, id: &RequestId) -> Response<Body> {
     let own_words = refusal.to_string();
     let detail = match refusal.audience() {
         Audience::Anyone => own_words.as_str(),
+        Audience::Operator if matches!(refusal, Refusal::NoDescriptor) => {
+            "as much as this server can take at once; try again soon"
+        }
         Audience::Operator => "the application failed to answer; the operator's log says why",
     };
     let problem = Problem {
@@ -124,6 +127,8 @@ mod tests {
             (Refusal::OriginNotListed, 403, "origin-not-listed", None),
             (Refusal::TooFast { retry_after_s: 3 }, 429, "too-many-requests", Some("3")),
             (Refusal::NoWorker, 503, "no-worker", Some("1")),
+            (Refusal::BackendStopped, 503, "backend-stopped", Some("30")),
+            (Refusal::NoDescriptor, 503, "no-descriptor", Some("1")),
             (Refusal::WorkerFailed("/run/secret.sock".into()), 502, "worker-failed", None),
             (Refusal::HostNotServed, 421, "host-not-served", None),
         ] {

@@ -23,6 +23,7 @@ use super::{
     tls::Certificates,
     upgrade::Ending,
 };
+use crate::privileges;
 
 /// How often certificate files are looked at: a renewal is served well before anyone misses it.
 const CERTIFICATES_EVERY: Duration = Duration::from_secs(2);
@@ -93,6 +94,7 @@ impl Drop for Serving {
 
 /// `made`: told how it went to make the runtime, which can never leave its thread.
 fn run(start: Start, made: &SyncSender<std::io::Result<()>>) {
+    privileges::give_up();
     let runtime = match Builder::new_current_thread().enable_all().build_local(LocalOptions::default()) {
         Ok(runtime) => runtime,
         Err(error) => return drop(made.send(Err(error))),

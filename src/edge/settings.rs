@@ -9,7 +9,7 @@ use std::{
 use http::{HeaderName, HeaderValue, Method, request::Parts};
 
 use crate::{
-    backend::Roster,
+    backend::{Roster, Sticky},
     tenant::{Announcement, CorsPolicy, Snapshot, Tenant, TicketMode},
 };
 
@@ -58,6 +58,8 @@ pub(crate) struct Route {
     pub(crate) ticket: TicketMode,
     /// Does somebody list its workers anew when they are gone? Only then is it worth waiting for one.
     pub(crate) watched: bool,
+    /// What binds requests to one of its workers.
+    pub(crate) sticky: Option<Sticky>,
 }
 
 /// An `[[edge.open]]`, parsed.
@@ -91,8 +93,8 @@ impl Settings {
         let mut hosts: HashSet<Box<str>> = config.hosts.iter().map(|host| host.as_str().into()).collect();
         let mut routes = Routes::default();
         for (name, backend) in &settings.backends {
-            let route =
-                Arc::new(Route { roster: backend.roster.clone(), ticket: backend.ticket, watched: true });
+            let (roster, ticket, sticky) = (backend.roster.clone(), backend.ticket, backend.sticky);
+            let route = Arc::new(Route { roster, ticket, watched: true, sticky });
             for host in &backend.hosts {
                 hosts.insert(host.as_str().into());
                 routes.by_host.insert(host.as_str().into(), route.clone());

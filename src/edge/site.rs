@@ -7,7 +7,7 @@ mod location;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
-use http::{HeaderValue, Response, request::Parts};
+use http::{HeaderMap, HeaderValue, Response, request::Parts};
 
 use crate::{
     backend::Roster,
@@ -41,6 +41,8 @@ pub(crate) struct Site {
     pub(crate) name: Arc<str>,
     prefix: Box<str>,
     kind: Kind,
+    /// Said with every answer of its own.
+    headers: HeaderMap,
 }
 
 #[derive(Debug)]
@@ -71,10 +73,16 @@ impl Site {
             Does::Redirect(location) => Kind::Redirect(location, cache_control),
             Does::Upstream(addresses) => {
                 let roster = Roster::unwatched(&name, KEEP_ALIVE, addresses);
-                Kind::Upstream(Arc::new(Route { roster, ticket: TicketMode::Tenant, watched: false }))
+                Kind::Upstream(Arc::new(Route {
+                    roster,
+                    ticket: TicketMode::Tenant,
+                    watched: false,
+                    sticky: None,
+                }))
             }
         };
-        Ok(Arc::new(Self { name, prefix: site.prefix().into(), kind }))
+        let headers = site.headers().unwrap_or_default();
+        Ok(Arc::new(Self { name, prefix: site.prefix().into(), kind, headers }))
     }
 
     /// What of a path lies below this site.
@@ -144,11 +152,27 @@ pub(crate) fn of(settings: &Settings, snapshot: &Snapshot, head: &Parts) -> Opti
     }
     // The rest of a host that only sites have is nobody's: it must not fall to the one backend there is.
     let only_sites = !settings.is_shared(host) && snapshot.by_host(host).is_none();
-    only_sites.then(|| Arc::new(Site { name: host.into(), prefix: Box::default(), kind: Kind::Nothing }))
+    only_sites.then(|| {
+        let (prefix, headers) = (Box::default(), HeaderMap::new());
+        Arc::new(Site { name: host.into(), prefix, kind: Kind::Nothing, headers })
+    })
 }
 
 /// Answer a request for a site.
 pub(crate) async fn serve(
+    exchange: &Exchange,
+    site: &Arc<Site>,
+    head: &Parts,
+    body: (RequestBody, Option<Upgrade>),
+) -> Result<Response<Body>, Refusal> {
+    let mut answer = of_its_own(exchange, site, head, body).await?;
+    for (name, value) in &site.headers {
+        answer.headers_mut().insert(name, value.clone());
+    }
+    Ok(answer)
+}
+
+async fn of_its_own(
     exchange: &Exchange,
     site: &Arc<Site>,
     head: &Parts,

@@ -26,6 +26,7 @@ use super::{
     acme::Challenges,
     admit::Admit,
     clients::Clients,
+    cork::Spare,
     cuts::Cuts,
     descriptors::Descriptors,
     forward::Upstreams,
@@ -89,6 +90,7 @@ pub(crate) struct Thread {
     pub(crate) drain: Drain,
     pub(crate) sockets: Sockets,
     pub(crate) turns: Turns,
+    pub(crate) spare: Rc<Spare>,
     heart: Arc<AtomicUsize>,
 }
 
@@ -103,6 +105,7 @@ impl Thread {
             drain: Drain::default(),
             sockets: Sockets::default(),
             turns: Turns::default(),
+            spare: Rc::default(),
             heart: shared.pulse.join(),
             shared,
         })

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
-    config::Config,
+    config::{self, Config},
     tenant::{Defaults, HostName},
 };
 
@@ -25,6 +25,21 @@ pub(crate) fn tenant_defaults(config: &Config) -> Defaults {
 /// The files of `[[tls.certificate]]`, for a backup.
 pub(crate) fn certificate_files(config: &Config) -> Vec<PathBuf> {
     config.tls.certificate.iter().flat_map(|pair| [pair.cert.clone(), pair.key.clone()]).collect()
+}
+
+/// What no worker's sandbox may show: our data, keys, certificates and configuration, wherever they are.
+pub(super) fn own_files(loaded: &config::Loaded) -> Vec<PathBuf> {
+    let config = &loaded.config;
+    let mut own = vec![config.state_dir.clone(), config.runtime_dir.clone(), "/etc/gateway".into()];
+    own.extend(certificate_files(config));
+    own.extend(loaded.files.iter().cloned());
+    own.extend([&config.registry.path, &config.registry.seal_key_file].into_iter().flatten().cloned());
+    own.extend(
+        [&config.tls.acme.ca_file, &config.tls.acme.external_account_key_file].into_iter().flatten().cloned(),
+    );
+    own.extend(config.tenant.iter().filter_map(|tenant| tenant.database_file.clone()));
+    own.extend(config.backend.values().filter_map(|backend| backend.env_file.clone()));
+    own
 }
 
 /// The configuration's check has parsed them once: what fails here was refused there.

@@ -38,7 +38,7 @@ impl Places {
         Ok(places)
     }
 
-    /// Remove every socket, those of workers included.
+    /// Remove every socket, and what workers had to themselves.
     fn sweep(&self) -> io::Result<()> {
         let mut directories = vec![self.runtime_dir.clone(), self.runtime_dir.join("workers")];
         while let Some(directory) = directories.pop() {
@@ -48,8 +48,11 @@ impl Places {
             };
             for entry in entries {
                 let entry = entry?;
-                if entry.file_type()?.is_socket() {
+                let kind = entry.file_type()?;
+                if kind.is_socket() {
                     std::fs::remove_file(entry.path())?;
+                } else if kind.is_dir() && directory.ends_with("workers") {
+                    std::fs::remove_dir_all(entry.path())?;
                 }
             }
         }
@@ -86,15 +89,13 @@ mod tests {
     #[test]
     fn sockets_of_a_killed_gateway_are_swept_and_files_stay() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::create_dir(dir.path().join("workers")).unwrap();
-        for stale in ["sqlite.sock", "workers/api-0-1.sock"] {
+        std::fs::create_dir_all(dir.path().join("workers/api-0-1/tmp")).unwrap();
+        for stale in ["sqlite.sock", "workers/api-0-1/sock"] {
             drop(UnixListener::bind(dir.path().join(stale)).unwrap());
         }
         std::fs::write(dir.path().join("notes.sock"), "no socket").unwrap();
         let places = Places::take(dir.path(), dir.path()).unwrap();
-        assert!(
-            !dir.path().join("sqlite.sock").exists() && !dir.path().join("workers/api-0-1.sock").exists()
-        );
+        assert!(!dir.path().join("sqlite.sock").exists() && !dir.path().join("workers/api-0-1").exists());
         let left = UnixListener::bind(dir.path().join("admin.sock")).unwrap();
         drop((places, left));
         assert!(!dir.path().join("admin.sock").exists());

@@ -17,7 +17,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     GatewayError, Lives,
-    defaults::{certificate_files, host_names, tenant_defaults},
+    defaults::{certificate_files, host_names, own_files, tenant_defaults},
     life::Beginning,
     places::Places,
     reload::surprises,
@@ -68,13 +68,14 @@ impl Rooms {
         (orders, swapping): (mpsc::Sender<Order>, Arc<AtomicBool>),
         beginning: Beginning,
     ) -> Result<Self, GatewayError> {
+        let hidden = own_files(&loaded);
         let config_dir = loaded.directory;
         let config = loaded.config;
         let places = Places::take(&config.state_dir, &config.runtime_dir)?;
         let (metrics, lives, refusals) =
             (Metrics::new(), Lives::default(), Arc::new(Refusals::new(config.registry.refused_origins_max)));
 
-        let tenants = Arc::new(open_registry(&config).await?);
+        let tenants = Arc::new(open_registry(&config, &runtimes.data).await?);
         let registry = tenants.registry().clone();
         // Pools and doors spawn onto the runtime that they are made in.
         let entered = runtimes.data.enter();
@@ -94,7 +95,7 @@ impl Rooms {
         )
         .await?;
 
-        let backends = start_backends(&config, &config_dir, &lives, &metrics)?;
+        let backends = start_backends(&config, (&config_dir, &hidden), &lives, &metrics)?;
         let settings = edge_settings(&config, &backends);
         let edge = Edge::new(EdgeParts {
             settings,
@@ -245,10 +246,13 @@ impl House {
     }
 }
 
-async fn open_registry(config: &Config) -> Result<Tenants, GatewayError> {
+async fn open_registry(config: &Config, data: &Handle) -> Result<Tenants, GatewayError> {
     let credentials = config::credentials_directory();
     let paths = TenantPaths::below(&config.state_dir, &config.registry, credentials.as_deref());
-    let tenants = Tenants::open(paths).await?;
+    // The driver starts a thread of its own, which shall begin with no more than those there may.
+    let runtime = data.clone();
+    let opening = data.spawn_blocking(move || runtime.block_on(Tenants::open(paths)));
+    let tenants = opening.await.map_err(|error| GatewayError::System(std::io::Error::other(error)))??;
     let report = tenants.declare(config.tenant.clone(), tenant_defaults(config)).await?;
     for surprise in surprises(&report) {
         tracing::warn!("{surprise}");
@@ -292,8 +296,10 @@ async fn open_doors(
     if config.backend.values().any(|backend| backend.background_access) {
         let wrong =
             |source| GatewayError::Directory { path: config.runtime_dir.join(door::TICKETS_SOCKET), source };
-        let uids = [0, nix::unistd::getuid().as_raw()];
-        let parts = OfficeParts { registry, tickets: tickets.clone(), uids: Arc::new(uids) };
+        let own = [0, nix::unistd::getuid().as_raw()];
+        let asking = config.backend.values().filter(|backend| backend.background_access);
+        let uids = own.into_iter().chain(asking.filter_map(backend::Config::worker_uid)).collect();
+        let parts = OfficeParts { registry, tickets: tickets.clone(), uids };
         TicketOffice::bind(&config.runtime_dir).map_err(wrong)?.run(parts, &lives.doors);
     }
     Ok((door, tickets))
@@ -301,7 +307,7 @@ async fn open_doors(
 
 fn start_backends(
     config: &Config,
-    config_dir: &Path,
+    (config_dir, hidden): (&Path, &[PathBuf]),
     lives: &Lives,
     metrics: &Arc<Metrics>,
 ) -> Result<BTreeMap<String, Arc<Backend>>, GatewayError> {
@@ -313,6 +319,7 @@ fn start_backends(
             runtime_dir: config.runtime_dir.clone(),
             extra_env: told.into_iter().collect(),
             config_dir: config_dir.to_owned(),
+            hidden: hidden.to_vec(),
             // The program that runs, whatever stands at its path by now.
             own_exe: Some(PathBuf::from("/proc/self/exe")),
         };
@@ -330,7 +337,8 @@ fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> 
             _ => TicketMode::Tenant,
         };
         let hosts = settings.map(|settings| host_names(&settings.hosts)).unwrap_or_default();
-        (name.clone(), BackendRoute { roster: backend.roster(), hosts, ticket })
+        let sticky = settings.and_then(|settings| settings.sticky);
+        (name.clone(), BackendRoute { roster: backend.roster(), hosts, ticket, sticky })
     };
     EdgeSettings {
         config: config.edge.clone(),

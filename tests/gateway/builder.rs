@@ -60,11 +60,12 @@ impl Builder {
         self.backend("api", program, &[HOST])
     }
 
-    /// A backend by name.
+    /// A backend by name. Its programs are read where they lie and write where a test looks: the sandbox has tests
+    /// of its own, in `isolation`.
     pub(crate) fn backend(mut self, name: &str, program: &str, hosts: &[&str]) -> Self {
         self.programs.push((name.to_owned(), program.to_owned()));
         self.config(&format!(
-            "[backend.{name}]\nhosts = {hosts:?}\nstop_grace = \"3s\"\n[backend.{name}.health]\npath = \"/healthz\""
+            "[backend.{name}]\nhosts = {hosts:?}\nstop_grace = \"3s\"\nallow_root = true\nsandbox = false\n[backend.{name}.health]\npath = \"/healthz\""
         ))
     }
 

@@ -1,17 +1,12 @@
 //! Clients that ask for much with few bytes over HTTP/2. Each flood ends with its connection, is counted, costs
 //! bounded memory, and leaves everybody else alone.
 
-use std::{
-    sync::{
-        Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
-    },
-    thread,
-    time::Duration,
-};
+use std::time::Duration;
 
 use crate::{
-    Client, HOST, NAVAJA, TestGateway, eventually,
+    HOST, NAVAJA, TestGateway,
+    bystander::Bystander,
+    eventually,
     h2_frames::{self, DATA, END_STREAM, GOAWAY, H2, HEADERS, PING, RST_STREAM, SETTINGS, frame, headers},
     memory::{anonymous_bytes, metric},
 };
@@ -28,37 +23,6 @@ const MEMORY_BYTES_MAX: u64 = 48 * 1024 * 1024;
 
 fn gateway(config: &str) -> TestGateway {
     TestGateway::builder().shops().worker("echo.mjs").config(config).start()
-}
-
-/// Everybody else: one who asks all the while, and must always be answered.
-struct Bystander {
-    end: Arc<AtomicBool>,
-    asking: Option<thread::JoinHandle<u32>>,
-}
-
-impl Bystander {
-    fn of(client: &Client) -> Self {
-        let end = Arc::new(AtomicBool::new(false));
-        let (client, stop) = (client.clone(), end.clone());
-        let asking = thread::spawn(move || {
-            let mut answers = 0;
-            while !stop.load(Relaxed) {
-                client.get("/bystander").origin(NAVAJA).secure().send().is(200);
-                answers += 1;
-                thread::sleep(Duration::from_millis(20));
-            }
-            answers
-        });
-        Self { end, asking: Some(asking) }
-    }
-
-    /// Every request was answered with 200, and there were some.
-    #[track_caller]
-    fn was_served(mut self) {
-        self.end.store(true, Relaxed);
-        let answers = self.asking.take().unwrap().join().expect("everybody else was turned away");
-        assert!(answers > 0);
-    }
 }
 
 /// Send frames until the gateway ends the connection; its code, or `None` when it ended without one.

@@ -2,6 +2,7 @@
 //! with its own on ports of its own. Every name leads to 127.0.0.1 until a test says otherwise.
 
 use std::{
+    collections::BTreeMap,
     fs::File,
     net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket},
     path::{Path, PathBuf},
@@ -53,12 +54,14 @@ pub(crate) struct Settings {
     pub(crate) slow_s: Option<u32>,
     /// Where it looks for TLS-ALPN-01, if not where the gateway listens.
     pub(crate) https: Option<u16>,
+    /// It wants accounts bound to the one with this id and key (base64url).
+    pub(crate) external: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         // Five of a hundred, as pebble's makers have it: clients must be used to it.
-        Self { nonces_refused: 5, validity_s: 90 * 24 * 3600, slow_s: None, https: None }
+        Self { nonces_refused: 5, validity_s: 90 * 24 * 3600, slow_s: None, https: None, external: None }
     }
 }
 
@@ -98,6 +101,8 @@ impl Pebble {
             "httpPort": self.ports.http,
             "tlsPort": self.settings.https.unwrap_or(self.ports.https),
             "certificateValidityPeriod": self.settings.validity_s,
+            "externalAccountBindingRequired": self.settings.external.is_some(),
+            "externalAccountMACKeys": self.settings.external.iter().copied().collect::<BTreeMap<_, _>>(),
         }});
         std::fs::write(self.file("pebble.json"), config.to_string()).unwrap();
         let mut command = Command::new("pebble");
@@ -184,7 +189,18 @@ impl Pebble {
         free_port()
     }
 
-    fn file(&self, name: &str) -> PathBuf {
+    /// Where its directory is asked for.
+    pub(crate) fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.ports.directory).into()
+    }
+
+    /// Where it looks for HTTP-01 and for TLS-ALPN-01.
+    pub(crate) fn looks_at(&self) -> (u16, u16) {
+        (self.ports.http, self.ports.https)
+    }
+
+    /// A file of its own: `ca.pem` of who signed its own certificate, `pebble.pem` and `pebble.key`.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
@@ -218,7 +234,7 @@ fn end(child: &mut Child) {
 }
 
 /// A port that is free for TCP and UDP, and that no other test of this process was given.
-fn free_port() -> u16 {
+pub(crate) fn free_port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     // Two runs of the tests on one machine begin at different places.
     let begin = u16::try_from(std::process::id() % u32::from(PORTS.end - PORTS.start)).unwrap();
@@ -238,7 +254,7 @@ fn certify(directory: &Path) {
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-    let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+    let names = ["localhost", "127.0.0.1", "ca.example"].map(str::to_owned);
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
     for (name, text) in

@@ -10,6 +10,7 @@ use crate::{
     client::trusting,
     eventually,
     load::{Load, Target},
+    pebble::free_port,
 };
 
 /// What each reload changes in turn.
@@ -68,7 +69,8 @@ fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
     site.write("gateway.toml", with(&certificates[0], ""));
     let gateway = site.start();
     let pids = gateway.worker_pids();
-    let extra = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    // Below those that the system gives out: between two reloads nobody else is given it.
+    let extra = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let load = Load::default();
     let plain = Target::plain(&gateway);
     let secure = Target { address: gateway.https(), tls: Some(trusted[0].clone()) };

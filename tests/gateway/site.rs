@@ -27,6 +27,15 @@ pub(crate) struct Output {
 }
 
 impl Output {
+    /// Of a process that has ended.
+    pub(crate) fn of(output: &std::process::Output) -> Self {
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        }
+    }
+
     /// The command must have succeeded.
     #[track_caller]
     pub(crate) fn ok(self) -> Self {
@@ -149,12 +158,7 @@ impl Site {
         let mut child = command.spawn().unwrap();
         // A command that does not read its input may have gone by now: that is its right.
         let _gone = child.stdin.take().unwrap().write_all(stdin.as_bytes());
-        let output = child.wait_with_output().unwrap();
-        Output {
-            code: output.status.code().unwrap_or(-1),
-            stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
-            stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
-        }
+        Output::of(&child.wait_with_output().unwrap())
     }
 
     /// Start a gateway here and wait until it serves.

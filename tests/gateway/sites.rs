@@ -310,6 +310,45 @@ fn websockets_pass_to_another_application() {
 }
 
 #[test]
+fn websockets_over_http2_pass_to_another_application() {
+    let (gateway, _app) = second_app();
+    let api = format!("https://{}", gateway.https());
+    let env = [("API", &*api), ("HOST", "app.example"), ("STRANGER", "https://stranger.example")];
+    node::run("websocket_http2.mjs", &["site"], &env);
+    let line = eventually("it is in the access log", || {
+        gateway.access_log().into_iter().find(|line| line["path"] == "/ws")
+    });
+    assert_eq!((&line["site"], &line["method"]), (&"app.example".into(), &"CONNECT".into()));
+}
+
+#[test]
+fn headers_of_a_sites_own_are_said_with_every_answer_of_it_and_with_no_other() {
+    let dir = files(&[("index.html", b"index"), ("404.html", b"lost")]);
+    let (_app, port) = App::start();
+    let headers = "headers = { X-Frame-Options = \"DENY\", x-own = \"ours\" }";
+    let gateway = beside_the_api(&dir, &format!("not_found = \"/404.html\"\n{headers}"))
+        .config(&format!(
+            "[[edge.site]]\nhost = \"app.example\"\nupstream = \"http://127.0.0.1:{port}\"\n{headers}\n\
+             [[edge.site]]\nhost = \"old.example\"\nredirect = \"https://www.example{{path}}\"\n{headers}"
+        ))
+        .start();
+    for (host, path, status) in [
+        (WWW, "/", 200),
+        (WWW, "/missing.html", 404),
+        ("app.example", "/headers?set=x-own:theirs", 200),
+        ("old.example", "/x", 308),
+    ] {
+        let answer = gateway.get(path).host(host).send().is(status);
+        assert_eq!((answer.header("x-frame-options"), answer.header("x-own")), (Some("DENY"), Some("ours")));
+    }
+    let page = www(&gateway, "/").send();
+    let known = www(&gateway, "/").header("if-none-match", page.header("etag").unwrap()).send().is(304);
+    assert_eq!(known.header("x-own"), Some("ours"));
+    let api = gateway.get("/headers?set=x-own:theirs").origin(NAVAJA).send().is(200);
+    assert_eq!((api.header("x-frame-options"), api.header("x-own")), (None, Some("theirs")));
+}
+
+#[test]
 fn redirects_carry_path_and_query_and_refuse_to_be_open() {
     let gateway = TestGateway::builder()
         .shops()

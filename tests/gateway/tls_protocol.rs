@@ -160,7 +160,8 @@ fn hsts_is_said_over_https_alone_and_never_over_what_the_backend_says() {
 }
 
 /// Findings that say something of the test's surroundings and nothing of the gateway, each with its reason.
-const OF_THE_SURROUNDINGS: [(&str, &str); 3] = [
+const OF_THE_SURROUNDINGS: [(&str, &str); 4] = [
+    ("engine_problem", "testssl.sh says of its own openssl that it has no GOST engine"),
     (
         "sessionresumption_ticket",
         "told as WARN where openssl s_client is too slow; a test above proves resumption",

@@ -7,9 +7,9 @@ import http2 from 'node:http2';
 import { setTimeout as later } from 'node:timers/promises';
 import WebSocket from 'ws';
 
-const { API, ORIGIN, STRANGER, SUSPENDED } = process.env;
+const { API, ORIGIN, STRANGER, SUSPENDED, HOST = 'api.example' } = process.env;
 
-const session = http2.connect(API, { servername: 'api.example', rejectUnauthorized: false, settings: { enablePush: false } });
+const session = http2.connect(API, { servername: HOST, rejectUnauthorized: false, settings: { enablePush: false } });
 const [settings] = await once(session, 'remoteSettings');
 assert.equal(settings.enableConnectProtocol, true, 'the server does not announce RFC 8441');
 
@@ -21,7 +21,7 @@ function request(path, headers = {}) {
       ':protocol': 'websocket',
       ':scheme': 'https',
       ':path': path,
-      ':authority': 'api.example',
+      ':authority': HOST,
       'sec-websocket-version': '13',
       origin: ORIGIN,
       ...headers,
@@ -71,6 +71,23 @@ async function library(path, headers) {
 }
 
 const modes = {
+  // Another application beside the API: it judges origins by itself, and gets no tenant and no ticket.
+  async site() {
+    const one = await library('/ws', { origin: STRANGER });
+    assert.equal(one.answer['access-control-allow-origin'], undefined);
+    const large = Buffer.alloc(3_000_000, 'x');
+    for (const message of ['hello', large]) {
+      one.socket.send(message);
+      assert.deepEqual(await one.next(), message);
+    }
+    one.socket.send('headers');
+    const headers = JSON.parse(await one.next());
+    assert.deepEqual([headers.host, headers.origin, headers.upgrade], [HOST, STRANGER, 'websocket']);
+    for (const name of Object.keys(headers)) assert.ok(!name.startsWith('x-gateway-'), name);
+    one.socket.send('close');
+    assert.deepEqual(await one.closed(), [4001, 'as asked']);
+  },
+
   // Messages, closes from either side, many at once beside ordinary requests.
   async library() {
     const one = await library('/ws');

@@ -18,10 +18,10 @@ pub(crate) enum Reach {
 use Reach::{All, ItsConfig, Only};
 
 /// Importable by every room; they import nothing of ours.
-const BASE: [&str; 4] = ["error", "metrics", "shutdown", "telemetry"];
+const BASE: [&str; 5] = ["error", "metrics", "privileges", "shutdown", "telemetry"];
 
 /// Room, and what it may import besides the base.
-pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 9] = [
+pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
     (
         "cli",
         &[
@@ -30,8 +30,9 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 9] = [
             ("admin", All),
             ("tenant", All),
             ("pool", All),
-            // The hidden subcommand through which a worker is started.
-            ("backend", Only(&["worker_exec"])),
+            ("bootstrap", All),
+            // The hidden subcommands through which a worker is started, and what a killed gateway leaves is ended.
+            ("backend", Only(&["worker_exec", "worker_guard"])),
         ],
     ),
     (
@@ -80,11 +81,18 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 9] = [
             ),
         ],
     ),
-    ("edge", &[("backend", Only(&["roster", "Roster", "Turn", "WorkerLease", "Address"])), ("tenant", All)]),
+    (
+        "edge",
+        &[
+            ("backend", Only(&["roster", "Roster", "Turn", "WorkerLease", "Address", "Home", "Sticky"])),
+            ("tenant", All),
+        ],
+    ),
     ("door", &[("pool", All), ("tenant", All)]),
     ("pool", &[("tenant", All)]),
     ("tenant", &[]),
     ("backend", &[]),
+    ("bootstrap", &[]),
 ];
 
 /// What each room exports from its `config.rs`.

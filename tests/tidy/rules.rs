@@ -120,10 +120,17 @@ pub(crate) fn unbounded(source: &Source) -> Vec<String> {
 
 /// Workers are started by `backend/child`, and by nothing else in the running gateway. `backend/worker_exec` starts
 /// nothing: it becomes the worker. The successor is tried by `gateway/successor`. The command line runs what its operator names (`tenant exec`).
+/// `bootstrap/machine` runs the machine's own programs, for the command line.
 pub(crate) fn starts_a_process(source: &Source) -> Vec<String> {
     const WHY: &str =
         "processes are started in `backend/child` alone, where groups, signals and exits are known";
-    let allowed = ["src/backend/child", "src/backend/worker_exec.rs", "src/cli", "src/gateway/successor.rs"];
+    let allowed = [
+        "src/backend/child",
+        "src/backend/worker_exec.rs",
+        "src/cli",
+        "src/gateway/successor.rs",
+        "src/bootstrap/machine.rs",
+    ];
     if allowed.iter().any(|place| source.path.starts_with(place)) {
         return Vec::new();
     }

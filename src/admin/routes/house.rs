@@ -12,6 +12,7 @@ use tokio::sync::oneshot;
 use super::Desk;
 use crate::{
     admin::{Listening, Order, Problem, Status, status::Counts},
+    backend::BackendStatus,
     edge::{observe, warnings},
     tenant::RefusedView,
 };
@@ -58,6 +59,8 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
     let certificates = live.house.certificates();
     let mut listeners = live.house.listeners();
     listeners.extend(desk.metrics.map(|address| Listening { kind: "metrics".to_owned(), address }));
+    let backends: Vec<_> = live.house.backends().values().map(|backend| backend.status()).collect();
+    let of_backends = backends.iter().flat_map(BackendStatus::warnings);
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -70,12 +73,12 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         listeners,
         sites: live.house.sites(),
         doors: live.house.doors(),
-        backends: live.house.backends().values().map(|backend| backend.status()).collect(),
         pools: values(desk.pools.status())?,
         tenants: Counts::of(&desk.tenants.registry().snapshot()),
-        warnings: warnings(&certificates, now),
+        warnings: warnings(&certificates, now).into_iter().chain(of_backends).collect(),
         certificates,
         local_ca: live.house.certificate_store().local_ca(),
+        backends,
     }))
 }
 

@@ -121,7 +121,7 @@ fn cold(in_flight: usize, answers: usize) -> (Arc<Roster>, Arc<Worker>) {
 
 /// Wait as a request of that lane, which came now.
 async fn wait(roster: &Roster, lane: &str) -> WorkerLease {
-    roster.wait(lane, roster.turn(std::time::Instant::now()), &[]).await
+    roster.wait(lane, roster.turn(std::time::Instant::now()), (None, &[])).await
 }
 
 #[tokio::test(start_paused = true)]
@@ -189,7 +189,7 @@ async fn who_must_not_get_the_only_worker_holds_up_nobody_behind() {
     let only = roster.pick(&[]).unwrap().key();
     let turn = roster.turn(std::time::Instant::now());
     let avoid = [only];
-    let picky = roster.wait("shop", turn, &avoid);
+    let picky = roster.wait("shop", turn, (None, &avoid));
     let behind = async {
         tokio::task::yield_now().await;
         assert!(roster.pick(&[]).is_none(), "somebody waits");

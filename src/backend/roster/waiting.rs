@@ -13,7 +13,7 @@ use std::{
 use prometheus_client::metrics::gauge::Gauge;
 use tokio::sync::oneshot;
 
-use super::{Roster, WorkerLease, queue::Queue};
+use super::{Home, Roster, WorkerLease, queue::Queue};
 
 /// A request's place in the order: when it came, and what tells it from another of that moment. It keeps its place
 /// when it has to wait again.
@@ -34,6 +34,8 @@ pub(super) struct Line {
 struct Waiter {
     /// Keys of workers that are not for it.
     avoid: Box<[u64]>,
+    /// Where it is at home.
+    home: Option<Home>,
     lease: oneshot::Sender<WorkerLease>,
 }
 
@@ -76,13 +78,18 @@ impl Roster {
 
     /// Wait in `lane` (the tenant's) for a worker that is none of `avoid`. Without end: bound it. Cancel safe: who
     /// goes away leaves no trace, and its worker to the next.
-    pub(crate) async fn wait(&self, lane: &str, turn: Turn, avoid: &[u64]) -> WorkerLease {
+    pub(crate) async fn wait(
+        &self,
+        lane: &str,
+        turn: Turn,
+        (home, avoid): (Option<Home>, &[u64]),
+    ) -> WorkerLease {
         loop {
             let (lease, called) = oneshot::channel();
             let standing = Standing { roster: self, lane: lane.into(), turn };
             {
                 let mut line = self.line();
-                line.queue.push(standing.lane.clone(), turn, Waiter { avoid: avoid.into(), lease });
+                line.queue.push(standing.lane.clone(), turn, Waiter { avoid: avoid.into(), home, lease });
                 self.count(&line);
             }
             // Room that came between the look and here would be missed otherwise.
@@ -114,11 +121,11 @@ impl Roster {
             return;
         }
         let mut line = self.line();
-        while let Some(lease) = self.take(&[]) {
+        while let Some(lease) = self.take(None, &[]) {
             let mut other = None;
             let next = line.queue.next(|waiter| {
-                if waiter.avoid.contains(&lease.key()) {
-                    other = self.take(&waiter.avoid);
+                if waiter.home.is_some() || waiter.avoid.contains(&lease.key()) {
+                    other = self.take(waiter.home, &waiter.avoid);
                     return other.is_some();
                 }
                 true

@@ -47,6 +47,8 @@ pub(in crate::backend) struct Worker {
     address: Address,
     in_flight: AtomicUsize,
     taken: AtomicU64,
+    /// Requests that timed out here since the last answer: it may have them still, though nobody waits for them.
+    timed_out: AtomicUsize,
     idle: Notify,
     pub(super) warmth: Warmth,
     /// Where those wait who would be told of room.
@@ -62,6 +64,7 @@ impl Worker {
             address,
             in_flight: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
+            timed_out: AtomicUsize::new(0),
             idle: Notify::new(),
             warmth: Warmth::warm(),
             roster: OnceLock::new(),
@@ -71,6 +74,16 @@ impl Worker {
     /// Unique per process start.
     pub(in crate::backend) fn key(&self) -> u64 {
         self.key
+    }
+
+    /// Such as `api/0`.
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it has to do, as far as can be known from here.
+    pub(super) fn load(&self) -> usize {
+        self.in_flight() + self.timed_out.load(Ordering::Relaxed)
     }
 
     /// Where it listens.
@@ -153,6 +166,9 @@ impl WorkerLease {
 
     /// The worker has begun its answer: a cold one may be given one more.
     pub(crate) fn answered(&self) {
+        if self.worker.timed_out.load(Ordering::Relaxed) > 0 {
+            self.worker.timed_out.store(0, Ordering::Relaxed);
+        }
         // Warm workers' leases are not counted: the common path stays one load.
         if self.counted.load(Ordering::Relaxed) && self.counted.swap(false, Ordering::Relaxed) {
             let roster = self.worker.roster.get().and_then(Weak::upgrade);
@@ -160,6 +176,12 @@ impl WorkerLease {
             self.worker.warmth.answered(somebody_waits);
             roster.inspect(|roster| roster.call());
         }
+    }
+
+    /// The worker has not answered in time. Others are preferred until it answers somebody: requests that time out
+    /// must not pile up on it.
+    pub(crate) fn timed_out(&self) {
+        self.worker.timed_out.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Give the place back without calling anybody: for one who is calling.

@@ -38,20 +38,36 @@ pub(crate) struct Check {
 
 /// One step's outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-struct Step {
-    name: &'static str,
-    verdict: Verdict,
-    detail: String,
+pub(in crate::cli) struct Step {
+    /// What was tried.
+    pub(in crate::cli) name: &'static str,
+    /// How it went.
+    pub(in crate::cli) verdict: Verdict,
+    /// What was seen.
+    pub(in crate::cli) detail: String,
+    /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    remedy: Option<String>,
+    pub(in crate::cli) remedy: Option<String>,
 }
 
+/// How a step went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
-enum Verdict {
+pub(in crate::cli) enum Verdict {
+    /// As it should.
     Good,
+    /// Not at all.
     Bad,
+    /// Not needed here.
     Skipped,
+}
+
+/// Prove a tenant, and leave the telling to the caller.
+pub(in crate::cli) async fn prove(client: &Client, id: TenantId) -> Result<Vec<Step>, Failure> {
+    let check = Check { id, path: "/".to_owned(), form: out::Form::default() };
+    let mut steps = Vec::new();
+    check.steps(client, |step| steps.push(step)).await?;
+    Ok(steps)
 }
 
 fn path(text: &str) -> Result<String, String> {
@@ -76,15 +92,24 @@ fn bad(name: &'static str, detail: impl Into<String>, remedy: impl Into<String>)
 
 impl Check {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
-        let facts: CheckFacts =
-            client.order(Method::POST, &format!("/tenants/{}/check", self.id), None::<&()>).await?;
         let mut steps = Vec::new();
-        let mut take = |step: Step| {
+        let take = |step: Step| {
             if !self.form.json {
                 out::line(step.line());
             }
             steps.push(step);
         };
+        self.steps(client, take).await?;
+        let failed = steps.iter().any(|step| step.verdict == Verdict::Bad);
+        if self.form.json {
+            out::json(&json!({ "tenant": self.id, "good": !failed, "steps": steps }))?;
+        }
+        if failed { Err(Failure::told()) } else { Ok(()) }
+    }
+
+    async fn steps(&self, client: &Client, mut take: impl FnMut(Step)) -> Result<(), Failure> {
+        let facts: CheckFacts =
+            client.order(Method::POST, &format!("/tenants/{}/check", self.id), None::<&()>).await?;
         let host = facts.hosts.first();
         match host {
             Some(host) => take(dns(host).await),
@@ -114,11 +139,7 @@ impl Check {
             Err(step) => take(step),
         }
         take(self.database(&facts).await);
-        let failed = steps.iter().any(|step| step.verdict == Verdict::Bad);
-        if self.form.json {
-            out::json(&json!({ "tenant": self.id, "good": !failed, "steps": steps }))?;
-        }
-        if failed { Err(Failure::told()) } else { Ok(()) }
+        Ok(())
     }
 
     /// Over HTTPS where it is spoken; to the listener itself, so that the check works before DNS does.
@@ -205,7 +226,7 @@ fn request(target: &Target, method: Method, path: &str) -> http::request::Builde
 }
 
 /// A listener on every address is called on loopback.
-fn reachable(address: SocketAddr) -> SocketAddr {
+pub(in crate::cli) fn reachable(address: SocketAddr) -> SocketAddr {
     let ip = match address.ip() {
         IpAddr::V4(ip) if ip.is_unspecified() => IpAddr::V4(Ipv4Addr::LOCALHOST),
         IpAddr::V6(ip) if ip.is_unspecified() => IpAddr::V6(Ipv6Addr::LOCALHOST),

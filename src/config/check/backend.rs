@@ -28,6 +28,7 @@ impl Check<'_> {
             self.command(name, backend);
             self.environment(name, backend);
             self.env_file(name, backend);
+            self.isolation(name, backend);
             self.times(name, backend);
             if backend.health.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
                 let message = "a path begins with `/`";
@@ -64,8 +65,11 @@ impl Check<'_> {
                     }
                     None => {}
                 }
-                for unused in ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max"]
-                {
+                let isolation =
+                    ["user", "group", "allow_root", "sandbox", "allow_read", "allow_write", "limits"];
+                let life = ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max"];
+                let orders = ["install", "watch", "sticky"];
+                for unused in isolation.into_iter().chain(life).chain(orders) {
                     let key = ["backend", name, unused];
                     if self.is_written(&key) {
                         let message = "without effect: an upstream is not started by the gateway";

@@ -6,7 +6,7 @@ use figment::value::Value;
 use super::Check;
 
 /// Numbers and times for which zero has a meaning, by the end of their key.
-const ZERO_IS_FINE: [&str; 9] = [
+const ZERO_IS_FINE: [&str; 10] = [
     "edge.threads",
     "pool.tenant_max",
     "pool.tenant_min",
@@ -15,6 +15,7 @@ const ZERO_IS_FINE: [&str; 9] = [
     "cors.max_age",
     "tls.hsts.max_age",
     "grace",
+    "core_bytes",
     "port",
 ];
 

@@ -65,8 +65,8 @@ fn the_reference_has_every_key_of_the_code_and_no_other() {
         let keys: Vec<String> = table.keys().cloned().collect();
         table.insert("?".to_owned(), Value::from(0));
         let Err(error) = Config::deserialize(&asked) else { panic!("{path:?} takes any key") };
-        // Backends and a worker's variables are named by the operator.
-        let free = path.last().is_some_and(|last| last == "backend" || last == "env");
+        // Backends, a worker's variables and a site's headers are named by the operator.
+        let free = path.last().is_some_and(|last| ["backend", "env", "headers"].contains(&last.as_str()));
         match error.kind {
             Kind::UnknownField(_, known) => {
                 let mut known: Vec<_> = known.iter().map(|key| (*key).to_owned()).collect();

@@ -88,20 +88,30 @@ fn three_digits(number: u32) -> [u8; 3] {
     [digit(number / 100), digit(number / 10), digit(number)]
 }
 
+/// A field's name with all that stands around it, as one piece: a line has twenty of them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Name(pub(super) &'static str);
+
+/// The name of a field.
+macro_rules! name {
+    ($name:literal) => {
+        line::Name(concat!(",\"", $name, "\":"))
+    };
+}
+pub(super) use name;
+
 /// One line being written. Names are ours and plain; values may be anyone's.
 pub(crate) struct Line<'a> {
     buffer: &'a mut Vec<u8>,
 }
 
 impl Line<'_> {
-    fn name(&mut self, name: &str) {
-        self.buffer.extend_from_slice(b",\"");
+    fn name(&mut self, Name(name): Name) {
         self.buffer.extend_from_slice(name.as_bytes());
-        self.buffer.extend_from_slice(b"\":");
     }
 
     /// A string, or null.
-    pub(crate) fn text(&mut self, name: &str, value: Option<&str>) {
+    pub(crate) fn text(&mut self, name: Name, value: Option<&str>) {
         self.name(name);
         let Some(value) = value else { return self.buffer.extend_from_slice(b"null") };
         self.buffer.push(b'"');
@@ -120,13 +130,13 @@ impl Line<'_> {
     }
 
     /// A string of whatever bytes a header holds, or null.
-    pub(crate) fn bytes(&mut self, name: &str, value: Option<&[u8]>) {
+    pub(crate) fn bytes(&mut self, name: Name, value: Option<&[u8]>) {
         // Without a copy, where it is what it should be.
         self.text(name, value.map(String::from_utf8_lossy).as_deref());
     }
 
     /// A whole number.
-    pub(crate) fn number(&mut self, name: &str, value: u64) {
+    pub(crate) fn number(&mut self, name: Name, value: u64) {
         self.name(name);
         self.digits(value);
     }
@@ -148,7 +158,7 @@ impl Line<'_> {
     }
 
     /// An address.
-    pub(crate) fn address(&mut self, name: &str, value: IpAddr) {
+    pub(crate) fn address(&mut self, name: Name, value: IpAddr) {
         self.name(name);
         let IpAddr::V4(value) = value else { return drop(write!(self.buffer, "\"{value}\"")) };
         for (before, octet) in [b'"', b'.', b'.', b'.'].into_iter().zip(value.octets()) {
@@ -159,7 +169,7 @@ impl Line<'_> {
     }
 
     /// Milliseconds with three digits, or null.
-    pub(crate) fn time(&mut self, name: &str, value: Option<Duration>) {
+    pub(crate) fn time(&mut self, name: Name, value: Option<Duration>) {
         self.name(name);
         match value {
             Some(time) => {

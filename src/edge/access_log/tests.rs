@@ -17,11 +17,11 @@ fn a_line_is_json_whatever_strangers_put_in_it() {
     let lines = Lines::new(log.clone());
     let nasty = "a\"b\\c\n\u{1b}[31m\u{7f}é";
     lines.push(std::time::Instant::now(), |line| {
-        line.text("path", Some(nasty));
-        line.text("tenant", None);
-        line.number("status", 200);
-        line.time("total_ms", Some(Duration::from_micros(12_345)));
-        line.address("client", [192, 0, 2, 1].into());
+        line.text(name!("path"), Some(nasty));
+        line.text(name!("tenant"), None);
+        line.number(name!("status"), 200);
+        line.time(name!("total_ms"), Some(Duration::from_micros(12_345)));
+        line.address(name!("client"), [192, 0, 2, 1].into());
     });
     lines.flush();
     log.close();
@@ -42,7 +42,7 @@ fn what_does_not_fit_is_dropped_and_counted() {
         log(&config::AccessLog { path: Some(path.clone()), buffer_bytes_max: 10, ..Default::default() });
     let lines = Lines::new(log.clone());
     for _ in 0..3 {
-        lines.push(std::time::Instant::now(), |line| line.number("status", 200));
+        lines.push(std::time::Instant::now(), |line| line.number(name!("status"), 200));
     }
     lines.flush();
     log.close();
@@ -59,7 +59,7 @@ fn a_rotated_file_is_opened_anew_by_a_reload() {
     let lines = Lines::new(log.clone());
     std::fs::rename(&path, dir.path().join("access.log.1")).unwrap();
     log.reopen(&config).unwrap();
-    lines.push(std::time::Instant::now(), |line| line.number("status", 200));
+    lines.push(std::time::Instant::now(), |line| line.number(name!("status"), 200));
     lines.flush();
     log.close();
     assert_eq!(std::fs::read_to_string(path).unwrap().lines().count(), 1);

@@ -13,7 +13,7 @@ use std::{
     thread::JoinHandle,
 };
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, privileges};
 
 use super::super::{EdgeError, config};
 
@@ -132,6 +132,7 @@ impl Target {
 }
 
 fn run(orders: &Receiver<Order>, mut target: Target, queued_bytes: &AtomicUsize) {
+    privileges::give_up();
     let mut failing = false;
     while let Ok(order) = orders.recv() {
         match order {

@@ -168,7 +168,7 @@ impl Office {
         let ours = Failure::Authority;
         let mut bytes = [0; 4];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| ours("the system gives no randomness".to_owned()))?;
-        let (now, random) = (Timestamp::now().as_second(), u32::from_be_bytes(bytes));
+        let (now, random) = (Timestamp::now().as_millisecond(), u32::from_be_bytes(bytes));
         let id = format!("{}-{now}-{random:08x}", self.tag);
         let stored = self.acme.vault.store(Kept::Acme, &id, &brought.chain_pem, &brought.key_pem);
         stored.map(|_| id).map_err(|error| ours(format!("the certificate that came cannot be kept: {error}")))

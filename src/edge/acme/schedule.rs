@@ -80,6 +80,13 @@ pub(crate) struct Held {
     pub(crate) not_after: Timestamp,
 }
 
+impl Held {
+    /// Larger for what came later; the id, which has the moment in it, decides between two of one second.
+    fn age(&self) -> (Timestamp, Timestamp, &str) {
+        (self.not_before, self.not_after, &self.id)
+    }
+}
+
 /// All that the schedule goes by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Facts<'a> {
@@ -160,13 +167,14 @@ pub(crate) fn due_at(held: &Held, ledger: &Ledger, rules: &Rules) -> Timestamp {
     said.map_or_else(|| after(held.not_before, life.mul_f64(own)), |at| at.min(latest))
 }
 
-/// The certificate that lives longest, for each name that has one that lives.
+/// The newest certificate, for each name that has one that lives. Not the one that lives longest: an authority that wants
+/// one replaced may sign for a shorter time than it did, and would be asked again and again.
 pub(crate) fn best(held: &[Held], now: Timestamp) -> HashMap<&str, usize> {
     let mut best: HashMap<&str, usize> = HashMap::new();
     for (index, certificate) in held.iter().enumerate().filter(|(_, held)| held.not_after > now) {
         for name in &certificate.names {
             let place = best.entry(name).or_insert(index);
-            if held[*place].not_after < certificate.not_after {
+            if held[*place].age() < certificate.age() {
                 *place = index;
             }
         }
@@ -174,7 +182,7 @@ pub(crate) fn best(held: &[Held], now: Timestamp) -> HashMap<&str, usize> {
     best
 }
 
-/// Kept certificates that another one makes superfluous: all their names that are wanted have one that lives longer.
+/// Kept certificates that another one makes superfluous: all their names that are wanted have a newer one.
 /// One of hosts that are gone stays until it ends: they may come back.
 pub(crate) fn superfluous(held: &[Held], wanted: &BTreeSet<String>, now: Timestamp) -> Vec<String> {
     let best = best(held, now);

@@ -3,7 +3,7 @@
 
 use std::{
     collections::HashMap,
-    hash::{BuildHasher, Hash, RandomState},
+    hash::{BuildHasher, BuildHasherDefault, Hash, Hasher, RandomState},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicUsize, Ordering::Relaxed},
@@ -32,7 +32,7 @@ pub(super) struct Table<K> {
 /// A map into a doubly linked list of slots, newest first.
 #[derive(Debug)]
 struct Shard<K> {
-    slots: HashMap<K, usize>,
+    slots: HashMap<Hashed<K>, usize, BuildHasherDefault<Known>>,
     list: Vec<Slot<K>>,
     newest: usize,
     oldest: usize,
@@ -40,10 +40,42 @@ struct Shard<K> {
 
 #[derive(Debug)]
 struct Slot<K> {
-    key: K,
+    key: Hashed<K>,
     gauge: Arc<Gauge>,
     newer: usize,
     older: usize,
+}
+
+/// A key with its hash, which is computed once: it says the shard and the place in it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+struct Hashed<K> {
+    hash: u64,
+    key: K,
+}
+
+impl<K> Hash for Hashed<K> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(self.hash);
+    }
+}
+
+/// The hash of what knows its own.
+#[derive(Debug, Default)]
+struct Known(u64);
+
+impl Hasher for Known {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        // Never asked by `Hashed`; still a hash, if a poor one.
+        bytes.iter().for_each(|byte| self.0 = self.0.rotate_left(8) ^ u64::from(*byte));
+    }
+
+    fn write_u64(&mut self, hash: u64) {
+        self.0 = hash;
+    }
 }
 
 /// No slot.
@@ -65,7 +97,8 @@ impl<K: Hash + Eq + Clone> Table<K> {
     /// The gauge of that key, now the newest.
     pub(super) fn gauge(&self, key: K, now_ns: u64) -> Arc<Gauge> {
         let hash = self.hasher.hash_one(&key);
-        let shard = &self.shards[usize::try_from(hash >> 32).unwrap_or(0) % self.shards.len()];
+        let key = Hashed { hash, key };
+        let shard = &self.shards[usize::try_from(hash >> 16 & 0xffff).unwrap_or(0) % self.shards.len()];
         let entries_max = self.entries_max.load(Relaxed).div_ceil(self.shards.len()).max(1);
         // A poisoned shard is still a list: nothing in it is left half done across a panic that cannot happen.
         shard.lock().unwrap_or_else(PoisonError::into_inner).gauge(key, now_ns, entries_max)
@@ -80,10 +113,10 @@ impl<K: Hash + Eq + Clone> Table<K> {
 
 impl<K: Hash + Eq + Clone> Shard<K> {
     fn new() -> Self {
-        Self { slots: HashMap::new(), list: Vec::new(), newest: NONE, oldest: NONE }
+        Self { slots: HashMap::default(), list: Vec::new(), newest: NONE, oldest: NONE }
     }
 
-    fn gauge(&mut self, key: K, now_ns: u64, entries_max: usize) -> Arc<Gauge> {
+    fn gauge(&mut self, key: Hashed<K>, now_ns: u64, entries_max: usize) -> Arc<Gauge> {
         if let Some(&slot) = self.slots.get(&key) {
             if self.newest != slot {
                 self.unlink(slot);

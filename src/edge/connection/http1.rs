@@ -37,6 +37,10 @@ use super::{
 /// Smallest bound of hyper's buffers: below this, bodies pass in too small pieces.
 const BUFFER_BYTES_MIN: usize = 64 * 1024;
 
+/// What hyper takes unless it is told otherwise, in lists on the stack. More it refuses by itself, which becomes our own
+/// refusal on the way out.
+const HYPERS_HEADERS_MAX: usize = 100;
+
 /// How a connection's waking time ended.
 enum Awake<T> {
     /// The connection is over; were there bytes that are no request?
@@ -142,8 +146,11 @@ where
 fn builder(limits: &Limits) -> Builder {
     let mut http = Builder::new();
     // Idle and slow connections are ended by `drive`, so hyper needs no timer of its own.
-    http.max_headers(limits.headers_max * SLACK)
-        .max_buf_size((limits.header_bytes_max * SLACK).max(BUFFER_BYTES_MIN));
+    http.max_buf_size((limits.header_bytes_max * SLACK).max(BUFFER_BYTES_MIN));
+    // Told how many, hyper makes two lists of that length for every head, and fills them.
+    if limits.headers_max > HYPERS_HEADERS_MAX {
+        http.max_headers(limits.headers_max * SLACK);
+    }
     http
 }
 

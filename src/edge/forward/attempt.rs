@@ -8,7 +8,7 @@ use std::{
 
 use http::{Method, Response, request::Parts};
 
-use crate::{backend::WorkerLease, metrics::BackendLabels};
+use crate::{backend::WorkerLease, error::is_out_of_descriptors, metrics::BackendLabels};
 
 use super::{
     super::{
@@ -68,8 +68,10 @@ pub(super) async fn send(
     let mut connection = match idle {
         Some(connection) => connection,
         None => match open(exchange, lease).await {
-            Some(connection) => connection,
-            None => return Err(Failure::NotConnected(body)),
+            Ok(connection) => connection,
+            // Every other worker would take a descriptor, too.
+            Err(Unopened::Here) => return Err(Failure::Final(Refusal::NoDescriptor)),
+            Err(Unopened::There) => return Err(Failure::NotConnected(body)),
         },
     };
     exchange.record.sent(connection.worker());
@@ -108,15 +110,22 @@ pub(super) async fn send(
     })
 }
 
-async fn open(exchange: &Exchange, lease: &WorkerLease) -> Option<Box<Connection>> {
+/// Whose fault it is that there is no connection.
+enum Unopened {
+    Here,
+    There,
+}
+
+async fn open(exchange: &Exchange, lease: &WorkerLease) -> Result<Box<Connection>, Unopened> {
     let timeout = exchange.settings.limits.connect_timeout;
     match tokio::time::timeout(timeout, Connection::open(lease)).await {
-        Ok(Ok(connection)) => Some(connection),
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) if is_out_of_descriptors(&error) => Err(Unopened::Here),
         Ok(Err(error)) => {
             tracing::debug!(worker = lease.name(), %error, "cannot connect");
-            None
+            Err(Unopened::There)
         }
-        Err(_) => None,
+        Err(_) => Err(Unopened::There),
     }
 }
 

@@ -102,10 +102,6 @@ impl<'a> Listed<'a> {
     pub(super) fn contains(&self, name: &HeaderName) -> bool {
         self.0.iter().any(|token| token.eq_ignore_ascii_case(name.as_str()))
     }
-
-    pub(super) fn names(&self) -> &[&'a str] {
-        &self.0
-    }
 }
 
 /// Who called, how, and as what; a trusted proxy's chain is continued, anyone else's begins with us.

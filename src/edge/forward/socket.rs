@@ -1,6 +1,8 @@
 //! A worker's socket in two halves, Unix or TCP, because a worker may begin its answer while the request's body is
 //! still on its way. It must never know what the bytes mean.
 
+mod unix;
+
 use std::{
     io,
     mem::MaybeUninit,
@@ -13,22 +15,24 @@ use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpStream, UnixStream, tcp, unix},
+    net::{TcpStream, tcp},
 };
 
 use crate::backend::Address;
 
+use self::unix::{UnixReader, UnixWriter};
+
 /// What is read from.
 #[derive(Debug)]
 pub(super) enum Reader {
-    Unix(unix::OwnedReadHalf),
+    Unix(UnixReader),
     Tcp(tcp::OwnedReadHalf),
 }
 
 /// What is written to. Dropped, it says that nothing more comes.
 #[derive(Debug)]
 pub(super) enum Writer {
-    Unix(unix::OwnedWriteHalf),
+    Unix(UnixWriter),
     Tcp(tcp::OwnedWriteHalf),
 }
 
@@ -46,7 +50,7 @@ macro_rules! either {
 pub(super) async fn connect(address: &Address) -> io::Result<(Reader, Writer)> {
     match address {
         Address::Unix(path) => {
-            let (reader, writer) = UnixStream::connect(path).await?.into_split();
+            let (reader, writer) = unix::connect(path).await?;
             Ok((Reader::Unix(reader), Writer::Unix(writer)))
         }
         Address::Tcp(address) => {
@@ -69,7 +73,7 @@ impl Reader {
     pub(super) fn is_silent_now(&self) -> bool {
         let mut byte = [MaybeUninit::uninit(); 1];
         let outcome = match self {
-            Self::Unix(socket) => SockRef::from(socket.as_ref()).peek(&mut byte),
+            Self::Unix(socket) => socket.socket().peek(&mut byte),
             Self::Tcp(socket) => SockRef::from(socket.as_ref()).peek(&mut byte),
         };
         matches!(outcome, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
@@ -79,13 +83,16 @@ impl Reader {
 impl Writer {
     /// Nothing more comes, and that is not to be said: the connection ends with its reader.
     pub(super) fn leave(self) {
-        either!(self, socket => socket.forget());
+        match self {
+            Self::Unix(socket) => socket.leave(),
+            Self::Tcp(socket) => socket.forget(),
+        }
     }
 
     /// Cut the connection both ways: whoever reads from it sees its end.
     pub(super) fn cut(&self) {
         let outcome = match self {
-            Self::Unix(socket) => SockRef::from(socket.as_ref()).shutdown(Shutdown::Both),
+            Self::Unix(socket) => socket.socket().shutdown(Shutdown::Both),
             Self::Tcp(socket) => SockRef::from(socket.as_ref()).shutdown(Shutdown::Both),
         };
         // It is closed already otherwise.

@@ -22,7 +22,7 @@ impl Tries<'_> {
     /// A worker for the next try; waits, bounded in number and time, while none has room.
     pub(super) async fn worker(&mut self) -> Result<WorkerLease, Refusal> {
         let failed = self.failed();
-        if let Some(lease) = self.route.roster.pick(&failed) {
+        if let Some(lease) = self.route.roster.pick_at(self.home, &failed) {
             return Ok(lease);
         }
         if !self.route.watched {
@@ -31,11 +31,19 @@ impl Tries<'_> {
             let unreachable = || format!("{} takes no connection", self.route.roster.backend());
             return Err(Refusal::WorkerFailed(said.unwrap_or_else(unreachable)));
         }
+        let roster = &self.route.roster;
+        if roster.is_stopped() {
+            return Err(Refusal::BackendStopped);
+        }
         let admit = &self.exchange.settings.admit;
         let _waiting = self.place.wait(admit.waiting_max)?;
         let began = Instant::now();
         let give_up = *self.give_up.get_or_insert_with(|| began + admit.waiting_timeout);
-        let outcome = self.wait(give_up).await;
+        let stopped = roster.stopped();
+        let outcome = tokio::select! {
+            outcome = self.wait(give_up) => outcome,
+            () = stopped => Err(Refusal::BackendStopped),
+        };
         self.exchange.thread.shared.metrics.waited_seconds.observe(began.elapsed().as_secs_f64());
         outcome
     }
@@ -48,7 +56,7 @@ impl Tries<'_> {
             let failed = self.failed();
             // Those that are listed have failed: the supervisor needs a moment to notice and to replace them.
             let until = if failed.is_empty() { give_up } else { give_up.min(Instant::now() + self.pause) };
-            match tokio::time::timeout_at(until, roster.wait(self.lane, turn, &failed)).await {
+            match tokio::time::timeout_at(until, roster.wait(self.lane, turn, (self.home, &failed))).await {
                 Ok(lease) => return Ok(lease),
                 Err(_) if Instant::now() >= give_up => return Err(Refusal::NoWorker),
                 Err(_) => {}

@@ -1,9 +1,9 @@
 //! `[[edge.site]]`: what else lives on these hosts. It says what is wrong with a site in the words of its operator,
 //! and must never look at the disk: that is the check's.
 
-use std::path::PathBuf;
+use std::{collections::BTreeMap, path::PathBuf};
 
-use http::HeaderValue;
+use http::{HeaderMap, HeaderName, HeaderValue};
 use serde::{Deserialize, Serialize};
 
 use crate::{backend::Address, tenant::HostName};
@@ -41,7 +41,27 @@ pub(crate) struct SiteConfig {
     /// `Cache-Control` of files and redirects.
     #[serde(default)]
     pub(crate) cache_control: Option<String>,
+    /// Headers of every answer of the site, in place of its own of the same name.
+    #[serde(default)]
+    pub(crate) headers: BTreeMap<String, String>,
 }
+
+/// Headers that say how a message is to be read: another word for one of them would make it another message.
+const OF_THE_MESSAGE: [&str; 13] = [
+    "connection",
+    "content-encoding",
+    "content-length",
+    "content-range",
+    "content-type",
+    "date",
+    "keep-alive",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "transfer-encoding",
+    "upgrade",
+    "x-request-id",
+];
 
 /// What is wrong with a site, and where.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -113,6 +133,20 @@ impl SiteConfig {
         }
     }
 
+    /// Its headers, parsed; the name of the first that cannot be one, otherwise.
+    pub(crate) fn headers(&self) -> Result<HeaderMap, &str> {
+        let mut headers = HeaderMap::new();
+        for (name, text) in &self.headers {
+            let ours = |name: &HeaderName| {
+                OF_THE_MESSAGE.contains(&name.as_str()) || name.as_str().starts_with("x-gateway-")
+            };
+            let parsed = HeaderName::try_from(name).ok().filter(|name| !ours(name));
+            let (header, value) = parsed.zip(HeaderValue::from_str(text).ok()).ok_or(name.as_str())?;
+            headers.insert(header, value);
+        }
+        Ok(headers)
+    }
+
     /// Everything that is wrong with it by itself.
     pub(crate) fn problems(&self) -> Vec<SiteProblem> {
         let mut problems: Vec<_> = self.does().err().into_iter().collect();
@@ -147,6 +181,12 @@ impl SiteConfig {
         {
             let remedy = "write it like \"public, max-age=3600\"";
             problems.push(problem("cache_control", "this is no value of a header", remedy));
+        }
+        if let Err(name) = self.headers() {
+            let message =
+                format!("`{name}` is no header, has no value that is one, or is the gateway's own to set");
+            let remedy = "write them like { x-frame-options = \"DENY\" }";
+            problems.push(problem("headers", message, remedy));
         }
         problems
     }
@@ -227,6 +267,7 @@ mod tests {
             "host = 'a.example'\nupstream = 'http://[::1]:8080/'",
             "host = 'a.example'\nupstream = 'unix:/run/app.sock'",
             "host = 'a.example'\nredirect = 'https://www.acme.example{path}'\nstatus = 302",
+            "host = 'a.example'\nroot = '/x'\nheaders = { X-Frame-Options = 'DENY', referrer-policy = '' }",
         ] {
             assert_eq!(site(text).problems(), [], "{text}");
         }
@@ -245,6 +286,18 @@ mod tests {
             ("host = 'a.example'\nroot = '/x'\nnot_found = '/errors/'", "not_found", "no file"),
             ("host = 'a.example'\nredirect = 'https://b.example{path}'\nstatus = 303", "status", "no status"),
             ("host = 'a.example'\nroot = '/x'\ncache_control = \"a\\nb\"", "cache_control", "no value"),
+            ("host = 'a.example'\nroot = '/x'\nheaders = { 'a b' = '1' }", "headers", "is no header"),
+            ("host = 'a.example'\nroot = '/x'\nheaders = { a = \"x\\ny\" }", "headers", "is no header"),
+            (
+                "host = 'a.example'\nroot = '/x'\nheaders = { Content-Length = '1' }",
+                "headers",
+                "gateway's own",
+            ),
+            (
+                "host = 'a.example'\nroot = '/x'\nheaders = { x-gateway-tenant = '1' }",
+                "headers",
+                "gateway's own",
+            ),
             ("host = 'a.example'\nupstream = 'https://127.0.0.1'", "upstream", "plain HTTP"),
             ("host = 'a.example'\nupstream = 'http://127.0.0.1/app'", "upstream", "its own path"),
             ("host = 'a.example'\nupstream = 'http://u:p@127.0.0.1'", "upstream", "password"),

@@ -319,7 +319,7 @@ fn an_authority_that_is_down_is_asked_less_and_less_and_hosts_keep_their_turn() 
 }
 
 #[test]
-fn nothing_is_kept_that_a_longer_life_replaces_and_a_lost_host_keeps_its_own_until_it_ends() {
+fn nothing_is_kept_that_a_newer_one_replaces_and_a_lost_host_keeps_its_own_until_it_ends() {
     let held = |id: &str, names: &[&str], from: u32, to: u32| Held {
         id: id.into(),
         names: names.iter().map(|name| (*name).to_owned()).collect(),
@@ -336,4 +336,25 @@ fn nothing_is_kept_that_a_longer_life_replaces_and_a_lost_host_keeps_its_own_unt
     let wanted = ["a.example", "b.example", "c.example"].map(str::to_owned).into();
     let names = superfluous(&all, &wanted, after(START, DAY * 61));
     assert_eq!(names, ["old", "ended"], "an ended one of a wanted host stays until there is another");
+}
+
+#[test]
+fn a_new_certificate_replaces_one_that_would_have_lived_as_long_or_longer() {
+    let held = |id: &str, from: u32, to: u32| Held {
+        id: id.into(),
+        names: vec!["a.example".to_owned()],
+        not_before: after(START, DAY * from),
+        not_after: after(START, DAY * to),
+    };
+    let wanted = ["a.example"].map(str::to_owned).into();
+    for (old, new) in [
+        // Its authority signs for a shorter time than before.
+        (held("t-1795861288001-b", 0, 90), held("t-1796725288001-a", 10, 55)),
+        // It cuts the hours off, or makes two in a second.
+        (held("t-1795861288001-b", 0, 90), held("t-1795861288002-a", 0, 90)),
+    ] {
+        for all in [[old.clone(), new.clone()], [new, old.clone()]] {
+            assert_eq!(superfluous(&all, &wanted, after(START, DAY * 11)), std::slice::from_ref(&old.id));
+        }
+    }
 }

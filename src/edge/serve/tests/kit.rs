@@ -69,7 +69,8 @@ impl House {
             ..Config::default()
         };
         config.access_log.path = Some(dir.path().join("access.log"));
-        let route = BackendRoute { roster: roster.clone(), hosts: Vec::new(), ticket: TicketMode::Tenant };
+        let (hosts, ticket) = (Vec::new(), TicketMode::Tenant);
+        let route = BackendRoute { roster: roster.clone(), hosts, ticket, sticky: None };
         let mut settings = EdgeSettings {
             config,
             tls: TlsConfig { mode: TlsMode::Off, ..TlsConfig::default() },

@@ -1,0 +1,121 @@
+//! Everything that the launcher does to itself before it becomes the worker, decided by the gateway and handed
+//! over as one value. No secret is in it.
+
+use std::path::{Path, PathBuf};
+
+use nix::{
+    errno::Errno,
+    sys::stat::{Mode, umask},
+    unistd::{self, AccessFlags, Gid, Uid},
+};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, clear_ambient_capability_set, remove_capability_from_bounding_set,
+    set_capabilities, set_no_new_privs,
+};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    account::{Identity, name_of},
+    environment::{Environment, program},
+    generation::Generation,
+    rlimits::Rlimits,
+    sandbox::{Rules, application, installation},
+};
+
+/// One worker's.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Confinement {
+    /// Where the program starts.
+    pub(super) directory: PathBuf,
+    /// Its own temporary and socket directory, which it must be able to enter.
+    pub(super) quarters: Option<PathBuf>,
+    /// Whom it becomes; none: it stays what the gateway is.
+    pub(super) identity: Option<Identity>,
+    /// Limits.
+    pub(super) limits: Rlimits,
+    /// Files; none: as the user may.
+    pub(super) rules: Option<Rules>,
+}
+
+impl Confinement {
+    /// That of a worker of this generation, which gets this environment and these quarters.
+    pub(super) fn of(
+        generation: &Generation,
+        environment: &Environment,
+        quarters: &Path,
+        hidden: &[PathBuf],
+    ) -> Self {
+        let Generation { config, directory, identity, .. } = generation;
+        let rules = || {
+            let found = config.command.first().and_then(|name| program(environment, directory, name));
+            let mut read = found.as_deref().map(installation).unwrap_or_default();
+            read.extend(application(directory, &config.command));
+            let absolute = |paths: &[PathBuf]| paths.iter().map(|path| directory.join(path)).collect();
+            Rules {
+                read,
+                write: vec![quarters.to_owned()],
+                allow_read: absolute(&config.allow_read),
+                allow_write: absolute(&config.allow_write),
+                hidden: hidden.to_vec(),
+            }
+        };
+        Self {
+            directory: directory.clone(),
+            quarters: Some(quarters.to_owned()),
+            identity: identity.clone(),
+            limits: config.limits.clone(),
+            rules: config.sandbox.then(rules),
+        }
+    }
+
+    /// Limits, user, capabilities. What comes later needs none of the rights that end here.
+    pub(super) fn give_up_rights(&self) -> Result<(), String> {
+        self.limits.set()?;
+        // Before the right to do it is gone. Without that right there is nothing that could be gained again either.
+        for bit in 0..u64::BITS {
+            if remove_capability_from_bounding_set(CapabilitySet::from_bits_retain(1 << bit)).is_err() {
+                break;
+            }
+        }
+        if let Some(identity) = &self.identity {
+            become_other(identity)
+                .map_err(|error| format!("cannot become user `{}`: {error}", identity.user))?;
+        }
+        let nothing = CapabilitySet::empty();
+        let sets = CapabilitySets { effective: nothing, permitted: nothing, inheritable: nothing };
+        // Kernels without ambient capabilities have none to clear.
+        let _ = clear_ambient_capability_set();
+        set_capabilities(None, sets).map_err(|error| format!("cannot give up capabilities: {error}"))?;
+        set_no_new_privs(true).map_err(|error| format!("cannot give up new privileges: {error}"))
+    }
+
+    /// The mask, the directory, the sandbox.
+    pub(super) fn settle(&self) -> Result<(), String> {
+        // The gateway reaches the worker's socket through their common group; nobody else does.
+        umask(Mode::from_bits_truncate(if self.identity.is_some() { 0o007 } else { 0o077 }));
+        if let Some(quarters) = &self.quarters {
+            let all = AccessFlags::X_OK | AccessFlags::W_OK;
+            unistd::access(quarters.as_path(), all).map_err(|error| no_entry(quarters, error))?;
+        }
+        unistd::chdir(self.directory.as_path()).map_err(|error| no_entry(&self.directory, error))?;
+        self.rules.as_ref().map_or(Ok(()), Rules::enforce)
+    }
+}
+
+fn become_other(identity: &Identity) -> nix::Result<()> {
+    let groups: Vec<Gid> = identity.groups.iter().copied().map(Gid::from_raw).collect();
+    unistd::setgroups(&groups)?;
+    let gid = Gid::from_raw(identity.gid);
+    unistd::setresgid(gid, gid, gid)?;
+    let uid = Uid::from_raw(identity.uid);
+    unistd::setresuid(uid, uid, uid)
+}
+
+fn no_entry(directory: &Path, error: Errno) -> String {
+    let user = name_of(unistd::geteuid().as_raw());
+    let remedy = match error {
+        Errno::EACCES => "; give that user the right to enter it and every directory above it (chmod o+x)",
+        _ => "",
+    };
+    format!("user `{user}` cannot enter {}: {}{remedy}", directory.display(), error.desc())
+}

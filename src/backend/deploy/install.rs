@@ -1,0 +1,88 @@
+//! The command that makes a release ready to run, such as `npm ci`: in its directory, with its environment. It must
+//! never run without an end.
+
+use std::{collections::VecDeque, sync::Mutex};
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use super::super::{
+    BackendError,
+    child::{Child, Program},
+    confinement::Confinement,
+    environment::{Place, environment},
+    generation::{self, Generation},
+    process::{LAST_LINES, Stage, describe},
+    quarters::Quarters,
+};
+
+/// Run it to its end.
+pub(super) async fn install(
+    stage: &Stage,
+    generation: &Generation,
+    command: &str,
+) -> Result<(), BackendError> {
+    let failed =
+        |reason: String, lines| BackendError::Install { backend: stage.backend.clone(), reason, lines };
+    let worker = format!("{}/install", stage.backend);
+    let identity = generation.identity.as_ref();
+    let unready =
+        |error: std::io::Error| failed(format!("its directory cannot be made: {error}"), Vec::new());
+    let rooms = generation::hall(&stage.runtime_dir).join(format!("{}.install", stage.backend));
+    let quarters = Quarters::make(rooms, identity).map_err(unready)?;
+    let temporary = quarters.temporary();
+    let place = Place { port: "".into(), instance: 0, worker: &worker, temporary, identity };
+    let configured = [&generation.env_file.0, &generation.config.env];
+    let program = Program {
+        command: ["sh", "-c", command].map(str::to_owned).into(),
+        // No sandbox: it fetches, builds and writes where the workers only read. It is the workers' user all the same.
+        confinement: Confinement {
+            directory: generation.directory.clone(),
+            quarters: Some(quarters.directory().to_owned()),
+            identity: generation.identity.clone(),
+            ..Confinement::default()
+        },
+        environment: environment(&stage.base_env, configured, &stage.extra_env, place),
+        launcher: stage.launcher.clone(),
+        channel: None,
+    };
+    let spawned = Child::spawn(&program).await;
+    let mut child =
+        spawned.map_err(|error| failed(format!("it could not be started: {error}"), Vec::new()))?;
+    tracing::info!(backend = stage.backend, command, "install command started");
+    let (stdout, stderr) = child.output();
+    let last = Mutex::new(VecDeque::new());
+    let timeout = generation.config.install_timeout;
+    let work = async {
+        let (status, (), ()) = tokio::join!(child.exited(), read(stdout, &last), read(stderr, &last));
+        status
+    };
+    let outcome = tokio::time::timeout(timeout, work).await;
+    let lines = last.into_inner().unwrap_or_default().into();
+    match outcome {
+        Ok(Ok(status)) if status.success() => Ok(()),
+        Ok(status) => Err(failed(describe(&status), lines)),
+        // The child is killed with its handle.
+        Err(_) => {
+            let reason =
+                format!("it did not end within {} (install_timeout)", humantime::format_duration(timeout));
+            Err(failed(reason, lines))
+        }
+    }
+}
+
+/// Keep the last lines. Longer ones are cut by whoever shows them.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, last: &Mutex<VecDeque<String>>) {
+    let Some(pipe) = pipe else { return };
+    let mut pipe = BufReader::new(pipe);
+    let mut line = Vec::new();
+    while let Ok(1..) = pipe.read_until(b'\n', &mut line).await {
+        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
+        line.clear();
+        if let Ok(mut last) = last.lock() {
+            last.push_back(text);
+            if last.len() > LAST_LINES {
+                last.pop_front();
+            }
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! A package: a tar archive, compressed with gzip or not. What is in it comes from a build machine and is not
+//! trusted: no path leads out of the release, no link points out of it, and size and number have limits.
+
+use std::{
+    fs::File,
+    io::{BufReader, Read, Seek},
+    path::{Component, Path, PathBuf},
+};
+
+use flate2::bufread::MultiGzDecoder;
+use tar::{Archive, Entry, EntryType};
+
+/// The first bytes of what gzip wrote.
+const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
+
+/// Where `npm pack` puts everything.
+const NPM_TOP: &str = "package";
+
+/// How much is taken.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Bounds {
+    /// Bytes of all files.
+    pub(super) bytes_max: u64,
+    /// Files and directories.
+    pub(super) files_max: u64,
+}
+
+/// Unpack into an empty directory; how many files and directories there were, or what is wrong. The caller removes
+/// what a failure leaves.
+pub(super) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64, String> {
+    let unreadable = |error: std::io::Error| format!("it cannot be read ({error})");
+    let mut file = File::open(package).map_err(unreadable)?;
+    let mut magic = [0; 2];
+    let compressed = file.read_exact(&mut magic).is_ok() && magic == GZIP_MAGIC;
+    file.rewind().map_err(unreadable)?;
+    let reader = BufReader::new(file);
+    if compressed {
+        entries(MultiGzDecoder::new(reader), into, bounds)
+    } else {
+        entries(reader, into, bounds)
+    }
+}
+
+/// The directory that is the release: the package's own, or the one that `npm pack` wraps around it.
+pub(super) fn top(unpacked: &Path) -> PathBuf {
+    let wrapped = unpacked.join(NPM_TOP);
+    let alone = std::fs::read_dir(unpacked).is_ok_and(|entries| entries.count() == 1);
+    if alone && wrapped.join("package.json").is_file() { wrapped } else { unpacked.to_owned() }
+}
+
+fn entries(reader: impl Read, into: &Path, bounds: Bounds) -> Result<u64, String> {
+    // Headers and padding besides the files' bytes: what is declared as a name is read into memory.
+    let read_max = bounds.bytes_max.saturating_add(bounds.files_max.saturating_mul(4096));
+    let mut archive = Archive::new(reader.take(read_max));
+    archive.set_preserve_permissions(false);
+    archive.set_unpack_xattrs(false);
+    // The release is as old as its deploy: by that the oldest are told.
+    archive.set_preserve_mtime(false);
+    let broken = |error: std::io::Error| format!("it is no whole tar archive ({error})");
+    let (mut files, mut bytes) = (0, 0_u64);
+    for entry in archive.entries().map_err(broken)? {
+        let mut entry = entry.map_err(broken)?;
+        if entry.header().entry_type() == EntryType::XGlobalHeader {
+            continue;
+        }
+        files += 1;
+        if files > bounds.files_max {
+            return Err(format!("it has more than {} files (release_files_max)", bounds.files_max));
+        }
+        bytes = bytes.saturating_add(entry.size());
+        if bytes > bounds.bytes_max {
+            return Err(format!("its files have more than {} bytes (release_bytes_max)", bounds.bytes_max));
+        }
+        check(&entry)?;
+        let path = entry.path().map_err(broken)?.display().to_string();
+        match entry.unpack_in(into) {
+            Ok(true) => {}
+            Ok(false) => return Err(format!("`{path}` leads out of the release")),
+            Err(error) => return Err(format!("`{path}` cannot be unpacked ({error})")),
+        }
+    }
+    if files == 0 { Err("it is empty".to_owned()) } else { Ok(files) }
+}
+
+fn check(entry: &Entry<'_, impl Read>) -> Result<(), String> {
+    let path = entry.path().map_err(|error| format!("a name cannot be read ({error})"))?;
+    let shown = path.display();
+    let Some(depth) = depth(&path, 0) else {
+        return Err(format!("`{shown}` leads out of the release"));
+    };
+    match entry.header().entry_type() {
+        EntryType::Regular | EntryType::Continuous | EntryType::Directory => Ok(()),
+        EntryType::Symlink => {
+            let target = entry.link_name().ok().flatten();
+            let inside = target.is_some_and(|target| self::depth(&target, depth.saturating_sub(1)).is_some());
+            if inside { Ok(()) } else { Err(format!("the link `{shown}` points out of the release")) }
+        }
+        _ => Err(format!("`{shown}` is neither a file nor a directory nor a symbolic link")),
+    }
+}
+
+/// How deep in the release a path ends that begins at this depth; none when it leaves it on the way.
+fn depth(path: &Path, from: usize) -> Option<usize> {
+    path.components().try_fold(from, |depth, component| match component {
+        Component::Normal(_) => Some(depth + 1),
+        Component::CurDir => Some(depth),
+        Component::ParentDir => depth.checked_sub(1),
+        Component::RootDir | Component::Prefix(_) => None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use tar::{Builder, Header};
+
+    use super::*;
+
+    const BOUNDS: Bounds = Bounds { bytes_max: 1000, files_max: 10 };
+
+    /// An archive with one entry as an attacker writes it: the library's own checks are on the way in only.
+    fn archive(kind: EntryType, path: &str, link: &str, data: &[u8]) -> Vec<u8> {
+        let mut builder = Builder::new(Vec::new());
+        append(&mut builder, kind, path, (link, data));
+        builder.into_inner().unwrap()
+    }
+
+    fn append(builder: &mut Builder<Vec<u8>>, kind: EntryType, path: &str, (link, data): (&str, &[u8])) {
+        let mut header = Header::new_gnu();
+        header.set_entry_type(kind);
+        header.set_size(data.len() as u64);
+        header.set_mode(0o4755);
+        let fields = header.as_old_mut();
+        fields.name[..path.len()].copy_from_slice(path.as_bytes());
+        fields.linkname[..link.len()].copy_from_slice(link.as_bytes());
+        header.set_cksum();
+        builder.append(&header, data).unwrap();
+    }
+
+    fn unpacked(bytes: &[u8], bounds: Bounds) -> (Result<u64, String>, tempfile::TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        let (package, into) = (directory.path().join("package.tar"), directory.path().join("into"));
+        std::fs::write(&package, bytes).unwrap();
+        std::fs::create_dir(&into).unwrap();
+        (unpack(&package, &into, bounds), directory)
+    }
+
+    #[test]
+    fn nothing_leaves_the_release() {
+        for (kind, path, link, want) in [
+            (EntryType::Regular, "../out", "", "leads out"),
+            (EntryType::Regular, "a/../../out", "", "leads out"),
+            (EntryType::Regular, "/out", "", "leads out"),
+            (EntryType::Symlink, "a", "/etc/passwd", "points out"),
+            (EntryType::Symlink, "a", "../out", "points out"),
+            (EntryType::Symlink, "a/b", "../../out", "points out"),
+            (EntryType::Link, "a", "/etc/passwd", "neither a file"),
+            (EntryType::Char, "a", "", "neither a file"),
+            (EntryType::Fifo, "a", "", "neither a file"),
+        ] {
+            let (outcome, directory) = unpacked(&archive(kind, path, link, b""), BOUNDS);
+            assert!(
+                outcome.as_ref().is_err_and(|reason| reason.contains(want)),
+                "{path} {link}: {outcome:?}"
+            );
+            assert!(!directory.path().join("out").exists());
+        }
+    }
+
+    #[test]
+    fn nothing_is_written_through_a_link() {
+        let mut builder = Builder::new(Vec::new());
+        append(&mut builder, EntryType::Symlink, "deep/link", ("..", b""));
+        append(&mut builder, EntryType::Symlink, "deep/link2", ("link/..", b""));
+        append(&mut builder, EntryType::Regular, "deep/link2/out", ("", b"x"));
+        let (outcome, directory) = unpacked(&builder.into_inner().unwrap(), BOUNDS);
+        assert!(!directory.path().join("out").exists(), "{outcome:?}");
+    }
+
+    #[test]
+    fn size_and_number_have_limits() {
+        let large = archive(EntryType::Regular, "a", "", &[7; 1001]);
+        assert!(unpacked(&large, BOUNDS).0.is_err_and(|reason| reason.contains("release_bytes_max")));
+        let mut builder = Builder::new(Vec::new());
+        for number in 0..11 {
+            append(&mut builder, EntryType::Regular, &number.to_string(), ("", b""));
+        }
+        let many = builder.into_inner().unwrap();
+        assert!(unpacked(&many, BOUNDS).0.is_err_and(|reason| reason.contains("release_files_max")));
+        assert!(unpacked(b"no archive at all", BOUNDS).0.is_err());
+        assert_eq!(unpacked(&[0; 1024], BOUNDS).0, Err("it is empty".to_owned()));
+    }
+
+    #[test]
+    fn an_npm_package_is_unwrapped_and_no_file_is_setuid() {
+        use std::os::unix::fs::PermissionsExt;
+        let bytes = archive(EntryType::Regular, "package/package.json", "", b"{}");
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(&bytes).unwrap();
+        let (outcome, directory) = unpacked(&encoder.finish().unwrap(), BOUNDS);
+        assert_eq!(outcome, Ok(1));
+        let top = top(&directory.path().join("into"));
+        let mode = std::fs::metadata(top.join("package.json")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o7000, 0);
+        assert!(top.ends_with("into/package"));
+    }
+
+    #[test]
+    fn a_link_inside_the_release_is_kept() {
+        let (outcome, _directory) =
+            unpacked(&archive(EntryType::Symlink, "bin/x", "../lib/x.js", b""), BOUNDS);
+        assert_eq!(outcome, Ok(1));
+    }
+}

@@ -1,0 +1,320 @@
+//! What the supervisor's task owns, and how it carries out one order after the other. It must never end a worker
+//! that serves before its successor is ready, unless the order says so.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    super::{
+        BackendError, Config,
+        generation::{Generation, check_socket_path},
+        job::{Job, Undone},
+        process::Stage,
+        releases,
+        state::{Seat, Slot, State},
+        watch::Watch,
+    },
+    Answer, Board, Order, Standing, workers,
+};
+use crate::metrics::Metrics;
+
+/// Generations that a rollback can go back to; each is a configuration and what an `env_file` said, a few KB.
+const GENERATIONS_KEPT: usize = 10;
+
+/// What the supervisor's task owns.
+pub(super) struct Crew {
+    pub(super) stage: Arc<Stage>,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) config_dir: PathBuf,
+    /// The configuration's present word: a rollback does not change it.
+    pub(super) config: Config,
+    /// How many workers there should be: the configuration's number until somebody scales.
+    pub(super) wanted: usize,
+    pub(super) stopped: bool,
+    /// The last number that was given to a generation, also to one that failed.
+    pub(super) number: u64,
+    /// Oldest first; never empty.
+    pub(super) generations: Vec<Arc<Generation>>,
+    /// Which of them the workers are started from.
+    pub(super) current: usize,
+    pub(super) jobs: Vec<Job>,
+    pub(super) board: Arc<Board>,
+    pub(super) ending: CancellationToken,
+    /// Weak: who watches files keeps no backend alive.
+    pub(super) orders: mpsc::WeakSender<(Order, Answer)>,
+    pub(super) watch: Option<Watch>,
+}
+
+impl Crew {
+    pub(super) async fn run(mut self, mut orders: mpsc::Receiver<(Order, Answer)>) {
+        loop {
+            let order = tokio::select! {
+                biased;
+                () = self.ending.cancelled() => None,
+                order = orders.recv() => order,
+            };
+            let Some((order, answer)) = order else { break };
+            self.board.order.store(Arc::new(Some(order.word())));
+            // An end that comes in the middle makes the jobs refuse, and so the order fails soon.
+            let outcome = self.obey(order).await;
+            if let Err(error) = &outcome {
+                tracing::error!(backend = self.stage.backend, %error, "the backend's order failed");
+            }
+            self.publish();
+            self.watch();
+            self.board.order.store(Arc::default());
+            drop(answer.send(outcome));
+        }
+        self.end_jobs(0).await;
+    }
+
+    async fn obey(&mut self, order: Order) -> Result<(), BackendError> {
+        match order {
+            Order::Restart if self.stopped => self.start().await,
+            Order::Restart => self.restart().await,
+            Order::Reload(Some(config)) => self.reload(*config).await,
+            Order::Reload(None) => {
+                let next = self.resolve(self.config.clone())?;
+                self.wake();
+                self.roll(next, self.wanted).await
+            }
+            Order::Release(directory) => {
+                let config = Config { directory: Some(directory), ..self.config.clone() };
+                let next = self.resolve(config)?;
+                self.wake();
+                self.roll(next, self.wanted).await
+            }
+            Order::Rollback(number) => self.rollback(number).await,
+            Order::Scale(workers) => self.scale(workers).await,
+            Order::Stop => {
+                self.stopped = true;
+                self.stage.roster.stopped_is(true);
+                self.end_jobs(0).await;
+                Ok(())
+            }
+            Order::Start => self.start().await,
+        }
+    }
+
+    /// Watch the files of the generation in force, if that is asked for.
+    pub(super) fn watch(&mut self) {
+        let directory = self.generation().directory.clone();
+        let wanted = self.config.watch && !self.stopped;
+        if !wanted || self.watch.as_ref().is_some_and(|watch| watch.directory() != directory) {
+            self.watch = None;
+        }
+        if wanted && self.watch.is_none() {
+            let watch = Watch::start(directory, self.orders.clone(), &self.stage.shutdown);
+            self.watch = watch
+                .map_err(|error| {
+                    tracing::error!(backend = self.stage.backend, %error, "files cannot be watched");
+                })
+                .ok();
+        }
+    }
+
+    fn generation(&self) -> &Arc<Generation> {
+        &self.generations[self.current]
+    }
+
+    async fn restart(&mut self) -> Result<(), BackendError> {
+        for job in &self.jobs {
+            job.restart().await.map_err(|undone| self.explain(job.slot(), undone))?;
+        }
+        Ok(())
+    }
+
+    async fn start(&mut self) -> Result<(), BackendError> {
+        self.wake();
+        self.fill_up();
+        self.settled(0).await
+    }
+
+    /// Workers are wanted from here on.
+    fn wake(&mut self) {
+        self.stopped = false;
+        self.stage.roster.stopped_is(false);
+    }
+
+    /// The configuration file has changed: a backend that was told to stop does not start for that.
+    async fn reload(&mut self, config: Config) -> Result<(), BackendError> {
+        if config.upstream.is_some() && config.command.is_empty() {
+            return Err(BackendError::KindChanged { backend: self.stage.backend.clone() });
+        }
+        let next = self.resolve(config.clone())?;
+        let wanted = workers(&config);
+        check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
+        self.roll(next, wanted).await?;
+        self.config = config;
+        Ok(())
+    }
+
+    fn resolve(&mut self, config: Config) -> Result<Arc<Generation>, BackendError> {
+        self.number += 1;
+        Generation::resolve(&self.stage.backend, self.number, config, &self.config_dir).map(Arc::new)
+    }
+
+    async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
+        let current = self.generation().number;
+        let mut earlier = self.generations.iter().rev();
+        let found = earlier.find(|one| number.map_or(one.number < current, |number| one.number == number));
+        let Some(next) = found.map(Arc::clone) else {
+            let known = self.generations.iter().map(|one| one.number).filter(|one| *one != current).collect();
+            return Err(BackendError::NoGeneration { backend: self.stage.backend.clone(), number, known });
+        };
+        if !next.directory.is_dir() {
+            let (backend, directory) = (self.stage.backend.clone(), next.directory.clone());
+            return Err(BackendError::Directory {
+                backend,
+                directory,
+                source: std::io::ErrorKind::NotFound.into(),
+            });
+        }
+        self.wake();
+        self.roll(Arc::clone(&next), self.wanted).await?;
+        // A release that was deployed stays rolled back after a new start of the gateway.
+        if let Some(link) = self.link().filter(|link| releases::is_release_of(&next.directory, link)) {
+            let (backend, directory) = (self.stage.backend.clone(), link.clone());
+            releases::point(&link, &next.directory).map_err(|source| BackendError::Directory {
+                backend,
+                directory,
+                source,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The configured directory, which may be a link to a release.
+    fn link(&self) -> Option<PathBuf> {
+        self.config.directory.as_deref().map(|directory: &Path| self.config_dir.join(directory))
+    }
+
+    /// Replace each worker by one of the next generation, and have so many in the end.
+    async fn roll(&mut self, next: Arc<Generation>, wanted: usize) -> Result<(), BackendError> {
+        self.stage.roster.warm_up_is(next.config.warm_up());
+        // Those that stay; a smaller number ends the last ones only when the rest has been replaced.
+        let staying = self.jobs.len().min(wanted);
+        for (done, job) in self.jobs.iter().take(staying).enumerate() {
+            if let Err(undone) = job.reload(&next).await {
+                let error = self.explain(job.slot(), undone);
+                self.take_back(done).await;
+                return Err(error);
+            }
+        }
+        self.stage.roster.keep_alive_is(next.config.keep_alive);
+        self.stands(next);
+        self.wanted = wanted;
+        self.end_jobs(staying).await;
+        // The same build has just proved itself in the other slots: these start like at the gateway's start.
+        self.fill_up();
+        self.settled(staying).await
+    }
+
+    /// This generation is the one from here on.
+    fn stands(&mut self, next: Arc<Generation>) {
+        if let Some(at) = self.generations.iter().position(|one| one.number == next.number) {
+            self.current = at;
+            return;
+        }
+        self.generations.push(next);
+        let surplus = self.generations.len().saturating_sub(GENERATIONS_KEPT);
+        self.generations.drain(..surplus);
+        self.current = self.generations.len() - 1;
+    }
+
+    /// Put the first `done` slots back to the generation that still stands.
+    async fn take_back(&self, done: usize) {
+        self.stage.roster.warm_up_is(self.generation().config.warm_up());
+        for job in self.jobs.iter().take(done) {
+            if let Err(undone) = job.reload(self.generation()).await {
+                let error = self.explain(job.slot(), undone);
+                tracing::error!(%error, "a worker could not be put back to the generation before");
+            }
+        }
+    }
+
+    /// More start beside those that are there, fewer are drained first. Newcomers that do not get ready go again.
+    async fn scale(&mut self, wanted: usize) -> Result<(), BackendError> {
+        check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        self.publish();
+        if self.stopped {
+            return Ok(());
+        }
+        let there = self.jobs.len();
+        self.end_jobs(wanted).await;
+        self.fill_up();
+        let outcome = self.settled(there).await;
+        if outcome.is_err() {
+            self.wanted = before;
+            self.end_jobs(there).await;
+            self.fill_up();
+        }
+        outcome
+    }
+
+    /// End all jobs from this one on. Their places stay on the board as long as they are wanted.
+    async fn end_jobs(&mut self, from: usize) {
+        let surplus = self.jobs.split_off(from.min(self.jobs.len()));
+        surplus.iter().for_each(Job::begin_end);
+        join_all(surplus.into_iter().map(Job::end)).await;
+    }
+
+    /// One job per slot that is wanted; a slot that was there before keeps what its workers wrote.
+    pub(super) fn fill_up(&mut self) {
+        if self.stopped {
+            return;
+        }
+        let slots = self.board.slots.load_full();
+        for number in self.jobs.len()..self.wanted {
+            let slot = slots.get(number).map(Arc::clone);
+            let slot = slot.unwrap_or_else(|| Slot::new(&self.stage.backend, number));
+            slot.set(Seat::Main, State::Starting { pid: None });
+            let (stage, metrics) = (Arc::clone(&self.stage), Arc::clone(&self.metrics));
+            let (generation, ending) = (Arc::clone(self.generation()), self.ending.child_token());
+            self.jobs.push(Job::start(stage, metrics, slot, generation, ending));
+        }
+        self.board.slots.store(Arc::new(self.jobs.iter().map(|job| Arc::clone(job.slot())).collect()));
+    }
+
+    /// Resolves when all workers from this one on are ready, or one has failed.
+    async fn settled(&self, from: usize) -> Result<(), BackendError> {
+        let newcomers = self.jobs.get(from..).unwrap_or_default();
+        for job in newcomers {
+            job.slot().settled().await.map_err(|failure| match failure {
+                Some(failure) => self.explain(job.slot(), Undone::NotReady(failure)),
+                None => self.explain(job.slot(), Undone::Ending),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Show how it stands.
+    pub(super) fn publish(&self) {
+        self.board.standing.store(Arc::new(Standing {
+            stopped: self.stopped,
+            wanted: self.wanted,
+            generation: self.generation().number,
+            generations: self.generations.iter().map(|generation| generation.status()).collect(),
+            config: Arc::new(self.config.clone()),
+        }));
+    }
+
+    fn explain(&self, slot: &Slot, undone: Undone) -> BackendError {
+        match undone {
+            Undone::NotReady(failure) => BackendError::NotReady {
+                worker: slot.name.clone(),
+                reason: failure.reason,
+                facts: failure.facts,
+                lines: failure.lines,
+            },
+            Undone::Ending => BackendError::Stopping { backend: self.stage.backend.clone() },
+        }
+    }
+}

@@ -1,0 +1,47 @@
+//! From an empty server to a running service: facts (read only) → plan (pure) → apply (the only effects).
+//!
+//! Nothing is changed that the plan has not shown, nothing that already holds is done again, and what was made can
+//! be taken back. It must never cut off whoever is at work over SSH, and never name another room but the base.
+
+mod answers;
+mod apply;
+mod confirm;
+mod error;
+mod examine;
+mod facts;
+mod firewall;
+mod journal;
+mod machine;
+mod places;
+mod plan;
+mod ruleset;
+mod undo;
+
+pub(crate) use self::{
+    answers::{Answers, App, edge_ports},
+    apply::apply,
+    confirm::confirm,
+    error::BootstrapError,
+    examine::{Finding, Verdict, examine},
+    facts::{Facts, Session},
+    firewall::{Change, cut_over, live},
+    plan::{Plan, Step, plan},
+    ruleset::{Firewall, OpenPort},
+    undo::{Taken, undo},
+};
+
+/// Where the configuration lies that the service reads.
+pub(crate) const CONFIG: &str = places::CONFIG;
+
+/// An address or a network: `198.51.100.7`, `2001:db8::/48`.
+pub(crate) fn network(text: &str) -> Result<ipnet::IpNet, String> {
+    let host = text.parse::<std::net::IpAddr>().map(ipnet::IpNet::from);
+    let net = host.or_else(|_| text.parse::<ipnet::IpNet>().map(|net| net.trunc()));
+    net.map_err(|_| "write an address like `198.51.100.7` or a network like `198.51.100.0/24`".to_owned())
+}
+
+/// Is the sealing key of this state directory one that systemd decrypts for the service alone?
+pub(crate) fn holds_seal_key(state_dir: &std::path::Path) -> bool {
+    let handed = machine::text(places::SEAL_DROP_IN);
+    state_dir == std::path::Path::new(places::STATE) && handed.contains("LoadCredentialEncrypted=seal.key:")
+}

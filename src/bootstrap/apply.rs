@@ -1,0 +1,305 @@
+//! The plan carried out, one step at a time: recorded first, done, then verified. The first failure ends it: what was done
+//! stays done, and the next run goes on there.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    BootstrapError, Plan, Step, facts, firewall,
+    journal::{Journal, Made},
+    machine, places,
+    plan::{Action, Then},
+};
+
+/// Carry out a plan; `before` is told of each step, with its number, before it is done.
+pub(crate) fn apply(
+    plan: &Plan,
+    mut before: impl FnMut(usize, &Step),
+) -> Result<(), (usize, BootstrapError)> {
+    for (index, step) in plan.steps.iter().enumerate() {
+        before(index, step);
+        let outcome = Journal::read().and_then(|mut journal| step.action.carry_out(&mut journal));
+        outcome.map_err(|error| (index, error))?;
+    }
+    Ok(())
+}
+
+impl Action {
+    fn carry_out(&self, journal: &mut Journal) -> Result<(), BootstrapError> {
+        match self {
+            Self::Install => install(journal),
+            Self::Write { path, mode, content, then } => {
+                write(journal, path, *mode, content)?;
+                then.tell(journal, content)
+            }
+            Self::Accounts => accounts(journal),
+            Self::Directories => directories(journal),
+            Self::SealKey { drop_in, content } => seal_key(journal, drop_in, content),
+            Self::Access { read, write } => access(read, write),
+            Self::Packages(names) => packages(journal, names),
+            Self::Enable(units) => enable(journal, units),
+            Self::Restart(units) => restart(units),
+            Self::Arm(wanted, within) => {
+                journal.record(Made::Firewall)?;
+                firewall::arm(wanted, *within, &facts::session()).map(drop)
+            }
+            Self::Settle(wanted) => {
+                journal.record(Made::Firewall)?;
+                firewall::settle(wanted.clone())
+            }
+            Self::Ufw(ports) => ufw(journal, ports),
+            Self::Firewalld(ports) => firewalld(journal, ports),
+        }
+    }
+}
+
+impl Then {
+    fn tell(self, journal: &mut Journal, content: &str) -> Result<(), BootstrapError> {
+        match self {
+            Self::Nothing => Ok(()),
+            Self::ReloadUnits => machine::order(&["systemctl", "daemon-reload"]).map(drop),
+            Self::RestartJournal => {
+                machine::order(&["systemctl", "restart", "systemd-journald.service"]).map(drop)
+            }
+            Self::Sysctl => sysctl(journal, content),
+        }
+    }
+}
+
+/// This program into its place: whole, on disk, and swapped in at once. The old one stays beside it.
+fn install(journal: &mut Journal) -> Result<(), BootstrapError> {
+    let own = std::env::current_exe().map_err(BootstrapError::file("find", "/proc/self/exe"))?;
+    let place = Path::new(places::PROGRAM);
+    let old = PathBuf::from(format!("{}.old", places::PROGRAM));
+    let bytes = fs::read(&own).map_err(BootstrapError::file("read", &own))?;
+    let kept = place.exists().then(|| old.clone());
+    journal.record(Made::Program { path: place.to_owned(), old: kept.clone() })?;
+    if kept.is_some() {
+        let before = fs::read(place).map_err(BootstrapError::file("read", place))?;
+        machine::write(&old, &before, 0o755)?;
+    }
+    machine::write(place, &bytes, 0o755)?;
+    machine::order(&[places::PROGRAM, "--version"]).map(drop)
+}
+
+fn write(journal: &mut Journal, path: &Path, mode: u32, content: &str) -> Result<(), BootstrapError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let new: Vec<PathBuf> = directory.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
+    if !new.is_empty() {
+        journal.record(Made::Directories(new.into_iter().rev().collect()))?;
+        machine::make_directories(directory, 0o755)?;
+    }
+    let ours = |made: &Made| matches!(made, Made::File { path: of, .. } if of == path);
+    // What a second run replaces is our own: the first run's record says what stood there before.
+    let before = match journal.made.iter().position(ours) {
+        Some(at) => match journal.made.remove(at) {
+            Made::File { before, .. } => before,
+            _ => None,
+        },
+        None => machine::Was::of(path),
+    };
+    journal.record(Made::File { path: path.to_owned(), content: content.to_owned(), before })?;
+    // A configuration may name secrets: the gateway's group reads it, and nobody else.
+    let group = if path == Path::new(places::CONFIG) { group_of(directory) } else { 0 };
+    machine::write_owned(path, content.as_bytes(), mode, (0, group))?;
+    if machine::text(path) != content {
+        return Err(BootstrapError::Unproven(format!("`{}` does not hold what was written", path.display())));
+    }
+    Ok(())
+}
+
+fn group_of(directory: &Path) -> u32 {
+    fs::metadata(directory).map(|metadata| metadata.gid()).unwrap_or_default()
+}
+
+fn sysctl(journal: &mut Journal, content: &str) -> Result<(), BootstrapError> {
+    let settings = content.lines().filter_map(|line| line.split_once(" = "));
+    let mut before = Vec::new();
+    for (name, _) in settings.clone() {
+        let value = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
+        before.extend(value.trim().parse().ok().map(|value| (name.to_owned(), value)));
+    }
+    journal.record(Made::Kernel(before))?;
+    for (name, value) in settings {
+        machine::order(&["sysctl", "-q", "-w", &format!("{name}={value}")])?;
+    }
+    Ok(())
+}
+
+fn accounts(journal: &mut Journal) -> Result<(), BootstrapError> {
+    let wanted = super::plan::accounts();
+    let known = |name: &String| {
+        let (kind, name) = name.split_once(' ').unwrap_or_default();
+        let database = if kind == "user" { "passwd" } else { "group" };
+        machine::ask(&["getent", database, name]).is_ok_and(|said| said.good)
+    };
+    let missing: Vec<String> = wanted.iter().filter(|name| !known(name)).cloned().collect();
+    journal.record(Made::Accounts(missing))?;
+    machine::order(&["systemd-sysusers", "/etc/sysusers.d/gateway.conf"])?;
+    match wanted.iter().find(|name| !known(name)) {
+        Some(name) => Err(BootstrapError::Unproven(format!("systemd-sysusers made no {name}"))),
+        None => Ok(()),
+    }
+}
+
+fn directories(journal: &mut Journal) -> Result<(), BootstrapError> {
+    let wanted = super::plan::directories();
+    let missing: Vec<PathBuf> = wanted.iter().filter(|path| !path.exists()).cloned().collect();
+    journal.record(Made::Directories(missing))?;
+    machine::order(&["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/gateway.conf"])?;
+    match wanted.iter().find(|path| !path.is_dir()) {
+        Some(path) => Err(BootstrapError::Unproven(format!("systemd-tmpfiles made no `{}`", path.display()))),
+        None => Ok(()),
+    }
+}
+
+/// The key never lies on the disk as it is: it goes from memory into systemd's encryption.
+fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), BootstrapError> {
+    use base64::{Engine as _, engine::general_purpose::STANDARD};
+    let mut bytes = zeroize::Zeroizing::new([0; 32]);
+    aws_lc_rs::rand::fill(bytes.as_mut_slice())
+        .map_err(|_| BootstrapError::Unproven("the system gives no randomness".to_owned()))?;
+    let text = zeroize::Zeroizing::new(format!("{}\n", STANDARD.encode(bytes.as_slice())));
+    let Ok(sealed) = machine::order_with(&["systemd-creds", "encrypt", "--name=seal.key", "-", "-"], &text)
+    else {
+        // There is no key of this machine to encrypt with, as in some containers.
+        return Ok(());
+    };
+    let path = Path::new(places::SEALED_KEY);
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let new: Vec<PathBuf> = directory.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
+    if !new.is_empty() {
+        journal.record(Made::Directories(new.into_iter().rev().collect()))?;
+        machine::make_directories(directory, 0o700)?;
+    }
+    journal.record(Made::SealKey(path.to_owned()))?;
+    machine::write(path, sealed.as_bytes(), 0o600)?;
+    let opened = machine::order(&["systemd-creds", "decrypt", "--name=seal.key", places::SEALED_KEY, "-"])?;
+    if opened != *text {
+        return Err(BootstrapError::Unproven("the sealing key does not come out as it went in".to_owned()));
+    }
+    write(journal, drop_in, 0o644, content)?;
+    Then::ReloadUnits.tell(journal, content)
+}
+
+/// As the worker's user, since root may read everything and so proves nothing.
+fn access(read: &[PathBuf], write: &[PathBuf]) -> Result<(), BootstrapError> {
+    for (paths, flag, verb) in [(read, "-r", "read"), (write, "-w", "write to")] {
+        for path in paths {
+            let shown = path.display().to_string();
+            if !machine::ask(&["runuser", "-u", super::plan::WORKER, "--", "test", flag, &shown])?.good {
+                return Err(no_access(path, verb));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The outermost directory that cannot be entered is what has to be mended.
+fn no_access(path: &Path, verb: &str) -> BootstrapError {
+    let worker = super::plan::WORKER;
+    let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
+    above.reverse();
+    let shut = above.into_iter().find(|directory| {
+        let shown = directory.display().to_string();
+        !machine::ask(&["runuser", "-u", worker, "--", "test", "-x", &shown]).is_ok_and(|said| said.good)
+    });
+    let (message, remedy) = match shut {
+        Some(directory) => {
+            let directory = directory.display();
+            (
+                format!("`{worker}` cannot {verb} `{}`: it may not enter `{directory}`", path.display()),
+                format!(
+                    "`chmod o+x {directory}` (or `setfacl -m u:{worker}:x {directory}`), or move the application to /srv"
+                ),
+            )
+        }
+        None => {
+            let right = if verb == "read" { "rX" } else { "rwX" };
+            (
+                format!("`{worker}` cannot {verb} `{}`", path.display()),
+                format!(
+                    "`setfacl -R -m u:{worker}:{right} {0}`, or `chgrp -R {worker} {0}` and `chmod -R g+{right} {0}`",
+                    path.display()
+                ),
+            )
+        }
+    };
+    BootstrapError::refused(message, remedy)
+}
+
+fn packages(journal: &mut Journal, names: &[&'static str]) -> Result<(), BootstrapError> {
+    let installed = |name: &&&str| {
+        machine::ask(&["dpkg-query", "-W", "-f", "${db:Status-Status}", name])
+            .is_ok_and(|said| said.text == "installed")
+    };
+    let missing: Vec<&str> = names.iter().filter(|name| !installed(name)).copied().collect();
+    journal.record(Made::Packages(missing.iter().map(|name| (*name).to_owned()).collect()))?;
+    machine::order_packages(&["apt-get", "update", "-qq"])?;
+    let mut command = vec!["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
+    command.extend(&missing);
+    machine::order_packages(&command).map(drop)
+}
+
+fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<(), BootstrapError> {
+    // systemd makes these at the first start.
+    let missing = |path: &&str| !Path::new(path).exists();
+    let made: Vec<PathBuf> =
+        [places::STATE, places::LOGS].into_iter().filter(|path| missing(path)).map(PathBuf::from).collect();
+    if !made.is_empty() {
+        journal.record(Made::Directories(made))?;
+    }
+    for unit in units {
+        let is = |verb| machine::hear(&["systemctl", verb, unit]).trim().to_owned();
+        let (enabled, active) = (is("is-enabled") == "enabled", is("is-active") == "active");
+        journal.record(Made::Unit { name: (*unit).to_owned(), enabled, active })?;
+    }
+    for unit in units {
+        if let Err(error) = machine::order(&["systemctl", "enable", "--now", unit]) {
+            let said =
+                machine::hear(&["journalctl", "--no-pager", "-q", "-n", "12", "-o", "cat", "-u", unit]);
+            return Err(BootstrapError::Unproven(format!("{error}\n{}", said.trim_end())));
+        }
+        proven_active(unit)?;
+    }
+    Ok(())
+}
+
+/// In one transaction: systemd stops the service before its socket, and starts it after.
+fn restart(units: &[&'static str]) -> Result<(), BootstrapError> {
+    machine::order(&[&["systemctl", "restart"], units].concat())?;
+    units.iter().try_for_each(|unit| proven_active(unit))
+}
+
+fn proven_active(unit: &str) -> Result<(), BootstrapError> {
+    let state = machine::ask(&["systemctl", "is-active", unit])?;
+    if state.text.trim() == "active" {
+        return Ok(());
+    }
+    Err(BootstrapError::refused(
+        format!("{unit} is {} after its start", state.text.trim()),
+        format!("`journalctl -u {unit}` says why"),
+    ))
+}
+
+fn ufw(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), BootstrapError> {
+    journal.record(Made::Ufw(ports.iter().copied().collect()))?;
+    for port in ports {
+        machine::order(&["ufw", "allow", &format!("{port}/tcp")])?;
+    }
+    Ok(())
+}
+
+fn firewalld(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), BootstrapError> {
+    journal.record(Made::Firewalld(ports.iter().copied().collect()))?;
+    for port in ports {
+        let add = format!("--add-port={port}/tcp");
+        machine::order(&["firewall-cmd", "--quiet", "--permanent", &add])?;
+        machine::order(&["firewall-cmd", "--quiet", &add])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,122 @@
+//! The dead man's switch: a firewall that waits for proof that its operator can still come in. The proof is an SSH
+//! session that began after the rules were in force, from another machine.
+
+use std::path::Path;
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::{BootstrapError, Session, facts, firewall, firewall::Stored, machine, places};
+
+/// A firewall that is in force and not on disk.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Armed {
+    /// When it came into force, in clock ticks since the machine started, as `/proc` says when processes began.
+    pub(super) since_ticks: u64,
+    /// When it goes back.
+    pub(crate) until: Timestamp,
+    /// Was it ordered over SSH? Then somebody at the console is no proof.
+    pub(super) over_ssh: bool,
+    /// What is in force.
+    pub(super) stored: Stored,
+}
+
+impl Armed {
+    /// The one that waits, if one does: after the timer has run there is none.
+    pub(super) fn waiting() -> Option<Self> {
+        let armed: Self = serde_json::from_str(&machine::text(places::ARMED)).ok()?;
+        let timer = format!("{}.timer", places::ROLLBACK);
+        (machine::hear(&["systemctl", "is-active", &timer]).trim() == "active").then_some(armed)
+    }
+
+    /// Now, in the clock that `/proc` tells the beginning of processes in: that of one that begins now.
+    pub(super) fn now_ticks() -> u64 {
+        let stat = machine::hear(&["cat", "/proc/self/stat"]);
+        // Unknown is the end of time: then nothing can confirm, and the old rules come back.
+        facts::began(&stat).unwrap_or(u64::MAX)
+    }
+
+    /// Is this session proof enough? Pure.
+    fn proven_by(&self, session: &Session) -> Result<(), BootstrapError> {
+        const REMEDY: &str =
+            "open a second SSH session from your own machine and run `sudo gateway bootstrap confirm` there";
+        let refused = |message: &str| Err(BootstrapError::refused(message, REMEDY));
+        let Session::Ssh { peer, began, local, .. } = session else {
+            if self.over_ssh {
+                return refused("this is no SSH session, so it does not prove that SSH still comes in");
+            }
+            return Ok(());
+        };
+        match began {
+            None => return refused("nothing shows when this SSH session began"),
+            Some(began) if *began <= self.since_ticks => {
+                return refused("this SSH session began before the firewall, so it proves nothing");
+            }
+            Some(_) => {}
+        }
+        match peer {
+            None => refused("nothing shows where this SSH session comes from"),
+            Some(peer) if peer.to_canonical().is_loopback() || Some(peer) == local.as_ref() => {
+                refused("this SSH session comes from the machine itself, which no firewall stops")
+            }
+            Some(_) => Ok(()),
+        }
+    }
+}
+
+/// Make the armed firewall last, if this session proves that its operator can come in.
+pub(crate) fn confirm() -> Result<(), BootstrapError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(BootstrapError::NotRoot);
+    }
+    let Some(armed) = Armed::waiting() else {
+        let remedy = "`gateway firewall status` shows what is in force; `gateway bootstrap` tries again";
+        return Err(BootstrapError::refused("no firewall waits to be confirmed", remedy));
+    };
+    armed.proven_by(&facts::session())?;
+    // First the timer, then a look whether it had begun already: in the other order it could run in between.
+    machine::order(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)])?;
+    let ran = machine::hear(&["systemctl", "is-active", &format!("{}.service", places::ROLLBACK)]);
+    if matches!(ran.trim(), "active" | "activating")
+        || firewall::listing().as_ref() != Some(&armed.stored.listing)
+    {
+        let remedy = "`gateway bootstrap` tries again";
+        return Err(BootstrapError::refused("it was too late: the old rules are back", remedy));
+    }
+    firewall::persist(&armed.stored)?;
+    machine::remove(Path::new(places::ARMED))?;
+    machine::remove(Path::new(places::PREVIOUS))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(over_ssh: bool, session: &Session, want: Option<&str>) {
+        let stored = Stored { firewall: Default::default(), listing: String::new() };
+        let armed = Armed { since_ticks: 1000, until: Timestamp::UNIX_EPOCH, over_ssh, stored };
+        let got = armed.proven_by(session).err().map(|error| error.to_string());
+        assert_eq!(got.is_some(), want.is_some(), "{session:?} {got:?}");
+        assert!(got.unwrap_or_default().contains(want.unwrap_or_default()), "{session:?}");
+    }
+
+    #[test]
+    fn only_a_new_session_from_outside_is_proof() {
+        let ssh = |peer: &str, began| Session::Ssh {
+            peer: peer.parse().ok(),
+            port: Some(22),
+            pid: Some(9),
+            began,
+            local: "203.0.113.9".parse().ok(),
+        };
+        check(true, &ssh("198.51.100.7", Some(1001)), None);
+        check(true, &ssh("198.51.100.7", Some(1000)), Some("began before"));
+        check(true, &ssh("198.51.100.7", None), Some("when this SSH session began"));
+        check(true, &ssh("127.0.0.1", Some(1001)), Some("the machine itself"));
+        check(true, &ssh("::ffff:127.0.0.1", Some(1001)), Some("the machine itself"));
+        check(true, &ssh("203.0.113.9", Some(1001)), Some("the machine itself"));
+        check(true, &ssh("nowhere", Some(1001)), Some("where this SSH session comes from"));
+        check(true, &Session::Local, Some("no SSH session"));
+        check(false, &Session::Local, None);
+    }
+}

@@ -1,0 +1,229 @@
+//! What `gateway doctor` sees in the facts alone: pure, and always the whole list. What only a request can show is asked by
+//! the command itself.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::{
+    Answers, Facts,
+    facts::{Ruler, Session},
+    places,
+};
+
+/// How grave a finding is; the worst one decides the exit code.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Verdict {
+    /// As it should be.
+    Good,
+    /// Does not concern this machine.
+    Skipped,
+    /// Works, and should be looked at.
+    Doubtful,
+    /// Broken.
+    Bad,
+}
+
+/// One check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Finding {
+    /// What was looked at.
+    pub(crate) name: String,
+    /// How it is.
+    pub(crate) verdict: Verdict,
+    /// What was seen.
+    pub(crate) detail: String,
+    /// What to do about it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) remedy: Option<String>,
+}
+
+impl Finding {
+    /// As it should be.
+    pub(crate) fn good(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), verdict: Verdict::Good, detail: detail.into(), remedy: None }
+    }
+
+    /// Nothing to look at.
+    pub(crate) fn skipped(name: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self { name: name.into(), verdict: Verdict::Skipped, detail: detail.into(), remedy: None }
+    }
+
+    /// Works, and should be looked at.
+    pub(crate) fn doubtful(
+        name: impl Into<String>,
+        detail: impl Into<String>,
+        remedy: impl Into<String>,
+    ) -> Self {
+        let remedy = Some(remedy.into());
+        Self { name: name.into(), verdict: Verdict::Doubtful, detail: detail.into(), remedy }
+    }
+
+    /// Broken.
+    pub(crate) fn bad(name: impl Into<String>, detail: impl Into<String>, remedy: impl Into<String>) -> Self {
+        let remedy = Some(remedy.into());
+        Self { name: name.into(), verdict: Verdict::Bad, detail: detail.into(), remedy }
+    }
+}
+
+/// Everything that the facts show.
+pub(crate) fn examine(facts: &Facts, answers: &Answers) -> Vec<Finding> {
+    let mut findings = vec![units(facts)];
+    findings.push(firewall(facts, answers));
+    findings.extend(facts.published.iter().map(|published| {
+        let what =
+            format!("{} of `{}` is reached past every firewall", published.address, published.container);
+        Finding::doubtful(
+            "docker",
+            what,
+            "publish it as `127.0.0.1:PORT:PORT`, if it is not meant for everybody",
+        )
+    }));
+    findings.push(match (&facts.container, facts.clock) {
+        (_, true) => Finding::good("clock", "follows others"),
+        (Some(container), false) => {
+            Finding::skipped("clock", format!("this is a container ({container}): it is the host's"))
+        }
+        (None, false) => Finding::doubtful(
+            "clock",
+            "nothing sets it",
+            "`systemctl enable --now systemd-timesyncd`, or install chrony",
+        ),
+    });
+    findings.push(match facts.updates {
+        true => Finding::good("updates", "security updates are installed by themselves"),
+        false => {
+            Finding::doubtful("updates", "nobody installs security updates", "`gateway bootstrap --updates`")
+        }
+    });
+    findings
+}
+
+fn units(facts: &Facts) -> Finding {
+    if !facts.systemd() {
+        return Finding::skipped(
+            "service",
+            format!("this machine is run by `{}`, not by systemd", facts.init),
+        );
+    }
+    let [socket, service] = ["gateway.socket", "gateway.service"].map(|name| facts.unit(name));
+    match (service.exists, service.active, service.enabled, socket.active) {
+        (false, ..) => {
+            Finding::bad("service", "there is no gateway.service", "`gateway bootstrap` sets it up")
+        }
+        (true, false, ..) => Finding::bad(
+            "service",
+            "gateway.service does not run",
+            "`systemctl start gateway`, `journalctl -u gateway`",
+        ),
+        (true, true, false, _) => Finding::doubtful(
+            "service",
+            "it runs, and would not after a boot",
+            "`systemctl enable gateway.service`",
+        ),
+        (true, true, true, false) => {
+            let remedy = "`systemctl enable --now gateway.socket`, then `systemctl restart gateway`";
+            Finding::doubtful(
+                "service",
+                "it runs without gateway.socket: a restart refuses connections",
+                remedy,
+            )
+        }
+        (true, true, true, true) => Finding::good("service", "runs, and does so after a boot"),
+    }
+}
+
+fn firewall(facts: &Facts, answers: &Answers) -> Finding {
+    const NAME: &str = "firewall";
+    let wanted: BTreeSet<u16> = answers.edge_ports().union(&facts.ssh.ports).copied().collect();
+    if facts.ruler != Ruler::Nobody {
+        let name = if facts.ruler == Ruler::Ufw { "ufw" } else { "firewalld" };
+        let missing: Vec<String> = wanted.difference(&facts.open).map(u16::to_string).collect();
+        return match missing.is_empty() {
+            true => Finding::good(NAME, format!("{name} lets SSH and the edge in")),
+            false => {
+                let what = format!("{name} does not let everybody reach {}", missing.join(", "));
+                Finding::doubtful(NAME, what, "`gateway bootstrap` opens what is missing")
+            }
+        };
+    }
+    let live = &facts.live;
+    if let Some(armed) = &live.armed {
+        let remedy = "open a second SSH session and run `sudo gateway bootstrap confirm` there";
+        return Finding::doubtful(NAME, format!("waits to be confirmed until {:.0}", armed.until), remedy);
+    }
+    match (&live.stored, live.table, live.same) {
+        (None, false, _) => Finding::doubtful(NAME, "there is none", "`gateway bootstrap` builds one"),
+        (None, true, _) => Finding::doubtful(NAME, "rules that nobody confirmed", "`gateway bootstrap`"),
+        (Some(_), false, _) => Finding::bad(
+            NAME,
+            "its rules are gone from the kernel: somebody flushed them",
+            format!("`systemctl restart gateway-firewall`; the rules are in {}", places::FIREWALL_RULES),
+        ),
+        (Some(_), true, false) => Finding::bad(
+            NAME,
+            "the rules in the kernel are not those that were confirmed",
+            "`gateway firewall reload`",
+        ),
+        (Some(stored), true, true) => {
+            let open: BTreeSet<u16> = stored.ssh.union(&stored.edge).copied().collect();
+            let missing: Vec<String> = wanted.difference(&open).map(u16::to_string).collect();
+            if missing.is_empty() {
+                return Finding::good(NAME, "in force as confirmed");
+            }
+            let what = format!("it does not let anybody reach {}", missing.join(", "));
+            Finding::bad(NAME, what, "`gateway firewall reload`")
+        }
+    }
+}
+
+impl Session {
+    /// For people.
+    pub(crate) fn shown(&self) -> String {
+        match self {
+            Self::Local => "at the machine itself".to_owned(),
+            Self::Ssh { port: Some(port), .. } => format!("over SSH, port {port}"),
+            Self::Ssh { port: None, .. } => "over SSH, port unknown".to_owned(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bootstrap::{Firewall, plan::samples};
+
+    fn check(change: impl FnOnce(&mut Facts), name: &str, want: (Verdict, &str)) {
+        let mut facts = samples::set_up();
+        change(&mut facts);
+        let findings = examine(&facts, &samples::answers());
+        let found = findings.iter().find(|finding| finding.name == name).unwrap();
+        assert_eq!(found.verdict, want.0, "{found:?}");
+        assert!(found.detail.contains(want.1), "{found:?}");
+        assert_eq!(found.remedy.is_some(), found.verdict >= Verdict::Doubtful, "{found:?}");
+    }
+
+    #[test]
+    fn each_finding_says_what_is_and_what_to_do() {
+        check(|_| {}, "service", (Verdict::Good, "after a boot"));
+        check(
+            |facts| facts.units.get_mut("gateway.service").unwrap().active = false,
+            "service",
+            (Verdict::Bad, "does not run"),
+        );
+        check(|facts| facts.units.clear(), "service", (Verdict::Bad, "no gateway.service"));
+        check(|facts| facts.init = "runit".to_owned(), "service", (Verdict::Skipped, "runit"));
+        check(|_| {}, "firewall", (Verdict::Good, "as confirmed"));
+        check(|facts| facts.live.table = false, "firewall", (Verdict::Bad, "flushed"));
+        check(|facts| facts.live.same = false, "firewall", (Verdict::Bad, "not those"));
+        check(|facts| facts.live = Default::default(), "firewall", (Verdict::Doubtful, "none"));
+        check(
+            |facts| facts.live.stored = Some(Firewall { ssh: [22].into(), ..Firewall::default() }),
+            "firewall",
+            (Verdict::Bad, "80, 443"),
+        );
+        check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
+        check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
+    }
+}

@@ -1,0 +1,353 @@
+//! What the machine is like, before anything is done to it. Reading only; what programs and files say is taken apart by
+//! pure functions in the files below.
+
+mod app;
+mod distribution;
+mod filters;
+mod processes;
+mod sockets;
+mod ssh;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use serde::Serialize;
+
+pub(crate) use self::{
+    app::AppFacts,
+    distribution::Distribution,
+    filters::{Published, Ruler},
+    ssh::{Session, Ssh},
+};
+use self::{processes::Processes, sockets::Socket};
+use super::{Answers, firewall, firewall::Live, machine, places};
+
+/// Everything that the plan depends on, beside the answers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Facts {
+    /// The system.
+    pub(crate) distribution: Distribution,
+    /// The name of the first process.
+    pub(crate) init: String,
+    /// The container that the machine is, if it is one.
+    pub(crate) container: Option<String>,
+    /// Programs that matter and are here.
+    pub(crate) programs: BTreeSet<String>,
+    /// Who listens.
+    pub(crate) listeners: Vec<Listener>,
+    /// SSH.
+    pub(crate) ssh: Ssh,
+    /// Who rules the packets.
+    pub(crate) ruler: Ruler,
+    /// TCP ports that the ruler lets everybody reach.
+    pub(crate) open: BTreeSet<u16>,
+    /// Tables of nftables that are not ours, and those that drop.
+    pub(crate) tables: Vec<String>,
+    /// Of those, the ones that drop what comes in.
+    pub(crate) dropping: Vec<String>,
+    /// Our own firewall.
+    pub(crate) live: Live,
+    /// Ports that Docker publishes.
+    pub(crate) published: Vec<Published>,
+    /// Our users and groups that exist: `user gateway`, `group gateway-admin`.
+    pub(crate) accounts: BTreeSet<String>,
+    /// Files that a step may write, as they are.
+    pub(crate) files: BTreeMap<PathBuf, FileFact>,
+    /// Directories that exist, with their modes and owners.
+    pub(crate) directories: BTreeMap<PathBuf, String>,
+    /// Units that a step may switch on.
+    pub(crate) units: BTreeMap<String, UnitFact>,
+    /// Settings of the kernel.
+    pub(crate) kernel: BTreeMap<String, u64>,
+    /// Does the clock follow others?
+    pub(crate) clock: bool,
+    /// Has the journal a limit of its own?
+    pub(crate) journal_limited: bool,
+    /// Are security updates installed by themselves?
+    pub(crate) updates: bool,
+    /// Can systemd encrypt credentials here?
+    pub(crate) credentials: bool,
+    /// Is there a sealing key already, and where?
+    pub(crate) seal_key: Option<PathBuf>,
+    /// The application.
+    pub(crate) app: Option<AppFacts>,
+    /// Is the program in its place the one that runs now?
+    pub(crate) installed: bool,
+}
+
+/// A listening socket with whoever holds it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Listener {
+    /// Where.
+    pub(crate) address: SocketAddr,
+    /// Names of the processes that hold it, each once.
+    pub(crate) holders: BTreeSet<String>,
+}
+
+/// A file as it is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct FileFact {
+    /// Permissions.
+    pub(crate) mode: u32,
+    /// What stands in it; never shown.
+    #[serde(skip)]
+    pub(crate) content: String,
+}
+
+/// A unit as it is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct UnitFact {
+    /// Known to systemd.
+    pub(crate) exists: bool,
+    /// Started at boot.
+    pub(crate) enabled: bool,
+    /// Running, or listening.
+    pub(crate) active: bool,
+}
+
+/// Programs that change what is planned.
+const PROGRAMS: [&str; 14] = [
+    "systemctl",
+    "systemd-run",
+    "systemd-sysusers",
+    "systemd-tmpfiles",
+    "systemd-creds",
+    "nft",
+    "ufw",
+    "firewall-cmd",
+    "docker",
+    "apt-get",
+    "sshd",
+    "nginx",
+    "pm2",
+    "runuser",
+];
+/// Services that set the clock.
+const CLOCKS: [&str; 5] = ["systemd-timesyncd", "chronyd", "ntpd", "ntpsec", "openntpd"];
+/// Settings of the kernel that a step may raise.
+pub(super) const KERNEL: [&str; 2] = ["net.core.somaxconn", "net.ipv4.tcp_syncookies"];
+
+impl Facts {
+    /// Look at this machine: `files` and `units` are those that the plan may touch.
+    pub(crate) fn gather(answers: &Answers) -> Self {
+        let (files, units) = super::plan::touched();
+        let processes = Processes::read(Path::new("/proc"));
+        let sockets = sockets();
+        let (ruler, open) = ruler();
+        let (tables, dropping) = filters::dropping_tables(&machine::hear(&["nft", "-j", "list", "ruleset"]));
+        let container = machine::hear(&["systemd-detect-virt", "--container"]).trim().to_owned();
+        let keys = [places::SEALED_KEY, places::PLAIN_KEY];
+        let docker = ["docker", "ps", "--format", "{{.Ports}}\t{{.Names}}"];
+        Self {
+            distribution: Distribution::of(&machine::text("/etc/os-release")),
+            init: machine::text("/proc/1/comm").trim().to_owned(),
+            container: (!container.is_empty() && container != "none").then_some(container),
+            programs: PROGRAMS
+                .iter()
+                .filter(|name| machine::program(name).is_some())
+                .map(|n| (*n).into())
+                .collect(),
+            listeners: listeners(&sockets, &processes),
+            ssh: ssh(&sockets, &processes),
+            ruler,
+            open,
+            tables,
+            dropping,
+            live: firewall::live(),
+            published: filters::published(&machine::hear(&docker)),
+            accounts: accounts(&machine::text("/etc/passwd"), &machine::text("/etc/group")),
+            files: files.into_iter().filter_map(file).collect(),
+            directories: super::plan::directories().into_iter().filter_map(directory).collect(),
+            units: units.into_iter().map(|name| (name.to_owned(), unit(name))).collect(),
+            kernel: KERNEL.iter().filter_map(|name| kernel(name)).collect(),
+            clock: CLOCKS.iter().any(|name| processes.runs(&name[..name.len().min(15)])),
+            journal_limited: journal_limited(&machine::hear(&[
+                "systemd-analyze",
+                "cat-config",
+                "systemd/journald.conf",
+            ])),
+            updates: updates(&machine::hear(&["apt-config", "dump"])),
+            credentials: machine::program("systemd-creds").is_some(),
+            seal_key: keys.iter().map(PathBuf::from).find(|path| path.exists()),
+            app: answers.app.as_ref().map(AppFacts::read),
+            installed: installed(),
+        }
+    }
+
+    /// Does systemd run this machine?
+    pub(crate) fn systemd(&self) -> bool {
+        self.init == "systemd" && self.programs.contains("systemctl")
+    }
+
+    /// A unit; one that is not known is off.
+    pub(crate) fn unit(&self, name: &str) -> UnitFact {
+        self.units.get(name).copied().unwrap_or_default()
+    }
+}
+
+/// The session that this order came in by, alone: `confirm` asks for it.
+pub(super) fn session() -> Session {
+    ssh_now().session
+}
+
+/// When the process of a `/proc/PID/stat` began, in clock ticks since the machine started.
+pub(super) fn began(stat: &str) -> Option<u64> {
+    processes::Process::of_stat(stat.trim_end()).map(|process| process.began)
+}
+
+/// Ports of SSH as they are now: `firewall reload` asks for them.
+pub(super) fn ssh_now() -> Ssh {
+    ssh(&sockets(), &Processes::read(Path::new("/proc")))
+}
+
+fn sockets() -> Vec<Socket> {
+    let read = |path: &&str| sockets::parse(&machine::text(path));
+    ["/proc/net/tcp", "/proc/net/tcp6"].iter().flat_map(read).collect()
+}
+
+fn ssh(sockets: &[Socket], processes: &Processes) -> Ssh {
+    let mut effective = machine::hear(&["sshd", "-T"]);
+    if effective.is_empty() {
+        // With `Match` blocks it wants to know whose settings; the ports are everybody's.
+        let whose = "user=root,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22";
+        effective = machine::hear(&["sshd", "-T", "-C", whose]);
+    }
+    if effective.is_empty() {
+        effective = machine::text("/etc/ssh/sshd_config").to_ascii_lowercase();
+    }
+    let active = |unit: &&&str| machine::hear(&["systemctl", "is-active", unit]).trim() == "active";
+    let units: String = ["ssh.socket", "sshd.socket"]
+        .iter()
+        .filter(active)
+        .map(|unit| machine::hear(&["systemctl", "show", "--property=Listen", unit]))
+        .collect();
+    let sources = ssh::Sources { effective: &effective, socket_units: &units, sockets };
+    ssh::ssh(&sources, processes, std::process::id())
+}
+
+fn ruler() -> (Ruler, BTreeSet<u16>) {
+    let ufw = machine::hear(&["ufw", "status", "verbose"]);
+    if filters::ufw_active(&ufw) {
+        return (Ruler::Ufw, filters::ufw_open(&ufw));
+    }
+    if machine::hear(&["firewall-cmd", "--state"]).trim() == "running" {
+        let list = |what| machine::hear(&["firewall-cmd", "--permanent", what]);
+        let text = format!("{} {}", list("--list-services"), list("--list-ports"));
+        return (Ruler::Firewalld, filters::firewalld_open(&text));
+    }
+    (Ruler::Nobody, BTreeSet::new())
+}
+
+fn listeners(sockets: &[Socket], processes: &Processes) -> Vec<Listener> {
+    let listener = |socket: &Socket| Listener {
+        address: socket.local,
+        holders: processes.holders(socket.inode).map(|process| process.name.clone()).collect(),
+    };
+    sockets.iter().filter(|socket| socket.listening).map(listener).collect()
+}
+
+/// `user gateway` and `group gateway-admin` where they exist.
+fn accounts(passwd: &str, group: &str) -> BTreeSet<String> {
+    let names = |text: &str, kind: &str| -> Vec<String> {
+        let ours = text.lines().filter_map(|line| line.split(':').next());
+        ours.filter(|name| name.starts_with("gateway")).map(|name| format!("{kind} {name}")).collect()
+    };
+    names(passwd, "user").into_iter().chain(names(group, "group")).collect()
+}
+
+fn file(path: PathBuf) -> Option<(PathBuf, FileFact)> {
+    let was = machine::Was::of(&path)?;
+    Some((path, FileFact { mode: was.mode, content: was.content }))
+}
+
+/// `2750 gateway gateway-app` by numbers, as `stat` has them.
+fn directory(path: PathBuf) -> Option<(PathBuf, String)> {
+    let metadata = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_dir)?;
+    let shown = format!("{:o} {}:{}", metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
+    Some((path, shown))
+}
+
+fn unit(name: &str) -> UnitFact {
+    let text = machine::hear(&["systemctl", "show", "--property=LoadState,UnitFileState,ActiveState", name]);
+    unit_fact(&text)
+}
+
+fn unit_fact(text: &str) -> UnitFact {
+    let value = |key: &str| {
+        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default()
+    };
+    UnitFact {
+        exists: value("LoadState") == "loaded",
+        enabled: value("UnitFileState") == "enabled",
+        active: matches!(value("ActiveState"), "active" | "activating" | "reloading"),
+    }
+}
+
+fn kernel(name: &str) -> Option<(String, u64)> {
+    let text = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
+    Some((name.to_owned(), text.trim().parse().ok()?))
+}
+
+/// A line that is none of the commented defaults.
+fn journal_limited(text: &str) -> bool {
+    text.lines().any(|line| line.trim().strip_prefix("SystemMaxUse=").is_some_and(|value| !value.is_empty()))
+}
+
+fn updates(text: &str) -> bool {
+    let on = |line: &str| {
+        line.strip_prefix("APT::Periodic::Unattended-Upgrade \"").is_some_and(|v| !v.starts_with('0'))
+    };
+    text.lines().any(on)
+}
+
+fn installed() -> bool {
+    let same = |own: PathBuf| {
+        let place = Path::new(places::PROGRAM);
+        let (Ok(own_metadata), Ok(metadata)) = (own.metadata(), place.metadata()) else { return false };
+        let one = own_metadata.ino() == metadata.ino() && own_metadata.dev() == metadata.dev();
+        one || own_metadata.len() == metadata.len()
+            && std::fs::read(&own).ok().zip(std::fs::read(place).ok()).is_some_and(|(a, b)| a == b)
+    };
+    std::env::current_exe().is_ok_and(same)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn our_accounts_are_told_from_others() {
+        let found = accounts("root:x:0\ngateway:x:990\n", "gateway-admin:x:991:\nadm:x:4:\n");
+        assert_eq!(found.into_iter().collect::<Vec<_>>(), ["group gateway-admin", "user gateway"]);
+    }
+
+    #[test]
+    fn what_is_commented_out_is_no_limit_and_off_is_no_update() {
+        assert!(journal_limited("[Journal]\nSystemMaxUse=1G\n"));
+        assert!(!journal_limited("[Journal]\n#SystemMaxUse=\nSystemMaxUse=\n"));
+        assert!(updates("APT::Periodic::Unattended-Upgrade \"1\";\n"));
+        assert!(!updates("APT::Periodic::Unattended-Upgrade \"0\";\n"));
+    }
+
+    #[test]
+    fn a_unit_is_what_systemd_says() {
+        let on = UnitFact { exists: true, enabled: true, active: true };
+        assert_eq!(unit_fact("LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n"), on);
+        assert_eq!(
+            unit_fact("LoadState=not-found\nActiveState=inactive\nUnitFileState=\n"),
+            UnitFact::default()
+        );
+    }
+
+    #[test]
+    fn this_very_machine_can_be_looked_at() {
+        let answers = crate::bootstrap::plan::samples::answers();
+        let facts = Facts::gather(&answers);
+        assert!(!facts.init.is_empty());
+        assert!(serde_json::to_string(&facts).is_ok());
+    }
+}

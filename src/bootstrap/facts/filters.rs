@@ -1,0 +1,124 @@
+//! What filters packets on this machine already: ufw, firewalld, tables of nftables, and Docker's published ports, which
+//! no input chain sees. Pure: what the programs print goes in.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::Value;
+
+/// Who rules this machine's packets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Ruler {
+    /// ufw is active: it is spoken to.
+    Ufw,
+    /// firewalld runs: it is spoken to.
+    Firewalld,
+    /// Nobody, or hand-written tables: ours stands beside them.
+    Nobody,
+}
+
+/// A container's port that is reached from outside.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub(crate) struct Published {
+    /// The container.
+    pub(crate) container: String,
+    /// As Docker writes it: `0.0.0.0:5432`.
+    pub(crate) address: String,
+}
+
+/// Does `ufw status verbose` say that it is active?
+pub(super) fn ufw_active(text: &str) -> bool {
+    text.lines().any(|line| line.trim() == "Status: active")
+}
+
+/// TCP ports that ufw lets everybody reach.
+pub(super) fn ufw_open(text: &str) -> BTreeSet<u16> {
+    let of_line = |line: &str| {
+        let (to, rest) = line.split_once("ALLOW IN")?;
+        // From some addresses only is not open; the lines for v6 repeat those for v4.
+        (rest.trim() == "Anywhere").then_some(())?;
+        let (port, protocol) = match to.split_whitespace().next()?.split_once('/') {
+            Some((port, protocol)) => (port, protocol),
+            None => (to.split_whitespace().next()?, "tcp"),
+        };
+        (protocol == "tcp").then(|| port.split(',').filter_map(|port| port.parse().ok()).collect::<Vec<_>>())
+    };
+    text.lines().filter_map(of_line).flatten().collect()
+}
+
+/// TCP ports that firewalld lets everybody reach: what `--list-services` and `--list-ports` print.
+pub(super) fn firewalld_open(text: &str) -> BTreeSet<u16> {
+    let of_word = |word: &str| match word {
+        "ssh" => Some(22),
+        "http" => Some(80),
+        "https" => Some(443),
+        _ => word.strip_suffix("/tcp")?.parse().ok(),
+    };
+    text.split_whitespace().filter_map(of_word).collect()
+}
+
+/// Tables that are not ours, and whose chains at the input drop what they do not know.
+pub(super) fn dropping_tables(json: &str) -> (Vec<String>, Vec<String>) {
+    let value: Value = serde_json::from_str(json).unwrap_or_default();
+    let items = value["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
+    let name = |of: &Value, key: &str| {
+        format!("{} {}", of["family"].as_str().unwrap_or_default(), of[key].as_str().unwrap_or_default())
+    };
+    let foreign = |name: &String| name != "inet gateway";
+    let tables = items.iter().filter(|item| item["table"].is_object());
+    let tables = tables.map(|item| name(&item["table"], "name")).filter(foreign).collect();
+    let drops = |item: &&Value| item["chain"]["hook"] == "input" && item["chain"]["policy"] == "drop";
+    let dropping = items.iter().filter(drops).map(|item| name(&item["chain"], "table")).filter(foreign);
+    (tables, dropping.collect())
+}
+
+/// What Docker publishes beyond loopback, from `docker ps --format '{{.Ports}}\t{{.Names}}'`.
+pub(super) fn published(text: &str) -> Vec<Published> {
+    let of_line = |line: &str| {
+        let (ports, container) = line.split_once('\t')?;
+        let outside = ports.split(", ").filter_map(|port| Some(port.split_once("->")?.0.to_owned()));
+        let outside = outside.filter(|address| {
+            !address.starts_with("127.") && !address.starts_with("[::1]") && !address.starts_with("[::]")
+        });
+        Some(
+            outside.map(|address| Published { container: container.to_owned(), address }).collect::<Vec<_>>(),
+        )
+    };
+    text.lines().filter_map(of_line).flatten().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ufw_opens_what_everybody_may_reach() {
+        let text = include_str!("../../../tests/data/bootstrap/ufw-status");
+        assert!(ufw_active(text) && !ufw_active("Status: inactive\n"));
+        assert_eq!(ufw_open(text), BTreeSet::from([22, 80, 443]), "5432 is for a few, 25 is denied");
+    }
+
+    #[test]
+    fn firewalld_names_services_and_ports() {
+        let text = include_str!("../../../tests/data/bootstrap/firewalld-list");
+        assert_eq!(firewalld_open(text), BTreeSet::from([22, 80, 8443]));
+    }
+
+    #[test]
+    fn foreign_tables_that_drop_are_named() {
+        let (tables, dropping) =
+            dropping_tables(include_str!("../../../tests/data/bootstrap/nft-tables.json"));
+        assert_eq!(tables, ["inet filter", "ip nat"]);
+        assert_eq!(dropping, ["inet filter"]);
+        assert_eq!(dropping_tables("no json"), (Vec::new(), Vec::new()));
+    }
+
+    #[test]
+    fn published_ports_are_those_that_outsiders_reach() {
+        let text = include_str!("../../../tests/data/bootstrap/docker-ps");
+        let told: Vec<_> =
+            published(text).into_iter().map(|p| format!("{} {}", p.container, p.address)).collect();
+        assert_eq!(told, ["db 0.0.0.0:5432", "app 0.0.0.0:8000-8001"]);
+    }
+}

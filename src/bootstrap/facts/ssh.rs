@@ -1,0 +1,155 @@
+//! On which ports SSH comes in, and whether this very session came in by it. Whoever builds a firewall must know
+//! both, or lock somebody out. Pure but for `Processes`, which is a picture of `/proc`.
+
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, SocketAddr},
+};
+
+use serde::Serialize;
+
+use super::{processes::Processes, sockets::Socket};
+
+/// Programs whose listening sockets are SSH's, and whose connections are sessions. `sshd-session` since OpenSSH 9.8.
+const SERVERS: [&str; 4] = ["sshd", "sshd-session", "sshd-auth", "dropbear"];
+/// SSH by another way, whose port nothing shows.
+const ROAMING: [&str; 2] = ["mosh-server", "etserver"];
+
+/// How this order was given.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case", tag = "by")]
+pub(crate) enum Session {
+    /// At the machine itself, by its start, or by a container's console.
+    Local,
+    /// Over SSH.
+    Ssh {
+        /// Who called; unknown where nothing shows it.
+        peer: Option<IpAddr>,
+        /// The port here; unknown where nothing shows it.
+        port: Option<u16>,
+        /// The session's own process of the SSH server.
+        pid: Option<u32>,
+        /// When it began, in clock ticks since the machine started.
+        began: Option<u64>,
+        /// The address here.
+        local: Option<IpAddr>,
+    },
+}
+
+/// What is known of SSH.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Ssh {
+    /// Every port on which it comes in.
+    pub(crate) ports: BTreeSet<u16>,
+    /// This session.
+    pub(crate) session: Session,
+}
+
+/// What says on which ports the server listens.
+#[derive(Debug, Default)]
+pub(super) struct Sources<'a> {
+    /// What `sshd -T` prints.
+    pub(super) effective: &'a str,
+    /// What `systemctl show --property=Listen` prints of the socket units.
+    pub(super) socket_units: &'a str,
+    /// All sockets.
+    pub(super) sockets: &'a [Socket],
+}
+
+/// All of it.
+pub(super) fn ssh(sources: &Sources<'_>, processes: &Processes, own_pid: u32) -> Ssh {
+    let mut ports = effective_ports(sources.effective);
+    ports.extend(unit_ports(sources.socket_units));
+    let of_server = |socket: &&Socket| {
+        processes.holders(socket.inode).any(|process| SERVERS.contains(&process.name.as_str()))
+    };
+    let served: Vec<_> = sources.sockets.iter().filter(of_server).collect();
+    let listens = served.iter().filter(|socket| socket.listening && !socket.local.ip().is_loopback());
+    ports.extend(listens.map(|socket| socket.local.port()));
+    let session = session(processes, sources.sockets, &ports, own_pid);
+    // Sessions too, of whomever: a server that now listens elsewhere still carries them.
+    let carried: Vec<_> = served.iter().filter(|socket| is_servers_end(socket, &ports)).collect();
+    ports.extend(carried.into_iter().map(|socket| socket.local.port()));
+    if let Session::Ssh { port: Some(port), .. } = session {
+        ports.insert(port);
+    }
+    Ssh { ports, session }
+}
+
+/// A connection that came in, and none that the server opened itself for a tunnel: those leave from high ports of ours.
+fn is_servers_end(socket: &Socket, ports: &BTreeSet<u16>) -> bool {
+    let port = socket.local.port();
+    !socket.listening && (ports.contains(&port) || port < socket.peer.port())
+}
+
+/// `port 22` and `listenaddress [::]:22`.
+pub(super) fn effective_ports(text: &str) -> BTreeSet<u16> {
+    let of_line = |line: &str| {
+        let (key, value) = line.split_once(' ')?;
+        match key.to_ascii_lowercase().as_str() {
+            "port" => value.trim().parse().ok(),
+            "listenaddress" => value.trim().rsplit_once(':')?.1.parse().ok(),
+            _ => None,
+        }
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
+/// `Listen=[::]:22 (Stream)`, or `Listen=0.0.0.0:22 (Stream) [::]:22 (Stream)`.
+pub(super) fn unit_ports(text: &str) -> BTreeSet<u16> {
+    let words = text.split(|c: char| c.is_whitespace() || c == '=');
+    words.filter_map(|word| word.rsplit_once(':')?.1.parse().ok()).filter(|port| *port != 0).collect()
+}
+
+/// Up the line of parents until something shows SSH: `sudo` drops `SSH_CONNECTION`, but not from its parents.
+fn session(processes: &Processes, sockets: &[Socket], ports: &BTreeSet<u16>, own_pid: u32) -> Session {
+    let line: Vec<_> = processes.line(own_pid).collect();
+    // The nearest server process is the session's; the one that listens is its ancestor.
+    let server = line.iter().find(|process| SERVERS.contains(&process.name.as_str()));
+    let told = line.iter().find_map(|process| connection(&process.variable("SSH_CONNECTION")?));
+    let roams = line.iter().any(|process| ROAMING.contains(&process.name.as_str()));
+    let hinted = line.iter().any(|process| process.variable("SSH_TTY").is_some());
+    if server.is_none() && told.is_none() && !hinted && !roams {
+        return Session::Local;
+    }
+    // The socket may be held by the privileged half of the session, which is the parent of the one that is found.
+    let held = line.iter().filter(|process| SERVERS.contains(&process.name.as_str())).find_map(|process| {
+        let mut own = sockets.iter().filter(|socket| process.sockets.contains(&socket.inode));
+        own.find(|socket| is_servers_end(socket, ports))
+    });
+    // Of the session's processes the outermost that is no listener began when the connection came in.
+    let listens = |pid: u32| {
+        let of = processes.of(pid);
+        of.is_some_and(|p| sockets.iter().any(|s| s.listening && p.sockets.contains(&s.inode)))
+    };
+    let first =
+        line.iter().rfind(|process| SERVERS.contains(&process.name.as_str()) && !listens(process.pid));
+    // Over a roaming shell the variables are those of a session that may have ended long ago.
+    let (peer, local) = match (held, told) {
+        (Some(socket), _) => (Some(socket.peer), Some(socket.local)),
+        (None, Some((peer, local))) if !roams => (Some(peer), Some(local)),
+        _ => (None, None),
+    };
+    Session::Ssh {
+        peer: peer.map(|peer| peer.ip()),
+        port: local.map(|local| local.port()),
+        pid: first.map(|process| process.pid),
+        began: first.map(|process| process.began),
+        local: local.map(|local| local.ip()),
+    }
+}
+
+/// `198.51.100.7 50000 203.0.113.9 2222`: the caller's end, then ours.
+pub(super) fn connection(text: &str) -> Option<(SocketAddr, SocketAddr)> {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let [peer, peer_port, local, local_port] = words[..] else { return None };
+    // A link-local address comes with its interface.
+    let ip = |text: &str| text.split('%').next()?.parse::<IpAddr>().ok();
+    Some((
+        SocketAddr::new(ip(peer)?, peer_port.parse().ok()?),
+        SocketAddr::new(ip(local)?, local_port.parse().ok()?),
+    ))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Sessions and ports of SSH, told from pictures of processes.
+
+use super::*;
+use crate::bootstrap::facts::processes::Process;
+
+const EFFECTIVE: &str = include_str!("../../../../tests/data/bootstrap/sshd-2222");
+
+fn process(
+    (pid, parent): (u32, u32),
+    name: &str,
+    began: u64,
+    environment: &[&str],
+    sockets: &[u64],
+) -> Process {
+    let environment = environment.iter().map(|line| (*line).to_owned()).collect();
+    let sockets = sockets.iter().copied().collect();
+    Process { pid, parent, name: name.to_owned(), began, environment, sockets }
+}
+
+fn socket(local: &str, peer: &str, inode: u64) -> Socket {
+    let peer: SocketAddr = peer.parse().unwrap();
+    Socket { local: local.parse().unwrap(), peer, listening: peer.port() == 0, inode }
+}
+
+/// init, a listening sshd, its session's two halves, a shell, sudo, and this order, which sudo has robbed of everything.
+fn over_ssh(shell: &[&str], session_sockets: &[u64]) -> Processes {
+    Processes(vec![
+        process((1, 0), "systemd", 1, &[], &[]),
+        process((10, 1), "sshd", 50, &[], &[1]),
+        process((20, 10), "sshd", 900, &[], session_sockets),
+        process((21, 20), "sshd", 901, &[], session_sockets),
+        process((22, 21), "bash", 902, shell, &[]),
+        process((23, 22), "sudo", 903, shell, &[]),
+        process((24, 23), "gateway", 904, &[], &[]),
+    ])
+}
+
+fn sockets() -> Vec<Socket> {
+    vec![
+        socket("0.0.0.0:2222", "0.0.0.0:0", 1),
+        socket("203.0.113.9:2022", "198.51.100.7:50000", 2),
+        // A tunnel that the session opened to somewhere else, and a forwarded port.
+        socket("203.0.113.9:41000", "192.0.2.5:22", 3),
+        socket("127.0.0.1:9000", "0.0.0.0:0", 4),
+    ]
+}
+
+fn told(processes: &Processes, sockets: &[Socket], effective: &str) -> Ssh {
+    ssh(&Sources { effective, socket_units: "", sockets }, processes, 24)
+}
+
+#[test]
+fn the_servers_own_words_name_every_port() {
+    assert_eq!(effective_ports(EFFECTIVE), BTreeSet::from([22, 2022, 2222]));
+    assert_eq!(effective_ports("Port 2200\n"), BTreeSet::from([2200]));
+    assert_eq!(effective_ports("sshd: no hostkeys available"), BTreeSet::new());
+    assert_eq!(unit_ports("Listen=0.0.0.0:22 (Stream) [::]:2200 (Stream)\n"), BTreeSet::from([22, 2200]));
+}
+
+#[test]
+fn a_session_is_found_behind_sudo_by_its_parents_environment() {
+    let processes = over_ssh(&["SSH_CONNECTION=198.51.100.7 50000 203.0.113.9 2022"], &[]);
+    let ssh = told(&processes, &sockets(), "");
+    let Session::Ssh { peer, port, began, pid, .. } = ssh.session else { panic!("{ssh:?}") };
+    assert_eq!((peer, port), (Some("198.51.100.7".parse().unwrap()), Some(2022)));
+    assert_eq!(
+        (pid, began),
+        (Some(20), Some(900)),
+        "when the connection came in, not when its halves parted"
+    );
+    assert_eq!(ssh.ports, BTreeSet::from([2022, 2222]), "where it listens and where the session came in");
+}
+
+#[test]
+fn a_session_is_found_by_its_servers_socket_where_no_environment_shows_it() {
+    let ssh = told(&over_ssh(&[], &[2, 3, 4]), &sockets(), "port 22");
+    let Session::Ssh { peer, port, .. } = ssh.session else { panic!("{ssh:?}") };
+    assert_eq!((peer, port), (Some("198.51.100.7".parse().unwrap()), Some(2022)));
+    assert_eq!(ssh.ports, BTreeSet::from([22, 2022, 2222]), "neither tunnels nor forwarded ports are SSH's");
+}
+
+#[test]
+fn a_session_that_shows_no_port_is_one_all_the_same() {
+    let hidden = told(&over_ssh(&[], &[]), &sockets(), "port 22");
+    assert!(matches!(hidden.session, Session::Ssh { port: None, .. }), "{hidden:?}");
+    let mut roaming = over_ssh(&["SSH_CONNECTION=198.51.100.7 50000 203.0.113.9 2022"], &[]);
+    for process in roaming.0.iter_mut().filter(|process| process.name == "sshd" && process.pid != 10) {
+        process.name = "mosh-server".to_owned();
+    }
+    let roaming = told(&roaming, &sockets(), "port 22");
+    assert!(matches!(roaming.session, Session::Ssh { port: None, .. }), "{roaming:?}");
+}
+
+#[test]
+fn at_the_machine_itself_there_is_no_session() {
+    let processes = Processes(vec![
+        process((1, 0), "systemd", 1, &[], &[]),
+        process((10, 1), "sshd", 50, &[], &[1]),
+        process((24, 1), "gateway", 904, &[], &[]),
+    ]);
+    assert_eq!(told(&processes, &sockets(), "port 22").session, Session::Local);
+}
+
+#[test]
+fn a_connection_that_is_no_connection_is_none() {
+    assert_eq!(connection("1.2.3.4 5"), None);
+    assert!(connection("fe80::1%eth0 50000 fe80::2%eth0 22").is_some());
+}

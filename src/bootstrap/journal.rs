@@ -1,0 +1,93 @@
+//! What bootstrap made, and what was there before: on disk after each step, so that an interrupted run can be taken back.
+//! It stands where only root writes, since root acts on it.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::{BootstrapError, machine, machine::Was, places};
+
+/// One thing that was made, and how it is taken back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Made {
+    /// A file, with what stood there before.
+    File {
+        /// Where.
+        path: PathBuf,
+        /// What was written.
+        content: String,
+        /// What stood there.
+        before: Option<Was>,
+    },
+    /// A program, with the place of the one that was there before.
+    Program {
+        /// Where.
+        path: PathBuf,
+        /// The old one.
+        old: Option<PathBuf>,
+    },
+    /// Directories, outermost first.
+    Directories(Vec<PathBuf>),
+    /// `user NAME` and `group NAME`.
+    Accounts(Vec<String>),
+    /// The encrypted sealing key.
+    SealKey(PathBuf),
+    /// Packages.
+    Packages(Vec<String>),
+    /// A unit that was switched on.
+    Unit {
+        /// Its name.
+        name: String,
+        /// Was it started at boot before?
+        enabled: bool,
+        /// Did it run before?
+        active: bool,
+    },
+    /// Settings of the kernel, as they were.
+    Kernel(Vec<(String, u64)>),
+    /// Our table, armed or lasting, and what makes it last.
+    Firewall,
+    /// Ports that ufw was told to open.
+    Ufw(Vec<u16>),
+    /// Ports that firewalld was told to open.
+    Firewalld(Vec<u16>),
+}
+
+/// All of it, in order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Journal {
+    /// What was made.
+    pub(super) made: Vec<Made>,
+}
+
+impl Journal {
+    /// The journal of this machine; empty where there is none.
+    pub(super) fn read() -> Result<Self, BootstrapError> {
+        let text = machine::text(places::JOURNAL);
+        if text.is_empty() {
+            return Ok(Self::default());
+        }
+        serde_json::from_str(&text).map_err(|error| {
+            let remedy = format!("look at `{}`: it may have been edited", places::JOURNAL);
+            BootstrapError::refused(format!("the journal of what was made cannot be read: {error}"), remedy)
+        })
+    }
+
+    /// Before the deed: what is written and not done can be taken back without harm, what is done and not written cannot.
+    pub(super) fn record(&mut self, made: Made) -> Result<(), BootstrapError> {
+        if self.made.contains(&made) {
+            return Ok(());
+        }
+        self.made.push(made);
+        self.write()
+    }
+
+    /// Onto the disk.
+    pub(super) fn write(&self) -> Result<(), BootstrapError> {
+        let path = Path::new(places::JOURNAL);
+        machine::make_directories(path.parent().unwrap_or(Path::new("/")), 0o700)?;
+        let json = serde_json::to_string_pretty(self).unwrap_or_default();
+        machine::write(path, json.as_bytes(), 0o600)
+    }
+}

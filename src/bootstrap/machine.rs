@@ -1,0 +1,240 @@
+//! The machine's programs and files: the only place of this room that starts a process or writes a file. Every
+//! process has a time limit, an empty standard input and an environment of its own.
+
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, Read, Write},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    thread,
+    time::{Duration, Instant},
+};
+
+use super::BootstrapError;
+
+/// Where programs are looked for. Not the caller's own PATH: that of `sudo` or a cron job may lack half of them.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// Longest run of an ordinary program: starting units takes longest.
+const PROGRAM_TIMEOUT: Duration = Duration::from_secs(90);
+/// Longest run of the package manager, which downloads.
+const PACKAGES_TIMEOUT: Duration = Duration::from_secs(600);
+/// How often a running program is looked at.
+const POLL: Duration = Duration::from_millis(5);
+/// Longest output kept.
+const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// What a program said.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Said {
+    /// Did it end with 0?
+    pub(super) good: bool,
+    /// Its standard output.
+    pub(super) text: String,
+    /// Its standard error.
+    pub(super) complaint: String,
+}
+
+/// Where a program is, if it is there.
+pub(super) fn program(name: &str) -> Option<PathBuf> {
+    PATH.split(':').map(|directory| Path::new(directory).join(name)).find(|path| {
+        fs::metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.mode() & 0o111 != 0)
+    })
+}
+
+/// Run a program and take what it says, whether it ends well or not.
+pub(super) fn ask(command: &[&str]) -> Result<Said, BootstrapError> {
+    run(command, &[], "", PROGRAM_TIMEOUT)
+}
+
+/// What a program says, or nothing where it is missing or fails: for facts that may not be there.
+pub(super) fn hear(command: &[&str]) -> String {
+    ask(command).ok().filter(|said| said.good).map(|said| said.text).unwrap_or_default()
+}
+
+/// Run a program that must end well.
+pub(super) fn order(command: &[&str]) -> Result<String, BootstrapError> {
+    must(command, ask(command)?)
+}
+
+/// The same with something on its standard input.
+pub(super) fn order_with(command: &[&str], input: &str) -> Result<String, BootstrapError> {
+    must(command, run(command, &[], input, PROGRAM_TIMEOUT)?)
+}
+
+/// The package manager, which asks nothing.
+pub(super) fn order_packages(command: &[&str]) -> Result<String, BootstrapError> {
+    must(command, run(command, &[("DEBIAN_FRONTEND", "noninteractive")], "", PACKAGES_TIMEOUT)?)
+}
+
+fn must(command: &[&str], said: Said) -> Result<String, BootstrapError> {
+    if said.good {
+        return Ok(said.text);
+    }
+    let words = if said.complaint.trim().is_empty() { said.text.trim() } else { said.complaint.trim() };
+    let problem = if words.is_empty() { "failed".to_owned() } else { format!("failed: {words}") };
+    Err(BootstrapError::Program { command: command.join(" "), problem })
+}
+
+fn run(
+    command: &[&str],
+    environment: &[(&str, &str)],
+    input: &str,
+    limit: Duration,
+) -> Result<Said, BootstrapError> {
+    let failed = |problem: String| BootstrapError::Program { command: command.join(" "), problem };
+    let [name, arguments @ ..] = command else { return Err(failed("is no command".to_owned())) };
+    let mut child = Command::new(program(name).unwrap_or_else(|| PathBuf::from(name)))
+        .args(arguments)
+        .env_clear()
+        .envs([("PATH", PATH), ("LC_ALL", "C.UTF-8"), ("HOME", "/root"), ("SYSTEMD_PAGER", "")])
+        .envs(environment.iter().copied())
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(format!("cannot be started: {error}")))?;
+    if let Some(mut stdin) = child.stdin.take() {
+        // A program that does not read its input says by its exit code whether that matters.
+        let _unread = stdin.write_all(input.as_bytes());
+    }
+    let (text, complaint) = (collect(child.stdout.take()), collect(child.stderr.take()));
+    let give_up = Instant::now() + limit;
+    let status = loop {
+        match child.try_wait().map_err(|error| failed(error.to_string()))? {
+            Some(status) => break status,
+            None if Instant::now() > give_up => {
+                let _gone = child.kill();
+                let _reaped = child.wait();
+                return Err(failed(format!("did not end within {} s", limit.as_secs())));
+            }
+            None => thread::sleep(POLL),
+        }
+    };
+    let said = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
+    Ok(Said { good: status.success(), text: said(text), complaint: said(complaint) })
+}
+
+fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        if let Some(pipe) = pipe {
+            // What cannot be read any more is what the program did not say.
+            let _broken = pipe.take(OUTPUT_BYTES_MAX).read_to_end(&mut bytes);
+        }
+        String::from_utf8_lossy(&bytes).into_owned()
+    })
+}
+
+/// The text of a file; nothing where it is missing or cannot be read.
+pub(super) fn text(path: impl AsRef<Path>) -> String {
+    fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
+}
+
+/// A file as it was, to go back to.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub(super) struct Was {
+    /// Permissions.
+    pub(super) mode: u32,
+    /// Owner.
+    pub(super) uid: u32,
+    /// Group.
+    pub(super) gid: u32,
+    /// What stood in it.
+    pub(super) content: String,
+}
+
+impl Was {
+    /// What is there now.
+    pub(super) fn of(path: &Path) -> Option<Self> {
+        let metadata = fs::metadata(path).ok()?;
+        let content = fs::read_to_string(path).ok()?;
+        Some(Self { mode: metadata.mode() & 0o7777, uid: metadata.uid(), gid: metadata.gid(), content })
+    }
+}
+
+/// Write a file whole or not at all, and onto the disk: a reader sees the old one or the new one.
+pub(super) fn write(path: &Path, content: &[u8], mode: u32) -> Result<(), BootstrapError> {
+    write_owned(path, content, mode, (0, 0))
+}
+
+/// The same for an owner and a group.
+pub(super) fn write_owned(
+    path: &Path,
+    content: &[u8],
+    mode: u32,
+    owner: (u32, u32),
+) -> Result<(), BootstrapError> {
+    let directory = path.parent().unwrap_or(Path::new("/"));
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let draft = directory.join(format!(".{name}.{}", std::process::id()));
+    let written = (|| -> io::Result<()> {
+        // A draft that a killed run left behind is nobody's.
+        let _absent = fs::remove_file(&draft);
+        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
+        file.write_all(content)?;
+        fchown(&file, Some(owner.0), Some(owner.1))?;
+        // By descriptor and after the content: the umask has no say, and nobody reads half of it.
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.sync_all()?;
+        fs::rename(&draft, path)?;
+        fs::File::open(directory)?.sync_all()
+    })();
+    written.map_err(|source| {
+        let _absent = fs::remove_file(&draft);
+        BootstrapError::File { verb: "write", path: path.to_owned(), source }
+    })
+}
+
+/// Make the directories above and at `path`, and say which of them are new, the outermost first.
+pub(super) fn make_directories(path: &Path, mode: u32) -> Result<Vec<PathBuf>, BootstrapError> {
+    let missing: Vec<PathBuf> = path.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .map_err(BootstrapError::file("make the directory", path))?;
+    Ok(missing.into_iter().rev().collect())
+}
+
+/// Remove a file; one that is not there is removed already.
+pub(super) fn remove(path: &Path) -> Result<(), BootstrapError> {
+    match fs::remove_file(path) {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(BootstrapError::File { verb: "remove", path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_is_heard_fails_in_its_own_words_and_is_given_up_in_time() {
+        assert_eq!(order(&["printf", "a b"]).unwrap(), "a b");
+        assert_eq!(order_with(&["cat"], "in").unwrap(), "in");
+        let failed = order(&["sh", "-c", "echo why >&2; exit 3"]).unwrap_err();
+        assert_eq!(failed.to_string(), "`sh -c echo why >&2; exit 3` failed: why");
+        assert!(order(&["no-such-program"]).unwrap_err().to_string().contains("cannot be started"));
+        let late = run(&["sleep", "60"], &[], "", Duration::from_millis(20)).unwrap_err();
+        assert!(late.to_string().contains("did not end"), "{late}");
+    }
+
+    #[test]
+    fn a_file_is_replaced_whole_with_the_mode_that_was_asked_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a/b/file");
+        let made = make_directories(path.parent().unwrap(), 0o755).unwrap();
+        assert_eq!(made, [directory.path().join("a"), directory.path().join("a/b")]);
+        let own = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
+        write_owned(&path, b"one", 0o600, own).unwrap();
+        write_owned(&path, b"two", 0o640, own).unwrap();
+        let was = Was::of(&path).unwrap();
+        assert_eq!((was.content.as_str(), was.mode), ("two", 0o640));
+        assert_eq!(fs::read_dir(path.parent().unwrap()).unwrap().count(), 1);
+        remove(&path).unwrap();
+        remove(&path).unwrap();
+    }
+}

@@ -1,0 +1,230 @@
+//! From facts and answers to ordered steps. Pure: the same facts give the same plan, and what already holds makes no step.
+
+mod guard;
+mod service;
+mod settings;
+mod shipped;
+mod system;
+
+use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+
+use serde::Serialize;
+
+pub(super) use self::shipped::{directories, touched};
+use super::{Answers, Facts, places, ruleset::Firewall};
+
+/// What will be done, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Plan {
+    /// Why nothing can be done as long as these hold.
+    pub(crate) problems: Vec<Advice>,
+    /// In this order.
+    pub(crate) steps: Vec<Step>,
+    /// What its reader should know.
+    pub(crate) notes: Vec<Advice>,
+}
+
+/// Something to know, with what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Advice {
+    /// What is.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) remedy: String,
+}
+
+/// One step.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Step {
+    /// What it is about.
+    pub(crate) subject: String,
+    /// What is.
+    pub(crate) is: String,
+    /// What will be.
+    pub(crate) will: String,
+    /// Why.
+    pub(crate) why: &'static str,
+    /// How.
+    #[serde(skip)]
+    pub(super) action: Action,
+}
+
+/// How a step is done. Each kind is verified in its own way, and taken back in its own way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Action {
+    /// Put this program into its place.
+    Install,
+    /// Write a file; afterwards what reads it is told.
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Its permissions.
+        mode: u32,
+        /// What it shall hold.
+        content: String,
+        /// Who is told.
+        then: Then,
+    },
+    /// Make the users and groups of the sysusers file.
+    Accounts,
+    /// Make the directories of the tmpfiles file.
+    Directories,
+    /// Make a sealing key that only this machine can decrypt, and hand it to the service; where systemd cannot encrypt, the
+    /// gateway makes a key file at its first start.
+    SealKey {
+        /// The unit's drop-in.
+        drop_in: PathBuf,
+        /// What it says.
+        content: String,
+    },
+    /// See as the worker's user whether the application can be read and written.
+    Access {
+        /// What must be readable.
+        read: Vec<PathBuf>,
+        /// What must be writable.
+        write: Vec<PathBuf>,
+    },
+    /// Install packages of the distribution.
+    Packages(Vec<&'static str>),
+    /// Start units now and at every boot.
+    Enable(Vec<&'static str>),
+    /// Start units anew.
+    Restart(Vec<&'static str>),
+    /// Load rules that go back by themselves unless confirmed.
+    Arm(Firewall, Duration),
+    /// Load rules that last.
+    Settle(Firewall),
+    /// Let ufw open ports.
+    Ufw(BTreeSet<u16>),
+    /// Let firewalld open ports.
+    Firewalld(BTreeSet<u16>),
+}
+
+/// Who is told that a file has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Then {
+    /// Nobody: whoever needs it reads it.
+    Nothing,
+    /// systemd reads its units.
+    ReloadUnits,
+    /// The kernel takes the settings.
+    Sysctl,
+    /// The journal takes its limits.
+    RestartJournal,
+}
+
+impl Plan {
+    fn problem(&mut self, what: impl Into<String>, remedy: impl Into<String>) {
+        self.problems.push(Advice { what: what.into(), remedy: remedy.into() });
+    }
+
+    fn note(&mut self, what: impl Into<String>, remedy: impl Into<String>) {
+        self.notes.push(Advice { what: what.into(), remedy: remedy.into() });
+    }
+
+    fn step(
+        &mut self,
+        subject: impl Into<String>,
+        (is, will): (impl Into<String>, impl Into<String>),
+        why: &'static str,
+        action: Action,
+    ) {
+        let (subject, is, will) = (subject.into(), is.into(), will.into());
+        self.steps.push(Step { subject, is, will, why, action });
+    }
+
+    /// A file that shall hold this.
+    fn file(&mut self, facts: &Facts, path: &str, content: &str, (why, then): (&'static str, Then)) {
+        let path = PathBuf::from(path);
+        let is = match facts.files.get(&path) {
+            Some(file) if file.content == content => return,
+            Some(_) => "other content",
+            None => "missing",
+        };
+        let subject = path.display().to_string();
+        let action = Action::Write { path, mode: 0o644, content: content.to_owned(), then };
+        self.step(subject, (is, "written"), why, action);
+    }
+}
+
+/// The user that the workers run as: what it may read and write is what the application may.
+pub(super) const WORKER: &str = "gateway-app";
+
+/// The users and groups that the sysusers file makes.
+pub(super) fn accounts() -> Vec<String> {
+    service::accounts_of(shipped::SYSUSERS.content)
+}
+
+/// The plan.
+pub(crate) fn plan(facts: &Facts, answers: &Answers) -> Plan {
+    let mut plan = Plan { problems: Vec::new(), steps: Vec::new(), notes: Vec::new() };
+    if !machine_fits(&mut plan, facts) {
+        return plan;
+    }
+    ports_are_free(&mut plan, facts, answers);
+    service::program(&mut plan, facts);
+    service::accounts(&mut plan, facts);
+    service::configuration(&mut plan, facts, answers);
+    service::seal_key(&mut plan, facts);
+    service::units(&mut plan, facts, answers);
+    system::kernel(&mut plan, facts);
+    system::journal(&mut plan, facts);
+    system::clock(&mut plan, facts);
+    system::updates(&mut plan, facts, answers);
+    service::access(&mut plan, facts, answers);
+    service::start(&mut plan, facts);
+    guard::firewall(&mut plan, facts, answers);
+    if !plan.problems.is_empty() {
+        // Nothing is touched as long as something stands in the way, so nothing is announced either.
+        plan.steps.clear();
+    }
+    plan
+}
+
+/// What everything else needs. Without it nothing more is said: the rest would be guesses.
+fn machine_fits(plan: &mut Plan, facts: &Facts) -> bool {
+    if !facts.systemd() {
+        plan.problem(
+            format!("this machine is not run by systemd, but by `{}`", facts.init),
+            "start `gateway run` by what runs this machine: docs/install.md says what it needs",
+        );
+        return false;
+    }
+    for name in ["systemd-sysusers", "systemd-tmpfiles", "systemd-run"] {
+        if !facts.programs.contains(name) {
+            plan.problem(
+                format!("`{name}` is missing"),
+                "install the whole of systemd: `apt-get install systemd`",
+            );
+        }
+    }
+    plan.problems.is_empty()
+}
+
+/// Somebody else where the edge shall listen.
+fn ports_are_free(plan: &mut Plan, facts: &Facts, answers: &Answers) {
+    for wanted in &answers.listen {
+        let others = facts.listeners.iter().filter(|listener| {
+            let both = listener.address.ip().is_unspecified() || wanted.ip().is_unspecified();
+            let meets = both || listener.address.ip() == wanted.ip();
+            meets && listener.address.port() == wanted.port()
+        });
+        let names: BTreeSet<&str> = others
+            .flat_map(|listener| listener.holders.iter().map(String::as_str))
+            // systemd holds it for us.
+            .filter(|name| !name.starts_with("gateway") && *name != "systemd")
+            .collect();
+        if !names.is_empty() {
+            let names = names.into_iter().collect::<Vec<_>>().join(", ");
+            plan.problem(
+                format!("{names} listens on port {} already", wanted.port()),
+                format!("stop it (`systemctl disable --now {names}`), or set other ports with `--listen`"),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+pub(super) mod samples;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,122 @@
+//! Machines to plan for: a fresh server, and one that is set up.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{
+    super::{
+        App,
+        facts::{AppFacts, Distribution, FileFact, Ruler, Session, Ssh, UnitFact},
+        firewall::Live,
+    },
+    *,
+};
+
+/// What somebody who sets up a first server says.
+pub(in crate::bootstrap) fn answers() -> Answers {
+    Answers {
+        app: Some(App {
+            directory: "/srv/app".into(),
+            command: Vec::new(),
+            env_file: Some("/etc/gateway/api.env".into()),
+            data: vec!["/srv/app/uploads".into()],
+        }),
+        upstream: None,
+        domains: vec!["api.example.com".to_owned()],
+        tls: "acme".to_owned(),
+        contact: vec!["me@example.com".to_owned()],
+        listen: ["[::]:443", "[::]:80"].iter().map(|address| address.parse().unwrap()).collect(),
+        ssh_ports: BTreeSet::new(),
+        firewall: true,
+        confirm_within: Duration::from_secs(120),
+        updates: false,
+        unattended: false,
+    }
+}
+
+/// A fresh Debian, over SSH on port 2222.
+pub(in crate::bootstrap) fn fresh() -> Facts {
+    let programs = [
+        "systemctl",
+        "systemd-run",
+        "systemd-sysusers",
+        "systemd-tmpfiles",
+        "systemd-creds",
+        "nft",
+        "apt-get",
+        "sshd",
+    ];
+    let session = Session::Ssh {
+        peer: "198.51.100.7".parse().ok(),
+        port: Some(2222),
+        pid: Some(900),
+        began: Some(100),
+        local: "203.0.113.9".parse().ok(),
+    };
+    Facts {
+        distribution: Distribution {
+            id: "debian".into(),
+            version: "12".into(),
+            name: "Debian GNU/Linux 12".into(),
+        },
+        init: "systemd".to_owned(),
+        container: None,
+        programs: programs.into_iter().map(str::to_owned).collect(),
+        listeners: Vec::new(),
+        ssh: Ssh { ports: [22, 2222].into(), session },
+        ruler: Ruler::Nobody,
+        open: BTreeSet::new(),
+        tables: Vec::new(),
+        dropping: Vec::new(),
+        live: Live::default(),
+        published: Vec::new(),
+        accounts: BTreeSet::new(),
+        files: BTreeMap::new(),
+        directories: BTreeMap::new(),
+        units: [(system::CLOCK.to_owned(), UnitFact { exists: true, enabled: false, active: false })].into(),
+        kernel: [("net.core.somaxconn".to_owned(), 128), ("net.ipv4.tcp_syncookies".to_owned(), 1)].into(),
+        clock: false,
+        journal_limited: false,
+        updates: false,
+        credentials: true,
+        seal_key: None,
+        app: Some(AppFacts {
+            exists: true,
+            command: vec!["node".to_owned(), "server.js".to_owned()],
+            node: Some("/usr/bin/node".into()),
+        }),
+        installed: false,
+    }
+}
+
+/// The same machine after its plan was carried out and confirmed.
+pub(in crate::bootstrap) fn set_up() -> Facts {
+    let mut facts = fresh();
+    for step in plan(&fresh(), &answers()).steps {
+        match step.action {
+            Action::Write { path, mode, content, .. } => {
+                facts.files.insert(path, FileFact { mode, content });
+            }
+            Action::Accounts => facts.accounts.extend(accounts()),
+            Action::Directories => {
+                let made = shipped::directories_of(shipped::TMPFILES.content);
+                facts.directories.extend(made.map(|(path, mode)| (path, format!("{mode} 0:0"))));
+            }
+            Action::Install => facts.installed = true,
+            Action::SealKey { drop_in, content } => {
+                facts.seal_key = Some(places::SEALED_KEY.into());
+                facts.files.insert(drop_in, FileFact { mode: 0o644, content });
+            }
+            Action::Enable(units) => {
+                let on = UnitFact { exists: true, enabled: true, active: true };
+                facts.units.extend(units.into_iter().map(|unit| (unit.to_owned(), on)));
+            }
+            Action::Arm(firewall, _) | Action::Settle(firewall) => {
+                facts.live = Live { table: true, stored: Some(firewall), same: true, armed: None };
+            }
+            _ => {}
+        }
+    }
+    facts.kernel.insert("net.core.somaxconn".to_owned(), 4096);
+    (facts.clock, facts.journal_limited) = (true, true);
+    facts
+}

@@ -1,0 +1,178 @@
+//! Steps about the gateway itself: program, users, directories, configuration, sealing key, units, start.
+
+use std::path::Path;
+
+use super::{
+    super::facts::AppFacts,
+    Action, Answers, Facts, Plan, Then, places, settings,
+    shipped::{SYSUSERS, Shipped, TMPFILES, UNITS, directories_of},
+};
+
+const SERVICE: &str = "gateway.service";
+const SOCKET: &str = "gateway.socket";
+
+pub(super) fn program(plan: &mut Plan, facts: &Facts) {
+    if facts.installed {
+        return;
+    }
+    let why = "the service starts it from a place that only root can write";
+    plan.step(places::PROGRAM, ("missing, or another version", "this program"), why, Action::Install);
+}
+
+pub(super) fn accounts(plan: &mut Plan, facts: &Facts) {
+    let why = "the edge and the workers run without root, and apart from each other";
+    plan.file(facts, SYSUSERS.path, SYSUSERS.content, (why, Then::Nothing));
+    let missing: Vec<String> =
+        accounts_of(SYSUSERS.content).into_iter().filter(|name| !facts.accounts.contains(name)).collect();
+    if !missing.is_empty() {
+        plan.step("accounts", ("missing", missing.join(", ")), why, Action::Accounts);
+    }
+    let why = "each directory has one owner, and only they write to it";
+    plan.file(facts, TMPFILES.path, TMPFILES.content, (why, Then::Nothing));
+    let missing: Vec<String> = directories_of(TMPFILES.content)
+        .filter(|(path, mode)| {
+            let is = facts.directories.get(path).and_then(|is| is.split(' ').next());
+            is.is_none_or(|is| mode != "-" && is != mode)
+        })
+        .map(|(path, mode)| format!("{} {mode}", path.display()))
+        .collect();
+    if !missing.is_empty() {
+        plan.step(
+            "directories",
+            ("missing, or of another mode", missing.join(", ")),
+            why,
+            Action::Directories,
+        );
+    }
+}
+
+/// The names that a sysusers file makes (sysusers.d(5)): a user comes with a group of its name.
+pub(super) fn accounts_of(text: &str) -> Vec<String> {
+    let mut names = Vec::new();
+    for line in text.lines() {
+        let mut words = line.split_whitespace();
+        match (words.next().map(|kind| kind.trim_end_matches('!')), words.next()) {
+            (Some("u"), Some(name)) => names.extend([format!("user {name}"), format!("group {name}")]),
+            (Some("g"), Some(name)) => names.push(format!("group {name}")),
+            _ => {}
+        }
+    }
+    names.sort();
+    names.dedup();
+    names
+}
+
+pub(super) fn configuration(plan: &mut Plan, facts: &Facts, answers: &Answers) {
+    if facts.files.contains_key(Path::new(places::CONFIG)) {
+        return;
+    }
+    if let (Some(answer), Some(app)) = (&answers.app, &facts.app) {
+        application(plan, answer.directory.display().to_string(), app);
+        if answers.domains.is_empty() {
+            plan.problem(
+                "an application without a host is reached by nobody",
+                "name it with `--domain HOST`",
+            );
+        }
+    } else if answers.app.is_none() && answers.upstream.is_none() {
+        let remedy = "`--app DIR --domain HOST`, or a `[backend.NAME]` in the configuration later";
+        plan.note("no application is named: the gateway starts without a backend", remedy);
+    }
+    let content = settings::configuration(answers, facts.app.as_ref());
+    let action = Action::Write { path: places::CONFIG.into(), mode: 0o640, content, then: Then::Nothing };
+    let will = match &answers.domains[..] {
+        [] => "written".to_owned(),
+        domains => format!("written, for {}", domains.join(", ")),
+    };
+    plan.step(places::CONFIG, ("missing", will), "the service reads it", action);
+}
+
+fn application(plan: &mut Plan, directory: String, app: &AppFacts) {
+    if !app.exists {
+        plan.problem(
+            format!("there is no directory `{directory}`"),
+            "name the application's with `--app DIR`",
+        );
+    } else if app.command.is_empty() {
+        let remedy = "give it with `--command \"node FILE\"`";
+        plan.problem(format!("nothing in `{directory}` says how it is started"), remedy);
+    } else if app.node.is_none() && app.command.first().is_some_and(|program| program == "node") {
+        let remedy = "install it for everybody (`apt-get install nodejs`), or give its path with `--command`";
+        plan.problem("there is no Node that every user can start", remedy);
+    }
+}
+
+pub(super) fn seal_key(plan: &mut Plan, facts: &Facts) {
+    let sealed = facts.seal_key.as_deref() == Some(Path::new(places::SEALED_KEY));
+    let why = "the databases' credentials are sealed with it, and a stolen disk does not open them";
+    let content = settings::credential_drop_in(places::SEALED_KEY);
+    if sealed {
+        plan.file(facts, places::SEAL_DROP_IN, &content, (why, Then::ReloadUnits));
+    } else if facts.seal_key.is_none() && facts.credentials {
+        let will = "made, encrypted for this machine alone where it can be";
+        let action = Action::SealKey { drop_in: places::SEAL_DROP_IN.into(), content };
+        plan.step(places::SEALED_KEY, ("no sealing key", will), why, action);
+    }
+}
+
+pub(super) fn units(plan: &mut Plan, facts: &Facts, answers: &Answers) {
+    let why = "systemd starts it at boot, and again when it ends";
+    for Shipped { path, content } in &UNITS {
+        plan.file(facts, path, content, (why, Then::ReloadUnits));
+    }
+    if !settings::usual_ports(answers) || facts.files.contains_key(Path::new(settings::SOCKET_DROP_IN)) {
+        let why = "systemd listens where the configuration says";
+        let content = settings::socket_drop_in(answers);
+        plan.file(facts, settings::SOCKET_DROP_IN, &content, (why, Then::ReloadUnits));
+    }
+    if let (Some(app), Some(found)) = (&answers.app, &facts.app)
+        && let Some(content) = settings::drop_in(app, found)
+    {
+        let why = "the unit's sandbox lets the application reach what it needs, and nothing else";
+        plan.file(facts, settings::DROP_IN, &content, (why, Then::ReloadUnits));
+    }
+}
+
+pub(super) fn access(plan: &mut Plan, facts: &Facts, answers: &Answers) {
+    // One that serves has shown that it can.
+    if facts.unit(SERVICE).active && plan.steps.is_empty() {
+        return;
+    }
+    if let (Some(app), Some(found)) = (&answers.app, &facts.app) {
+        let (read, write) = settings::access(app, found);
+        let will = format!("{} files and directories are tried", read.len() + write.len());
+        let why = "an application that cannot be read does not start";
+        plan.step("access", ("not known", will), why, Action::Access { read, write });
+    }
+}
+
+pub(super) fn start(plan: &mut Plan, facts: &Facts) {
+    let off: Vec<&'static str> = [SOCKET, SERVICE]
+        .into_iter()
+        .filter(|unit| !facts.unit(unit).active || !facts.unit(unit).enabled)
+        .collect();
+    let why = "from now on it serves, and after every boot";
+    if !off.is_empty() {
+        plan.step(
+            "start",
+            (format!("{} off", off.join(", ")), "on, now and at boot"),
+            why,
+            Action::Enable(off),
+        );
+        return;
+    }
+    let concerns = |action: &Action| match action {
+        Action::Install => true,
+        Action::Write { path, .. } => path.to_string_lossy().contains("/gateway.s"),
+        _ => false,
+    };
+    if plan.steps.iter().any(|step| concerns(&step.action)) {
+        let is = "runs as it was before";
+        plan.step(
+            "restart",
+            (is, "runs as planned"),
+            "what has changed comes into force",
+            Action::Restart(vec![SOCKET, SERVICE]),
+        );
+    }
+}

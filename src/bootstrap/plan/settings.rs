@@ -1,0 +1,127 @@
+//! The texts that are made from the answers: the configuration, and what the unit needs for this application.
+
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    super::{Answers, App, facts::AppFacts},
+    WORKER,
+};
+
+/// What the unit needs for this application.
+pub(super) const DROP_IN: &str = "/etc/systemd/system/gateway.service.d/50-application.conf";
+/// Where the socket unit listens, if not on its own ports.
+pub(super) const SOCKET_DROP_IN: &str = "/etc/systemd/system/gateway.socket.d/50-ports.conf";
+
+/// Are these the socket unit's own ports?
+pub(super) fn usual_ports(answers: &Answers) -> bool {
+    let usual = ["[::]:443", "[::]:80"].iter().filter_map(|text| text.parse().ok());
+    answers.listen.iter().copied().eq(usual)
+}
+
+/// `/etc/gateway/gateway.toml` from the answers.
+pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String {
+    let list = |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
+    let mut text = "# Written by `gateway bootstrap`; yours from now on. `gateway check` says what is wrong with it, `gateway reload`\n\
+                    # brings it into force. Every key with its default: docs/configuration.md.\n\n"
+        .to_owned();
+    let mut edge = Vec::new();
+    if !usual_ports(answers) {
+        let (http, https): (Vec<_>, Vec<_>) =
+            answers.listen.iter().partition(|address| is_plain(address.port()));
+        let shown = |list: &[&std::net::SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        edge.push(format!("https = [{}]\nhttp = [{}]\n", list(&shown(&https)), list(&shown(&http))));
+    }
+    if app.is_none() && answers.upstream.is_none() && !answers.domains.is_empty() {
+        edge.push(format!("hosts = [{}]\n", list(&answers.domains)));
+    }
+    if !edge.is_empty() {
+        text += &format!("[edge]\n{}\n", edge.concat());
+    }
+    text += &format!("[tls]\nmode = {}\n", quoted(&answers.tls));
+    if !answers.contact.is_empty() {
+        let mails: Vec<String> =
+            answers.contact.iter().map(|mail| mail.trim_start_matches("mailto:").to_owned()).collect();
+        text += &format!("\n[tls.acme]\ncontact = [{}]\n", list(&mails));
+    }
+    if let Some(upstream) = &answers.upstream {
+        text += &format!(
+            "\n[backend.api]\nupstream = {}\nhosts = [{}]\n",
+            quoted(upstream),
+            list(&answers.domains)
+        );
+    }
+    let (Some(answer), Some(app)) = (&answers.app, app) else {
+        return text;
+    };
+    text += "\n[backend.api]\n";
+    text += &format!("command = [{}]\n", list(&app.command));
+    text += &format!("directory = {}\n", quoted(&answer.directory.display().to_string()));
+    text += &format!("hosts = [{}]\n", list(&answers.domains));
+    text += &format!("user = {}\n", quoted(WORKER));
+    if !answer.data.is_empty() {
+        let data: Vec<String> = answer.data.iter().map(|path| path.display().to_string()).collect();
+        text += &format!("allow_write = [{}]\n", list(&data));
+    }
+    text += "env = { NODE_ENV = \"production\" }\n";
+    if let Some(file) = &answer.env_file {
+        text += &format!("env_file = {}\n", quoted(&file.display().to_string()));
+    }
+    text
+}
+
+/// A port of plain HTTP, as people choose them: 80 and 8080.
+pub(super) fn is_plain(port: u16) -> bool {
+    port % 1000 == 80
+}
+
+fn quoted(text: &str) -> String {
+    toml::Value::String(text.to_owned()).to_string()
+}
+
+/// What the sandbox of the unit must let the application do; nothing, if nothing is special.
+pub(super) fn drop_in(app: &App, facts: &AppFacts) -> Option<String> {
+    let mut lines = Vec::new();
+    for path in &app.data {
+        lines.push(format!("ReadWritePaths={}", path.display()));
+    }
+    let node = facts.node.clone().into_iter();
+    let homes = |path: &PathBuf| ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home));
+    let read = [app.directory.clone()].into_iter().chain(node).chain(app.data.clone());
+    if read.chain(app.env_file.clone()).any(|path| homes(&path)) {
+        lines.push("# The application or its Node lies in a home.".to_owned());
+        let write = app.data.iter().any(homes);
+        lines.push(format!("ProtectHome={}", if write { "no" } else { "read-only" }));
+    }
+    if lines.is_empty() {
+        return None;
+    }
+    Some(format!("# Written by `gateway bootstrap`.\n[Service]\n{}\n", lines.join("\n")))
+}
+
+/// The ports of the socket unit, where they are not its own.
+pub(super) fn socket_drop_in(answers: &Answers) -> String {
+    let mut text =
+        "# Written by `gateway bootstrap`: the ports of `[edge]`.\n[Socket]\nListenStream=\n".to_owned();
+    for address in &answers.listen {
+        let shown =
+            if address.ip().is_unspecified() { address.port().to_string() } else { address.to_string() };
+        text += &format!("ListenStream={shown}\n");
+    }
+    text
+}
+
+/// The key is handed to the service by systemd, which alone can decrypt it.
+pub(super) fn credential_drop_in(sealed_key: &str) -> String {
+    format!("# Written by `gateway bootstrap`.\n[Service]\nLoadCredentialEncrypted=seal.key:{sealed_key}\n")
+}
+
+/// What the worker's user must be able to read, and where it must be able to write.
+pub(super) fn access(app: &App, facts: &AppFacts) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let entry =
+        facts.entry(&app.directory).filter(|entry| entry.starts_with(&app.directory) || entry.is_absolute());
+    let read: BTreeSet<PathBuf> = [app.directory.clone()].into_iter().chain(entry).collect();
+    (read.into_iter().collect(), app.data.iter().map(|path| Path::new(path).to_owned()).collect())
+}

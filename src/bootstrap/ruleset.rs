@@ -1,0 +1,251 @@
+//! The rules of our own table, `inet gateway`, as nft reads them. Pure: what shall be goes in, text comes out. It names no
+//! other table, and lets nothing in that is not named.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    str::FromStr,
+};
+
+use ipnet::IpNet;
+use serde::{Deserialize, Serialize};
+
+/// What the firewall lets in.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Firewall {
+    /// Ports of SSH.
+    pub(crate) ssh: BTreeSet<u16>,
+    /// Ports of the edge.
+    pub(crate) edge: BTreeSet<u16>,
+    /// Ports that the operator opened.
+    #[serde(default)]
+    pub(crate) opened: BTreeSet<OpenPort>,
+    /// Addresses that are never slowed down.
+    #[serde(default)]
+    pub(crate) admins: BTreeSet<IpNet>,
+    /// Addresses that are never let in.
+    #[serde(default)]
+    pub(crate) denied: BTreeSet<IpNet>,
+    /// Where new connections to a port are led instead: the cut-over from what stood there before.
+    #[serde(default)]
+    pub(crate) led: BTreeMap<u16, u16>,
+    /// Somebody else filters: only `led` is ours.
+    #[serde(default)]
+    pub(crate) bare: bool,
+}
+
+/// A port with its protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(into = "String", try_from = "String")]
+pub(crate) struct OpenPort {
+    /// The port.
+    pub(crate) port: u16,
+    /// UDP instead of TCP.
+    pub(crate) udp: bool,
+}
+
+impl fmt::Display for OpenPort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.port, if self.udp { "udp" } else { "tcp" })
+    }
+}
+
+impl FromStr for OpenPort {
+    type Err = String;
+
+    /// `8080`, `8080/tcp`, `51820/udp`.
+    fn from_str(text: &str) -> Result<Self, String> {
+        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+        let port = port.parse().ok().filter(|port| *port != 0);
+        match (port, protocol) {
+            (Some(port), "tcp" | "udp") => Ok(Self { port, udp: protocol == "udp" }),
+            _ => Err("write a port like `8080`, `8080/tcp` or `51820/udp`".to_owned()),
+        }
+    }
+}
+
+impl From<OpenPort> for String {
+    fn from(port: OpenPort) -> Self {
+        port.to_string()
+    }
+}
+
+impl TryFrom<String> for OpenPort {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+/// New connections to SSH from one address in a minute. People open a few; tools that configure machines open a dozen at
+/// once; who guesses passwords opens hundreds. By source, never over all: nobody can use up another's.
+const SSH_PER_MINUTE: u32 = 30;
+/// Sources remembered for that at a time. Older ones are forgotten after a minute without a connection.
+const SSH_SOURCES_MAX: u32 = 65_535;
+
+/// Take the table away, if it is there. `add` first, since deleting one that is not there is an error.
+pub(super) const GONE: &str = "add table inet gateway\ndelete table inet gateway\n";
+
+/// The whole file: one transaction that replaces our table and touches no other.
+pub(super) fn text(firewall: &Firewall) -> String {
+    let opened = |udp: bool| firewall.opened.iter().filter(move |port| port.udp == udp).map(|port| port.port);
+    let tcp: BTreeSet<u16> = firewall.edge.iter().copied().chain(opened(false)).collect();
+    let udp: BTreeSet<u16> = opened(true).collect();
+    let mut rules = vec![
+        "ct state established,related accept".to_owned(),
+        "ct state invalid drop".to_owned(),
+        "iif \"lo\" accept".to_owned(),
+        "icmp type { echo-request, destination-unreachable, time-exceeded, parameter-problem } accept".to_owned(),
+        // Without these IPv6 finds no neighbours, no router and no path.
+        "icmpv6 type { echo-request, destination-unreachable, packet-too-big, time-exceeded, parameter-problem, \
+         nd-router-advert, nd-neighbor-solicit, nd-neighbor-advert, mld-listener-query } accept"
+            .to_owned(),
+        "ip6 saddr fe80::/10 udp sport 547 udp dport 546 accept".to_owned(),
+        "udp sport 67 udp dport 68 accept".to_owned(),
+        "ip saddr @denied4 drop".to_owned(),
+        "ip6 saddr @denied6 drop".to_owned(),
+    ];
+    if !firewall.ssh.is_empty() {
+        let ports = set(&firewall.ssh);
+        let limit = format!("limit rate over {SSH_PER_MINUTE}/minute burst {SSH_PER_MINUTE} packets");
+        // A customer has a /64 of IPv6 at least: one address more or less is the same caller.
+        let network = "ip6 saddr and ffff:ffff:ffff:ffff::";
+        rules.push(format!("tcp dport {ports} ip saddr @admin4 accept"));
+        rules.push(format!("tcp dport {ports} ip6 saddr @admin6 accept"));
+        rules.push(format!("tcp dport {ports} ct state new add @ssh4 {{ ip saddr {limit} }} drop"));
+        rules.push(format!("tcp dport {ports} ct state new add @ssh6 {{ {network} {limit} }} drop"));
+        rules.push(format!("tcp dport {ports} accept"));
+    }
+    if !tcp.is_empty() {
+        rules.push(format!("tcp dport {} accept", set(&tcp)));
+    }
+    if !udp.is_empty() {
+        rules.push(format!("udp dport {} accept", set(&udp)));
+    }
+    let mut text =
+        format!("# Written by `gateway`; change it with `gateway firewall`.\n{GONE}table inet gateway {{\n");
+    for (name, nets) in [("admin", &firewall.admins), ("denied", &firewall.denied)] {
+        text += &addresses(&format!("{name}4"), "ipv4_addr", nets.iter().filter(|net| net.addr().is_ipv4()));
+        text += &addresses(&format!("{name}6"), "ipv6_addr", nets.iter().filter(|net| net.addr().is_ipv6()));
+    }
+    for (name, kind) in [("ssh4", "ipv4_addr"), ("ssh6", "ipv6_addr")] {
+        text += &format!(
+            "    set {name} {{\n        type {kind}\n        size {SSH_SOURCES_MAX}\n        flags dynamic,timeout\n        timeout 1m\n    }}\n"
+        );
+    }
+    text += &redirects(&firewall.led);
+    if firewall.bare {
+        return text + "}\n";
+    }
+    text += "    chain input {\n        type filter hook input priority filter; policy drop;\n";
+    for rule in rules {
+        text += &format!("        {rule}\n");
+    }
+    text + "    }\n}\n"
+}
+
+/// Address translation sees the first packet of a connection alone: those that are open stay where they are, now and when
+/// it is taken away.
+fn redirects(led: &BTreeMap<u16, u16>) -> String {
+    if led.is_empty() {
+        return String::new();
+    }
+    let mut text =
+        "    chain cutover {\n        type nat hook prerouting priority dstnat; policy accept;\n".to_owned();
+    for (from, to) in led {
+        text += &format!("        fib daddr type local tcp dport {from} redirect to :{to}\n");
+    }
+    text + "    }\n"
+}
+
+fn set(ports: &BTreeSet<u16>) -> String {
+    format!("{{ {} }}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
+}
+
+fn addresses<'n>(name: &str, kind: &str, nets: impl Iterator<Item = &'n IpNet>) -> String {
+    let shown: Vec<String> = IpNet::aggregate(&nets.copied().collect()).iter().map(net_shown).collect();
+    let elements = match &shown[..] {
+        [] => String::new(),
+        some => format!("        elements = {{ {} }}\n", some.join(", ")),
+    };
+    format!("    set {name} {{\n        type {kind}\n        flags interval\n{elements}    }}\n")
+}
+
+/// A host without its prefix.
+fn net_shown(net: &IpNet) -> String {
+    if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.trunc().to_string() }
+}
+
+/// A listing of the table without what comes and goes: the sources that were seen at SSH.
+pub(super) fn steady(listing: &str) -> String {
+    let mut kept = String::new();
+    let (mut seen, mut inside) = (false, false);
+    for line in listing.lines() {
+        let words = line.trim();
+        if words.starts_with("set ") {
+            seen = words.starts_with("set ssh4") || words.starts_with("set ssh6");
+        }
+        inside |= seen && words.starts_with("elements = {");
+        if inside {
+            inside = !words.ends_with('}');
+            continue;
+        }
+        kept += line;
+        kept.push('\n');
+    }
+    kept
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rules_are_those_on_file() {
+        let nets = |list: &[&str]| list.iter().map(|net| net.parse().unwrap()).collect();
+        let full = Firewall {
+            ssh: [22, 2222].into(),
+            edge: [80, 443].into(),
+            opened: ["51820/udp", "8080"].iter().map(|port| port.parse().unwrap()).collect(),
+            admins: nets(&["198.51.100.7/32", "2001:db8::/48"]),
+            denied: nets(&["192.0.2.0/24"]),
+            led: [(443, 8443)].into(),
+            bare: false,
+        };
+        let want = include_str!("../../tests/data/bootstrap/expected/rules.nft");
+        assert_eq!(text(&full), want);
+        let bare = text(&Firewall { bare: true, led: [(80, 8080)].into(), ..Firewall::default() });
+        assert!(bare.contains("tcp dport 80 redirect to :8080") && !bare.contains("policy drop"), "{bare}");
+        let none = text(&Firewall::default());
+        assert!(!none.contains("dport {") && none.contains("policy drop"), "{none}");
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_left_out_of_a_listing() {
+        let listing = "table inet gateway {\n\tset admin4 {\n\t\ttype ipv4_addr\n\t\telements = { 1.2.3.4 }\n\t}\n\
+                       \tset ssh4 {\n\t\ttype ipv4_addr\n\t\telements = { 5.6.7.8 limit rate over 30/minute,\n\
+                       \t\t\t     9.9.9.9 expires 3s }\n\t}\n}\n";
+        let kept = steady(listing);
+        assert!(kept.contains("1.2.3.4") && kept.contains("set ssh4"), "{kept}");
+        assert!(!kept.contains("5.6.7.8") && !kept.contains("9.9.9.9"), "{kept}");
+        assert_eq!(kept.matches('{').count(), kept.matches('}').count(), "{kept}");
+    }
+
+    #[test]
+    fn ports_are_read_with_their_protocol() {
+        for (given, want) in [
+            ("8080", Some("8080/tcp")),
+            ("51820/udp", Some("51820/udp")),
+            ("0", None),
+            ("22/sctp", None),
+            ("x", None),
+        ] {
+            assert_eq!(
+                given.parse::<OpenPort>().ok().map(|port| port.to_string()).as_deref(),
+                want,
+                "{given}"
+            );
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! Taking back what bootstrap made, last thing first, and nothing else: a file that its owner has changed since stays, and so
+//! do databases.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use super::{
+    BootstrapError,
+    journal::{Journal, Made},
+    machine, places, ruleset,
+};
+
+/// Directories that the gateway and its workers fill by themselves: they go with what is in them.
+const OWN: [&str; 3] = ["/var/lib/gateway-app", places::LOGS, "/run/gateway"];
+
+/// One thing that was taken back, or not.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Taken {
+    /// What.
+    pub(crate) what: String,
+    /// Why it stays, if it does.
+    pub(crate) stays: Option<String>,
+}
+
+/// Take everything back; `told` hears of each thing when it is done.
+pub(crate) fn undo(mut told: impl FnMut(Taken)) -> Result<(), BootstrapError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(BootstrapError::NotRoot);
+    }
+    let mut journal = Journal::read()?;
+    if journal.made.is_empty() {
+        return Err(BootstrapError::refused(
+            "there is nothing to take back",
+            "`gateway bootstrap` has made nothing here",
+        ));
+    }
+    // Units first, whenever they were switched on: their files, users and directories go under them otherwise.
+    let (units, others): (Vec<Made>, Vec<Made>) =
+        journal.made.iter().cloned().partition(|made| matches!(made, Made::Unit { .. }));
+    for made in units.into_iter().rev().chain(others.into_iter().rev()) {
+        let stays = made.take_back()?;
+        told(Taken { what: made.shown(), stays });
+        journal.made.retain(|other| *other != made);
+        journal.write()?;
+    }
+    let journal = Path::new(places::JOURNAL);
+    machine::remove(journal)?;
+    for directory in [journal.parent(), Some(Path::new(places::RUN))].into_iter().flatten() {
+        // It is empty, or not ours alone.
+        let _stays = fs::remove_dir(directory);
+    }
+    machine::order(&["systemctl", "daemon-reload"])?;
+    machine::ask(&["systemctl", "reset-failed"]).map(drop)
+}
+
+impl Made {
+    fn shown(&self) -> String {
+        let paths = |list: &[PathBuf]| {
+            list.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+        };
+        let ports = |list: &[u16]| list.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::File { path, .. } | Self::Program { path, .. } | Self::SealKey(path) => {
+                path.display().to_string()
+            }
+            Self::Directories(list) => format!("directories {}", paths(list)),
+            Self::Accounts(names) => names.join(", "),
+            Self::Packages(names) => format!("packages {}", names.join(", ")),
+            Self::Unit { name, .. } => name.clone(),
+            Self::Kernel(_) => "kernel settings".to_owned(),
+            Self::Firewall => "firewall".to_owned(),
+            Self::Ufw(list) => format!("ufw: {}", ports(list)),
+            Self::Firewalld(list) => format!("firewalld: {}", ports(list)),
+        }
+    }
+
+    /// Gives the reason where something must stay.
+    fn take_back(&self) -> Result<Option<String>, BootstrapError> {
+        match self {
+            Self::File { path, content, before } => take_back_file(path, content, before.as_ref()),
+            Self::Program { path, old } => match old {
+                Some(old) if old.exists() => {
+                    fs::rename(old, path).map_err(BootstrapError::file("put back", path))?;
+                    Ok(None)
+                }
+                // This very program: it goes on until it ends.
+                _ => machine::remove(path).map(|()| None),
+            },
+            Self::SealKey(path) if databases().is_empty() => machine::remove(path).map(|()| None),
+            Self::SealKey(_) => Ok(Some("databases are sealed with it".to_owned())),
+            Self::Directories(list) => take_back_directories(list),
+            Self::Accounts(names) => take_back_accounts(names),
+            Self::Packages(names) if names.is_empty() => Ok(None),
+            Self::Packages(names) => {
+                let mut command = vec!["apt-get", "purge", "-y", "-qq"];
+                command.extend(names.iter().map(String::as_str));
+                machine::order_packages(&command).map(|_| None)
+            }
+            Self::Unit { name, enabled, active } => {
+                if !enabled {
+                    machine::ask(&["systemctl", "disable", name])?;
+                }
+                if !active {
+                    machine::ask(&["systemctl", "stop", name])?;
+                }
+                Ok(None)
+            }
+            Self::Kernel(before) => {
+                for (name, value) in before {
+                    machine::order(&["sysctl", "-q", "-w", &format!("{name}={value}")])?;
+                }
+                Ok(None)
+            }
+            Self::Firewall => take_back_firewall().map(|()| None),
+            Self::Ufw(ports) => {
+                for port in ports {
+                    machine::order(&["ufw", "delete", "allow", &format!("{port}/tcp")])?;
+                }
+                Ok(None)
+            }
+            Self::Firewalld(ports) => {
+                for port in ports {
+                    let remove = format!("--remove-port={port}/tcp");
+                    machine::order(&["firewall-cmd", "--quiet", "--permanent", &remove])?;
+                    machine::order(&["firewall-cmd", "--quiet", &remove])?;
+                }
+                Ok(None)
+            }
+        }
+    }
+}
+
+fn take_back_file(
+    path: &Path,
+    written: &str,
+    before: Option<&machine::Was>,
+) -> Result<Option<String>, BootstrapError> {
+    let now = machine::text(path);
+    if path.exists() && now != written {
+        return Ok(Some("it was changed since".to_owned()));
+    }
+    match before {
+        Some(was) => machine::write_owned(path, was.content.as_bytes(), was.mode, (was.uid, was.gid))?,
+        None => machine::remove(path)?,
+    }
+    if path.starts_with("/etc/systemd/journald.conf.d") {
+        machine::order(&["systemctl", "restart", "systemd-journald.service"])?;
+    }
+    Ok(None)
+}
+
+/// Tenants' databases in the state directory: what nobody can make again.
+fn databases() -> Vec<PathBuf> {
+    let entries = fs::read_dir(Path::new(places::STATE).join("tenants")).into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).collect()
+}
+
+fn take_back_directories(list: &[PathBuf]) -> Result<Option<String>, BootstrapError> {
+    let mut stays = Vec::new();
+    // Innermost first.
+    for path in list.iter().rev().filter(|path| path.is_dir()) {
+        let state = path.starts_with(places::STATE);
+        if state && !databases().is_empty() {
+            stays.push(format!("{} holds tenants' databases", path.display()));
+            continue;
+        }
+        // What runs fills these by itself; in any other directory only what was made here is removed.
+        let own = state || OWN.iter().any(|own| path.starts_with(own));
+        let removed = if own { fs::remove_dir_all(path) } else { fs::remove_dir(path) };
+        match removed {
+            Err(error) if error.kind() == std::io::ErrorKind::DirectoryNotEmpty => {
+                stays.push(format!("{} is not empty", path.display()));
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other.map_err(BootstrapError::file("remove", path))?,
+        }
+    }
+    Ok((!stays.is_empty()).then(|| stays.join(", ")))
+}
+
+fn take_back_accounts(names: &[String]) -> Result<Option<String>, BootstrapError> {
+    if !databases().is_empty() {
+        return Ok(Some("they own the databases that stay".to_owned()));
+    }
+    // Users first: a group that is somebody's own cannot go before them, and may go with them.
+    for kind in ["user", "group"] {
+        for name in names.iter().filter_map(|name| name.strip_prefix(kind)?.strip_prefix(' ')) {
+            let database = if kind == "user" { "passwd" } else { "group" };
+            if machine::ask(&["getent", database, name])?.good {
+                machine::order(&[if kind == "user" { "userdel" } else { "groupdel" }, name])?;
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn take_back_firewall() -> Result<(), BootstrapError> {
+    machine::ask(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)])?;
+    machine::ask(&["systemctl", "disable", "--now", "gateway-firewall.service"])?;
+    machine::order_with(&["nft", "-f", "-"], ruleset::GONE)?;
+    for path in [places::FIREWALL_RULES, places::FIREWALL_STATE, places::ARMED, places::PREVIOUS] {
+        machine::remove(Path::new(path))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! `gateway backend describe`: everything about one backend on one screen.
+
+use jiff::Timestamp;
+
+use super::{Client, Failure, out, path_of, status, the_one};
+use crate::admin::{BackendKind, BackendStatus};
+
+/// Show one backend: its workers, why they failed, and the generations a rollback can go back to
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gateway backend describe
+  gateway backend describe api --json")]
+pub(crate) struct Describe {
+    /// The backend; not needed if there is only one
+    name: Option<String>,
+    #[command(flatten)]
+    form: out::Form,
+}
+
+impl Describe {
+    pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
+        let name = the_one(client, self.name).await?;
+        let backend: BackendStatus = client.show(&path_of(&name, "")).await?;
+        if self.form.json {
+            return out::json(&backend);
+        }
+        out::line(text(&backend, Timestamp::now()));
+        Ok(())
+    }
+}
+
+/// The workers of these backends.
+pub(super) fn table(backends: &[BackendStatus]) -> String {
+    let now = Timestamp::now();
+    let workers = backends.iter().flat_map(|backend| &backend.workers);
+    let mut text = out::table(&status::WORKER_HEAD, workers.map(|worker| status::worker_row(worker, now)));
+    for backend in backends.iter().filter(|backend| backend.stopped) {
+        text.push_str(&format!(
+            "\nbackend {name} is stopped: `gateway backend start {name}`",
+            name = backend.name
+        ));
+    }
+    text
+}
+
+fn text(backend: &BackendStatus, now: Timestamp) -> String {
+    let mut sections = vec![summary(backend)];
+    sections.push(table(std::slice::from_ref(backend)));
+    // Failures of both processes of a slot are the same one.
+    let mut failed: Vec<_> = backend.workers.iter().filter(|worker| worker.last_error.is_some()).collect();
+    failed.dedup_by_key(|worker| &worker.name);
+    for worker in failed {
+        let mut lines =
+            vec![format!("{}: {}", worker.name, worker.last_error.as_deref().unwrap_or_default())];
+        lines.extend(worker.last_facts.iter().map(|fact| format!("  {fact}")));
+        lines.extend(worker.last_lines.iter().map(|line| format!("  | {line}")));
+        sections.push(lines.join("\n"));
+    }
+    if !backend.generations.is_empty() {
+        let rows = backend.generations.iter().rev().map(|one| {
+            let seconds = u64::try_from(now.as_second() - one.made.as_second()).unwrap_or(0);
+            let mark = if one.number == backend.generation { "in force" } else { "" };
+            [
+                one.number.to_string(),
+                out::duration(seconds),
+                one.directory.display().to_string(),
+                mark.to_owned(),
+            ]
+        });
+        sections.push(out::table(&["generation", "age", "directory", "state"], rows));
+    }
+    sections.join("\n\n")
+}
+
+fn summary(backend: &BackendStatus) -> String {
+    let name = &backend.name;
+    if backend.kind == BackendKind::Upstream {
+        return format!("backend {name}: an upstream that something else runs");
+    }
+    let ready = backend.workers.iter().filter(|worker| worker.state == "ready").count();
+    let mut text = match backend.stopped {
+        true => format!("backend {name}: stopped, to have {} workers", backend.wanted),
+        false => format!("backend {name}: {ready} of {} workers ready", backend.wanted),
+    };
+    if let Some(order) = &backend.order {
+        text.push_str(&format!(", {order} under way"));
+    }
+    if let Some(deploy) = &backend.deploy {
+        text.push_str(&format!("\ndeploy by {} since {}: {}", deploy.by, deploy.since, deploy.step));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_screen_shows_workers_failures_and_generations() {
+        let backend: BackendStatus = serde_json::from_value(json!({
+            "name": "api", "kind": "command", "wanted": 2, "order": "reload", "generation": 2,
+            "workers": [
+                {"name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z", "restarts": 2,
+                    "in_flight": 1, "last_error": "it ended with exit code 3", "last_lines": ["Error: no"]},
+                {"name": "api/1", "pid": 19, "state": "starting", "since": "2026-01-01T00:00:05Z", "restarts": 0,
+                    "in_flight": 0, "last_error": null, "last_lines": []}],
+            "generations": [
+                {"number": 1, "made": "2026-01-01T00:00:00Z", "directory": "/srv/api/releases/1"},
+                {"number": 2, "made": "2026-01-01T01:00:00Z", "directory": "/srv/api/releases/2"}],
+        }))
+        .unwrap();
+        let text = text(&backend, "2026-01-01T02:00:00Z".parse().unwrap());
+        let words: Vec<String> =
+            text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
+        for line in [
+            "backend api: 1 of 2 workers ready, reload under way",
+            "api/0: it ended with exit code 3",
+            "| Error: no",
+            "2 1 h 0 min /srv/api/releases/2 in force",
+            "1 2 h 0 min /srv/api/releases/1 -",
+        ] {
+            assert!(words.iter().any(|one| one == line), "{line:?} is not in\n{text}");
+        }
+        let stopped = BackendStatus { stopped: true, order: None, ..backend };
+        assert_eq!(summary(&stopped), "backend api: stopped, to have 2 workers");
+    }
+}

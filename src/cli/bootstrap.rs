@@ -1,0 +1,313 @@
+//! `gateway bootstrap`: from an empty server to a running service. It shows the plan, asks, carries it out, and ends with
+//! the doctor.
+
+use std::{
+    io::{self, IsTerminal},
+    net::SocketAddr,
+    path::PathBuf,
+    time::Duration,
+};
+
+use serde_json::json;
+
+use super::{Failure, Settings, doctor::Doctor, out, reach};
+use crate::{
+    bootstrap::{self, Answers, App, BootstrapError, Facts, Plan, Taken},
+    config::Config,
+};
+
+/// Ports that are free where something else holds 443 and 80.
+const BESIDE: [&str; 2] = ["[::]:8443", "[::]:8080"];
+
+/// Set this server up: service, users, sandbox, firewall. Shows its plan first; twice changes nothing the second time
+#[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
+#[command(after_help = "\
+The firewall goes back by itself unless it is confirmed over a second SSH session: nobody locks themselves out.
+
+Examples:
+  gateway bootstrap --app /srv/app --domain api.example.com --dry-run
+  gateway bootstrap --app /srv/app --domain api.example.com
+  gateway bootstrap --beside --upstream http://127.0.0.1:3000 --domain api.example.com
+  gateway bootstrap confirm
+  gateway bootstrap --undo")]
+pub(crate) struct Bootstrap {
+    #[command(subcommand)]
+    order: Option<Order>,
+    /// The Node application's directory
+    #[arg(long, value_name = "DIR")]
+    app: Option<PathBuf>,
+    /// A host of the API; may be repeated
+    #[arg(long, value_name = "HOST")]
+    domain: Vec<String>,
+    /// Stand beside what serves already: ports 8080 and 8443 instead of 80 and 443, until `gateway cutover`
+    #[arg(long, conflicts_with = "listen")]
+    beside: bool,
+    /// What serves already, such as http://127.0.0.1:3000: it goes on serving, behind the gateway
+    #[arg(long, value_name = "URL", conflicts_with = "app")]
+    upstream: Option<String>,
+    /// How the application is started, if its package.json does not say
+    #[arg(long, value_name = "COMMAND", requires = "app")]
+    command: Option<String>,
+    /// A file with the application's environment
+    #[arg(long, value_name = "FILE", requires = "app")]
+    env_file: Option<PathBuf>,
+    /// A directory that the application writes to; may be repeated
+    #[arg(long, value_name = "DIR", requires = "app")]
+    data: Vec<PathBuf>,
+    /// Where certificates come from
+    #[arg(long, value_name = "MODE", value_parser = ["acme", "local"], default_value = "acme")]
+    tls: String,
+    /// A mail address for the certificate authority; may be repeated
+    #[arg(long, value_name = "MAIL")]
+    contact: Vec<String>,
+    /// Where the edge listens, instead of on ports 80 and 443; may be repeated
+    #[arg(long, value_name = "ADDRESS")]
+    listen: Vec<SocketAddr>,
+    /// A port of SSH besides those that are found; may be repeated
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    ssh_port: Vec<u16>,
+    /// Build no firewall
+    #[arg(long)]
+    no_firewall: bool,
+    /// How long the firewall lives without being confirmed
+    #[arg(long, value_name = "TIME", default_value = "120s", value_parser = within)]
+    confirm_within: Duration,
+    /// Let security updates install themselves
+    #[arg(long)]
+    updates: bool,
+    /// Show the plan and stop
+    #[arg(long)]
+    dry_run: bool,
+    /// Ask nothing: for cloud-init and scripts
+    #[arg(long)]
+    yes: bool,
+    /// Take back what bootstrap made, and nothing else
+    #[arg(long, conflicts_with_all = ["app", "upstream", "dry_run"])]
+    undo: bool,
+    #[command(flatten)]
+    form: out::Form,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Order {
+    Confirm(Confirm),
+}
+
+/// Keep the firewall: give this order over a second SSH session, which proves that you can still come in
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gateway bootstrap confirm")]
+struct Confirm {}
+
+pub(super) fn within(text: &str) -> Result<Duration, String> {
+    let time = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    match time.as_secs() {
+        5..=3600 => Ok(time),
+        _ => Err("between 5 s, in which nobody opens a session, and an hour".to_owned()),
+    }
+}
+
+impl From<BootstrapError> for Failure {
+    fn from(error: BootstrapError) -> Self {
+        let failure = Self::failed(error.to_string());
+        match error.remedy() {
+            Some(remedy) => failure.hint(remedy),
+            None => failure,
+        }
+    }
+}
+
+impl Bootstrap {
+    pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
+        if let Some(Order::Confirm(_)) = &self.order {
+            bootstrap::confirm()?;
+            out::line("the firewall is confirmed: it stays, and comes back at every boot");
+            return Ok(());
+        }
+        if !nix::unistd::geteuid().is_root() {
+            return Err(BootstrapError::NotRoot.into());
+        }
+        if self.undo {
+            return self.take_back();
+        }
+        let answers = self.answers(settings)?;
+        let facts = Facts::gather(&answers);
+        let plan = bootstrap::plan(&facts, &answers);
+        self.show(&facts, &plan)?;
+        if !plan.problems.is_empty() {
+            return Err(Failure::told());
+        }
+        if self.dry_run || plan.steps.is_empty() {
+            return Ok(());
+        }
+        self.ask("Go ahead?")?;
+        let quiet = self.form.json;
+        let carried_out = bootstrap::apply(&plan, |index, step| {
+            if !quiet {
+                out::remark(format!("[{}/{}] {}: {}", index + 1, plan.steps.len(), step.subject, step.will));
+            }
+        });
+        if let Err((done, error)) = carried_out {
+            return Err(stopped(&plan, done, &error));
+        }
+        self.ended(settings)
+    }
+
+    fn answers(&self, settings: &Settings) -> Result<Answers, Failure> {
+        let absolute =
+            |path: &PathBuf| std::path::absolute(path).map_err(|error| Failure::io("find", path, &error));
+        let app = match &self.app {
+            Some(directory) => Some(App {
+                directory: absolute(directory)?,
+                command: self
+                    .command
+                    .iter()
+                    .flat_map(|text| text.split_whitespace())
+                    .map(str::to_owned)
+                    .collect(),
+                env_file: self.env_file.as_ref().map(absolute).transpose()?,
+                data: self.data.iter().map(absolute).collect::<Result<_, _>>()?,
+            }),
+            None => None,
+        };
+        let mut listen = self.listen.clone();
+        if self.beside {
+            listen = BESIDE.iter().filter_map(|address| address.parse().ok()).collect();
+        } else if listen.is_empty() {
+            listen = configured(settings)?;
+        }
+        Ok(Answers {
+            app,
+            upstream: self.upstream.clone(),
+            domains: self.domain.clone(),
+            tls: self.tls.clone(),
+            contact: self.contact.clone(),
+            listen,
+            ssh_ports: self.ssh_port.iter().copied().collect(),
+            firewall: !self.no_firewall,
+            confirm_within: self.confirm_within,
+            updates: self.updates,
+            unattended: self.yes,
+        })
+    }
+
+    fn show(&self, facts: &Facts, plan: &Plan) -> Result<(), Failure> {
+        if self.form.json {
+            return out::json(&json!({ "facts": facts, "plan": plan }));
+        }
+        let system = &facts.distribution;
+        let ports: Vec<String> = facts.ssh.ports.iter().map(u16::to_string).collect();
+        out::line(format!(
+            "{}, run by {}; SSH on {}; you are here {}",
+            if system.name.is_empty() { "an unknown system" } else { &system.name },
+            facts.init,
+            if ports.is_empty() { "no port".to_owned() } else { ports.join(", ") },
+            facts.ssh.session.shown()
+        ));
+        for problem in &plan.problems {
+            out::line(format!("\nerror: {}\nhint: {}", problem.what, problem.remedy));
+        }
+        if plan.problems.is_empty() {
+            if plan.steps.is_empty() {
+                out::line("everything is as it should be: nothing to do");
+            }
+            for (index, step) in plan.steps.iter().enumerate() {
+                out::line(format!(
+                    "\n{:>2}. {}\n    is       {}\n    will be  {}\n    because  {}",
+                    index + 1,
+                    step.subject,
+                    step.is,
+                    step.will,
+                    step.why
+                ));
+            }
+        } else {
+            out::line("\nnothing has been touched");
+        }
+        for note in &plan.notes {
+            out::line(format!("\nnote: {}\nhint: {}", note.what, note.remedy));
+        }
+        Ok(())
+    }
+
+    /// Ends the command unless the answer is yes.
+    fn ask(&self, question: &str) -> Result<(), Failure> {
+        if self.yes {
+            return Ok(());
+        }
+        if !io::stdin().is_terminal() {
+            return Err(Failure::usage("there is nobody to ask: standard input is no terminal")
+                .hint("`--yes` asks nothing"));
+        }
+        out::remark(format!("\n{question} [y/N]"));
+        let mut answer = String::new();
+        let _end = io::stdin().read_line(&mut answer);
+        match answer.trim().to_ascii_lowercase().as_str() {
+            "y" | "yes" => Ok(()),
+            _ => Err(Failure::failed("nothing has been touched")),
+        }
+    }
+
+    fn ended(&self, settings: &Settings) -> Result<(), Failure> {
+        if let Some(armed) = bootstrap::live().armed {
+            let text = format!(
+                "\nThe firewall is up until {:.0} and then goes back, unless you keep it. From your own machine, open a\n\
+                 SECOND SSH session and run there: sudo gateway bootstrap confirm\n",
+                armed.until
+            );
+            if self.form.json { out::remark(text) } else { out::line(text) }
+        }
+        if self.form.json {
+            return Ok(());
+        }
+        // What it finds is told, and no reason to call the set-up failed: DNS may come later.
+        let _findings = Doctor::default().run(settings);
+        Ok(())
+    }
+
+    fn take_back(&self) -> Result<(), Failure> {
+        self.ask("Take back what bootstrap made?")?;
+        let mut taken = Vec::new();
+        let quiet = self.form.json;
+        let outcome = bootstrap::undo(|one: Taken| {
+            if !quiet {
+                out::line(match &one.stays {
+                    Some(why) => format!("stays: {}: {why}", one.what),
+                    None => format!("taken back: {}", one.what),
+                });
+            }
+            taken.push(one);
+        });
+        if quiet {
+            out::json(&json!({ "taken_back": taken }))?;
+        }
+        outcome.map_err(|error| {
+            let failure = Failure::from(error);
+            if failure.hint.is_some() {
+                failure
+            } else {
+                failure.hint("`gateway bootstrap --undo` goes on where it stopped")
+            }
+        })
+    }
+}
+
+fn stopped(plan: &Plan, done: usize, error: &BootstrapError) -> Failure {
+    let step = plan.steps.get(done).map(|step| step.subject.as_str()).unwrap_or_default();
+    let names: Vec<&str> = plan.steps.iter().take(done).map(|step| step.subject.as_str()).collect();
+    let done = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+    let remedy = error.remedy().map(|remedy| format!("{remedy}; then ")).unwrap_or_default();
+    let hint = format!(
+        "{remedy}run the same order again, which goes on here, or take everything back with `gateway bootstrap --undo`"
+    );
+    Failure::failed(format!("step `{step}` failed: {error}\ndone before: {done}")).hint(hint)
+}
+
+/// Where the configuration that is there makes the edge listen; the defaults where there is none.
+pub(super) fn configured(settings: &Settings) -> Result<Vec<SocketAddr>, Failure> {
+    let there = settings.config.is_some() || std::path::Path::new(bootstrap::CONFIG).exists();
+    let config = if there { reach::configuration(settings)?.config } else { Config::default() };
+    Ok(config.edge.https.iter().chain(&config.edge.http).copied().collect())
+}

@@ -1,0 +1,217 @@
+//! `gateway doctor`: is everything as it should be, from outside in? Each check has a verdict and, where it is needed, a
+//! remedy. It changes nothing.
+
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+
+use serde_json::json;
+
+use super::{
+    Client, Failure, Settings,
+    bootstrap::configured,
+    client::Presence,
+    out,
+    probe::{Target, trust},
+    reach,
+    tenant::{self, check},
+};
+use crate::{
+    admin,
+    bootstrap::{Answers, Facts, Finding, Verdict, examine},
+    config::{self, Config},
+};
+
+/// Hosts that are asked, so that a thousand tenants do not take an hour.
+const HOSTS_MAX: usize = 20;
+
+/// Check everything: service, ports, DNS, certificates, workers, CORS and database of the first tenant, firewall
+#[derive(Debug, Default, clap::Args)]
+#[command(after_help = "\
+✓ good, ! works but look at it, ✗ broken, - not needed here. Exit code 1 if something is broken.
+
+Examples:
+  gateway doctor
+  gateway doctor --json")]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    form: out::Form,
+}
+
+impl Doctor {
+    pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
+        let mut findings = Vec::new();
+        let loaded = config::load(&settings.flags());
+        findings.push(match &loaded {
+            Ok(loaded) if loaded.warnings.is_empty() => Finding::good("configuration", "can be read"),
+            Ok(loaded) => {
+                let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+                Finding::doubtful("configuration", warnings.join("; "), "gateway check")
+            }
+            Err(problems) => Finding::bad("configuration", problems.count(), "gateway check"),
+        });
+        let config = loaded.map(|loaded| loaded.config).unwrap_or_default();
+        let answers = answers(settings, &config);
+        findings.extend(examine(&Facts::gather(&answers), &answers));
+        let socket = reach::socket(&config);
+        match Presence::at(&socket)? {
+            Presence::AtRest => {
+                let what = format!("nothing answers at {}", socket.display());
+                findings.push(Finding::bad(
+                    "gateway",
+                    what,
+                    "`systemctl start gateway`, `journalctl -u gateway`",
+                ));
+            }
+            Presence::Running => {
+                let client = Client::Running(socket);
+                findings.extend(reach::runtime()?.block_on(alive(&client, &config))?);
+            }
+        }
+        self.tell(&findings)
+    }
+
+    fn tell(&self, findings: &[Finding]) -> Result<(), Failure> {
+        let worst = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
+        if self.form.json {
+            out::json(&json!({ "worst": worst, "findings": findings }))?;
+        } else {
+            findings.iter().for_each(|finding| out::line(line(finding)));
+        }
+        if worst == Verdict::Bad { Err(Failure::told()) } else { Ok(()) }
+    }
+}
+
+fn line(finding: &Finding) -> String {
+    let sign = match finding.verdict {
+        Verdict::Good => '✓',
+        Verdict::Skipped => '-',
+        Verdict::Doubtful => '!',
+        Verdict::Bad => '✗',
+    };
+    let remedy = finding.remedy.as_ref().map(|remedy| format!("\n  hint: {remedy}")).unwrap_or_default();
+    format!("{sign} {:<14} {}{remedy}", finding.name, finding.detail)
+}
+
+/// The doctor asks nothing: what the configuration says is the answer.
+fn answers(settings: &Settings, config: &Config) -> Answers {
+    let default = || config.edge.https.iter().chain(&config.edge.http).copied().collect();
+    Answers {
+        app: None,
+        upstream: None,
+        domains: Vec::new(),
+        tls: String::new(),
+        contact: Vec::new(),
+        listen: configured(settings).unwrap_or_else(|_| default()),
+        ssh_ports: BTreeSet::new(),
+        firewall: true,
+        confirm_within: Duration::ZERO,
+        updates: false,
+        unattended: false,
+    }
+}
+
+/// What only the running gateway can show.
+async fn alive(client: &Client, config: &Config) -> Result<Vec<Finding>, Failure> {
+    let status: admin::Status = client.show("/status").await?;
+    let mut findings = vec![
+        Finding::good("gateway", format!("{} runs, pid {}", status.version, status.pid)),
+        listeners(&status),
+    ];
+    findings.extend(
+        status.warnings.iter().map(|warning| Finding::doubtful("gateway", warning, "gateway status")),
+    );
+    for backend in &status.backends {
+        findings.push(workers(backend));
+    }
+    findings.extend(hosts(&status, config).await);
+    match tenant::all(client).await?.into_iter().next() {
+        Some(first) => {
+            let name = first.id.to_string();
+            // DNS and certificates have been looked at above.
+            let steps = check::prove(client, first.id).await?.into_iter();
+            let steps = steps.filter(|step| !matches!(step.name, "dns" | "certificate"));
+            findings.extend(steps.map(|step| of_tenant(&name, step)));
+        }
+        None => findings.push(Finding::skipped("tenant", "there is none yet")),
+    }
+    Ok(findings)
+}
+
+fn listeners(status: &admin::Status) -> Finding {
+    let edge = status.listeners.iter().filter(|one| one.kind != "metrics");
+    let shown: Vec<String> = edge.map(|one| format!("{} {}", one.kind, one.address)).collect();
+    match shown.is_empty() {
+        true => Finding::bad("ports", "the edge listens nowhere", "set `edge.https` or `edge.http`"),
+        false => Finding::good("ports", shown.join(", ")),
+    }
+}
+
+fn workers(backend: &admin::BackendStatus) -> Finding {
+    let all = backend.workers.len();
+    let ready = backend.workers.iter().filter(|worker| worker.state == "ready").count();
+    let name = format!("backend {}", backend.name);
+    match (ready, all) {
+        (_, 0) => Finding::bad(name, "it has no worker", "gateway backend list"),
+        (0, _) => Finding::bad(name, "no worker is ready", format!("gateway logs {}", backend.name)),
+        (ready, all) if ready < all => {
+            Finding::doubtful(name, format!("{ready} of {all} workers are ready"), "gateway backend list")
+        }
+        (ready, _) => Finding::good(name, format!("{ready} workers are ready")),
+    }
+}
+
+/// Each host: does it lead somewhere, and is its certificate good? The listener itself is asked, so that it can be told
+/// what is wrong here from what is wrong on the way.
+async fn hosts(status: &admin::Status, config: &Config) -> Vec<Finding> {
+    let of_backends = config.backend.values().flat_map(|backend| backend.hosts.iter().cloned());
+    let of_edge = config.edge.hosts.iter().map(|host| host.as_str().to_owned());
+    let hosts: BTreeSet<String> = of_edge.chain(of_backends).collect();
+    let https = status.listeners.iter().find(|one| one.kind == "https").map(|one| one.address);
+    let local_ca = status.local_ca.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+    let mut findings = Vec::new();
+    for host in hosts.iter().take(HOSTS_MAX) {
+        findings.push(resolved(host).await);
+        if let Some(address) = https {
+            findings.push(certificate(host, address, local_ca.as_deref()).await);
+        }
+    }
+    findings
+}
+
+async fn resolved(host: &str) -> Finding {
+    let name = format!("dns {host}");
+    if host == "localhost" || host.ends_with(".localhost") || host.parse::<std::net::IpAddr>().is_ok() {
+        return Finding::skipped(name, "needs none");
+    }
+    let remedy = "make an A (and AAAA) record that leads to this machine";
+    match tokio::time::timeout(Duration::from_secs(10), tokio::net::lookup_host((host, 443))).await {
+        Ok(Ok(addresses)) => {
+            let addresses: BTreeSet<String> = addresses.map(|address| address.ip().to_string()).collect();
+            Finding::good(name, addresses.into_iter().collect::<Vec<_>>().join(", "))
+        }
+        Ok(Err(error)) => Finding::bad(name, format!("does not resolve: {error}"), remedy),
+        Err(_) => Finding::bad(name, "the resolver does not answer", "look at /etc/resolv.conf"),
+    }
+}
+
+async fn certificate(host: &str, address: SocketAddr, local_ca: Option<&str>) -> Finding {
+    let name = format!("tls {host}");
+    let tls = match trust(local_ca) {
+        Ok(tls) => Some(tls),
+        Err(problem) => return Finding::bad(name, problem.to_string(), "gateway cert list"),
+    };
+    let target = Target { address: check::reachable(address), host: host.to_owned(), tls };
+    match target.handshake().await {
+        Ok(()) => Finding::good(name, "the certificate is good and trusted"),
+        Err(problem) => Finding::bad(name, problem.to_string(), "gateway cert list"),
+    }
+}
+
+fn of_tenant(tenant: &str, step: check::Step) -> Finding {
+    let name = format!("{tenant} {}", step.name);
+    let remedy = step.remedy.unwrap_or_default();
+    match step.verdict {
+        check::Verdict::Good => Finding::good(name, step.detail),
+        check::Verdict::Skipped => Finding::skipped(name, step.detail),
+        check::Verdict::Bad => Finding::bad(name, step.detail, remedy),
+    }
+}

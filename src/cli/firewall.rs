@@ -1,0 +1,140 @@
+//! `gateway firewall`: what is open, and small changes to it. None of them can lock out whoever gives the order.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::{Failure, Settings, bootstrap::configured, out};
+use crate::bootstrap::{self, Change, Firewall, OpenPort};
+
+/// Show and change the firewall that `gateway bootstrap` has built
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum FirewallOrder {
+    Status(Status),
+    Allow(Allow),
+    Deny(Deny),
+    Close(Close),
+    Reload(Reload),
+}
+
+/// Show what is open, to whom, and whether the kernel has it so
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gateway firewall status
+  gateway firewall status --json")]
+pub(crate) struct Status {
+    #[command(flatten)]
+    form: out::Form,
+}
+
+/// Open a port to everybody, or let an address open as many SSH connections as it likes
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gateway firewall allow 8080
+  gateway firewall allow 51820/udp
+  gateway firewall allow 198.51.100.7")]
+pub(crate) struct Allow {
+    /// A port, an address or a network
+    what: String,
+}
+
+/// Never let an address or a network in
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gateway firewall deny 192.0.2.0/24")]
+pub(crate) struct Deny {
+    /// The address or network
+    #[arg(value_parser = bootstrap::network)]
+    address: ipnet::IpNet,
+}
+
+/// Take back what was allowed or denied
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gateway firewall close 8080
+  gateway firewall close 192.0.2.0/24")]
+pub(crate) struct Close {
+    /// The port, address or network
+    what: String,
+}
+
+/// Follow the listeners: the edge's ports as configured, SSH's ports as found; and repair the rules in the kernel
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  gateway firewall reload")]
+pub(crate) struct Reload {}
+
+impl FirewallOrder {
+    pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
+        let change = match self {
+            Self::Status(status) => return status.run(),
+            Self::Allow(allow) => match (allow.what.parse::<OpenPort>(), bootstrap::network(&allow.what)) {
+                (Ok(port), _) => Change::Open(port),
+                (_, Ok(net)) => Change::Admit(net),
+                (Err(why), Err(_)) => {
+                    return Err(
+                        Failure::usage(format!("`{}` is no port and no address", allow.what)).hint(why)
+                    );
+                }
+            },
+            Self::Deny(deny) => Change::Deny(deny.address),
+            Self::Close(close) => Change::Close(close.what),
+            Self::Reload(_) => Change::Follow(bootstrap::edge_ports(&configured(settings)?)),
+        };
+        let firewall = change.apply()?;
+        out::line(shown(&firewall));
+        Ok(())
+    }
+}
+
+impl Status {
+    fn run(self) -> Result<(), Failure> {
+        let live = bootstrap::live();
+        if self.form.json {
+            return out::json(&json!({ "firewall": live }));
+        }
+        let state = match (&live.armed, &live.stored, live.table, live.same) {
+            (Some(armed), ..) => format!("waits to be confirmed until {:.0}", armed.until),
+            (None, None, false, _) => "there is none of the gateway's".to_owned(),
+            (None, None, true, _) => "in force, and confirmed by nobody".to_owned(),
+            (None, Some(_), true, true) => "in force as confirmed".to_owned(),
+            (None, Some(_), false, _) => "confirmed, and gone from the kernel".to_owned(),
+            (None, Some(_), true, false) => "in force, and not as confirmed".to_owned(),
+        };
+        out::line(format!("firewall: {state}"));
+        if let Some(firewall) = &live.stored {
+            out::line(shown(firewall));
+        }
+        let sound = live.stored.is_none() || live.same || live.armed.is_some();
+        if sound {
+            Ok(())
+        } else {
+            Err(Failure::failed("the kernel's rules are not those that were confirmed")
+                .hint("`gateway firewall reload`"))
+        }
+    }
+}
+
+fn shown(firewall: &Firewall) -> String {
+    let row = |what: &str, list: Vec<String>, whom: &str| [what.to_owned(), list.join(", "), whom.to_owned()];
+    let ports = |set: &BTreeSet<u16>| set.iter().map(u16::to_string).collect();
+    let nets = |set: &BTreeSet<ipnet::IpNet>| set.iter().map(ToString::to_string).collect();
+    let rows = [
+        row("ssh", ports(&firewall.ssh), "everybody, 30 new connections a minute from each"),
+        row("edge", ports(&firewall.edge), "everybody"),
+        row("opened", firewall.opened.iter().map(OpenPort::to_string).collect(), "everybody"),
+        row("admins", nets(&firewall.admins), "ssh without that limit"),
+        row(
+            "led",
+            firewall.led.iter().map(|(from, to)| format!("{from} to {to}")).collect(),
+            "new connections: the cut-over",
+        ),
+        row("denied", nets(&firewall.denied), "nothing"),
+    ];
+    out::table(&["what", "ports or addresses", "reached by, or may reach"], rows)
+}

@@ -1,0 +1,49 @@
+// An application as it is deployed: it listens where it is told, keeps a file, and knows who it is.
+
+import { readFileSync, writeFileSync } from 'node:fs';
+import http from 'node:http';
+import https from 'node:https';
+import { createRequire } from 'node:module';
+import os from 'node:os';
+
+const routes = {
+  '/healthz': () => 'ok',
+  '/who': () => JSON.stringify({ pid: process.pid, uid: process.getuid() }),
+  // What the kernel grants this process.
+  '/status': () => readFileSync('/proc/self/status', 'utf8'),
+  // /write?/path: may it?
+  '/write': (path) => {
+    try {
+      writeFileSync(path, 'written');
+      return 'written';
+    } catch (error) {
+      return error.code;
+    }
+  },
+  // A native module, with its own threads.
+  '/native': () => {
+    const Database = createRequire(import.meta.url)('libsql');
+    return JSON.stringify(new Database(':memory:').prepare('select 1 + 1 as two').get());
+  },
+  // DNS and TLS out, to /out?host.
+  '/out': (host) =>
+    new Promise((resolve, reject) => {
+      const ca = readFileSync(process.env.CA_FILE);
+      const request = https.get({ host, path: '/', ca, headers: { host } }, (answer) => {
+        answer.setEncoding('utf8').once('data', (text) => resolve(`${answer.statusCode} ${text}`));
+      });
+      request.once('error', reject);
+    }),
+  '/interfaces': () => Object.keys(os.networkInterfaces()).sort().join(' '),
+};
+
+http
+  .createServer(async (req, res) => {
+    const [path, query] = req.url.split('?');
+    try {
+      res.end((await routes[path]?.(query)) ?? 'hello');
+    } catch (error) {
+      res.end(String(error));
+    }
+  })
+  .listen(process.env.PORT);

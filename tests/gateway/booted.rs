@@ -1,0 +1,196 @@
+//! The shipped units in a booted Debian: served from outside, and back in service by themselves after whatever ends them.
+
+use std::{process::Command, thread};
+
+use crate::{
+    HOST, Output, eventually,
+    machine::{Disk, INSIDE, Machine},
+    node,
+    outside::OUTSIDE,
+};
+
+/// One application on the ports of the socket unit.
+const CONFIG: &str = r#"
+[tls]
+mode = "local"
+[backend.api]
+command = ["node", "/srv/app/app.mjs"]
+hosts = ["api.example"]
+workers = 2
+[backend.api.health]
+path = "/healthz"
+"#;
+
+/// A machine on which the gateway was installed.
+pub(crate) fn installed(config: &str) -> Disk {
+    let app = format!("{}/tests/data/booted/app.mjs", env!("CARGO_MANIFEST_DIR"));
+    Disk::debian().with_gateway(config).file("/srv/app/app.mjs", std::fs::read(app).unwrap())
+}
+
+/// `GET https://api.example/PATH` from outside.
+pub(crate) fn ask(machine: &Machine, address: &str, path: &str) -> Output {
+    let authority = machine.path("/var/lib/gateway/local-ca/ca.pem");
+    let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
+    let curl =
+        ["curl", "--silent", "--show-error", "--max-time", "20", "--cacert", authority.to_str().unwrap()];
+    let (resolve, url) = (format!("{HOST}:443:{address}"), format!("https://{HOST}{path}"));
+    machine.outside().run(&[&curl[..], &["--resolve", &resolve, &url]].concat())
+}
+
+/// The answer, once there is one.
+pub(crate) fn served(machine: &Machine, path: &str) -> String {
+    eventually("it is served over HTTPS from outside", || {
+        let answer = ask(machine, INSIDE[0], path);
+        (answer.code == 0).then_some(answer.stdout)
+    })
+}
+
+/// The pid of the worker that answers, as the machine counts.
+fn worker(machine: &Machine) -> String {
+    let who: serde_json::Value = serde_json::from_str(&served(machine, "/who")).unwrap();
+    who["pid"].to_string()
+}
+
+#[test]
+fn the_shipped_unit_comes_back_by_itself_after_kills_a_reboot_and_a_power_cut() {
+    let mut machine = installed(CONFIG).boot();
+    assert_eq!(served(&machine, "/"), "hello");
+    assert_eq!(ask(&machine, INSIDE[1], "/").ok().stdout, "hello", "over IPv6");
+
+    let before = machine.main_pid("gateway").unwrap();
+    machine.run(&["kill", "-9", &before.to_string()]).ok();
+    // Nobody is refused while there is no gateway: the sockets are systemd's.
+    assert_eq!(ask(&machine, INSIDE[0], "/").ok().stdout, "hello");
+    let after =
+        eventually("there is another one", || machine.main_pid("gateway").filter(|pid| *pid != before));
+    assert_ne!(before, after);
+
+    let before = worker(&machine);
+    machine.run(&["kill", "-9", &before]).ok();
+    eventually("another worker answers", || (worker(&machine) != before).then_some(()));
+
+    machine.reboot();
+    assert_eq!(served(&machine, "/"), "hello");
+    machine.power_cut();
+    assert_eq!(served(&machine, "/"), "hello");
+    machine.run(&["systemctl", "reload", "gateway"]).ok();
+    machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
+    assert_eq!(machine.run(&["systemctl", "is-system-running"]).stdout, "running\n");
+}
+
+#[test]
+fn only_the_threads_that_supervise_keep_capabilities_and_no_worker_does() {
+    let machine = installed(CONFIG).boot();
+    served(&machine, "/");
+    let gateway = machine.main_pid("gateway").unwrap();
+    let script = format!(
+        "for task in /proc/{gateway}/task/*; do \
+         echo $(cat $task/comm) $(sed -n 's/^Cap\\(Prm\\|Eff\\|Inh\\|Amb\\):\\t//p' $task/status); done"
+    );
+    let shown = machine.shell(&script).ok().stdout;
+    let (mut keep, mut gave_up) = (Vec::new(), 0);
+    for line in shown.lines() {
+        let (name, sets) = line.split_once(' ').unwrap();
+        if sets.split(' ').all(|set| set == "0000000000000000") {
+            gave_up += 1;
+        } else {
+            // CAP_KILL, CAP_SETGID, CAP_SETUID and nothing else.
+            assert!(sets.split(' ').all(|set| set == "00000000000000e0"), "{line}");
+            keep.push(name);
+        }
+    }
+    keep.sort_unstable();
+    assert_eq!(keep, ["gateway", "gateway-fork"], "{shown}");
+    assert!(gave_up > 5, "{shown}");
+    let status = served(&machine, "/status");
+    let bits =
+        |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).unwrap().trim().to_owned();
+    for set in ["CapInh:", "CapPrm:", "CapEff:", "CapAmb:"] {
+        assert_eq!(bits(set), "0000000000000000", "{set} of a worker\n{status}");
+    }
+    assert_eq!(bits("NoNewPrivs:"), "1");
+}
+
+#[test]
+fn a_configuration_that_is_bad_for_an_hour_costs_no_visit() {
+    let machine = installed(CONFIG).boot();
+    served(&machine, "/");
+    machine.write("/etc/gateway/conf.d/bad.toml", "no_such_key = 1\n");
+    machine.run(&["systemctl", "restart", "--no-block", "gateway"]).ok();
+    let restarts = || {
+        let shown = machine.run(&["systemctl", "show", "--property=NRestarts", "--value", "gateway"]).stdout;
+        shown.trim().parse::<u32>().unwrap()
+    };
+    thread::scope(|scope| {
+        // These come while nothing runs and nothing can.
+        let waiting = scope.spawn(|| ask(&machine, INSIDE[0], "/"));
+        eventually("it is tried again and again", || (restarts() >= 6).then_some(()));
+        machine.run(&["rm", "/etc/gateway/conf.d/bad.toml"]).ok();
+        assert_eq!(waiting.join().unwrap().ok().stdout, "hello");
+    });
+    machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
+}
+
+#[test]
+fn systemd_finds_nothing_wrong_with_the_units_and_little_exposed() {
+    let shipped = |name: &str| format!("{}/systemd/{name}", env!("CARGO_MANIFEST_DIR"));
+    let security = Command::new("systemd-analyze")
+        .args(["security", "--offline=true", "--threshold=25", &shipped("gateway.service")])
+        .output()
+        .unwrap();
+    Output::of(&security).ok().says(&["Overall exposure level"]);
+    let machine = installed(CONFIG).boot();
+    let verified =
+        machine.run(&["systemd-analyze", "verify", "--man=no", "gateway.service", "gateway.socket"]).ok();
+    assert_eq!(verified.all().trim(), "");
+}
+
+#[test]
+fn what_the_service_may_write_is_its_own() {
+    let machine = installed(CONFIG).boot();
+    served(&machine, "/");
+    for (path, outcome) in
+        [("/etc/x", "EROFS"), ("/srv/app/x", "EROFS"), ("/root/x", "EACCES"), ("/tmp/x", "written")]
+    {
+        assert_eq!(served(&machine, &format!("/write?{path}")), outcome, "{path}");
+    }
+    assert!(!machine.path("/tmp/x").exists(), "its /tmp is its own");
+}
+
+#[test]
+fn an_application_with_native_modules_dns_and_tls_out_runs_under_the_shipped_unit() {
+    let config = CONFIG.replace(r#"["api.example"]"#, r#"["api.example", "peer.example"]"#)
+        + "[backend.api.env]\nCA_FILE = \"/var/lib/gateway/local-ca/ca.pem\"\n";
+    let mut disk = installed(&config).file("/etc/resolv.conf", format!("nameserver {OUTSIDE}\n"));
+    for package in ["libsql", "@libsql/linux-x64-gnu", "@neon-rs/load", "detect-libc"] {
+        let from = node::directory().join("node_modules").join(package);
+        disk = disk.directory(&format!("/srv/app/node_modules/{package}"), from);
+    }
+    let machine = disk.boot();
+    // Every name leads back to the machine.
+    let dns = format!("{OUTSIDE}:53");
+    machine.outside().serve(&[
+        "pebble-challtestsrv",
+        "-dns01",
+        &dns,
+        "-management",
+        "127.0.0.1:8055",
+        "-http01",
+        "",
+        "-https01",
+        "",
+        "-tlsalpn01",
+        "",
+        "-defaultIPv4",
+        INSIDE[0],
+        "-defaultIPv6",
+        "",
+    ]);
+    let native = served(&machine, "/native");
+    assert!(native.contains(r#""two":2"#), "{native}");
+    assert_eq!(served(&machine, "/interfaces"), "host0 lo");
+    let answer = eventually("the name server answers", || {
+        Some(served(&machine, "/out?peer.example")).filter(|answer| !answer.contains("EAI_AGAIN"))
+    });
+    assert_eq!(answer, "200 hello");
+}

@@ -1,0 +1,248 @@
+//! `gateway bootstrap` on a booted Debian: over real SSH from another machine, up to a request over HTTPS from there; who
+//! cannot come in any more gets the old rules back.
+
+use std::{fs, path::Path, process::Command};
+
+use crate::{
+    HOST, Output, booted, eventually,
+    machine::{Disk, INSIDE, Machine},
+};
+
+/// A port that somebody forgot: open before, closed by the firewall.
+const FORGOTTEN: &str = "9999";
+
+const LISTENER: &str = "require('net').createServer(s => s.end('hello\\n')).listen(9999, '::')";
+
+/// What is asked for in every test.
+const ORDER: &str =
+    "/root/gateway bootstrap --app /srv/app --domain api.example --command 'node app.mjs' --tls local --yes";
+
+/// A server as it is rented: SSH for root on that port, an application, our program, and a forgotten listener.
+struct Server {
+    machine: Machine,
+    key: tempfile::TempDir,
+    port: &'static str,
+}
+
+impl Server {
+    fn rented(port: &'static str, sshd: &str) -> Self {
+        let key = tempfile::tempdir().unwrap();
+        let file = key.path().join("key");
+        let made =
+            Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).output();
+        Output::of(&made.unwrap()).ok();
+        let public = fs::read_to_string(file.with_extension("pub")).unwrap();
+        let app = format!("{}/tests/data/booted/app.mjs", env!("CARGO_MANIFEST_DIR"));
+        let machine = Disk::debian()
+            .file("/root/.ssh/authorized_keys", public)
+            .file("/etc/ssh/sshd_config.d/test.conf", sshd)
+            .file("/srv/app/app.mjs", fs::read(app).unwrap())
+            .program("/root/gateway", env!("CARGO_BIN_EXE_gateway"))
+            .boot();
+        let server = Self { machine, key, port };
+        server.forget_a_listener();
+        server
+    }
+
+    fn forget_a_listener(&self) {
+        let unit = ["systemd-run", "--quiet", "--unit=forgotten", "--", "/usr/bin/node", "-e", LISTENER];
+        let script = unit.map(|word| format!("\"{word}\"")).join(" ");
+        self.machine.shell(&script).ok();
+        eventually("the forgotten port listens", || {
+            let sockets = self.machine.run(&["cat", "/proc/net/tcp6"]).stdout;
+            sockets.contains(":270F ").then_some(())
+        });
+    }
+
+    /// A session of its own from outside.
+    fn ssh(&self, order: &str) -> Output {
+        let key = self.key.path().join("key");
+        let options = [
+            "StrictHostKeyChecking=no",
+            "UserKnownHostsFile=/dev/null",
+            "LogLevel=ERROR",
+            "ConnectTimeout=10",
+        ];
+        let mut words = vec!["ssh", "-i", key.to_str().unwrap(), "-p", self.port];
+        options.iter().for_each(|option| words.extend(["-o", option]));
+        let target = format!("root@{}", INSIDE[0]);
+        words.extend([target.as_str(), order]);
+        self.machine.outside().run(&words)
+    }
+
+    /// Can a stranger open a connection to that port, over both families?
+    fn reached(&self, port: &str) -> [bool; 2] {
+        INSIDE.map(|address| {
+            let script = format!("exec 3<>/dev/tcp/{address}/{port}");
+            self.machine.outside().run(&["timeout", "2", "bash", "-c", &script]).code == 0
+        })
+    }
+
+    /// Everything that a set-up touches, as text.
+    fn picture(&self) -> String {
+        let script = "find /etc /usr/local /var/lib /root /srv -xdev ! -path '/var/lib/systemd/*' ! -path '/var/lib/dbus/*' \
+             ! -name '*-' ! -name .updated -printf '%p %m %u %g %l\\n' | sort; \
+             find /etc -xdev -type f ! -name '*-' ! -name .updated -exec sha256sum {} + | sort -k2; \
+             getent passwd; getent group; nft list ruleset; sysctl net.core.somaxconn net.ipv4.tcp_syncookies; \
+             systemctl list-unit-files --no-legend --state=enabled; ls -A /var/log /run | grep gateway || true";
+        self.machine.shell(script).ok().stdout
+    }
+}
+
+fn served(machine: &Machine) {
+    assert_eq!(booted::served(machine, "/"), "hello");
+    assert_eq!(booted::ask(machine, INSIDE[1], "/").ok().stdout, "hello", "over IPv6");
+}
+
+#[test]
+fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays() {
+    let mut server = Server::rented("2222", "Port 2222\n");
+    eventually("there is no firewall yet", || (server.reached(FORGOTTEN) == [true; 2]).then_some(()));
+
+    let plan = server.ssh(&format!("{} --dry-run", ORDER.replace("--yes", "")));
+    plan.ok().says(&["SSH on 2222", "over SSH, port 2222", "/etc/gateway/gateway.toml", "unless confirmed"]);
+    assert!(!Path::new(&server.machine.path("/usr/local/bin/gateway")).exists(), "a plan changes nothing");
+
+    // The session that builds it cannot confirm it: it was there before.
+    let both = server.ssh(&format!("{ORDER} --confirm-within 5m && gateway bootstrap confirm"));
+    assert_ne!(both.code, 0, "{both:?}");
+    both.says(&["SECOND SSH session", "began before the firewall"]);
+    served(&server.machine);
+    assert_eq!(server.reached(FORGOTTEN), [false; 2]);
+    assert!(server.reached("2222")[0]);
+    let own = server.machine.run(&["gateway", "bootstrap", "confirm"]);
+    own.says(&["no SSH session"]);
+
+    server.ssh("gateway bootstrap confirm").ok().says(&["it stays"]);
+    server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
+    server.machine.run(&["systemctl", "start", "nftables.service"]).ok();
+    assert_eq!(server.reached(FORGOTTEN), [false; 2], "after others have flushed all tables");
+    server.machine.run(&["systemctl", "reload", "nftables.service"]).ok();
+    assert_eq!(server.reached(FORGOTTEN), [false; 2], "and once more");
+
+    server.ssh("gateway firewall allow 9999").ok();
+    assert_eq!(server.reached(FORGOTTEN), [true; 2]);
+    server.ssh("gateway firewall close 9999").ok();
+    let refused = server.ssh("gateway firewall deny 10.77.0.0/24");
+    refused.says(&["lock yourself out"]);
+
+    server.machine.reboot();
+    served(&server.machine);
+    server.forget_a_listener();
+    assert_eq!(server.reached(FORGOTTEN), [false; 2], "after a boot");
+    server.ssh("gateway firewall status").ok().says(&["in force as confirmed"]);
+    server.machine.run(&["nft", "delete", "table", "inet", "gateway"]).ok();
+    let doctor = server.ssh("gateway doctor");
+    assert_eq!(doctor.code, 1, "{doctor:?}");
+    doctor.says(&["gone from the kernel"]);
+    server.ssh("gateway firewall reload").ok();
+    assert_eq!(server.reached(FORGOTTEN), [false; 2], "after the repair");
+}
+
+#[test]
+fn a_firewall_that_nobody_confirms_goes_back_by_itself_and_by_a_power_cut() {
+    let mut server = Server::rented("22", "Match User nobody\n    X11Forwarding no\n");
+    server.ssh(&format!("{ORDER} --confirm-within 5s")).ok().says(&["SECOND SSH session"]);
+    eventually("the old rules are back", || (server.reached(FORGOTTEN) == [true; 2]).then_some(()));
+    let late = server.ssh("gateway bootstrap confirm");
+    assert_ne!(late.code, 0);
+    late.says(&["no firewall waits"]);
+
+    server.ssh(&format!("{ORDER} --confirm-within 10m")).ok();
+    assert_eq!(server.reached(FORGOTTEN), [false; 2]);
+    server.machine.power_cut();
+    served(&server.machine);
+    server.forget_a_listener();
+    eventually("nothing unconfirmed was on the disk", || {
+        (server.reached(FORGOTTEN) == [true; 2]).then_some(())
+    });
+}
+
+#[test]
+fn taken_back_the_machine_is_as_it_was() {
+    let server = Server::rented("22", "");
+    let before = server.picture();
+    // Nobody is in over SSH, as under cloud-init: there is nobody to cut off, and the rules last at once.
+    server.machine.shell(ORDER).ok();
+    served(&server.machine);
+    server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
+    server.machine.shell(ORDER).ok().says(&["nothing to do"]);
+    server.machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&["taken back: firewall"]);
+    let after = server.picture();
+    let differs: Vec<_> = before.lines().filter(|line| !after.lines().any(|other| other == *line)).collect();
+    let more: Vec<_> = after.lines().filter(|line| !before.lines().any(|other| other == *line)).collect();
+    assert_eq!((differs, more), (Vec::<&str>::new(), Vec::new()));
+}
+
+#[test]
+fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touches_nothing() {
+    let server = Server::rented("22", "");
+    let before = server.picture();
+    let other = server.machine.shell(&format!("unshare --pid --fork --mount-proc {ORDER}"));
+    assert_ne!(other.code, 0);
+    other.says(&["not run by systemd", "nothing has been touched"]);
+    let no_nft = server
+        .machine
+        .shell(&format!("unshare --mount sh -c \"mount --bind /dev/null /usr/sbin/nft && {ORDER}\""));
+    assert_ne!(no_nft.code, 0);
+    no_nft.says(&["nft is missing", "nothing has been touched"]);
+    assert_eq!(server.picture(), before);
+
+    server.machine.shell("chmod 700 /srv").ok();
+    let shut = server.machine.shell(ORDER);
+    assert_ne!(shut.code, 0);
+    shut.says(&["`gateway-app` cannot read `/srv/app`", "may not enter `/srv`", "done before:", "--undo"]);
+    server.machine.shell("chmod 755 /srv").ok();
+    server.machine.shell(ORDER).ok();
+    served(&server.machine);
+    assert_eq!(HOST, "api.example");
+}
+
+/// What stood there before the gateway came.
+const OLD: &str = "require('http').createServer((q, s) => s.end('old')).listen(80, '::')";
+
+#[test]
+fn beside_what_serves_connections_are_led_over_and_back() {
+    let server = Server::rented("22", "");
+    let words = ["systemd-run", "--quiet", "--unit=old", "--", "/usr/bin/node", "-e", OLD];
+    server.machine.shell(&words.map(|word| format!("\"{word}\"")).join(" ")).ok();
+    let visit = |address: &str| {
+        let url =
+            if address.contains(':') { format!("http://[{address}]/") } else { format!("http://{address}/") };
+        server.machine.outside().run(&[
+            "curl",
+            "--silent",
+            "--max-time",
+            "10",
+            "--header",
+            "Host: api.example",
+            &url,
+        ])
+    };
+    let by = |who: &str| {
+        INSIDE.iter().all(|address| {
+            let said = visit(address);
+            said.code == 0 && (said.stdout == "old") == (who == "old")
+        })
+    };
+    eventually("the old one serves", || by("old").then_some(()));
+
+    let taken = server.machine.shell(ORDER);
+    assert_ne!(taken.code, 0);
+    taken.says(&["node listens on port 80 already", "nothing has been touched"]);
+
+    let order = "/root/gateway bootstrap --beside --upstream http://127.0.0.1:80 --domain api.example --tls local --yes";
+    server.machine.shell(order).ok();
+    assert!(by("old"), "beside it nothing has changed");
+    server.machine.shell(order).ok().says(&["nothing to do"]);
+
+    server.ssh("gateway cutover --confirm-within 5m").ok().says(&["port 80 go to port 8080"]);
+    assert!(by("gateway"));
+    server.ssh("gateway bootstrap confirm").ok();
+    assert!(by("gateway"));
+    server.ssh("gateway cutover back").ok();
+    assert!(by("old"));
+
+    server.ssh("gateway cutover --confirm-within 5s").ok();
+    eventually("nobody confirmed it", || by("old").then_some(()));
+}

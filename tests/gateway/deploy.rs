@@ -1,0 +1,139 @@
+//! Deploying releases by the command line, as CI does: the new one serves or everything is as it was.
+
+use std::{fs, path::PathBuf, thread};
+
+use serde_json::Value;
+
+use crate::{
+    NAVAJA, Site, TestGateway, eventually,
+    load::{Load, Target},
+};
+
+/// A release that says its name at every path.
+const SERVER: &str = "
+import http from 'node:http';
+import fs from 'node:fs';
+const name = fs.readFileSync('name', 'utf8');
+if (name === 'broken') { console.error('cannot find the barber'); process.exit(7); }
+const server = http.createServer((request, response) => response.end(name));
+server.listen(process.env.PORT);
+process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
+";
+
+/// A site whose backend runs the release that `current` leads to.
+fn site(more: &str) -> Site {
+    let site = TestGateway::builder().shops().worker("echo.mjs").config(more).site();
+    let app = site.path().join("app");
+    fs::create_dir_all(app.join("releases/first")).unwrap();
+    fill(&app.join("releases/first"), "first");
+    std::os::unix::fs::symlink("releases/first", app.join("current")).unwrap();
+    site.configure(&format!(
+        "[backend.api]\ncommand = [\"node\", \"server.mjs\"]\ndirectory = {:?}",
+        app.join("current")
+    ));
+    site
+}
+
+fn fill(directory: &std::path::Path, name: &str) {
+    fs::create_dir_all(directory).unwrap();
+    fs::write(directory.join("server.mjs"), SERVER).unwrap();
+    fs::write(directory.join("name"), name).unwrap();
+}
+
+/// What a build machine has.
+fn build(gateway: &TestGateway, name: &str) -> PathBuf {
+    let directory = gateway.site().path().join("build").join(name);
+    fill(&directory, name);
+    directory
+}
+
+fn deploy(gateway: &TestGateway, name: &str) -> crate::Output {
+    let directory = build(gateway, name);
+    gateway.cli(&["backend", "deploy", "api", directory.to_str().unwrap()])
+}
+
+fn served(gateway: &TestGateway) -> String {
+    gateway.get("/").origin(NAVAJA).send().is(200).text()
+}
+
+fn releases(gateway: &TestGateway) -> usize {
+    fs::read_dir(gateway.site().path().join("app/releases")).unwrap().count()
+}
+
+fn current(gateway: &TestGateway) -> PathBuf {
+    gateway.site().path().join("app/current").canonicalize().unwrap()
+}
+
+#[test]
+fn a_release_is_installed_proven_and_kept_and_a_rollback_takes_seconds() {
+    let install = "backend.api.install = \"echo installed by $GATEWAY_WORKER > installed\"";
+    let gateway = site(install).start();
+    assert_eq!(served(&gateway), "first");
+    let (load, target) = (Load::default(), Target::plain(&gateway));
+    thread::scope(|scope| {
+        let _ending = load.ending();
+        scope.spawn(|| load.keep_asking(&gateway, &target, "/"));
+        scope.spawn(|| load.keep_connecting(&gateway, &target));
+        let output = deploy(&gateway, "second").ok();
+        output.says(&["backend api deployed: 2 files", "api/0 ready (pid ", "generation 2"]);
+        assert_eq!(served(&gateway), "second");
+        let installed = fs::read_to_string(current(&gateway).join("installed")).unwrap();
+        assert_eq!(installed, "installed by api/install\n");
+
+        gateway.cli(&["backend", "rollback"]).ok();
+        assert_eq!(served(&gateway), "first");
+        assert!(current(&gateway).ends_with("releases/first"), "the link goes back as well");
+        for name in ["third", "fourth", "fifth", "sixth"] {
+            deploy(&gateway, name).ok();
+            assert_eq!(served(&gateway), name);
+        }
+        assert_eq!(releases(&gateway), 5, "the last five are kept");
+    });
+    // A new start serves what was deployed last.
+    let gateway = gateway.stop().start();
+    assert_eq!(served(&gateway), "sixth");
+}
+
+#[test]
+fn whatever_fails_leaves_everything_as_it_was() {
+    let gateway = site("backend.api.install = \"cat name; ! grep -q unfit name\"").start();
+    let pids = gateway.worker_pids();
+    let output = deploy(&gateway, "broken").fails(5);
+    output.says(&["worker api/0 is not ready", "| cannot find the barber"]);
+    let output = deploy(&gateway, "unfit").fails(1);
+    output.says(&["the install command of backend api failed", "| unfit", "exit code 1"]);
+    let archive = gateway.site().path().join("broken.tgz");
+    fs::write(&archive, "no archive").unwrap();
+    gateway.cli(&["backend", "deploy", archive.to_str().unwrap()]).fails(2).says(&["the package is refused"]);
+    gateway.cli(&["backend", "deploy", "nowhere.tgz"]).fails(1).says(&["nowhere.tgz"]);
+    assert_eq!((served(&gateway).as_str(), gateway.worker_pids(), releases(&gateway)), ("first", pids, 1));
+    assert!(current(&gateway).ends_with("releases/first"));
+}
+
+#[test]
+fn the_second_of_two_deploys_is_refused_and_told_who_holds_it() {
+    let site = site("");
+    let gate = site.path().join("gate");
+    site.configure(&format!(
+        "backend.api.install = \"until [ -e {} ]; do sleep 0.05; done\"",
+        gate.display()
+    ));
+    let gateway = site.start();
+    thread::scope(|scope| {
+        let first = scope.spawn(|| deploy(&gateway, "second"));
+        let described = || -> Value { gateway.cli(&["backend", "describe", "--json"]).ok().json() };
+        eventually("it installs", || (described()["deploy"]["step"] == "install").then_some(()));
+        let refused = deploy(&gateway, "third").fails(1);
+        refused.says(&["a deploy to backend api is under way: by ", "in step install", "hint: wait"]);
+        gateway.cli(&["backend", "describe"]).ok().says(&["deploy by"]);
+        fs::write(&gate, "").unwrap();
+        first.join().unwrap().ok().says(&["deploy: install"]);
+    });
+    assert_eq!(served(&gateway), "second");
+}
+
+#[test]
+fn a_directory_that_is_no_link_is_refused_with_a_remedy() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    deploy(&gateway, "second").fails(1).says(&["is no symbolic link", "hint: put what is there"]);
+}

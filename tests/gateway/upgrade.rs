@@ -1,0 +1,152 @@
+//! `gateway upgrade` in a booted Debian, under load from outside: a good program takes over, a broken one gives way to
+//! the old one by itself, and nobody is refused meanwhile.
+
+use std::{
+    net::{SocketAddr, TcpStream},
+    sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    thread,
+};
+
+use crate::{
+    PATIENCE,
+    booted::{ask, installed, served},
+    eventually,
+    machine::{INSIDE, Machine},
+};
+
+/// The application and the ports of the socket unit, with a plain port that serves: load without the cost of TLS.
+const CONFIG: &str = r#"
+[edge]
+http_mode = "serve"
+[edge.admit]
+client_requests_per_second = 1000000
+tenant_requests_per_second = 1000000
+[tls]
+mode = "local"
+[backend.api]
+command = ["node", "/srv/app/app.mjs"]
+hosts = ["api.example"]
+[backend.api.health]
+path = "/healthz"
+"#;
+
+/// Takes the configuration as a gateway does, and does this instead of running.
+fn broken(instead: &str) -> String {
+    format!("#!/bin/sh\ncase \" $* \" in *' run '*) {instead};; *) exec /usr/local/bin/good \"$@\";; esac\n")
+}
+
+/// Strangers who connect and ask all the time while `ordeal` goes on. Every one must be let in and answered.
+fn under_load(machine: &Machine, ordeal: impl FnOnce()) {
+    let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
+    /// Ends the load also when the ordeal fails.
+    struct Ending<'a>(&'a AtomicBool);
+    impl Drop for Ending<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Relaxed);
+        }
+    }
+    thread::scope(|scope| {
+        let strangers: Vec<_> = (0..3)
+            .map(|_| {
+                scope.spawn(|| {
+                    machine.outside().enter();
+                    while !stop.load(Relaxed) {
+                        one_request();
+                        answered.fetch_add(1, Relaxed);
+                    }
+                })
+            })
+            .collect();
+        let ending = Ending(&stop);
+        let more = |than: usize| {
+            eventually("strangers are answered", || {
+                let gone = strangers.iter().any(thread::ScopedJoinHandle::is_finished);
+                assert!(!gone, "a stranger was refused");
+                (answered.load(Relaxed) > than).then_some(())
+            });
+        };
+        more(20);
+        ordeal();
+        more(answered.load(Relaxed) + 20);
+        drop(ending);
+    });
+}
+
+fn one_request() {
+    use std::io::{Read, Write};
+    let address: SocketAddr = (INSIDE[0].parse::<std::net::IpAddr>().unwrap(), 80).into();
+    let mut stream = TcpStream::connect(address).expect("nobody is refused");
+    stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
+    stream.write_all(b"GET / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("everybody is answered");
+    assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("hello"), "{answer:?}");
+}
+
+fn machine(programs: &[(&str, String)]) -> Machine {
+    let mut disk = installed(CONFIG);
+    for good in ["/usr/local/bin/good", "/root/gateway"] {
+        disk = disk.program(good, env!("CARGO_BIN_EXE_gateway"));
+    }
+    for (path, script) in programs {
+        disk = disk.script(path, script);
+    }
+    let machine = disk.boot();
+    served(&machine, "/");
+    machine
+}
+
+#[test]
+fn a_good_program_takes_over_under_load_and_nobody_is_refused() {
+    let machine = machine(&[]);
+    let pid = machine.main_pid("gateway").unwrap();
+    machine.run(&["chmod", "700", "/root/gateway"]).ok();
+    under_load(&machine, || {
+        machine
+            .run(&["gateway", "upgrade", "/root/gateway"])
+            .ok()
+            .says(&["upgraded to gateway 0.", "gateway.old"]);
+    });
+    assert_eq!(machine.main_pid("gateway"), Some(pid), "it is the same process");
+    let same = |one: &str, other: &str| machine.run(&["cmp", one, other]).code == 0;
+    assert!(
+        same("/usr/local/bin/gateway", "/root/gateway")
+            && same("/usr/local/bin/gateway.old", "/usr/local/bin/good")
+    );
+    // Also the next boot starts it.
+    machine.run(&["systemctl", "restart", "gateway"]).ok();
+    assert_eq!(ask(&machine, INSIDE[0], "/").ok().stdout, "hello");
+}
+
+#[test]
+fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() {
+    let machine = machine(&[
+        ("/root/dies", broken("exit 7")),
+        ("/root/hangs", broken("exec sleep 1000")),
+        ("/root/other", "#!/bin/sh\necho hello\n".to_owned()),
+        ("/root/picky", "#!/bin/sh\necho '{\"good\": false, \"problems\": [{\"key\": \"edge.https\", \"message\": \"no\"}]}'\n".to_owned()),
+    ]);
+    let upgrade = |file: &str| machine.run(&["gateway", "upgrade", file, "--within", "8s"]);
+    let untouched =
+        |inode: &str| assert_eq!(machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout, inode);
+    let inode = machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout;
+    under_load(&machine, || {
+        upgrade("/root/nowhere").fails(2).says(&["cannot be read", "nothing has changed"]);
+        upgrade("/root/other").fails(2).says(&["is no gateway", "nothing has changed"]);
+        upgrade("/root/picky").fails(2).says(&["does not take the configuration: edge.https: no"]);
+        untouched(&inode);
+        for (file, why) in
+            [("/root/dies", "it died at its start"), ("/root/hangs", "it does not answer after 8s")]
+        {
+            let before = machine.main_pid("gateway");
+            upgrade(file).fails(1).says(&[
+                "the new program did not take over",
+                why,
+                "the old program serves again",
+            ]);
+            untouched(&inode);
+            assert_ne!(machine.main_pid("gateway"), before, "{file}");
+        }
+    });
+    machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
+}
