@@ -14,12 +14,12 @@ use std::{
 use nix::sys::signal::Signal;
 use tokio::{
     net::TcpListener,
-    sync::{Semaphore, broadcast},
+    sync::Semaphore,
     task::JoinHandle,
 };
 
 use super::{
-    OutputLine, autopsy,
+    autopsy,
     channel::{self, Channel},
     child::{Child, Launcher, Program},
     config::{Goodbye, Listen, Ready},
@@ -29,7 +29,7 @@ use super::{
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
-    output::{Sink, Stream},
+    output::{Outlets, Sink, Stream},
     quarters::Quarters,
     roster::{Address, Roster, Worker, next_key},
     state::{Failure, Slot},
@@ -63,8 +63,8 @@ pub(super) struct Stage {
     pub(super) hidden: Vec<PathBuf>,
     /// Where ready workers go.
     pub(super) roster: Arc<Roster>,
-    /// Those who follow the output.
-    pub(super) live: broadcast::Sender<OutputLine>,
+    /// Where the output goes.
+    pub(super) outlets: Arc<Outlets>,
     /// Counts the tasks that read the output.
     pub(super) shutdown: Shutdown,
     /// The numbers in `NODE_APP_INSTANCE`.
@@ -323,7 +323,7 @@ fn read_output(
         pid: child.pid(),
         stream,
         ring: Arc::clone(&slot.ring),
-        live: stage.live.clone(),
+        outlets: Arc::clone(&stage.outlets),
         limits: generation.output_limits(),
     };
     let (stdout_sink, stderr_sink) = (sink(Stream::Stdout), sink(Stream::Stderr));

@@ -1,14 +1,19 @@
 //! `gateway logs`: what the workers wrote.
 
+use std::time::Duration;
+
 use futures_util::StreamExt;
 use http::Method;
 use jiff::Timestamp;
 
-use super::{Client, Failure, out};
-use crate::admin::OutputLine;
+use super::{Client, Failure, failure::Exit, out};
+use crate::admin::Record;
 
 /// One line of a worker is cut to less than this on its way in.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
+
+/// How often a gateway that has gone is looked for.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Show what the workers wrote lately, oldest first
 #[derive(Debug, clap::Args)]
@@ -22,7 +27,9 @@ Examples:
   gateway logs --json -f
 
 The level and the tenant are those that the application writes into its JSON lines (`level`; `tenant`, `tenant_id`
-or `tenantId`). A line without a level counts as info, on standard error as error.")]
+or `tenantId`). A line without a level counts as info, on standard error as error. With --json a line is an object
+with at, worker, pid, stream, and text or, if it was a JSON object itself, json. -f goes on when workers are replaced
+and when the gateway itself is.")]
 pub(crate) struct Logs {
     /// Go on with every new line until Ctrl-C
     #[arg(short, long)]
@@ -48,8 +55,37 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
-        let mut path = format!("/logs?lines={}&follow={}", self.lines, self.follow);
-        let since = self.since.map(|since| since.to_string());
+        let mut last = None;
+        let mut gone = match self.read(client, self.lines, self.since, &mut last).await {
+            Ok(()) if !self.follow => return Ok(()),
+            // It has not been there at all, or there is nothing to wait for.
+            Err(failure) if !self.follow || failure.exit != Exit::Failed => return Err(failure),
+            _ => true,
+        };
+        out::remark("the gateway has gone; waiting until it is back (Ctrl-C ends)");
+        loop {
+            tokio::time::sleep(LOOK_EVERY).await;
+            let since = last.and_then(after).or(self.since);
+            // A gateway that drains still answers, and what its workers say meanwhile is part of the story.
+            match self.read(client, usize::MAX, since, &mut last).await {
+                Err(failure) if ![Exit::Failed, Exit::NotRunning].contains(&failure.exit) => return Err(failure),
+                Err(failure) if failure.exit == Exit::NotRunning => gone = true,
+                _ if std::mem::take(&mut gone) => out::remark("the gateway has gone again; waiting"),
+                _ => {}
+            }
+        }
+    }
+
+    /// Show lines until there are no more, and remember when the last one was.
+    async fn read(
+        &self,
+        client: &Client,
+        lines: usize,
+        since: Option<Timestamp>,
+        last: &mut Option<Timestamp>,
+    ) -> Result<(), Failure> {
+        let mut path = format!("/logs?lines={lines}&follow={}", self.follow);
+        let since = since.map(|since| since.to_string());
         for (name, value) in
             [("worker", &self.worker), ("tenant", &self.tenant), ("level", &self.level), ("since", &since)]
         {
@@ -63,26 +99,37 @@ impl Logs {
         while let Some(chunk) = chunks.next().await {
             let chunk = chunk.map_err(|error| Failure::failed(format!("the gateway broke off: {error}")))?;
             pending.extend_from_slice(&chunk);
-            while let Some(end) = pending.iter().position(|byte| *byte == b'\n') {
+            while let Some(end) = memchr::memchr(b'\n', &pending) {
                 let line: Vec<u8> = pending.drain(..=end).collect();
-                self.show(&line);
+                *last = self.show(&line).or(*last);
             }
             if pending.len() > LINE_BYTES_MAX {
-                return Err(Failure::failed("the gateway sent a line without end"));
+                return Err(Failure::usage("the gateway sent a line without end"));
             }
         }
         Ok(())
     }
 
-    fn show(&self, line: &[u8]) {
-        let text = String::from_utf8_lossy(line);
-        match serde_json::from_slice::<OutputLine>(line) {
-            Ok(line) if !self.form.json => {
-                out::line(format!("{:.3} {} {}", line.at, line.worker, line.text));
-            }
-            _ => out::line(text.trim_end()),
+    /// Print a line; when it was.
+    fn show(&self, line: &[u8]) -> Option<Timestamp> {
+        let record = serde_json::from_slice::<Record<'_>>(line).ok();
+        match &record {
+            Some(record) if !self.form.json => out::line(format!(
+                "{:.3} {} {} {}",
+                record.at,
+                record.worker,
+                record.stream.word(),
+                record.written()
+            )),
+            _ => out::line(String::from_utf8_lossy(line).trim_end()),
         }
+        record.map(|record| record.at)
     }
+}
+
+/// The next moment.
+fn after(at: Timestamp) -> Option<Timestamp> {
+    at.checked_add(Duration::from_nanos(1)).ok()
 }
 
 /// A point in time, or how long ago it was.

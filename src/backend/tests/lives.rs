@@ -109,7 +109,7 @@ async fn an_exception_is_shown_with_the_lines_it_left() {
 async fn a_flood_of_output_neither_blocks_the_worker_nor_fills_the_memory() {
     let bench = Bench::start(Config {
         output_lines_max: 50,
-        output_logged_per_second_max: 5,
+        log: Log { lines_per_second_max: 5, ..Log::default() },
         ..config("floods.mjs")
     });
     bench.ready().await;

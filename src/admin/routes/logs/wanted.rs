@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::backend::{OutputLine, Stream};
+use crate::backend::{OutputLine, Stream, fields};
 
 /// Where applications write whose request a line is about.
 const TENANT_FIELDS: [&str; 3] = ["tenant", "tenant_id", "tenantId"];
@@ -12,7 +12,7 @@ const TENANT_FIELDS: [&str; 3] = ["tenant", "tenant_id", "tenantId"];
 /// How much a line matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Level {
+pub(in crate::admin::routes) enum Level {
     /// Every step.
     Trace,
     /// For who looks for a mistake.
@@ -56,6 +56,8 @@ impl Level {
     fn of_stream(stream: Stream) -> Self {
         match stream {
             Stream::Stdout => Self::Info,
+            // It only ever complains.
+            Stream::Gateway => Self::Warn,
             Stream::Stderr => Self::Error,
         }
     }
@@ -63,7 +65,7 @@ impl Level {
 
 /// What is asked for.
 #[derive(Debug, Clone, Default, Deserialize)]
-pub(super) struct Wanted {
+pub(in crate::admin::routes) struct Wanted {
     /// `api/0`, `api`, or none for all.
     pub(super) worker: Option<String>,
     /// Lines that name this tenant.
@@ -107,19 +109,13 @@ impl Wanted {
     }
 }
 
-/// The fields of a line that is a JSON object.
-pub(super) fn fields(text: &str) -> Option<Map<String, Value>> {
-    // Most lines are none, and this one look is cheaper than a parser's error.
-    text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn line(worker: &str, stream: Stream, text: &str) -> OutputLine {
         let at = Timestamp::from_second(1_000).unwrap();
-        OutputLine { worker: worker.to_owned(), pid: 7, stream, at, text: text.to_owned() }
+        OutputLine { number: 0, worker: worker.to_owned(), pid: 7, stream, at, text: text.to_owned() }
     }
 
     #[test]
