@@ -16,6 +16,12 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
 /// Show what the workers wrote lately, oldest first
+///
+/// The level and the tenant are those that the application writes into its JSON lines (level; tenant, tenant_id or
+/// tenantId). A line without a level counts as info, on standard error as error.
+///
+/// With --json a line is an object with at, worker, pid, stream, and text or, if the application wrote a JSON object,
+/// json. With -f it goes on when workers are replaced, and when the gateway itself is.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -24,12 +30,7 @@ Examples:
   gateway logs --worker api/0 --lines 500
   gateway logs --since 10m --level warn
   gateway logs -f --tenant barber
-  gateway logs --json -f
-
-The level and the tenant are those that the application writes into its JSON lines (`level`; `tenant`, `tenant_id`
-or `tenantId`). A line without a level counts as info, on standard error as error. With --json a line is an object
-with at, worker, pid, stream, and text or, if it was a JSON object itself, json. -f goes on when workers are replaced
-and when the gateway itself is.")]
+  gateway logs --json -f")]
 pub(crate) struct Logs {
     /// Go on with every new line until Ctrl-C
     #[arg(short, long)]

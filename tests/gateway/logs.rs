@@ -4,7 +4,7 @@
 use std::{
     fs::{self, File},
     path::Path,
-    process::{Child, Command},
+    process::{Child, Command, Stdio},
 };
 
 use serde_json::{Value, json};
@@ -240,7 +240,10 @@ struct Follower {
 impl Follower {
     fn of(site: &Site) -> Self {
         let file = site.path().join("followed");
-        let mut command = site.command(&["logs", "-f", "--json", "--lines", "1000"]);
+        // It outlives the gateway on purpose: nothing in its command line says that it belongs to the site.
+        let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+        command.args(["--config", "gateway.toml", "logs", "-f", "--json", "--lines", "1000"]);
+        command.current_dir(site.path()).env_remove("PWD").stdin(Stdio::null());
         let child = command.stdout(File::create(&file).unwrap()).spawn().unwrap();
         Self { child, file }
     }

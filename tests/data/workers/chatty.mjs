@@ -1,5 +1,6 @@
 // Writes what it is told to: /say?stdout=…&stderr=… a line each, /flood?lines=N that many lines at once, synchronously.
-// If anybody made it wait, the answer would not come.
+// If anybody made it wait, the answer would not come. No `console.log`: with it Node makes the pipe one that refuses what
+// does not fit.
 import fs from 'node:fs';
 import http from 'node:http';
 
@@ -17,9 +18,9 @@ const server = http.createServer((request, response) => {
   }
   response.end(String(process.pid));
 });
-server.listen(process.env.PORT, () => console.log('chatty is there'));
+server.listen(process.env.PORT, () => fs.writeSync(1, 'chatty is there\n'));
 process.on('SIGTERM', () => {
-  console.log('chatty says bye');
+  fs.writeSync(1, 'chatty says bye\n');
   server.close(() => process.exit(0));
   server.closeIdleConnections();
 });
