@@ -61,6 +61,8 @@ use crate::{
     shutdown::Shutdown,
 };
 
+#[cfg(test)]
+pub(crate) use self::config::{Goodbye, Health, Listen, Log, Ready, Workers};
 pub(crate) use self::{
     child::worker_guard,
     config::{Config, Ticket},
@@ -72,8 +74,6 @@ pub(crate) use self::{
     status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
     worker_exec::worker_exec,
 };
-#[cfg(test)]
-pub(crate) use self::config::{Goodbye, Health, Listen, Log, Ready, Workers};
 
 /// Longest path that fits a Unix socket's address: `sun_path` has 108 bytes, the last one a zero.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
@@ -338,9 +338,11 @@ fn write_files(
     config_dir: &Path,
 ) -> Result<(), BackendError> {
     let path = config.log.path(backend).unwrap_or_default();
-    outlets
-        .write_to(config.log.rules(backend, config_dir))
-        .map_err(|source| BackendError::LogFile { backend: backend.to_owned(), path, source })
+    outlets.write_to(config.log.rules(backend, config_dir)).map_err(|source| BackendError::LogFile {
+        backend: backend.to_owned(),
+        path,
+        source,
+    })
 }
 
 /// Whom and what the kernel keeps its workers to. A kernel that can not is complained about once.

@@ -12,11 +12,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
-use tokio::{
-    net::TcpListener,
-    sync::Semaphore,
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 use super::{
     autopsy,

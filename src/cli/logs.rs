@@ -57,19 +57,22 @@ pub(crate) struct Logs {
 impl Logs {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         let mut last = None;
-        let mut gone = match self.read(client, self.lines, self.since, &mut last).await {
+        match self.read(client, self.lines, self.since, &mut last).await {
             Ok(()) if !self.follow => return Ok(()),
             // It has not been there at all, or there is nothing to wait for.
             Err(failure) if !self.follow || failure.exit != Exit::Failed => return Err(failure),
-            _ => true,
-        };
+            _ => {}
+        }
+        let mut gone = false;
         out::remark("the gateway has gone; waiting until it is back (Ctrl-C ends)");
         loop {
             tokio::time::sleep(LOOK_EVERY).await;
             let since = last.and_then(after).or(self.since);
             // A gateway that drains still answers, and what its workers say meanwhile is part of the story.
             match self.read(client, usize::MAX, since, &mut last).await {
-                Err(failure) if ![Exit::Failed, Exit::NotRunning].contains(&failure.exit) => return Err(failure),
+                Err(failure) if ![Exit::Failed, Exit::NotRunning].contains(&failure.exit) => {
+                    return Err(failure);
+                }
                 Err(failure) if failure.exit == Exit::NotRunning => gone = true,
                 _ if std::mem::take(&mut gone) => out::remark("the gateway has gone again; waiting"),
                 _ => {}

@@ -57,12 +57,18 @@ fn every_line_has_worker_stream_and_time_and_json_stays_json() {
     say(&gateway, "stderr", "TypeError: x is undefined");
     let lines = eventually("both are kept", || {
         let lines = shown(&gateway, &[]);
-        (lines.iter().any(|line| line["json"]["msg"] == "booked") && texts(&lines).contains(&"TypeError: x is undefined"))
-            .then_some(lines)
+        (lines.iter().any(|line| line["json"]["msg"] == "booked")
+            && texts(&lines).contains(&"TypeError: x is undefined"))
+        .then_some(lines)
     });
     let booked = lines.iter().find(|line| line["json"]["msg"] == "booked").unwrap();
-    assert_eq!((&booked["worker"], &booked["stream"], &booked["pid"]), (&"api/0".into(), &"stdout".into(), &pid.into()));
-    assert!(booked["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok() && booked.get("text").is_none());
+    assert_eq!(
+        (&booked["worker"], &booked["stream"], &booked["pid"]),
+        (&"api/0".into(), &"stdout".into(), &pid.into())
+    );
+    assert!(
+        booked["at"].as_str().unwrap().parse::<jiff::Timestamp>().is_ok() && booked.get("text").is_none()
+    );
     let raw = gateway.cli(&["logs", "--json"]).ok().stdout;
     assert!(raw.contains(&format!("\"json\":{written}}}")), "{raw}");
     gateway.cli(&["logs"]).ok().says(&[&format!("Z api/0 stdout {written}"), "Z api/0 stderr TypeError: x"]);
@@ -83,7 +89,9 @@ fn lines_are_found_by_level_tenant_worker_and_time() {
     let found = |arguments: &[&str]| {
         let mut found = String::new();
         for line in shown(&gateway, arguments) {
-            let word = line["json"]["msg"].as_str().or(line["text"].as_str().and_then(|text| text.strip_prefix("plain ")));
+            let word = line["json"]["msg"]
+                .as_str()
+                .or(line["text"].as_str().and_then(|text| text.strip_prefix("plain ")));
             found.push_str(word.unwrap_or_default());
         }
         found.chars().collect::<std::collections::BTreeSet<_>>().into_iter().collect::<String>()
@@ -106,7 +114,9 @@ fn lines_are_found_by_level_tenant_worker_and_time() {
     let last = all.last().unwrap()["at"].as_str().unwrap();
     assert_eq!(shown(&gateway, &["--since", last]).len(), 1, "{last}");
     let of_one = shown(&gateway, &["--worker", "api/1"]);
-    assert!(!of_one.is_empty() && of_one.len() < all.len() && of_one.iter().all(|line| line["worker"] == "api/1"));
+    assert!(
+        !of_one.is_empty() && of_one.len() < all.len() && of_one.iter().all(|line| line["worker"] == "api/1")
+    );
     gateway.cli(&["logs", "--worker", "nobody"]).fails(1).says(&["nobody", "gateway backend list"]);
     gateway.cli(&["logs", "--since", "yesterday"]).fails(2).says(&["10m", "2026-01-31T08:00:00Z"]);
     gateway.cli(&["logs", "--level", "loud"]).fails(2).says(&["warn", "fatal"]);
@@ -115,14 +125,16 @@ fn lines_are_found_by_level_tenant_worker_and_time() {
 #[test]
 fn a_worker_that_floods_is_throttled_and_told_so_and_never_waits() {
     const LINES: u32 = 200_000;
-    let gateway = chatty()
-        .config("[backend.api]\noutput_lines_max = 100000\nlog.lines_per_second_max = 100")
-        .start();
+    let gateway =
+        chatty().config("[backend.api]\noutput_lines_max = 100000\nlog.lines_per_second_max = 100").start();
     // It writes 20 MB synchronously: if anybody made it wait, this would not be answered.
     flood(&gateway, LINES);
     let dropped = || metric(&gateway, "gateway_output_lines_dropped_total{backend=\"api\"}");
     eventually("every line is kept or counted", || {
-        let kept = shown(&gateway, &[]).iter().filter(|line| line["text"].as_str().is_some_and(|t| t.starts_with("flood"))).count();
+        let kept = shown(&gateway, &[])
+            .iter()
+            .filter(|line| line["text"].as_str().is_some_and(|t| t.starts_with("flood")))
+            .count();
         (u64::try_from(kept).unwrap() + dropped() == u64::from(LINES)).then_some(())
     });
     let lines = shown(&gateway, &["--level", "warn"]);
@@ -189,7 +201,8 @@ fn files_are_rotated_within_their_bound_and_nothing_in_them_is_lost() {
     let site = gateway.stop();
     let goodbyes = || texts(&written(&logs)).iter().filter(|text| **text == "chatty says bye").count();
     assert_eq!(goodbyes(), 1);
-    site.start().stop();
+    // The directory goes with its site.
+    let _site = site.start().stop();
     assert_eq!(goodbyes(), 2);
 }
 
@@ -207,7 +220,8 @@ fn a_full_disk_is_told_once_and_costs_the_files_alone() {
         texts(&written(Path::new(&inside))).contains(&"before").then_some(())
     });
     let filler = format!("{inside}/filler");
-    let filled = Command::new("dd").args(["if=/dev/zero", "bs=4096", &format!("of={filler}")]).output().unwrap();
+    let filled =
+        Command::new("dd").args(["if=/dev/zero", "bs=4096", &format!("of={filler}")]).output().unwrap();
     assert!(!filled.status.success(), "four megabytes fit into three");
     let unwritten = || metric(&gateway, "gateway_output_lines_unwritten_total{backend=\"api\"}");
     // Half a page may still be free in the file.
@@ -225,10 +239,13 @@ fn a_full_disk_is_told_once_and_costs_the_files_alone() {
         let lines = written(Path::new(&inside));
         (texts(&lines).contains(&"after")).then_some(lines)
     });
-    let missing = lines.iter().find(|line| line["stream"] == "gateway").expect("the file says what is missing");
+    let missing =
+        lines.iter().find(|line| line["stream"] == "gateway").expect("the file says what is missing");
     assert!(missing["text"].as_str().unwrap().contains("lines are missing here"), "{missing}");
     assert!(texts(&lines).contains(&"before"));
-    eventually("that is told", || gateway.log().contains("log file of workers is written again").then_some(()));
+    eventually("that is told", || {
+        gateway.log().contains("log file of workers is written again").then_some(())
+    });
 }
 
 /// `gateway logs -f` into a file, ended when dropped.

@@ -46,7 +46,8 @@ pub(super) async fn logs(
     let seen = Arc::new(seen);
     let (lines, stream) = mpsc::channel(LINES_UNDER_WAY_MAX);
     for (backend, receiver) in receivers {
-        let follower = Follower { backend, wanted: wanted.clone(), seen: Arc::clone(&seen), lines: lines.clone() };
+        let follower =
+            Follower { backend, wanted: wanted.clone(), seen: Arc::clone(&seen), lines: lines.clone() };
         let life = desk.life.clone();
         desk.life.spawn(async move { follower.follow(receiver, &life).await });
     }

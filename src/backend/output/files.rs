@@ -118,7 +118,8 @@ impl Files {
             looked: Instant::now(),
             pruned: Instant::now(),
         };
-        let thread = std::thread::Builder::new().name("worker-logs".into()).spawn(move || desk.run(&inbox))?;
+        let thread =
+            std::thread::Builder::new().name("worker-logs".into()).spawn(move || desk.run(&inbox))?;
         Ok(Writer { orders, thread })
     }
 
@@ -141,7 +142,10 @@ impl Files {
         drop(orders);
         let joined = tokio::task::spawn_blocking(move || thread.join().is_ok());
         if !matches!(tokio::time::timeout(CLOSE_WAIT, joined).await, Ok(Ok(true))) {
-            tracing::error!(backend = self.backend, "the last lines of workers may be missing in their log file");
+            tracing::error!(
+                backend = self.backend,
+                "the last lines of workers may be missing in their log file"
+            );
         }
     }
 }
@@ -221,7 +225,11 @@ impl Desk {
             return self.fail(&error);
         }
         if std::mem::take(&mut self.failing) {
-            tracing::info!(backend = self.backend, lines = untold, "the log file of workers is written again");
+            tracing::info!(
+                backend = self.backend,
+                lines = untold,
+                "the log file of workers is written again"
+            );
         }
         self.empty();
     }

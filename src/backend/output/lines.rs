@@ -134,7 +134,8 @@ impl Allowance {
     pub(super) fn last_words(&mut self) -> Vec<Vec<u8>> {
         let last: Vec<_> = std::mem::take(&mut self.last).into();
         let bytes = last.iter().map(Vec::len).sum::<usize>();
-        self.withheld.lines = self.withheld.lines.saturating_sub(u64::try_from(last.len()).unwrap_or(u64::MAX));
+        self.withheld.lines =
+            self.withheld.lines.saturating_sub(u64::try_from(last.len()).unwrap_or(u64::MAX));
         self.withheld.bytes = self.withheld.bytes.saturating_sub(u64::try_from(bytes).unwrap_or(u64::MAX));
         last
     }

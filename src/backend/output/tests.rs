@@ -6,8 +6,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use proptest::prelude::*;
 use prometheus_client::metrics::counter::Counter;
+use proptest::prelude::*;
 
 use super::{
     LAST_WORDS_MAX, Limits, Outlets, Ring, Rules, Sink, Stream,

@@ -60,7 +60,10 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
     let mut floods: Vec<_> = backend.workers.iter().filter(|worker| worker.lines_dropped > 0).collect();
     floods.dedup_by_key(|worker| &worker.name);
     sections.extend(floods.iter().map(|worker| {
-        format!("{}: {} lines of output dropped, it writes too many at a time", worker.name, worker.lines_dropped)
+        format!(
+            "{}: {} lines of output dropped, it writes too many at a time",
+            worker.name, worker.lines_dropped
+        )
     }));
     if !backend.generations.is_empty() {
         let rows = backend.generations.iter().rev().map(|one| {

@@ -68,7 +68,8 @@ impl Check<'_> {
                 }
                 let isolation =
                     ["user", "group", "allow_root", "sandbox", "allow_read", "allow_write", "limits"];
-                let life = ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max", "log"];
+                let life =
+                    ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max", "log"];
                 let orders = ["install", "watch", "sticky"];
                 for unused in isolation.into_iter().chain(life).chain(orders) {
                     let key = ["backend", name, unused];

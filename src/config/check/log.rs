@@ -21,11 +21,13 @@ impl Check<'_> {
         // What lies in it is hidden from the sandbox.
         let directory = backend.directory.as_deref().unwrap_or(self.directory);
         if backend.log.directory.as_ref().is_some_and(|logs| directory.starts_with(logs)) {
-            let message = "the application lies in it, and workers cannot see the directory of their log files";
+            let message =
+                "the application lies in it, and workers cannot see the directory of their log files";
             let remedy = "name a directory for log files alone, such as \"/var/log/gateway\"";
             self.contradiction(&key, &[&["backend", name, "directory"]], message, remedy);
         }
-        let longest = backend.output_line_bytes_max.saturating_mul(ESCAPED_BYTES).saturating_add(RECORD_BYTES);
+        let longest =
+            backend.output_line_bytes_max.saturating_mul(ESCAPED_BYTES).saturating_add(RECORD_BYTES);
         let file_bytes = backend.log.file_max_mb.saturating_mul(1024 * 1024);
         if u64::try_from(longest).unwrap_or(u64::MAX) > file_bytes {
             let message = "the longest line would not fit a file";
