@@ -31,6 +31,6 @@ pub(crate) use self::{
 };
 /// What travels over the socket as the rooms have it.
 pub(crate) use crate::{
-    backend::{BackendKind, BackendStatus, Deployed, OutputLine, WorkerStatus},
+    backend::{BackendKind, BackendStatus, Deployed, Record, WorkerStatus},
     edge::{CertificateView, HostCertificate, HostCertificateState, ImportOrder, Imported},
 };

@@ -52,6 +52,7 @@ use tokio::sync::{Semaphore, broadcast};
 use self::{
     child::Launcher,
     deploy::Deploys,
+    output::Outlets,
     process::Stage,
     supervisor::{Order, Supervisor},
     upstream::Upstream,
@@ -61,22 +62,19 @@ use crate::{
     shutdown::Shutdown,
 };
 
+#[cfg(test)]
+pub(crate) use self::config::{Goodbye, Health, Listen, Log, Ready, Workers};
 pub(crate) use self::{
     child::worker_guard,
     config::{Config, Ticket},
     deploy::{Deploy, Deployed},
     error::BackendError,
     hands::start as start_hands,
-    output::OutputLine,
+    output::{OutputLine, Record, Stream, fields},
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
     sandbox::Sandbox,
     status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
     worker_exec::worker_exec,
-};
-#[cfg(test)]
-pub(crate) use self::{
-    config::{Goodbye, Health, Listen, Ready, Workers},
-    output::Stream,
 };
 
 /// Longest path that fits a Unix socket's address: `sun_path` has 108 bytes, the last one a zero.
@@ -108,7 +106,7 @@ pub(crate) struct Surroundings {
 #[derive(Debug)]
 pub(crate) struct Backend {
     roster: Arc<Roster>,
-    live: broadcast::Sender<OutputLine>,
+    outlets: Arc<Outlets>,
     runner: Runner,
     deploys: Arc<Deploys>,
     isolation: ArcSwap<Isolation>,
@@ -140,12 +138,13 @@ impl Backend {
         );
         roster.warm_up_is(config.warm_up());
         // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
-        let (live, _) = broadcast::channel(config.output_lines_max.clamp(16, FOLLOW_LINES_MAX));
+        let outlets = Arc::new(outlets(name, config.output_lines_max.clamp(16, FOLLOW_LINES_MAX), metrics));
         let isolation = ArcSwap::from_pointee(isolation(name, &config));
         let runner = match (config.command.is_empty(), &config.upstream) {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
                 make_hall(&surroundings, &config)?;
+                write_files(&outlets, name, &config, &surroundings.config_dir)?;
                 let stage = Stage {
                     backend: name.to_owned(),
                     runtime_dir: surroundings.runtime_dir,
@@ -154,7 +153,7 @@ impl Backend {
                     hidden: ArcSwap::from_pointee(real(&surroundings.hidden)),
                     launcher: surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through),
                     roster: Arc::clone(&roster),
-                    live: live.clone(),
+                    outlets: Arc::clone(&outlets),
                     shutdown,
                     turns: Arc::new(Semaphore::new(1)),
                     instances: Arc::default(),
@@ -165,7 +164,7 @@ impl Backend {
                 return Err(BackendError::NothingToRun { backend: name.to_owned() });
             }
         };
-        Ok(Self { roster, live, runner, deploys: Arc::default(), isolation })
+        Ok(Self { roster, outlets, runner, deploys: Arc::default(), isolation })
     }
 
     /// From the next start of a worker on, these are the gateway's own files and directories.
@@ -229,7 +228,16 @@ impl Backend {
         match &self.runner {
             Runner::Command(supervisor) => {
                 let isolation = isolation(self.roster.backend(), &config);
-                supervisor.order(Order::Reload(Some(Box::new(config)))).await?;
+                // Before anything is replaced: files that cannot be written change nothing.
+                let (name, directory) = (self.roster.backend(), supervisor.config_dir());
+                let before = supervisor.standing().config.clone();
+                write_files(&self.outlets, name, &config, directory)?;
+                if let Err(error) = supervisor.order(Order::Reload(Some(Box::new(config)))).await {
+                    if let Err(error) = write_files(&self.outlets, name, &before, directory) {
+                        tracing::error!(%error, "the log file of before cannot be written any more");
+                    }
+                    return Err(error);
+                }
                 self.isolation.store(Arc::new(isolation));
                 Ok(())
             }
@@ -283,7 +291,10 @@ impl Backend {
     /// Drain, SIGTERM, grace, SIGKILL; resolves when no process is left. Idempotent and cancel safe.
     pub(crate) async fn stop(&self) {
         match &self.runner {
-            Runner::Command(supervisor) => supervisor.end().await,
+            Runner::Command(supervisor) => {
+                supervisor.end().await;
+                self.outlets.close().await;
+            }
             Runner::Upstream(upstream) => upstream.stop().await,
         }
     }
@@ -298,7 +309,7 @@ impl Backend {
 
     /// Every line from now on; a follower that is too slow misses lines and is told how many.
     pub(crate) fn follow(&self) -> broadcast::Receiver<OutputLine> {
-        self.live.subscribe()
+        self.outlets.follow()
     }
 
     fn supervisor(&self) -> Result<&Supervisor, BackendError> {
@@ -323,6 +334,29 @@ fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), Backend
     let shared = config.user.is_some();
     let made = quarters::make_hall(&surroundings.runtime_dir, &directory, shared);
     made.map_err(|source| BackendError::SocketDirectory { directory, source })
+}
+
+/// Where the output goes, with no file yet.
+fn outlets(backend: &str, follow_lines_max: usize, metrics: &Metrics) -> Outlets {
+    let labels = BackendLabels { backend: backend.to_owned() };
+    let dropped = metrics.output_lines_dropped_total.get_or_create(&labels).clone();
+    let unwritten = metrics.output_lines_unwritten_total.get_or_create(&labels).clone();
+    Outlets::new(backend, follow_lines_max, (dropped, unwritten))
+}
+
+/// Write the files that the configuration wants, and no others.
+fn write_files(
+    outlets: &Outlets,
+    backend: &str,
+    config: &Config,
+    config_dir: &Path,
+) -> Result<(), BackendError> {
+    let path = config.log.path(backend).unwrap_or_default();
+    outlets.write_to(config.log.rules(backend, config_dir)).map_err(|source| BackendError::LogFile {
+        backend: backend.to_owned(),
+        path,
+        source,
+    })
 }
 
 /// Whom and what the kernel keeps its workers to. A kernel that can not is complained about once.

@@ -108,6 +108,10 @@ pub(crate) struct Metrics {
     pub(crate) worker_restarts_total: Family<BackendLabels, Counter>,
     /// Workers replaced while they ran: unwell, too large, too old.
     pub(crate) worker_replacements_total: Family<BackendLabels, Counter>,
+    /// Lines of output dropped because a worker wrote too many at a time.
+    pub(crate) output_lines_dropped_total: Family<BackendLabels, Counter>,
+    /// Lines of output that are missing in the log files: the disk was full or slow.
+    pub(crate) output_lines_unwritten_total: Family<BackendLabels, Counter>,
     /// Database connections open.
     pub(crate) pool_connections: Family<TenantLabels, Gauge>,
     /// Statements run at the doors.
@@ -154,6 +158,8 @@ impl Metrics {
             workers_ready: Family::default(),
             worker_restarts_total: Family::default(),
             worker_replacements_total: Family::default(),
+            output_lines_dropped_total: Family::default(),
+            output_lines_unwritten_total: Family::default(),
             pool_connections: Family::default(),
             statements_total: Family::default(),
             lease_timeouts_total: Family::default(),
@@ -194,6 +200,10 @@ impl Metrics {
             "Workers replaced while they ran: unwell, too large, too old",
             self.worker_replacements_total.clone(),
         );
+        let dropped = self.output_lines_dropped_total.clone();
+        r.register("output_lines_dropped", "Lines dropped because a worker wrote too many", dropped);
+        let unwritten = self.output_lines_unwritten_total.clone();
+        r.register("output_lines_unwritten", "Lines missing in the workers' log files", unwritten);
         r.register("pool_connections", "Database connections open", self.pool_connections.clone());
         r.register("statements", "Statements run at the doors", self.statements_total.clone());
         r.register("lease_timeouts", "Waits for a connection that failed", self.lease_timeouts_total.clone());

@@ -74,6 +74,8 @@ mod left_behind;
 mod limits;
 #[path = "gateway/load.rs"]
 mod load;
+#[path = "gateway/logs.rs"]
+mod logs;
 #[path = "gateway/machine.rs"]
 mod machine;
 #[path = "gateway/memory.rs"]

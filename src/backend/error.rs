@@ -51,6 +51,16 @@ pub(crate) enum BackendError {
         /// What is wrong, with the remedy.
         reason: String,
     },
+    /// The file of the workers' output can not be written.
+    #[error("log file {} of backend {backend}: {source}", path.display())]
+    LogFile {
+        /// The backend.
+        backend: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The directory of the workers' sockets can not be made.
     #[error("socket directory {}: {source}", directory.display())]
     SocketDirectory {
@@ -198,6 +208,7 @@ impl Fault for BackendError {
             Self::Directory { .. } => "backend-directory",
             Self::EnvFile { .. } => "backend-env-file",
             Self::Account { .. } => "backend-account",
+            Self::LogFile { .. } => "backend-log-file",
             Self::SocketDirectory { .. } => "backend-socket-directory",
             Self::SocketPathTooLong { .. } => "backend-socket-path-too-long",
             Self::NotReady { .. } => "backend-not-ready",

@@ -13,14 +13,10 @@ use std::{
 
 use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, broadcast},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
 
 use super::{
-    OutputLine, autopsy,
+    autopsy,
     channel::{self, Channel},
     child::{Child, Launcher, Program},
     config::{Goodbye, Listen, Ready},
@@ -30,7 +26,7 @@ use super::{
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
-    output::{Sink, Stream},
+    output::{Outlets, Sink, Stream},
     quarters::{self, Quarters},
     roster::{Address, Roster, Worker, next_key},
     state::{Failure, Slot},
@@ -64,8 +60,8 @@ pub(super) struct Stage {
     pub(super) hidden: ArcSwap<Vec<PathBuf>>,
     /// Where ready workers go.
     pub(super) roster: Arc<Roster>,
-    /// Those who follow the output.
-    pub(super) live: broadcast::Sender<OutputLine>,
+    /// Where the output goes.
+    pub(super) outlets: Arc<Outlets>,
     /// Counts the tasks that read the output.
     pub(super) shutdown: Shutdown,
     /// The numbers in `NODE_APP_INSTANCE`.
@@ -337,7 +333,7 @@ fn read_output(
         pid: child.pid(),
         stream,
         ring: Arc::clone(&slot.ring),
-        live: stage.live.clone(),
+        outlets: Arc::clone(&stage.outlets),
         limits: generation.output_limits(),
     };
     let (stdout_sink, stderr_sink) = (sink(Stream::Stdout), sink(Stream::Stderr));

@@ -128,6 +128,9 @@ pub(crate) struct WorkerStatus {
     pub(crate) memory_mb: Option<u64>,
     /// How long the last good answer of its health path took.
     pub(crate) health_ms: Option<u64>,
+    /// Lines of its output that were dropped, because there were too many at a time.
+    #[serde(default)]
+    pub(crate) lines_dropped: u64,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
     /// What else there is to know about that: user, directory, program, files it cannot read.

@@ -161,6 +161,11 @@ impl Supervisor {
         **self.board.order.load()
     }
 
+    /// Where relative paths start.
+    pub(super) fn config_dir(&self) -> &Path {
+        &self.config_dir
+    }
+
     /// The last lines of one worker or of all, oldest first.
     pub(super) fn output(&self, worker: Option<&str>, count: usize) -> Vec<OutputLine> {
         let slots = self.board.slots.load();

@@ -6,6 +6,7 @@ mod acme;
 mod backend;
 mod edge;
 mod isolation;
+mod log;
 mod numbers;
 mod pool;
 mod site;

@@ -30,6 +30,7 @@ impl Check<'_> {
             self.env_file(name, backend);
             self.isolation(name, backend);
             self.times(name, backend);
+            self.log(name, backend);
             if backend.health.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
                 let message = "a path begins with `/`";
                 self.problem(&["backend", name, "health", "path"], message, "write it like \"/healthz\"");
@@ -67,7 +68,8 @@ impl Check<'_> {
                 }
                 let isolation =
                     ["user", "group", "allow_root", "sandbox", "allow_read", "allow_write", "limits"];
-                let life = ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max"];
+                let life =
+                    ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max", "log"];
                 let orders = ["install", "watch", "sticky"];
                 for unused in isolation.into_iter().chain(life).chain(orders) {
                     let key = ["backend", name, unused];
