@@ -22,7 +22,7 @@ pub(crate) use self::{
     peer::Peer,
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
     routes::{
-        ApplyOrder, BackupOrder, CheckFacts, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
+        ApplyOrder, BackupOrder, CheckFacts, JobEvent, JobOrder, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
         PROBLEM_TRAILER, Reloaded, Renewal, RollbackOrder, ScaleOrder, SignalOrder, Signalled, Swapping,
         TicketView, router,
     },
@@ -33,4 +33,5 @@ pub(crate) use self::{
 pub(crate) use crate::{
     backend::{BackendKind, BackendStatus, Deployed, OutputLine, WorkerStatus},
     edge::{CertificateView, HostCertificate, HostCertificateState, ImportOrder, Imported},
+    job::{By, JobView, Outcome, RunView, Verdict},
 };

@@ -14,6 +14,7 @@ mod doctor;
 mod failure;
 mod firewall;
 mod identity;
+mod job;
 mod logs;
 mod man;
 mod out;
@@ -99,6 +100,8 @@ enum Command {
     #[command(subcommand)]
     Backend(backend::Backend),
     #[command(subcommand)]
+    Job(job::Job),
+    #[command(subcommand)]
     Tenant(Box<tenant::Tenant>),
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -173,6 +176,7 @@ impl Command {
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)
             }
+            Self::Job(job) => reach::running(settings, async |client: &Client| job.run(client).await),
             Self::Cert(cert) if cert.needs_running() => {
                 reach::running(settings, async |client: &Client| cert.run(client).await)
             }

@@ -16,6 +16,7 @@ use std::{
         Arc, OnceLock,
         mpsc::{SyncSender, sync_channel},
     },
+    time::Duration,
 };
 
 use nix::{
@@ -35,6 +36,9 @@ use super::{
     environment::Environment,
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
+
+/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
+const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How a worker's program is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -114,6 +118,16 @@ impl Child {
     /// Ask the whole group to end.
     pub(super) fn terminate(&self) {
         self.signal(Signal::SIGTERM);
+    }
+
+    /// Wait for the end that it has been asked for; after `grace` the whole group is killed. Did that have to be?
+    pub(super) async fn killed_after(&mut self, grace: Duration) -> bool {
+        if tokio::time::timeout(grace, self.exited()).await.is_ok() {
+            return false;
+        }
+        self.kill();
+        drop(tokio::time::timeout(KILL_WAIT, self.exited()).await);
+        true
     }
 
     /// End the whole group.

@@ -57,7 +57,7 @@ impl Stream {
 
 /// The last lines of one worker slot, over the lives of its processes.
 #[derive(Debug, Default)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     lines: Mutex<VecDeque<OutputLine>>,
 }
 
@@ -76,7 +76,7 @@ impl Ring {
     }
 
     /// The last `count` lines, oldest first.
-    pub(super) fn last(&self, count: usize) -> Vec<OutputLine> {
+    pub(crate) fn last(&self, count: usize) -> Vec<OutputLine> {
         let lines = self.lines();
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }

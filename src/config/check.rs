@@ -6,6 +6,7 @@ mod acme;
 mod backend;
 mod edge;
 mod isolation;
+mod job;
 mod numbers;
 mod pool;
 mod site;
@@ -45,6 +46,7 @@ impl<'a> Check<'a> {
         self.compression();
         self.tls();
         self.backends();
+        self.jobs();
         self.pool();
         self.doors();
         self.tenants();

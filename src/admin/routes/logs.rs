@@ -11,6 +11,7 @@ use super::{Desk, Query};
 use crate::{
     admin::Problem,
     backend::{Backend, OutputLine},
+    job::Jobs,
     shutdown::Shutdown,
 };
 
@@ -42,10 +43,15 @@ pub(super) async fn logs(
     State(desk): State<Desk>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let backends = desk.live("`logs`")?.house.backends();
+    let house = &desk.live("`logs`")?.house;
+    let (backends, jobs) = (house.backends(), house.jobs());
     if let Some(name) = &wanted.worker {
-        let backend = name.split('/').next().unwrap_or_default();
-        if !backends.contains_key(backend) {
+        let mut steps = name.split('/');
+        let backend = steps.next().unwrap_or_default();
+        if backend == "job" {
+            // All jobs, or this one.
+            steps.next().map_or(Ok(()), |job| jobs.show(job).map(drop)).map_err(|error| Problem::of(&error))?;
+        } else if !backends.contains_key(backend) {
             return Err(Problem::new(404, "no-such-backend", format!("there is no backend `{backend}`"))
                 .hint("`gateway backend list` shows the names of all workers"));
         }
@@ -60,7 +66,7 @@ pub(super) async fn logs(
         }
     }
     drop(lines);
-    let past: Vec<u8> = past(&backends, &wanted).iter().flat_map(encoded).collect();
+    let past: Vec<u8> = past(&backends, &jobs, &wanted).iter().flat_map(encoded).collect();
     let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(past))]);
     let rest = futures_util::stream::unfold(stream, |mut stream| async {
         stream.recv().await.map(|line| (Ok(line), stream))
@@ -72,10 +78,11 @@ pub(super) async fn logs(
     Ok(response)
 }
 
-fn past(backends: &BTreeMap<String, Arc<Backend>>, wanted: &Wanted) -> Vec<OutputLine> {
+fn past(backends: &BTreeMap<String, Arc<Backend>>, jobs: &Jobs, wanted: &Wanted) -> Vec<OutputLine> {
     let mut lines: Vec<OutputLine> = backends
         .values()
         .flat_map(|backend| backend.output(None, usize::MAX))
+        .chain(jobs.output())
         .filter(|line| wanted.wants(&line.worker))
         .collect();
     lines.sort_by_key(|line| line.at);
