@@ -22,9 +22,9 @@ pub(crate) use self::{
     peer::Peer,
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
     routes::{
-        ApplyOrder, BackupOrder, CheckFacts, JobEvent, JobOrder, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
-        PROBLEM_TRAILER, Reloaded, Renewal, RollbackOrder, ScaleOrder, SignalOrder, Signalled, Swapping,
-        TicketView, router,
+        ApplyOrder, BackupOrder, CheckFacts, JobEvent, JobOrder, KeyMade, KeyOrder, MigrateOrder, Migrated,
+        MigrationText, PROBLEM_TRAILER, Reloaded, Renewal, RollbackOrder, ScaleOrder, SignalOrder, Signalled,
+        Swapping, TicketView, router,
     },
     server::Admin,
     status::{DoorView, Listening, SiteView, Status},

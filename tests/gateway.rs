@@ -64,6 +64,8 @@ mod hostile_h2;
 mod hostile_worker;
 #[path = "gateway/isolation.rs"]
 mod isolation;
+#[path = "gateway/jobs.rs"]
+mod jobs;
 #[path = "gateway/left_behind.rs"]
 mod left_behind;
 #[path = "gateway/limits.rs"]

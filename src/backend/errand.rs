@@ -140,7 +140,8 @@ impl Running {
         if self.child.killed_after(grace).await {
             tracing::warn!(worker = self.name, pid, "it did not end within stop_grace: killed");
         }
-        let held = || Ending { exit: None, reason: "it was killed, and the kernel still holds it".to_owned() };
+        let held =
+            || Ending { exit: None, reason: "it was killed, and the kernel still holds it".to_owned() };
         tokio::time::timeout(Duration::from_secs(1), self.ended()).await.unwrap_or_else(|_| held())
     }
 }

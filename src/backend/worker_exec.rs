@@ -56,9 +56,9 @@ pub(crate) fn worker_exec(command: Vec<OsString>) -> ! {
     std::process::exit(EXIT_CANNOT_RUN)
 }
 
-/// What the launcher said last, as the reason why there is no program: that it ended then says nothing.
+/// What the launcher said, as the reason why there is no program: that it ended then says nothing.
 pub(super) fn told(lines: &[String]) -> Option<String> {
-    let problem = lines.last()?.strip_prefix(SAYS)?;
+    let problem = lines.iter().rev().find_map(|line| line.strip_prefix(SAYS))?;
     Some(format!("it could not be started: {problem}"))
 }
 

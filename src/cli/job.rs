@@ -228,7 +228,8 @@ mod tests {
         assert_eq!(row(&running, now)[4], "run 4 under way (1/2)");
         let program = serde_json::json!({"state": "back-off", "pid": null, "since": now, "restarts": 2,
             "last_error": "it ended with exit code 1"});
-        let always = job(serde_json::json!({"schedule": null, "timezone": null, "each_tenant": false, "next": null,
+        let always =
+            job(serde_json::json!({"schedule": null, "timezone": null, "each_tenant": false, "next": null,
             "program": program}));
         assert_eq!(row(&always, now)[2..5], ["always", "", "back-off, 2 restarts"]);
         assert_eq!(row(&always, now)[6], "it ended with exit code 1");

@@ -118,8 +118,13 @@ impl Rooms {
             shutdown: lives.edge.clone(),
         })?;
         edge.bind(beginning.inherited)?;
-        let house =
-            Arc::new(House { config: ArcSwap::from_pointee(config), edge: edge.clone(), backends, jobs, door });
+        let house = Arc::new(House {
+            config: ArcSwap::from_pointee(config),
+            edge: edge.clone(),
+            backends,
+            jobs,
+            door,
+        });
         let live = Live {
             started: Timestamp::now(),
             tickets,

@@ -146,9 +146,7 @@ impl Board {
         let state = self.state();
         let config = &state.plan.config;
         let (schedule, timezone) = match &state.plan.when {
-            When::Scheduled(schedule) => {
-                (Some(schedule.text().to_owned()), Some(config.timezone.clone()))
-            }
+            When::Scheduled(schedule) => (Some(schedule.text().to_owned()), Some(config.timezone.clone())),
             When::Always => (None, None),
         };
         JobView {

@@ -1,7 +1,11 @@
 //! The task of a job that runs by the clock: waits, runs, obeys orders, one run at a time. A run that is due while
 //! another is under way is left out, counted and told; what was due while no gateway ran is not made up for.
 
-use std::{pin::Pin, sync::Arc, time::{Duration, Instant}};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use jiff::Timestamp;
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -141,11 +145,12 @@ impl Clockwork {
     }
 
     async fn conclude(&self, begun: Option<Begun>, verdicts: Vec<Verdict>) {
-        let Some(Begun { view: UnderWay { number, by, started, .. }, clock, told, .. }) = begun else { return };
+        let Some(Begun { view: UnderWay { number, by, started, .. }, clock, told, .. }) = begun else {
+            return;
+        };
         let outcome = verdicts.iter().map(|verdict| verdict.outcome).max().unwrap_or(Outcome::Done);
         let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let run =
-            RunView { number, by, started, duration_ms, outcome, verdicts, verdicts_left_out: 0 };
+        let run = RunView { number, by, started, duration_ms, outcome, verdicts, verdicts_left_out: 0 };
         let job = self.board.name.clone();
         let (word, bad) = (outcome.word(), run.verdicts.iter().filter(|one| !one.outcome.is_good()).count());
         if outcome.is_good() {

@@ -97,7 +97,11 @@ impl Config {
         match (&self.schedule, self.always) {
             (Some(_), true) => Err(Wrong {
                 because_of: Some("schedule"),
-                ..wrong("always", "a job runs by its `schedule` or always, not both", "take one of the two out")
+                ..wrong(
+                    "always",
+                    "a job runs by its `schedule` or always, not both",
+                    "take one of the two out",
+                )
             }),
             (None, false) => Err(wrong(
                 "schedule",

@@ -20,7 +20,9 @@ pub(crate) enum JobError {
         reason: String,
     },
     /// It has no runs.
-    #[error("job `{0}` runs always\nhint: `gateway status` shows how it is, `gateway logs --worker job/{0}` what it writes")]
+    #[error(
+        "job `{0}` runs always\nhint: `gateway status` shows how it is, `gateway logs --worker job/{0}` what it writes"
+    )]
     Always(String),
     /// One run at a time.
     #[error("run {number} of job `{job}` is under way\nhint: wait for its end; `gateway job list` shows it")]
@@ -61,7 +63,9 @@ impl Fault for JobError {
     fn kind(&self) -> Kind {
         match self {
             Self::Always(_) | Self::NotEach(_) => Kind::Client,
-            Self::TenantNotActive { .. } | Self::TenantElsewhere { .. } | Self::UnderWay { .. } => Kind::Tenant,
+            Self::TenantNotActive { .. } | Self::TenantElsewhere { .. } | Self::UnderWay { .. } => {
+                Kind::Tenant
+            }
             _ => Kind::Operator,
         }
     }

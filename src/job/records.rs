@@ -87,13 +87,8 @@ mod tests {
     };
 
     fn run(number: u64, failed: usize, done: usize) -> RunView {
-        let verdict = |outcome| Verdict {
-            tenant: None,
-            outcome,
-            exit: None,
-            detail: String::new(),
-            duration_ms: 1,
-        };
+        let verdict =
+            |outcome| Verdict { tenant: None, outcome, exit: None, detail: String::new(), duration_ms: 1 };
         let bad = std::iter::repeat_n(verdict(Outcome::Failed), failed);
         RunView {
             number,

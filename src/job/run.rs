@@ -103,7 +103,10 @@ impl Run {
             errand_name = format!("{errand_name}/{id}");
             env.insert("GATEWAY_TENANT".to_owned(), id.to_string());
             // Whatever the backend's own says: it is another's.
-            env.insert("DATABASE_URL".to_owned(), self.counter.tickets.database_url(tenant).unwrap_or_default());
+            env.insert(
+                "DATABASE_URL".to_owned(),
+                self.counter.tickets.database_url(tenant).unwrap_or_default(),
+            );
         }
         env.insert("GATEWAY_JOB".to_owned(), name.clone());
         Ok(Errand {

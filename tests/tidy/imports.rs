@@ -97,7 +97,16 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 11] = [
         &[
             (
                 "backend",
-                Only(&["Backend", "BackendKind", "Ending", "Errand", "History", "OutputLine", "Ring", "Running"]),
+                Only(&[
+                    "Backend",
+                    "BackendKind",
+                    "Ending",
+                    "Errand",
+                    "History",
+                    "OutputLine",
+                    "Ring",
+                    "Running",
+                ]),
             ),
             ("tenant", All),
         ],

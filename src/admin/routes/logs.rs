@@ -50,7 +50,10 @@ pub(super) async fn logs(
         let backend = steps.next().unwrap_or_default();
         if backend == "job" {
             // All jobs, or this one.
-            steps.next().map_or(Ok(()), |job| jobs.show(job).map(drop)).map_err(|error| Problem::of(&error))?;
+            steps
+                .next()
+                .map_or(Ok(()), |job| jobs.show(job).map(drop))
+                .map_err(|error| Problem::of(&error))?;
         } else if !backends.contains_key(backend) {
             return Err(Problem::new(404, "no-such-backend", format!("there is no backend `{backend}`"))
                 .hint("`gateway backend list` shows the names of all workers"));

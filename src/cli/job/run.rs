@@ -70,7 +70,10 @@ impl Run {
             JobEvent::Line(line) => show(self.prefixed(&line)),
             JobEvent::Verdict(verdict) => show(verdict_line(&self.name, &verdict)),
             JobEvent::Missed(count) => {
-                out::remark(format!("[{count} lines missed: too slow; `gateway logs --worker job/{}`]", self.name));
+                out::remark(format!(
+                    "[{count} lines missed: too slow; `gateway logs --worker job/{}`]",
+                    self.name
+                ));
             }
             JobEvent::Over(run) => *over = Some(run),
         }

@@ -86,7 +86,8 @@ impl Check<'_> {
                 self.contradiction(&key, &[&["backend"]], "there is no such backend", remedy);
             }
             Some((backend, found)) if found.upstream.is_some() => {
-                let message = format!("backend `{backend}` is an upstream: the gateway starts nothing beside it");
+                let message =
+                    format!("backend `{backend}` is an upstream: the gateway starts nothing beside it");
                 let remedy = "let what runs the upstream run the job, or give the backend a `command`";
                 self.contradiction(&key, &[&["backend", backend, "upstream"]], message, remedy);
             }

@@ -67,7 +67,8 @@ fn the_reference_has_every_key_of_the_code_and_no_other() {
         table.insert("?".to_owned(), Value::from(0));
         let Err(error) = Config::deserialize(&asked) else { panic!("{path:?} takes any key") };
         // Backends, jobs, a worker's variables and a site's headers are named by the operator.
-        let free = path.last().is_some_and(|last| ["backend", "job", "env", "headers"].contains(&last.as_str()));
+        let free =
+            path.last().is_some_and(|last| ["backend", "job", "env", "headers"].contains(&last.as_str()));
         match error.kind {
             Kind::UnknownField(_, known) => {
                 let mut known: Vec<_> = known.iter().map(|key| (*key).to_owned()).collect();

@@ -20,12 +20,8 @@ pub(super) const MONTHS: Kind = Kind {
     names: &["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"],
 };
 /// Sunday is 0, and 7 as well.
-pub(super) const WEEKDAYS: Kind = Kind {
-    name: "weekday",
-    first: 0,
-    last: 7,
-    names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"],
-};
+pub(super) const WEEKDAYS: Kind =
+    Kind { name: "weekday", first: 0, last: 7, names: &["sun", "mon", "tue", "wed", "thu", "fri", "sat"] };
 
 /// The numbers of one field.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -104,7 +100,6 @@ impl Kind {
         let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
         let number = text.parse().ok().filter(|number| digits && (self.first..=self.last).contains(number));
         let names = if self.names.is_empty() { "" } else { ", or a name of three letters" };
-        number
-            .ok_or_else(|| format!("`{text}` is no {}: {} to {}{names}", self.name, self.first, self.last))
+        number.ok_or_else(|| format!("`{text}` is no {}: {} to {}{names}", self.name, self.first, self.last))
     }
 }
