@@ -1,6 +1,7 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
 mod house;
+mod jobs;
 
 use std::{
     collections::BTreeMap,
@@ -28,7 +29,7 @@ use crate::{
     config::{self, Config},
     door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
     edge::{BackendRoute, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
-    job::{Jobs, JobsParts},
+    job::Jobs,
     metrics::Metrics,
     pool::Pools,
     tenant::{DoorAddresses, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
@@ -99,15 +100,7 @@ impl Rooms {
 
         let backends = start_backends(&config, (&config_dir, &hidden), &lives, &metrics)?;
         let settings = edge_settings(&config, &backends);
-        let jobs = JobsParts {
-            registry: registry.clone(),
-            tickets: tickets.clone(),
-            backends: backends.clone(),
-            state_dir: config.state_dir.clone(),
-            shutdown: lives.backends.clone(),
-            metrics: metrics.clone(),
-        };
-        let jobs = Jobs::start(jobs, &config.job);
+        let jobs = jobs::start(&config, &backends, (&registry, &tickets), &lives, &metrics);
         let edge = Edge::new(EdgeParts {
             settings,
             registry,

@@ -134,7 +134,7 @@ impl Clockwork {
             verdicts,
             ending: self.ending.clone(),
         };
-        Begun { work: Box::pin(run.to_its_end(tenant)), view, clock: Instant::now(), told: None }
+        Begun { work: Box::pin(run.carry_out(tenant)), view, clock: Instant::now(), told: None }
     }
 
     async fn leave_out(&self, number: u64) {

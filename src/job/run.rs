@@ -41,7 +41,7 @@ pub(super) struct Run {
 
 impl Run {
     /// Run it to its end: for one tenant, if it is named, else for all that the job is for.
-    pub(super) async fn to_its_end(self, only: Option<TenantId>) -> Vec<Verdict> {
+    pub(super) async fn carry_out(self, only: Option<TenantId>) -> Vec<Verdict> {
         let whom: Vec<Option<TenantId>> = match (self.plan.config.each, only) {
             (None, _) => vec![None],
             (Some(Each::Tenant), Some(one)) => vec![Some(one)],
@@ -53,7 +53,7 @@ impl Run {
             self.tell(&verdict);
             verdict
         };
-        stream::iter(whom).map(one).buffer_unordered(self.plan.config.concurrency).collect().await
+        stream::iter(whom).map(one).buffer_unordered(self.plan.config.concurrency.max(1)).collect().await
     }
 
     /// Those that are served beside these workers, in the order of their names.

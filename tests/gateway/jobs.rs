@@ -450,3 +450,42 @@ fn a_tenant_removed_in_the_middle_of_a_run_is_no_crash() {
     assert_eq!(verdict(0), ("barba".into(), "done".into()));
     assert_eq!(verdict(1), ("navaja".into(), "the tenant has been removed".into()));
 }
+
+#[test]
+fn a_run_goes_on_when_nobody_watches_it_any_more() {
+    let gateway = shops().start();
+    let held = file(gateway.site().path(), "held");
+    reload(&gateway, &[job("slow", &["hold", &held], "")]);
+    let mut command = gateway.site().command(&["job", "run", "slow"]);
+    let mut order =
+        command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
+    let pid = pids(&held, 1)[0];
+    kill(Pid::from_raw(i32::try_from(order.id()).unwrap()), Signal::SIGINT).unwrap();
+    assert!(!order.wait().unwrap().success());
+    assert_eq!(shown(&gateway, "slow")["under_way"]["number"], 1);
+    assert!(alive(pid));
+    std::fs::write(format!("{held}.go"), "").unwrap();
+    let run = eventually("it is done", || shown(&gateway, "slow")["runs"].get(0).cloned());
+    assert_eq!(run["outcome"], "done");
+}
+
+#[test]
+fn a_job_is_for_the_tenants_of_its_own_backend() {
+    let gateway = shops().backend("office", "notes.mjs", &["office.example"]).start();
+    let add = |id: &str, more: &[&str]| {
+        let (origin, database) = (format!("https://{id}.example"), format!("sqlite://{id}.db"));
+        let words = ["tenant", "add", id, "--origin", &origin, "--database", &database];
+        gateway.cli(&[&words[..], more].concat()).ok();
+    };
+    add("navaja", &["--backend", "api"]);
+    add("barba", &["--backend", "office"]);
+    add("tijera", &[]);
+    reload(&gateway, &[job("mine", &["ends", "0"], "backend = \"office\"\neach = \"tenant\"")]);
+    let run = gateway.cli(&["job", "run", "mine", "--json"]).ok().json();
+    let mut whom: Vec<_> =
+        run["verdicts"].as_array().unwrap().iter().map(|one| one["tenant"].as_str().unwrap()).collect();
+    whom.sort_unstable();
+    // Whoever names no backend is served by all of them.
+    assert_eq!(whom, ["barba", "tijera"]);
+    gateway.cli(&["job", "run", "mine", "--tenant", "navaja"]).fails(1).says(&["served by another backend"]);
+}
