@@ -13,6 +13,7 @@ mod environment;
 mod errand;
 mod error;
 mod generation;
+mod hands;
 mod health;
 mod instances;
 mod job;
@@ -68,6 +69,7 @@ pub(crate) use self::{
     deploy::{Deploy, Deployed},
     errand::{Ending, Errand, Running},
     error::BackendError,
+    hands::start as start_hands,
     output::{OutputLine, Ring},
     restart::History,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
@@ -153,7 +155,7 @@ impl Backend {
                     runtime_dir: surroundings.runtime_dir,
                     base_env: environment::base(),
                     extra_env: surroundings.extra_env,
-                    hidden: surroundings.hidden.iter().filter_map(|path| path.canonicalize().ok()).collect(),
+                    hidden: ArcSwap::from_pointee(real(&surroundings.hidden)),
                     launcher: surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through),
                     roster: Arc::clone(&roster),
                     live: live.clone(),
@@ -168,6 +170,13 @@ impl Backend {
             }
         };
         Ok(Self { roster, live, runner, deploys: Arc::default(), isolation })
+    }
+
+    /// From the next start of a worker on, these are the gateway's own files and directories.
+    pub(crate) fn hide(&self, own: &[PathBuf]) {
+        if let Runner::Command(supervisor) = &self.runner {
+            supervisor.hide(real(own));
+        }
     }
 
     /// The workers that may take traffic.
@@ -326,6 +335,11 @@ impl Backend {
     }
 }
 
+/// Those that are there, behind all symbolic links.
+fn real(paths: &[PathBuf]) -> Vec<PathBuf> {
+    paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
+}
+
 /// Make the directory of the workers' own directories.
 fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), BackendError> {
     let directory = generation::hall(&surroundings.runtime_dir);
@@ -339,8 +353,8 @@ fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), Backend
 fn isolation(backend: &str, config: &Config) -> Isolation {
     static SAID: Once = Once::new();
     let sandbox = Sandbox::of(config.sandbox, sandbox::supported());
-    if sandbox == Sandbox::Unsupported && config.upstream.is_none() {
-        SAID.call_once(|| tracing::warn!(backend, "{}", status::NO_LANDLOCK));
+    if let (Some(warning), None) = (status::falls_short(sandbox), &config.upstream) {
+        SAID.call_once(|| tracing::warn!(backend, "{warning}"));
     }
     let own = || account::name_of(nix::unistd::geteuid().as_raw());
     Isolation { user: config.user.clone().unwrap_or_else(own), sandbox }

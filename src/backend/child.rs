@@ -1,8 +1,7 @@
 //! One process and its descendants. This is the only place that spawns. What it starts gets a process group
 //! of its own, an empty environment but for what it is given, no input, and dies with its handle.
 //!
-//! It must never fork from a thread that can end before the process: the kernel sends the launcher's death
-//! signal when the forking *thread* ends, and a runtime may end its threads when it likes.
+//! It must never fork from a thread that can end before the process: all of it happens on the one of `hands`.
 
 mod guard;
 
@@ -12,21 +11,14 @@ use std::{
     os::fd::OwnedFd,
     path::PathBuf,
     process::{ExitStatus, Stdio},
-    sync::{
-        Arc, OnceLock,
-        mpsc::{SyncSender, sync_channel},
-    },
+    sync::Arc,
     time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
     process::{ChildStderr, ChildStdout, Command},
     runtime::Handle,
-    sync::oneshot,
 };
 
 use self::guard::Guarded;
@@ -34,6 +26,7 @@ pub(crate) use self::guard::worker_guard;
 use super::{
     confinement::Confinement,
     environment::Environment,
+    hands::{self, Target},
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
 
@@ -78,7 +71,12 @@ impl Child {
     /// Start it; returns when the program (or its launcher) has been executed. Not cancel safe in the sense
     /// that a start once asked for happens, but then the child is killed at once.
     pub(super) async fn spawn(program: &Program) -> io::Result<Self> {
-        let mut process = fork(command(program)).await?;
+        let (mut command, runtime) = (command(program), Handle::current());
+        let forked = hands::done(move || {
+            let _guard = runtime.enter();
+            command.spawn()
+        });
+        let mut process = forked.await??;
         let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let Some(pid) = pid else {
             drop(process.start_kill());
@@ -86,8 +84,8 @@ impl Child {
         };
         let mut child = Self { process, pid, reaped: false, guarded: None };
         if let Launcher::Through(gateway) = program.launcher.clone() {
-            let guarded = tokio::task::spawn_blocking(move || Guarded::new(&gateway, pid));
-            child.guarded = guarded.await.ok();
+            // There too: the guard may have to end what is another user's.
+            child.guarded = hands::done(move || Guarded::new(&gateway, pid)).await.ok();
         }
         Ok(child)
     }
@@ -139,7 +137,7 @@ impl Child {
         // After that the id is not ours any more.
         if !self.reaped {
             // It fails only when nobody is left.
-            let _ = killpg(self.pid, signal);
+            let _ = hands::signal(Target::Group(self.pid), signal);
         }
     }
 }
@@ -184,40 +182,4 @@ fn command(program: &Program) -> Command {
         }
     }
     command
-}
-
-/// An order to the forking thread.
-struct Fork {
-    command: Command,
-    runtime: Handle,
-    done: oneshot::Sender<io::Result<tokio::process::Child>>,
-}
-
-/// Starts that may wait for the forking thread; each takes about a millisecond, so this is never reached.
-const FORKS_WAITING_MAX: usize = 64;
-
-/// Fork on the one thread that lives as long as the process.
-async fn fork(command: Command) -> io::Result<tokio::process::Child> {
-    static THREAD: OnceLock<Option<SyncSender<Fork>>> = OnceLock::new();
-    let thread = THREAD.get_or_init(forking_thread).as_ref();
-    let (done, result) = oneshot::channel();
-    let order = Fork { command, runtime: Handle::current(), done };
-    let sent = thread.is_some_and(|thread| thread.try_send(order).is_ok());
-    if !sent {
-        return Err(io::Error::other("the thread that starts processes is not there or overrun"));
-    }
-    result.await.unwrap_or_else(|_| Err(io::Error::other("the thread that starts processes has ended")))
-}
-
-fn forking_thread() -> Option<SyncSender<Fork>> {
-    let (sender, orders) = sync_channel::<Fork>(FORKS_WAITING_MAX);
-    let forking = move || {
-        // The sender stands in a static and is never dropped: this loop, and with it the thread, never ends.
-        for Fork { mut command, runtime, done } in orders {
-            let _guard = runtime.enter();
-            // When nobody waits any more, the child is dropped and so killed.
-            drop(done.send(command.spawn()));
-        }
-    };
-    std::thread::Builder::new().name("gateway-fork".to_owned()).spawn(forking).ok().map(|_thread| sender)
 }

@@ -12,7 +12,7 @@ use super::{
     generation::{self, Generation},
     output::Ring,
     process::{LAST_LINES, Stage, describe},
-    quarters::Quarters,
+    quarters::{self, Quarters},
     readers::Readers,
     roster::next_key,
     worker_exec,
@@ -72,9 +72,12 @@ impl Running {
             reason: format!("it could not be started: {error}"),
         };
         let identity = generation.identity.as_ref();
+        // No worker of that user may have been started yet.
+        let hall = generation::hall(&stage.runtime_dir);
+        quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some()).map_err(failed)?;
         // No worker has a dot in its directory's name.
         let directory = format!("{}.job-{}", stage.backend, next_key());
-        let quarters = generation::hall(&stage.runtime_dir).join(directory);
+        let quarters = hall.join(directory);
         let quarters = Quarters::make(quarters, identity).map_err(failed)?;
         let place = Place {
             port: "".into(),
@@ -93,7 +96,7 @@ impl Running {
                 &errand.command,
                 &environment,
                 quarters.directory(),
-                &stage.hidden,
+                &stage.hidden.load(),
             ),
             command: errand.command.clone(),
             environment,

@@ -129,6 +129,7 @@ mod tests {
         let config = Config {
             command: vec!["node".to_owned()],
             directory: Some("current".into()),
+            allow_root: true,
             ..Config::default()
         };
         let generation = Generation::resolve("api", 1, config.clone(), dir.path()).unwrap();

@@ -19,7 +19,9 @@ use tokio::{
     sync::broadcast,
 };
 
-use self::lines::{Allowance, Lines};
+pub(super) use self::lines::Lines;
+
+use self::lines::Allowance;
 
 /// One line that a worker wrote.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -11,6 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
 use tokio::{
     net::TcpListener,
@@ -24,11 +25,11 @@ use super::{
     config::{Goodbye, Listen, Ready},
     confinement::Confinement,
     environment::{Environment, Place, environment},
-    generation::{Generation, quarters_path, socket_path},
+    generation::{self, Generation, quarters_path, socket_path},
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
-    quarters::Quarters,
+    quarters::{self, Quarters},
     readers::Readers,
     roster::{Address, Roster, Worker, next_key},
     state::{Failure, Slot},
@@ -53,7 +54,7 @@ pub(super) struct Stage {
     /// How programs are started.
     pub(super) launcher: Launcher,
     /// The gateway's own files, which no sandbox shows.
-    pub(super) hidden: Vec<PathBuf>,
+    pub(super) hidden: ArcSwap<Vec<PathBuf>>,
     /// Where ready workers go.
     pub(super) roster: Arc<Roster>,
     /// Those who follow the output.
@@ -70,6 +71,7 @@ pub(super) struct Stage {
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
+    program: Program,
     worker: Arc<Worker>,
     slot: Arc<Slot>,
     roster: Arc<Roster>,
@@ -90,8 +92,12 @@ impl Process {
     ) -> Result<Self, Failure> {
         let key = next_key();
         let quarters = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
-        let quarters =
-            Quarters::make(quarters, generation.identity.as_ref()).map_err(|error| not_started(&error))?;
+        let identity = generation.identity.as_ref();
+        // A reload may have brought the first worker of another user, who has to pass through.
+        let hall = generation::hall(&stage.runtime_dir);
+        quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())
+            .map_err(|error| not_started(&error))?;
+        let quarters = Quarters::make(quarters, identity).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
             Listen::Unix => Address::Unix(socket_path(quarters.directory())),
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
@@ -106,7 +112,7 @@ impl Process {
             instance: instance.number,
             worker: &slot.name,
             temporary: quarters.temporary(),
-            identity: generation.identity.as_ref(),
+            identity,
         };
         // Without the launcher there is nobody who could hand it on.
         let (channel, theirs) = match stage.launcher {
@@ -123,7 +129,7 @@ impl Process {
                 &generation.config.command,
                 &environment,
                 quarters.directory(),
-                &stage.hidden,
+                &stage.hidden.load(),
             ),
             environment,
             launcher: stage.launcher.clone(),
@@ -140,6 +146,8 @@ impl Process {
         );
         Ok(Self {
             child,
+            // Kept to ask the same of it again; the worker's end of the channel shall be the worker's alone.
+            program: Program { channel: None, ..program },
             worker: Worker::new(key, slot.name.clone(), address),
             slot: Arc::clone(slot),
             roster: Arc::clone(&stage.roster),
@@ -199,7 +207,7 @@ impl Process {
             Err(Some(ended)) => Err(self.failure(format!("{ended} before it was ready")).await),
             Err(None) => {
                 let reason = self.never_ready(generation, last_seen).await;
-                let facts = autopsy::facts(self.child.pid(), &generation.directory).await;
+                let facts = autopsy::facts(self.child.pid(), &self.program).await;
                 Err(Failure { facts, ..self.failure(reason).await })
             }
         }

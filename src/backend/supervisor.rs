@@ -11,10 +11,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -26,6 +23,7 @@ use super::{
     deploy::{self, Deploy, Deployed, Site},
     errand::{Errand, Running},
     generation::{Generation, check_socket_path},
+    hands::{self, Target},
     process::Stage,
     restart::Policy,
     state::Slot,
@@ -216,13 +214,19 @@ impl Supervisor {
         self.board.in_force.borrow().as_ref().map(|generation| generation.policy()).unwrap_or_default()
     }
 
+    /// What workers that start from now on shall not see.
+    pub(super) fn hide(&self, own: Vec<PathBuf>) {
+        self.stage.hidden.store(Arc::new(own));
+    }
+
     /// Send a signal to the process of one worker, or of all; how many got it.
     pub(super) fn signal(&self, signal: Signal, worker: Option<&str>) -> Result<usize, BackendError> {
         let workers = self.status();
         let wanted = workers.iter().filter(|one| worker.is_none_or(|worker| worker == one.name));
         let pids = wanted.filter_map(|one| i32::try_from(one.pid?).ok());
         // One that has ended meanwhile is waited for by us: its id has been given to nobody else.
-        let sent = pids.filter(|pid| kill(Pid::from_raw(*pid), signal).is_ok()).count();
+        let reached = |pid: &i32| hands::signal(Target::Process(Pid::from_raw(*pid)), signal).is_ok();
+        let sent = pids.filter(reached).count();
         if sent == 0 {
             let worker = worker.unwrap_or(&self.stage.backend).to_owned();
             return Err(BackendError::NoProcess { worker });

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{defaults::tenant_defaults, rooms::Rooms};
+use super::{
+    defaults::{own_files, tenant_defaults},
+    rooms::Rooms,
+};
 use crate::{
     admin::{Problem, ReloadOrder, Reloaded},
     backend,
@@ -57,6 +60,7 @@ impl Reloader {
         let report =
             rooms.tenants().declare(declared, defaults).await.map_err(|error| Problem::of(&error))?;
         let changed = changed_backends(&before, &loaded.config);
+        rooms.house().hide(&own_files(&loaded));
         rooms.house().reconfigure(loaded.config).map_err(|error| Problem::of(&error))?;
         for name in changed {
             rooms.house().reload_backend(&name, &before).await.map_err(|error| Problem::of(&error))?;

@@ -245,6 +245,11 @@ impl House {
         self.jobs.change_to(&config.job).await
     }
 
+    /// These are the gateway's own files and directories from now on.
+    pub(super) fn hide(&self, own: &[PathBuf]) {
+        self.backends.values().for_each(|backend| backend.hide(own));
+    }
+
     /// Replace a backend's workers by those of the configuration in force. When the new ones never get ready the
     /// old ones go on, and their configuration counts again, so that the next reload tries anew.
     pub(super) async fn reload_backend(&self, name: &str, before: &Config) -> Result<(), BackendError> {

@@ -29,8 +29,9 @@ fn tenant(id: &str) -> Tenant {
     tenant
 }
 
-fn quick() -> Config {
-    Config { wait_timeout: Duration::from_millis(200), ..Config::default() }
+/// Waits as long as a loaded machine may take to open a file.
+fn patient() -> Config {
+    Config { wait_timeout: Duration::from_secs(20), ..Config::default() }
 }
 
 fn house(config: Config, tenants: &[&Tenant]) -> House {
@@ -69,7 +70,7 @@ fn mode(path: &Path) -> u32 {
 #[tokio::test]
 async fn the_file_is_made_on_first_use_and_is_nobody_elses() {
     let a = tenant("a");
-    let house = house(quick(), &[&a]);
+    let house = house(patient(), &[&a]);
     house.run(&a, Access::Write, "CREATE TABLE t (x); INSERT INTO t VALUES (1)").await.unwrap();
     let tenants = house.dir.path().join("tenants");
     assert_eq!((mode(&tenants), mode(&tenants.join("a.db"))), (0o700, 0o600));
@@ -82,12 +83,13 @@ async fn the_file_is_made_on_first_use_and_is_nobody_elses() {
 #[tokio::test]
 async fn there_is_one_writer_and_a_wait_for_it_ends_in_an_error_that_names_tenant_wait_and_limit() {
     let a = tenant("a");
-    let house = house(quick(), &[&a]);
+    let config = Config { wait_timeout: Duration::from_secs(2), ..Config::default() };
+    let house = house(config, &[&a]);
     let held = house.pools.lease(&a, Access::Write).await.unwrap();
     let error = house.pools.lease(&a, Access::Write).await.err().unwrap();
     let text = error.to_string();
     assert!(matches!(error, PoolError::Wait { .. }), "{text}");
-    assert!(text.contains("`a`") && text.contains("ms") && text.contains("one writer"), "{text}");
+    assert!(text.contains("`a`") && text.contains("waited 2.") && text.contains("one writer"), "{text}");
     // Readers are not held up by it.
     assert_eq!(house.count(&a, "SELECT 1").await, 1);
     drop(held);
@@ -98,7 +100,7 @@ async fn there_is_one_writer_and_a_wait_for_it_ends_in_an_error_that_names_tenan
 #[tokio::test]
 async fn more_waiting_requests_than_allowed_are_turned_away_at_once() {
     let a = tenant("a");
-    let house = house(Config { waiting_max: 1, wait_timeout: Duration::from_secs(5), ..quick() }, &[&a]);
+    let house = house(Config { waiting_max: 1, wait_timeout: Duration::from_secs(5), ..patient() }, &[&a]);
     let held = house.pools.lease(&a, Access::Write).await.unwrap();
     let (pools, tenant) = (house.pools.clone(), a.clone());
     let waiting = house.shutdown.spawn(async move { pools.lease(&tenant, Access::Write).await.is_ok() });
@@ -114,7 +116,7 @@ async fn more_waiting_requests_than_allowed_are_turned_away_at_once() {
 #[tokio::test]
 async fn a_reader_cannot_write_and_cannot_make_itself_a_writer() {
     let a = tenant("a");
-    let house = house(quick(), &[&a]);
+    let house = house(patient(), &[&a]);
     let error = house.run(&a, Access::Read, "CREATE TABLE t (x)").await.unwrap_err();
     assert_eq!(error.sqlite_error_code(), Some(ErrorCode::ReadOnly));
     let error = house.run(&a, Access::Read, "PRAGMA query_only = off").await.unwrap_err();
@@ -125,7 +127,7 @@ async fn a_reader_cannot_write_and_cannot_make_itself_a_writer() {
 #[tokio::test]
 async fn sql_cannot_leave_its_file() {
     let a = tenant("a");
-    let house = house(quick(), &[&a]);
+    let house = house(patient(), &[&a]);
     let other = house.dir.path().join("other.db");
     let attach: &'static str = Box::leak(format!("ATTACH '{}' AS o", other.display()).into_boxed_str());
     let into: &'static str = Box::leak(format!("VACUUM INTO '{}'", other.display()).into_boxed_str());
@@ -152,7 +154,7 @@ async fn sql_cannot_leave_its_file() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_statement_past_its_time_really_stops_and_the_next_one_runs() {
     let a = tenant("a");
-    let house = house(Config { statement_timeout: Duration::from_millis(100), ..quick() }, &[&a]);
+    let house = house(Config { statement_timeout: Duration::from_millis(100), ..patient() }, &[&a]);
     let lease = house.pools.lease(&a, Access::Read).await.unwrap();
     let began = std::time::Instant::now();
     let (lease, (error, verdict, next)) = lease
@@ -175,7 +177,7 @@ async fn a_statement_past_its_time_really_stops_and_the_next_one_runs() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_stops_waiting_stops_the_statement_and_its_transaction_is_rolled_back() {
     let a = tenant("a");
-    let house = house(quick(), &[&a]);
+    let house = house(patient(), &[&a]);
     house.run(&a, Access::Write, "CREATE TABLE t (x)").await.unwrap();
     let lease = house.pools.lease(&a, Access::Write).await.unwrap();
     let job = lease.run(None, |running| {
@@ -192,7 +194,7 @@ async fn who_stops_waiting_stops_the_statement_and_its_transaction_is_rolled_bac
 #[tokio::test]
 async fn a_connection_comes_back_clean_or_not_at_all() {
     let a = tenant("a");
-    let house = house(quick(), &[&a]);
+    let house = house(patient(), &[&a]);
     house.run(&a, Access::Write, "CREATE TABLE t (x)").await.unwrap();
     let sql = "BEGIN; INSERT INTO t VALUES (1); CREATE TEMP TABLE secret (x); PRAGMA foreign_keys = off";
     house.run(&a, Access::Write, sql).await.unwrap();
@@ -207,7 +209,7 @@ async fn a_connection_comes_back_clean_or_not_at_all() {
 async fn a_full_file_is_full_and_its_neighbours_are_not() {
     let (a, b) = (tenant("a"), tenant("b"));
     let sqlite = Sqlite { file_bytes_max: 256 * 1024, ..Sqlite::default() };
-    let house = house(Config { sqlite, ..quick() }, &[&a, &b]);
+    let house = house(Config { sqlite, ..patient() }, &[&a, &b]);
     let sql = "CREATE TABLE t (x); INSERT INTO t VALUES (zeroblob(300 * 1024))";
     let error = house.run(&a, Access::Write, sql).await.unwrap_err();
     assert_eq!(error.sqlite_error_code(), Some(ErrorCode::DiskFull));
@@ -222,7 +224,7 @@ async fn a_full_file_is_full_and_its_neighbours_are_not() {
 async fn suspension_and_a_new_epoch_stop_what_runs_and_let_nobody_in() {
     for suspend in [true, false] {
         let a = tenant("a");
-        let house = house(quick(), &[&a]);
+        let house = house(patient(), &[&a]);
         let lease = house.pools.lease(&a, Access::Write).await.unwrap();
         let running = house.shutdown.spawn(lease.run(None, |running| {
             let failed = running.sqlite.execute_batch(ENDLESS).is_err();
@@ -248,7 +250,7 @@ async fn suspension_and_a_new_epoch_stop_what_runs_and_let_nobody_in() {
 #[tokio::test]
 async fn a_hold_waits_for_leases_closes_the_file_and_keeps_everybody_out() {
     let a = tenant("a");
-    let house = house(quick(), &[&a]);
+    let house = house(patient(), &[&a]);
     let lease = house.pools.lease(&a, Access::Write).await.unwrap();
     let early = tokio::time::timeout(Duration::from_millis(50), house.pools.drain(&a.id)).await;
     assert!(early.is_err(), "drained beside a lease");
@@ -265,7 +267,7 @@ async fn a_hold_waits_for_leases_closes_the_file_and_keeps_everybody_out() {
 #[tokio::test]
 async fn one_file_serves_one_tenant_whatever_the_path() {
     let (a, mut b) = (tenant("a"), tenant("b"));
-    let house = house(quick(), &[&a, &b]);
+    let house = house(patient(), &[&a, &b]);
     house.run(&a, Access::Write, "CREATE TABLE t (x)").await.unwrap();
     let tenants = house.dir.path().join("tenants");
     std::os::unix::fs::symlink(tenants.join("a.db"), tenants.join("link.db")).unwrap();
@@ -303,7 +305,7 @@ async fn a_crowded_budget_serves_every_tenant_in_turn() {
 #[tokio::test]
 async fn idle_connections_are_closed_after_their_time() {
     let a = tenant("a");
-    let house = house(Config { idle_timeout: Duration::from_millis(100), ..quick() }, &[&a]);
+    let house = house(Config { idle_timeout: Duration::from_millis(100), ..patient() }, &[&a]);
     assert_eq!(house.count(&a, "SELECT 1").await, 1);
     assert_eq!(house.pools.status()[0].open, 1);
     for _ in 0..100 {
@@ -345,7 +347,7 @@ async fn a_migration_that_failed_goes_on_where_it_stopped() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_copy_made_beside_a_writer_is_whole_and_damage_is_found() {
     let a = tenant("a");
-    let house = house(quick(), &[&a]);
+    let house = house(patient(), &[&a]);
     let sql = "CREATE TABLE t (x, y); CREATE INDEX i ON t (x);
                WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 2000)
                INSERT INTO t SELECT i, zeroblob(500) FROM n";

@@ -126,7 +126,8 @@ fn a_port_in_use_is_told_with_its_address_and_nothing_is_left() {
 #[test]
 fn a_backend_that_cannot_be_started_is_told_and_the_gateway_lives() {
     let backend = |command: &str| {
-        let config = format!("[backend.api]\ncommand = [{command:?}]\nhosts = [\"api.example\"]");
+        let config =
+            format!("[backend.api]\ncommand = [{command:?}]\nhosts = [\"api.example\"]\nallow_root = true");
         TestGateway::builder().shops().config(&config).config("edge.admit.waiting_timeout = \"500ms\"").site()
     };
     backend("/no/such/program").cli(&["run"]).fails(2).says(&["/no/such/program"]);

@@ -11,7 +11,9 @@ use crate::{
 /// A port that somebody forgot: open before, closed by the firewall.
 const FORGOTTEN: &str = "9999";
 
-const LISTENER: &str = "require('net').createServer(s => s.end('hello\\n')).listen(9999, '::')";
+/// Whoever leaves without a word must not end it.
+const LISTENER: &str =
+    "require('net').createServer(s => s.on('error', () => {}).end('hello\\n')).listen(9999, '::')";
 
 /// What is asked for in every test.
 const ORDER: &str =

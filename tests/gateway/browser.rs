@@ -69,7 +69,7 @@ fn both_shops_book_in_a_browser_and_see_only_their_own_and_a_third_is_refused() 
     let packages = example().join("backend/node_modules");
     assert!(packages.exists(), "{} is missing: `tests/run` installs it (npm ci)", packages.display());
     let gateway = TestGateway::builder()
-        .config(&format!("[backend.api]\ncommand = [\"node\", {server:?}]\nhosts = [\"localhost\"]\nhealth.path = \"/healthz\""))
+        .config(&format!("[backend.api]\ncommand = [\"node\", {server:?}]\nhosts = [\"localhost\"]\nallow_root = true\nhealth.path = \"/healthz\""))
         .start();
     let api = format!("http://localhost:{}", gateway.http().port());
     let pages = Pages::serve(&["navaja", "barba", "tijera"], &api);

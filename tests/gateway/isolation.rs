@@ -192,8 +192,7 @@ fn what_stops_the_launcher_is_said_in_the_status_and_in_the_log() {
     let gateway = TestGateway::start_without_workers(site);
     let error = eventually("the launcher fails", || {
         let status = gateway.status();
-        let error = workers(&status).find_map(|worker| worker["last_error"].as_str().map(str::to_owned));
-        error
+        workers(&status).find_map(|worker| worker["last_error"].as_str().map(str::to_owned))
     });
     for word in ["it could not be started: user `61234` cannot enter", "/app: Permission denied", "chmod o+x"]
     {

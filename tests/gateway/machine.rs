@@ -102,7 +102,8 @@ impl Disk {
             .link("/etc/systemd/system/sockets.target.wants/gateway.socket", "../gateway.socket")
     }
 
-    fn link(self, path: &str, target: &str) -> Self {
+    /// Make a symbolic link.
+    pub(crate) fn link(self, path: &str, target: &str) -> Self {
         let path = self.at(path);
         fs::create_dir_all(path.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(target, path).unwrap();

@@ -4,19 +4,19 @@ use std::time::{Duration, Instant};
 
 /// Cuts a stream of bytes into lines of bounded length.
 #[derive(Debug)]
-pub(super) struct Lines {
+pub(in crate::backend) struct Lines {
     open: Vec<u8>,
     bytes_max: usize,
 }
 
 impl Lines {
     /// Lines of at most `bytes_max` bytes, at least one.
-    pub(super) fn new(bytes_max: usize) -> Self {
+    pub(in crate::backend) fn new(bytes_max: usize) -> Self {
         Self { open: Vec::new(), bytes_max: bytes_max.max(1) }
     }
 
     /// Take bytes in; `line` hears each line that is complete, or as long as a line may be.
-    pub(super) fn feed(&mut self, mut bytes: &[u8], mut line: impl FnMut(&[u8])) {
+    pub(in crate::backend) fn feed(&mut self, mut bytes: &[u8], mut line: impl FnMut(&[u8])) {
         while !bytes.is_empty() {
             let end = memchr::memchr(b'\n', bytes);
             let wanted = end.unwrap_or(bytes.len());
@@ -31,7 +31,7 @@ impl Lines {
     }
 
     /// The stream has ended: what is left is a line too.
-    pub(super) fn finish(&mut self, mut line: impl FnMut(&[u8])) {
+    pub(in crate::backend) fn finish(&mut self, mut line: impl FnMut(&[u8])) {
         if !self.open.is_empty() {
             self.emit(&mut line);
         }

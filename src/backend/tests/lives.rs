@@ -24,6 +24,7 @@ async fn a_worker_is_started_as_configured_and_leaves_nothing_behind() {
         "LANG",
         "TZ",
         "USER",
+        "TMPDIR",
         "NODE_ENV",
         "LABEL",
         "GATEWAY_TICKETS",
