@@ -10,6 +10,7 @@ mod confinement;
 mod deploy;
 mod env_file;
 mod environment;
+mod errand;
 mod error;
 mod generation;
 mod hands;
@@ -22,6 +23,7 @@ mod output;
 mod process;
 mod process_group;
 mod quarters;
+mod readers;
 mod releases;
 mod restart;
 mod rlimits;
@@ -68,9 +70,11 @@ pub(crate) use self::{
     child::worker_guard,
     config::{Config, Ticket},
     deploy::{Deploy, Deployed},
+    errand::{Ending, Errand, Running},
     error::BackendError,
     hands::start as start_hands,
-    output::{OutputLine, Record, Stream, fields},
+    output::{OutputLine, Record, Ring, Stream, fields},
+    restart::History,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
     sandbox::Sandbox,
     status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
@@ -286,6 +290,26 @@ impl Backend {
     /// Send a signal to the process of one worker (`api/0`), or of all; how many got it.
     pub(crate) fn signal(&self, signal: Signal, worker: Option<&str>) -> Result<usize, BackendError> {
         self.supervisor()?.signal(signal, worker)
+    }
+
+    /// Start a program beside the workers, from the generation in force.
+    pub(crate) async fn errand(&self, errand: &Errand) -> Result<Running, BackendError> {
+        self.supervisor()?.errand(errand).await
+    }
+
+    /// Resolves when another generation is in force than this one. Cancel safe.
+    pub(crate) async fn superseded(&self, generation: u64) {
+        match self.supervisor() {
+            Ok(supervisor) => supervisor.superseded(generation).await,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// How long to wait before a program that has ended after `ran_for` is started again.
+    pub(crate) fn pause(&self, history: &mut History, ran_for: Duration) -> Duration {
+        let policy = self.supervisor().map(Supervisor::policy).unwrap_or_default();
+        history.failed(&policy, ran_for);
+        history.pause(&policy, restart::jitter())
     }
 
     /// Drain, SIGTERM, grace, SIGKILL; resolves when no process is left. Idempotent and cancel safe.

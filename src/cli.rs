@@ -15,6 +15,7 @@ mod failure;
 mod firewall;
 mod identity;
 mod import;
+mod job;
 mod logs;
 mod man;
 mod out;
@@ -100,6 +101,8 @@ enum Command {
     #[command(subcommand)]
     Backend(backend::Backend),
     #[command(subcommand)]
+    Job(job::Job),
+    #[command(subcommand)]
     Tenant(Box<tenant::Tenant>),
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -176,6 +179,7 @@ impl Command {
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)
             }
+            Self::Job(job) => reach::running(settings, async |client: &Client| job.run(client).await),
             Self::Cert(cert) if cert.needs_running() => {
                 reach::running(settings, async |client: &Client| cert.run(client).await)
             }

@@ -68,6 +68,8 @@ mod import;
 mod internet;
 #[path = "gateway/isolation.rs"]
 mod isolation;
+#[path = "gateway/jobs.rs"]
+mod jobs;
 #[path = "gateway/left_behind.rs"]
 mod left_behind;
 #[path = "gateway/limits.rs"]

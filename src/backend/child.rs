@@ -12,6 +12,7 @@ use std::{
     path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::Arc,
+    time::Duration,
 };
 
 use nix::{sys::signal::Signal, unistd::Pid};
@@ -28,6 +29,9 @@ use super::{
     hands::{self, Target},
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
+
+/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
+const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How a worker's program is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,6 +116,16 @@ impl Child {
     /// Ask the whole group to end.
     pub(super) fn terminate(&self) {
         self.signal(Signal::SIGTERM);
+    }
+
+    /// Wait for the end that it has been asked for; after `grace` the whole group is killed. Did that have to be?
+    pub(super) async fn killed_after(&mut self, grace: Duration) -> bool {
+        if tokio::time::timeout(grace, self.exited()).await.is_ok() {
+            return false;
+        }
+        self.kill();
+        drop(tokio::time::timeout(KILL_WAIT, self.exited()).await);
+        true
     }
 
     /// End the whole group.

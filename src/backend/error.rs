@@ -180,6 +180,14 @@ pub(crate) enum BackendError {
         /// The last lines it wrote.
         lines: Vec<String>,
     },
+    /// A program beside the workers could not be started.
+    #[error("{name}: {reason}")]
+    Errand {
+        /// Such as `job/nightly`.
+        name: String,
+        /// What the system said.
+        reason: String,
+    },
     /// The backend is being stopped.
     #[error("backend {backend} is stopping")]
     Stopping {
@@ -222,6 +230,7 @@ impl Fault for BackendError {
             Self::Package { .. } => "backend-package",
             Self::Release { .. } => "backend-release",
             Self::Install { .. } => "backend-install",
+            Self::Errand { .. } => "backend-errand",
             Self::Stopping { .. } => "backend-stopping",
         }
     }

@@ -43,7 +43,7 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 const LAST_WORDS_MAX: usize = 20;
 
 /// One line that a worker wrote, or that the gateway has to say of its output.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OutputLine {
     /// Counts up over all workers; 0 is none yet.
     pub(crate) number: u64,
@@ -84,7 +84,7 @@ impl Stream {
 
 /// The last lines of one worker slot, over the lives of its processes.
 #[derive(Debug, Default)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     lines: Mutex<VecDeque<OutputLine>>,
     dropped: AtomicU64,
 }
@@ -116,7 +116,7 @@ impl Ring {
     }
 
     /// The last `count` lines, oldest first.
-    pub(super) fn last(&self, count: usize) -> Vec<OutputLine> {
+    pub(crate) fn last(&self, count: usize) -> Vec<OutputLine> {
         let lines = self.lines();
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }

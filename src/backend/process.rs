@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
-use tokio::{net::TcpListener, sync::Semaphore, task::JoinHandle};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
     autopsy,
@@ -26,8 +26,9 @@ use super::{
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
-    output::{Outlets, Sink, Stream},
+    output::Outlets,
     quarters::{self, Quarters},
+    readers::Readers,
     roster::{Address, Roster, Worker, next_key},
     state::{Failure, Slot},
     worker_exec,
@@ -36,12 +37,6 @@ use crate::shutdown::Shutdown;
 
 /// Lines of output that an error message carries: one screen.
 pub(super) const LAST_LINES: usize = 20;
-
-/// How long to wait for the rest of a dead process's output; it is in the pipe already.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
-const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// What every start of a backend's workers needs, whatever the slot and the generation.
 #[derive(Debug)]
@@ -78,7 +73,7 @@ pub(super) struct Process {
     worker: Arc<Worker>,
     slot: Arc<Slot>,
     roster: Arc<Roster>,
-    readers: Vec<JoinHandle<()>>,
+    readers: Readers,
     _quarters: Quarters,
     _instance: Instance,
     channel: Option<Channel>,
@@ -129,6 +124,7 @@ impl Process {
             command: generation.config.command.clone(),
             confinement: Confinement::of(
                 generation,
+                &generation.config.command,
                 &environment,
                 quarters.directory(),
                 &stage.hidden.load(),
@@ -138,7 +134,7 @@ impl Process {
             channel: theirs.map(Arc::new),
         };
         let mut child = Child::spawn(&program).await.map_err(|error| not_started(&error))?;
-        let readers = read_output(&mut child, stage, slot, generation);
+        let readers = Readers::start(&mut child, &slot.ring, &slot.name, stage, generation);
         tracing::info!(
             backend = stage.backend,
             worker = slot.name,
@@ -239,12 +235,9 @@ impl Process {
 
     /// The failure of a process with its last words.
     pub(super) async fn failure(&self, reason: String) -> Failure {
-        self.last_words().await;
+        self.readers.last_words().await;
         let lines = self.slot.ring.last_of(self.child.pid(), LAST_LINES);
-        // The launcher's last word is the whole story; that it ended then says nothing. The rest of a line on the other
-        // stream may come after it.
-        let launcher = lines.iter().rev().find_map(|line| line.strip_prefix(worker_exec::SAYS));
-        let reason = launcher.map_or(reason, |problem| format!("it could not be started: {problem}"));
+        let reason = worker_exec::told(&lines).unwrap_or(reason);
         Failure { reason, facts: Vec::new(), lines }
     }
 
@@ -269,26 +262,14 @@ impl Process {
             (Some(channel), Goodbye::Message) => channel.say("shutdown"),
             _ => self.child.terminate(),
         }
-        if tokio::time::timeout(grace, self.child.exited()).await.is_err() {
-            let (worker, pid) = (&self.slot.name, self.child.pid());
+        let pid = self.child.pid();
+        if self.child.killed_after(grace).await {
+            let worker = &self.slot.name;
             tracing::warn!(worker, pid, "the worker did not end within stop_grace: killed");
-            self.child.kill();
-            drop(tokio::time::timeout(KILL_WAIT, self.child.exited()).await);
         }
         // Its goodbye is in the pipe still.
-        self.last_words().await;
-        tracing::info!(worker = self.slot.name, pid = self.child.pid(), "worker stopped");
-    }
-
-    async fn last_words(&self) {
-        let pipes_closed = async {
-            while !self.readers.iter().all(JoinHandle::is_finished) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        // A descendant that left the group may hold the pipe open for ever, and the process itself while it
-        // still runs: what has been read by then has to do.
-        drop(tokio::time::timeout(LAST_WORDS, pipes_closed).await);
+        self.readers.last_words().await;
+        tracing::info!(worker = self.slot.name, pid, "worker stopped");
     }
 
     async fn never_ready(&self, generation: &Generation, last_seen: Option<Unwell>) -> String {
@@ -317,30 +298,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.roster.remove(&self.worker);
-        self.readers.iter().for_each(JoinHandle::abort);
     }
-}
-
-fn read_output(
-    child: &mut Child,
-    stage: &Stage,
-    slot: &Slot,
-    generation: &Generation,
-) -> Vec<JoinHandle<()>> {
-    let sink = |stream| Sink {
-        backend: stage.backend.clone(),
-        worker: slot.name.clone(),
-        pid: child.pid(),
-        stream,
-        ring: Arc::clone(&slot.ring),
-        outlets: Arc::clone(&stage.outlets),
-        limits: generation.output_limits(),
-    };
-    let (stdout_sink, stderr_sink) = (sink(Stream::Stdout), sink(Stream::Stderr));
-    let (stdout, stderr) = child.output();
-    let stdout = stdout.map(|pipe| stage.shutdown.spawn(stdout_sink.capture(pipe)));
-    let stderr = stderr.map(|pipe| stage.shutdown.spawn(stderr_sink.capture(pipe)));
-    stdout.into_iter().chain(stderr).collect()
 }
 
 /// A port that nobody uses: the system's choice. It may be taken by another before the worker binds it; then

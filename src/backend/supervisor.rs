@@ -13,7 +13,7 @@ use std::{
 use arc_swap::ArcSwap;
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -21,9 +21,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BackendError, Config, OutputLine, WorkerStatus,
     deploy::{self, Deploy, Deployed, Site},
+    errand::{Errand, Running},
     generation::{Generation, check_socket_path},
     hands::{self, Target},
     process::Stage,
+    restart::Policy,
     state::Slot,
     status::GenerationStatus,
 };
@@ -80,6 +82,8 @@ pub(super) struct Board {
     /// The workers' places.
     slots: ArcSwap<Vec<Arc<Slot>>>,
     standing: ArcSwap<Standing>,
+    /// The generation from which all are started; none before the first.
+    in_force: watch::Sender<Option<Arc<Generation>>>,
     order: ArcSwap<Option<&'static str>>,
 }
 
@@ -193,6 +197,26 @@ impl Supervisor {
     pub(super) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
         let (stage, config_dir, config) = (&self.stage, &self.config_dir, self.standing().config.clone());
         deploy::deploy(Site { stage, config_dir, config, supervisor: self }, deploy, package).await
+    }
+
+    /// Start a program beside the workers, from the generation in force.
+    pub(super) async fn errand(&self, errand: &Errand) -> Result<Running, BackendError> {
+        let stopping = || BackendError::Stopping { backend: self.stage.backend.clone() };
+        let generation = self.board.in_force.borrow().clone().ok_or_else(stopping)?;
+        Running::start(&self.stage, generation, errand).await
+    }
+
+    /// Resolves when another generation than this one is in force. Cancel safe.
+    pub(super) async fn superseded(&self, number: u64) {
+        let mut in_force = self.board.in_force.subscribe();
+        let other = |one: &Option<Arc<Generation>>| one.as_ref().is_some_and(|one| one.number != number);
+        // The sender stands on our own board.
+        drop(in_force.wait_for(other).await);
+    }
+
+    /// The pauses between tries.
+    pub(super) fn policy(&self) -> Policy {
+        self.board.in_force.borrow().as_ref().map(|generation| generation.policy()).unwrap_or_default()
     }
 
     /// What workers that start from now on shall not see.

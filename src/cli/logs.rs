@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use axum::body::Body;
 use futures_util::StreamExt;
-use http::Method;
+use http::{Method, Response};
 use jiff::Timestamp;
 
 use super::{Client, Failure, failure::Exit, out};
@@ -15,7 +16,7 @@ const LINE_BYTES_MAX: usize = 1024 * 1024;
 /// How often a gateway that has gone is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
-/// Show what the workers wrote lately, oldest first
+/// Show what workers and jobs wrote lately, oldest first
 ///
 /// The level and the tenant are those that the application writes into its JSON lines (level; tenant, tenant_id or
 /// tenantId). A line without a level counts as info, on standard error as error.
@@ -30,12 +31,13 @@ Examples:
   gateway logs --worker api/0 --lines 500
   gateway logs --since 10m --level warn
   gateway logs -f --tenant barber
+  gateway logs --worker job/nightly -f
   gateway logs --json -f")]
 pub(crate) struct Logs {
     /// Go on with every new line until Ctrl-C
     #[arg(short, long)]
     follow: bool,
-    /// Only this worker, such as `api/0`, or all workers of a backend, such as `api`
+    /// Only this worker, such as `api/0`, all workers of a backend, such as `api`, or a job, such as `job/nightly`
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
     /// Only JSON lines that name this tenant
@@ -97,21 +99,8 @@ impl Logs {
                 path.extend(["&", name, "=", &escape(value)]);
             }
         }
-        let answer = client.send(Method::GET, &path, axum::body::Body::empty()).await?;
-        let mut chunks = answer.into_body().into_data_stream();
-        let mut pending = Vec::new();
-        while let Some(chunk) = chunks.next().await {
-            let chunk = chunk.map_err(|error| Failure::failed(format!("the gateway broke off: {error}")))?;
-            pending.extend_from_slice(&chunk);
-            while let Some(end) = memchr::memchr(b'\n', &pending) {
-                let line: Vec<u8> = pending.drain(..=end).collect();
-                *last = self.show(&line).or(*last);
-            }
-            if pending.len() > LINE_BYTES_MAX {
-                return Err(Failure::usage("the gateway sent a line without end"));
-            }
-        }
-        Ok(())
+        let answer = client.send(Method::GET, &path, Body::empty()).await?;
+        each_line(answer, LINE_BYTES_MAX, |line| *last = self.show(line).or(*last)).await
     }
 
     /// Print a line; when it was.
@@ -145,6 +134,28 @@ fn since(text: &str) -> Result<Timestamp, String> {
         "neither a time such as `2026-01-31T08:00:00Z` nor how long ago, such as `10m`".to_owned()
     })?;
     Timestamp::now().checked_sub(ago).map_err(|_| "too long ago".to_owned())
+}
+
+/// Every line of an answer that comes line by line, with its end.
+pub(super) async fn each_line(
+    answer: Response<Body>,
+    line_bytes_max: usize,
+    mut hear: impl FnMut(&[u8]),
+) -> Result<(), Failure> {
+    let mut chunks = answer.into_body().into_data_stream();
+    let mut pending = Vec::new();
+    while let Some(chunk) = chunks.next().await {
+        let chunk = chunk.map_err(|error| Failure::failed(format!("the gateway broke off: {error}")))?;
+        pending.extend_from_slice(&chunk);
+        while let Some(end) = memchr::memchr(b'\n', &pending) {
+            let line: Vec<u8> = pending.drain(..=end).collect();
+            hear(&line);
+        }
+        if pending.len() > line_bytes_max {
+            return Err(Failure::usage("the gateway sent a line without end"));
+        }
+    }
+    Ok(())
 }
 
 /// A name as part of a path or a query.

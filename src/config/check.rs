@@ -6,6 +6,7 @@ mod acme;
 mod backend;
 mod edge;
 mod isolation;
+mod job;
 mod log;
 mod numbers;
 mod pool;
@@ -46,6 +47,7 @@ impl<'a> Check<'a> {
         self.compression();
         self.tls();
         self.backends();
+        self.jobs();
         self.pool();
         self.doors();
         self.tenants();

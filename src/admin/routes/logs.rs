@@ -17,6 +17,7 @@ use super::{Desk, Query};
 use crate::{
     admin::Problem,
     backend::{Backend, OutputLine, Record, Stream},
+    job::Jobs,
     shutdown::Shutdown,
 };
 
@@ -29,10 +30,18 @@ pub(super) async fn logs(
     State(desk): State<Desk>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let backends = desk.live("`logs`")?.house.backends();
+    let house = &desk.live("`logs`")?.house;
+    let (backends, jobs) = (house.backends(), house.jobs());
     if let Some(name) = &wanted.worker {
-        let backend = name.split('/').next().unwrap_or_default();
-        if !backends.contains_key(backend) {
+        let mut steps = name.split('/');
+        let backend = steps.next().unwrap_or_default();
+        if backend == "job" {
+            // All jobs, or this one.
+            steps
+                .next()
+                .map_or(Ok(()), |job| jobs.show(job).map(drop))
+                .map_err(|error| Problem::of(&error))?;
+        } else if !backends.contains_key(backend) {
             return Err(Problem::new(404, "no-such-backend", format!("there is no backend `{backend}`"))
                 .hint("`gateway backend list` shows the names of all workers"));
         }
@@ -42,7 +51,7 @@ pub(super) async fn logs(
         true => backends.iter().map(|(name, backend)| (name.clone(), backend.follow())).collect(),
         false => Vec::new(),
     };
-    let (past, seen) = past(&backends, &wanted);
+    let (past, seen) = past(&backends, &jobs, &wanted);
     let seen = Arc::new(seen);
     let (lines, stream) = mpsc::channel(LINES_UNDER_WAY_MAX);
     for (backend, receiver) in receivers {
@@ -67,9 +76,13 @@ pub(super) async fn logs(
 /// The number of the last line of each worker that the past has had.
 type Seen = HashMap<String, u64>;
 
-fn past(backends: &BTreeMap<String, Arc<Backend>>, wanted: &Wanted) -> (Vec<OutputLine>, Seen) {
+fn past(
+    backends: &BTreeMap<String, Arc<Backend>>,
+    jobs: &Jobs,
+    wanted: &Wanted,
+) -> (Vec<OutputLine>, Seen) {
     let mut seen = Seen::new();
-    let all = backends.values().flat_map(|backend| backend.output(None, usize::MAX));
+    let all = backends.values().flat_map(|backend| backend.output(None, usize::MAX)).chain(jobs.output());
     let mut lines: Vec<OutputLine> = all
         .inspect(|line| {
             let last = seen.entry(line.worker.clone()).or_default();
