@@ -158,6 +158,20 @@ fn directories(journal: &mut Journal) -> Result<(), BootstrapError> {
     let wanted = super::plan::directories();
     let missing: Vec<PathBuf> = wanted.iter().filter(|path| !path.exists()).cloned().collect();
     journal.record(Made::Directories(missing))?;
+    // A second run finds them as the first has left them: its record says how they were.
+    if !journal.made.iter().any(|made| matches!(made, Made::Rights(_))) {
+        let rights = |path: &PathBuf| {
+            let is = fs::metadata(path).ok()?;
+            Some((path.clone(), is.mode() & 0o7777, is.uid(), is.gid()))
+        };
+        let ours = |path: &PathBuf| {
+            journal.made.iter().any(|made| matches!(made, Made::Directories(list) if list.contains(path)))
+        };
+        let before: Vec<_> = wanted.iter().filter(|path| !ours(path)).filter_map(rights).collect();
+        if !before.is_empty() {
+            journal.record(Made::Rights(before))?;
+        }
+    }
     machine::order(&["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/gateway.conf"])?;
     match wanted.iter().find(|path| !path.is_dir()) {
         Some(path) => Err(BootstrapError::Unproven(format!("systemd-tmpfiles made no `{}`", path.display()))),

@@ -122,7 +122,8 @@ impl<'v> App<'v> {
             let lower = word.to_ascii_lowercase();
             let name = lower.split('=').next().unwrap_or_default();
             let secret = name.starts_with('-') && SECRET.iter().any(|secret| name.contains(secret));
-            if !secret && !(lower.contains("://") && lower.contains('@')) {
+            let address = lower.contains("://") && lower.contains('@');
+            if !(secret || address) {
                 command.push(word.to_owned());
                 continue;
             }

@@ -81,7 +81,7 @@ pub(super) fn only_to_https(server: &Directive) -> bool {
     };
     let leading = |one: &&Directive| match one.name.as_str() {
         "return" | "rewrite" => leads(one),
-        "if" => one.inside.iter().all(|inside| leads(inside)),
+        "if" => one.inside.iter().all(leads),
         "location" => one.inside.iter().any(|inside| inside.is("return") && leads(inside)),
         _ => false,
     };
