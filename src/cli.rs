@@ -14,6 +14,8 @@ mod doctor;
 mod failure;
 mod firewall;
 mod identity;
+mod import;
+mod job;
 mod logs;
 mod man;
 mod node;
@@ -102,6 +104,8 @@ enum Command {
     #[command(subcommand)]
     Node(node::Node),
     #[command(subcommand)]
+    Job(job::Job),
+    #[command(subcommand)]
     Tenant(Box<tenant::Tenant>),
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -111,6 +115,8 @@ enum Command {
     #[command(subcommand)]
     Firewall(firewall::FirewallOrder),
     Cutover(cutover::Cutover),
+    #[command(subcommand)]
+    Import(import::Import),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
@@ -166,7 +172,7 @@ impl Command {
                 reach::running(settings, async |client: &Client| status.run(client).await)
             }
             Self::Reload(reload) => {
-                reach::running(settings, async |client: &Client| reload.run(client).await)
+                reach::running(settings, async |client: &Client| reload.run(settings, client).await)
             }
             Self::Swap(swap) => reach::running(settings, async |client: &Client| swap.run(client).await),
             Self::Upgrade(upgrade) => {
@@ -176,6 +182,7 @@ impl Command {
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)
             }
+            Self::Job(job) => reach::running(settings, async |client: &Client| job.run(client).await),
             Self::Cert(cert) if cert.needs_running() => {
                 reach::running(settings, async |client: &Client| cert.run(client).await)
             }
@@ -194,6 +201,7 @@ impl Command {
             Self::Bootstrap(bootstrap) => bootstrap.run(settings),
             Self::Firewall(firewall) => firewall.run(settings),
             Self::Cutover(cutover) => cutover.run(settings),
+            Self::Import(import) => import.run(settings),
             Self::Doctor(doctor) => doctor.run(settings),
         }
     }

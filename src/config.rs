@@ -22,7 +22,7 @@ pub(crate) use self::{
     load::{Flags, Loaded, credentials_directory, load, load_to_restore, socket_hint},
     problem::{Problem, Problems},
 };
-use crate::{admin, backend, door, edge, pool, telemetry, tenant};
+use crate::{admin, backend, door, edge, job, pool, telemetry, tenant};
 
 /// Every key of the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +48,8 @@ pub(crate) struct Config {
     pub(crate) backend: BTreeMap<String, backend::Config>,
     /// Node's versions.
     pub(crate) node: backend::NodeConfig,
+    /// Jobs by name.
+    pub(crate) job: BTreeMap<String, job::Config>,
     /// Pools.
     pub(crate) pool: pool::Config,
     /// Doors.
@@ -75,6 +77,7 @@ impl Default for Config {
             cors: tenant::CorsPolicy::default(),
             backend: BTreeMap::new(),
             node: backend::NodeConfig::default(),
+            job: BTreeMap::new(),
             pool: pool::Config::default(),
             door: door::Config::default(),
             registry: tenant::Config::default(),

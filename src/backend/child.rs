@@ -1,8 +1,7 @@
 //! One process and its descendants. This is the only place that spawns. What it starts gets a process group
 //! of its own, an empty environment but for what it is given, no input, and dies with its handle.
 //!
-//! It must never fork from a thread that can end before the process: the kernel sends the launcher's death
-//! signal when the forking *thread* ends, and a runtime may end its threads when it likes.
+//! It must never fork from a thread that can end before the process: all of it happens on the one of `hands`.
 
 mod guard;
 
@@ -12,22 +11,15 @@ use std::{
     os::fd::OwnedFd,
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::{
-        Arc, OnceLock,
-        mpsc::{SyncSender, sync_channel},
-    },
+    sync::Arc,
     time::{Duration, Instant},
 };
 
-use nix::{
-    sys::signal::{Signal, kill, killpg},
-    unistd::Pid,
-};
+use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
     process::{ChildStderr, ChildStdout, Command},
     runtime::Handle,
     signal::unix::{SignalKind, signal},
-    sync::oneshot,
 };
 
 use self::guard::Guarded;
@@ -35,6 +27,7 @@ pub(crate) use self::guard::worker_guard;
 use super::{
     confinement::Confinement,
     environment::Environment,
+    hands::{self, Target},
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
 
@@ -46,6 +39,8 @@ const SAY_INTERVAL: Duration = Duration::from_millis(2);
 
 /// A version has ten.
 const SAID_BYTES_MAX: u64 = 256;
+/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
+const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How a worker's program is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -85,9 +80,13 @@ impl Child {
     /// Start it; returns when the program (or its launcher) has been executed. Not cancel safe in the sense
     /// that a start once asked for happens, but then the child is killed at once.
     pub(super) async fn spawn(program: &Program) -> io::Result<Self> {
-        let mut command = command(program);
+        let (mut command, runtime) = (command(program), Handle::current());
         command.process_group(0);
-        let mut process = fork(command).await?;
+        let forked = hands::done(move || {
+            let _guard = runtime.enter();
+            command.spawn()
+        });
+        let mut process = forked.await??;
         let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let Some(pid) = pid else {
             drop(process.start_kill());
@@ -95,8 +94,8 @@ impl Child {
         };
         let mut child = Self { process, pid, reaped: false, guarded: None };
         if let Launcher::Through(gateway) = program.launcher.clone() {
-            let guarded = tokio::task::spawn_blocking(move || Guarded::new(&gateway, pid));
-            child.guarded = guarded.await.ok();
+            // There too: the guard may have to end what is another user's.
+            child.guarded = hands::done(move || Guarded::new(&gateway, pid)).await.ok();
         }
         Ok(child)
     }
@@ -129,6 +128,16 @@ impl Child {
         self.signal(Signal::SIGTERM);
     }
 
+    /// Wait for the end that it has been asked for; after `grace` the whole group is killed. Did that have to be?
+    pub(super) async fn killed_after(&mut self, grace: Duration) -> bool {
+        if tokio::time::timeout(grace, self.exited()).await.is_ok() {
+            return false;
+        }
+        self.kill();
+        drop(tokio::time::timeout(KILL_WAIT, self.exited()).await);
+        true
+    }
+
     /// End the whole group.
     pub(super) fn kill(&self) {
         self.signal(Signal::SIGKILL);
@@ -138,7 +147,7 @@ impl Child {
         // After that the id is not ours any more.
         if !self.reaped {
             // It fails only when nobody is left.
-            let _ = killpg(self.pid, signal);
+            let _ = hands::signal(Target::Group(self.pid), signal);
         }
     }
 }
@@ -167,7 +176,7 @@ pub(super) async fn attend(program: &Program) -> io::Result<ExitStatus> {
             _ = interrupts.recv() => {}
             _ = terminates.recv() => if let Some(pid) = pid {
                 // It fails only when it has just ended.
-                let _gone = kill(pid, Signal::SIGTERM);
+                let _gone = hands::signal(Target::Process(pid), Signal::SIGTERM);
             },
         }
     }
@@ -200,7 +209,7 @@ pub(super) fn say(
     };
     let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
     if !matches!(ended, Ok(Some(status)) if status.success()) {
-        let _gone = group.map(|group| killpg(group, Signal::SIGKILL));
+        let _gone = group.map(|group| hands::signal(Target::Group(group), Signal::SIGKILL));
         let _gone = child.wait();
         return None;
     }
@@ -241,40 +250,4 @@ fn command(program: &Program) -> Command {
         }
     }
     command
-}
-
-/// An order to the forking thread.
-struct Fork {
-    command: Command,
-    runtime: Handle,
-    done: oneshot::Sender<io::Result<tokio::process::Child>>,
-}
-
-/// Starts that may wait for the forking thread; each takes about a millisecond, so this is never reached.
-const FORKS_WAITING_MAX: usize = 64;
-
-/// Fork on the one thread that lives as long as the process.
-async fn fork(command: Command) -> io::Result<tokio::process::Child> {
-    static THREAD: OnceLock<Option<SyncSender<Fork>>> = OnceLock::new();
-    let thread = THREAD.get_or_init(forking_thread).as_ref();
-    let (done, result) = oneshot::channel();
-    let order = Fork { command, runtime: Handle::current(), done };
-    let sent = thread.is_some_and(|thread| thread.try_send(order).is_ok());
-    if !sent {
-        return Err(io::Error::other("the thread that starts processes is not there or overrun"));
-    }
-    result.await.unwrap_or_else(|_| Err(io::Error::other("the thread that starts processes has ended")))
-}
-
-fn forking_thread() -> Option<SyncSender<Fork>> {
-    let (sender, orders) = sync_channel::<Fork>(FORKS_WAITING_MAX);
-    let forking = move || {
-        // The sender stands in a static and is never dropped: this loop, and with it the thread, never ends.
-        for Fork { mut command, runtime, done } in orders {
-            let _guard = runtime.enter();
-            // When nobody waits any more, the child is dropped and so killed.
-            drop(done.send(command.spawn()));
-        }
-    };
-    std::thread::Builder::new().name("gateway-fork".to_owned()).spawn(forking).ok().map(|_thread| sender)
 }

@@ -1,5 +1,6 @@
 //! The backend room's part of the configuration: what to start and how to tell that it is well.
 
+mod log;
 mod node;
 
 use std::{
@@ -18,6 +19,8 @@ use super::{
     rlimits::Rlimits,
     roster::{Sticky, WarmUp},
 };
+
+pub(crate) use self::log::Log;
 
 /// `[backend.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -113,8 +116,8 @@ pub(crate) struct Config {
     pub(crate) output_lines_max: usize,
     /// Longer lines of output are cut into several.
     pub(crate) output_line_bytes_max: usize,
-    /// Lines of one worker's stream that go to our log in a second; the rest is kept for `gateway logs` only.
-    pub(crate) output_logged_per_second_max: u32,
+    /// How much output is let through, and its files.
+    pub(crate) log: Log,
 }
 
 impl Default for Config {
@@ -166,8 +169,7 @@ impl Default for Config {
             output_lines_max: 1000,
             // Room for a stack trace printed as one JSON line; with 1000 lines at most 8 MiB a worker.
             output_line_bytes_max: 8 * 1024,
-            // Far above what an application says on purpose, far below what fills a disk in an hour.
-            output_logged_per_second_max: 1000,
+            log: Log::default(),
         }
     }
 }

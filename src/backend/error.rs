@@ -59,6 +59,16 @@ pub(crate) enum BackendError {
         /// What is wrong, with the remedy.
         reason: String,
     },
+    /// The file of the workers' output can not be written.
+    #[error("log file {} of backend {backend}: {source}", path.display())]
+    LogFile {
+        /// The backend.
+        backend: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The directory of the workers' sockets can not be made.
     #[error("socket directory {}: {source}", directory.display())]
     SocketDirectory {
@@ -180,9 +190,17 @@ pub(crate) enum BackendError {
     },
     /// What the operator wanted to run for it does not start.
     #[error("the command for backend {backend} cannot be started: {reason}")]
-    Errand {
+    ByHand {
         /// The backend.
         backend: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A program beside the workers could not be started.
+    #[error("{name}: {reason}")]
+    Errand {
+        /// Such as `job/nightly`.
+        name: String,
         /// What the system said.
         reason: String,
     },
@@ -215,6 +233,7 @@ impl Fault for BackendError {
             Self::EnvFile { .. } => "backend-env-file",
             Self::Account { .. } => "backend-account",
             Self::Node { .. } => "backend-node",
+            Self::LogFile { .. } => "backend-log-file",
             Self::SocketDirectory { .. } => "backend-socket-directory",
             Self::SocketPathTooLong { .. } => "backend-socket-path-too-long",
             Self::NotReady { .. } => "backend-not-ready",
@@ -228,6 +247,7 @@ impl Fault for BackendError {
             Self::Package { .. } => "backend-package",
             Self::Release { .. } => "backend-release",
             Self::Install { .. } => "backend-install",
+            Self::ByHand { .. } => "backend-by-hand",
             Self::Errand { .. } => "backend-errand",
             Self::Stopping { .. } => "backend-stopping",
         }

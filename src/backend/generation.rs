@@ -148,7 +148,8 @@ impl Generation {
         Limits {
             lines_max: self.config.output_lines_max,
             line_bytes_max: self.config.output_line_bytes_max,
-            logged_per_second_max: self.config.output_logged_per_second_max,
+            lines_per_second_max: self.config.log.lines_per_second_max,
+            bytes_per_second_max: self.config.log.bytes_per_second_max,
         }
     }
 }

@@ -11,27 +11,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, broadcast},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
-    OutputLine, autopsy,
+    autopsy,
     channel::{self, Channel},
     child::{Child, Launcher, Program},
     config::{Goodbye, Listen, Ready},
     confinement::Confinement,
     environment::{Environment, Place, environment},
-    generation::{Generation, Grounds, quarters_path, socket_path},
+    generation::{self, Generation, Grounds, quarters_path, socket_path},
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
     node::NodeStatus,
-    output::{Sink, Stream},
-    quarters::Quarters,
+    output::Outlets,
+    quarters::{self, Quarters},
+    readers::Readers,
     roster::{Address, Roster, Worker, next_key},
     state::{Failure, Slot},
     worker_exec,
@@ -40,12 +38,6 @@ use crate::shutdown::Shutdown;
 
 /// Lines of output that an error message carries: one screen.
 pub(super) const LAST_LINES: usize = 20;
-
-/// How long to wait for the rest of a dead process's output; it is in the pipe already.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
-const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// What every start of a backend's workers needs, whatever the slot and the generation.
 #[derive(Debug)]
@@ -63,11 +55,11 @@ pub(super) struct Stage {
     /// How programs are started.
     pub(super) launcher: Launcher,
     /// The gateway's own files, which no sandbox shows.
-    pub(super) hidden: Vec<PathBuf>,
+    pub(super) hidden: ArcSwap<Vec<PathBuf>>,
     /// Where ready workers go.
     pub(super) roster: Arc<Roster>,
-    /// Those who follow the output.
-    pub(super) live: broadcast::Sender<OutputLine>,
+    /// Where the output goes.
+    pub(super) outlets: Arc<Outlets>,
     /// Counts the tasks that read the output.
     pub(super) shutdown: Shutdown,
     /// The numbers in `NODE_APP_INSTANCE`.
@@ -80,10 +72,11 @@ pub(super) struct Stage {
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
+    program: Program,
     worker: Arc<Worker>,
     slot: Arc<Slot>,
     roster: Arc<Roster>,
-    readers: Vec<JoinHandle<()>>,
+    readers: Readers,
     _quarters: Quarters,
     _instance: Instance,
     channel: Option<Channel>,
@@ -100,8 +93,12 @@ impl Process {
     ) -> Result<Self, Failure> {
         let key = next_key();
         let quarters = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
-        let quarters =
-            Quarters::make(quarters, generation.identity.as_ref()).map_err(|error| not_started(&error))?;
+        let identity = generation.identity.as_ref();
+        // A reload may have brought the first worker of another user, who has to pass through.
+        let hall = generation::hall(&stage.runtime_dir);
+        quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())
+            .map_err(|error| not_started(&error))?;
+        let quarters = Quarters::make(quarters, identity).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
             Listen::Unix => Address::Unix(socket_path(quarters.directory())),
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
@@ -116,7 +113,7 @@ impl Process {
             instance: instance.number,
             worker: &slot.name,
             temporary: quarters.temporary(),
-            identity: generation.identity.as_ref(),
+            identity,
             node: generation.node.as_ref().and_then(NodeStatus::leading),
         };
         // Without the launcher there is nobody who could hand it on.
@@ -129,13 +126,19 @@ impl Process {
         let environment = environment(&stage.base_env, configured, &stage.extra_env, place);
         let program = Program {
             command: generation.config.command.clone(),
-            confinement: Confinement::of(generation, &environment, quarters.directory(), &stage.hidden),
+            confinement: Confinement::of(
+                generation,
+                &generation.config.command,
+                &environment,
+                quarters.directory(),
+                &stage.hidden.load(),
+            ),
             environment,
             launcher: stage.launcher.clone(),
             channel: theirs.map(Arc::new),
         };
         let mut child = Child::spawn(&program).await.map_err(|error| not_started(&error))?;
-        let readers = read_output(&mut child, stage, slot, generation);
+        let readers = Readers::start(&mut child, &slot.ring, &slot.name, stage, generation);
         tracing::info!(
             backend = stage.backend,
             worker = slot.name,
@@ -145,6 +148,8 @@ impl Process {
         );
         Ok(Self {
             child,
+            // Kept to ask the same of it again; the worker's end of the channel shall be the worker's alone.
+            program: Program { channel: None, ..program },
             worker: Worker::new(key, slot.name.clone(), address),
             slot: Arc::clone(slot),
             roster: Arc::clone(&stage.roster),
@@ -204,7 +209,7 @@ impl Process {
             Err(Some(ended)) => Err(self.failure(format!("{ended} before it was ready")).await),
             Err(None) => {
                 let reason = self.never_ready(generation, last_seen).await;
-                let facts = autopsy::facts(self.child.pid(), &generation.directory).await;
+                let facts = autopsy::facts(self.child.pid(), &self.program).await;
                 Err(Failure { facts, ..self.failure(reason).await })
             }
         }
@@ -234,12 +239,9 @@ impl Process {
 
     /// The failure of a process with its last words.
     pub(super) async fn failure(&self, reason: String) -> Failure {
-        self.last_words().await;
+        self.readers.last_words().await;
         let lines = self.slot.ring.last_of(self.child.pid(), LAST_LINES);
-        // The launcher's last word is the whole story; that it ended then says nothing. The rest of a line on the other
-        // stream may come after it.
-        let launcher = lines.iter().rev().find_map(|line| line.strip_prefix(worker_exec::SAYS));
-        let reason = launcher.map_or(reason, |problem| format!("it could not be started: {problem}"));
+        let reason = worker_exec::told(&lines).unwrap_or(reason);
         Failure { reason, facts: Vec::new(), lines }
     }
 
@@ -264,26 +266,14 @@ impl Process {
             (Some(channel), Goodbye::Message) => channel.say("shutdown"),
             _ => self.child.terminate(),
         }
-        if tokio::time::timeout(grace, self.child.exited()).await.is_err() {
-            let (worker, pid) = (&self.slot.name, self.child.pid());
+        let pid = self.child.pid();
+        if self.child.killed_after(grace).await {
+            let worker = &self.slot.name;
             tracing::warn!(worker, pid, "the worker did not end within stop_grace: killed");
-            self.child.kill();
-            drop(tokio::time::timeout(KILL_WAIT, self.child.exited()).await);
         }
         // Its goodbye is in the pipe still.
-        self.last_words().await;
-        tracing::info!(worker = self.slot.name, pid = self.child.pid(), "worker stopped");
-    }
-
-    async fn last_words(&self) {
-        let pipes_closed = async {
-            while !self.readers.iter().all(JoinHandle::is_finished) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        // A descendant that left the group may hold the pipe open for ever, and the process itself while it
-        // still runs: what has been read by then has to do.
-        drop(tokio::time::timeout(LAST_WORDS, pipes_closed).await);
+        self.readers.last_words().await;
+        tracing::info!(worker = self.slot.name, pid, "worker stopped");
     }
 
     async fn never_ready(&self, generation: &Generation, last_seen: Option<Unwell>) -> String {
@@ -312,30 +302,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.roster.remove(&self.worker);
-        self.readers.iter().for_each(JoinHandle::abort);
     }
-}
-
-fn read_output(
-    child: &mut Child,
-    stage: &Stage,
-    slot: &Slot,
-    generation: &Generation,
-) -> Vec<JoinHandle<()>> {
-    let sink = |stream| Sink {
-        backend: stage.backend.clone(),
-        worker: slot.name.clone(),
-        pid: child.pid(),
-        stream,
-        ring: Arc::clone(&slot.ring),
-        live: stage.live.clone(),
-        limits: generation.output_limits(),
-    };
-    let (stdout_sink, stderr_sink) = (sink(Stream::Stdout), sink(Stream::Stderr));
-    let (stdout, stderr) = child.output();
-    let stdout = stdout.map(|pipe| stage.shutdown.spawn(stdout_sink.capture(pipe)));
-    let stderr = stderr.map(|pipe| stage.shutdown.spawn(stderr_sink.capture(pipe)));
-    stdout.into_iter().chain(stderr).collect()
 }
 
 /// A port that nobody uses: the system's choice. It may be taken by another before the worker binds it; then

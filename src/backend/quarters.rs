@@ -25,10 +25,9 @@ impl Quarters {
         for directory in &both {
             DirBuilder::new().mode(0o700).create(directory)?;
         }
-        if let Some(identity) = identity {
-            // From the inside out: until the last one is handed over nobody else can put a link in its way.
-            for directory in both.iter().rev() {
-                // The group first: a change of owner may take the bit away that hands the group on.
+        // From within: what the worker's user can enter it could put a link into, which these calls would follow.
+        for directory in both.iter().rev() {
+            if let Some(identity) = identity {
                 chown(directory, None, Some(identity.gid))?;
                 fs::set_permissions(directory, Permissions::from_mode(0o770))?;
             }

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Client, Failure, cert, out};
+use super::{Client, Failure, cert, job, out};
 use crate::admin::{self, HostCertificate, WorkerStatus};
 
 /// Show tenants, workers, doors, pools, certificates and listeners of the running gateway
@@ -61,6 +61,8 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
         Some([backend.name.clone(), version, node.source.word().to_owned(), node.by.clone()])
     });
     push(&mut sections, &["backend", "node", "from", "by"], nodes.collect());
+    let jobs = status.jobs.iter().map(|one| job::row(one, now));
+    push(&mut sections, &job::HEAD, jobs.collect());
     let doors = status.doors.iter().map(|door| {
         [door.door.clone(), door.address.to_string(), door.connections.to_string(), door.streams.to_string()]
     });

@@ -6,6 +6,8 @@ mod acme;
 mod backend;
 mod edge;
 mod isolation;
+mod job;
+mod log;
 mod node;
 mod numbers;
 mod pool;
@@ -47,6 +49,7 @@ impl<'a> Check<'a> {
         self.tls();
         self.node();
         self.backends();
+        self.jobs();
         self.pool();
         self.doors();
         self.tenants();

@@ -36,7 +36,7 @@ pub(super) fn resolve(config: &mut Config, directory: &Path) {
         }
         backend.node.path.iter_mut().for_each(absolute);
         absolute(backend.directory.get_or_insert_with(|| directory.to_owned()));
-        backend.env_file.iter_mut().for_each(absolute);
+        backend.env_file.iter_mut().chain(&mut backend.log.directory).for_each(absolute);
         backend.allow_read.iter_mut().chain(&mut backend.allow_write).for_each(absolute);
         for host in &mut backend.hosts {
             if let Ok(name) = host.parse::<HostName>() {

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use super::{defaults::tenant_defaults, rooms::Rooms};
+use super::{
+    defaults::{own_files, tenant_defaults},
+    rooms::Rooms,
+};
 use crate::{
     admin::{Problem, ReloadOrder, Reloaded},
     backend,
@@ -12,7 +15,7 @@ use crate::{
 };
 
 /// Keys that take effect without a new start. Everything else is named in the answer, never passed over.
-const AT_ONCE: [&str; 4] = ["edge", "tls", "cors", "tenant"];
+const AT_ONCE: [&str; 5] = ["edge", "tls", "cors", "tenant", "job"];
 
 /// Keys below those that are made once, at the start.
 const BOUND: [&str; 1] = ["edge.threads"];
@@ -50,17 +53,21 @@ impl Reloader {
             Problem::new(422, "configuration", problems.to_string()).hint("`gateway check` shows the same")
         })?;
         let before = rooms.house().config.load_full();
-        let restart_needed = restart_needed(&before, &loaded.config);
+        let mut restart_needed = restart_needed(&before, &loaded.config);
         keep_bound(&before, &mut loaded.config);
         // Tenants first: they can be refused by the registry, and then nothing else may have changed.
         let (declared, defaults) = (loaded.config.tenant.clone(), tenant_defaults(&loaded.config));
         let report =
             rooms.tenants().declare(declared, defaults).await.map_err(|error| Problem::of(&error))?;
         let changed = changed_backends(&before, &loaded.config);
+        rooms.house().hide(&own_files(&loaded));
         rooms.house().reconfigure(loaded.config).map_err(|error| Problem::of(&error))?;
         for name in changed {
             rooms.house().reload_backend(&name, &before).await.map_err(|error| Problem::of(&error))?;
         }
+        // After the backends: what they run beside is the new release.
+        let left_out = rooms.house().reload_jobs().await;
+        restart_needed.extend(left_out.into_iter().map(|name| format!("job.{name}")));
         let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(surprises(&report));
         Ok(Reloaded { restart_needed, warnings })

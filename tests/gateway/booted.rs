@@ -225,3 +225,44 @@ fn an_application_with_native_modules_dns_and_tls_out_runs_under_the_shipped_uni
     });
     assert_eq!(answer, "200 hello");
 }
+
+/// Workers of another user than the service, whose releases lie where the service may write.
+#[test]
+fn releases_are_deployed_and_workers_of_another_user_are_signalled_and_ended() {
+    let config = CONFIG.replace(
+        r#"command = ["node", "/srv/app/app.mjs"]"#,
+        "command = [\"node\", \"app.mjs\"]\ndirectory = \"/srv/api/current\"\nuser = \"gateway-app\"\n\
+         install = \"test ! -e endless || sleep 600; id -un > installed\"\ninstall_timeout = \"3s\"",
+    );
+    let app = std::fs::read(format!("{}/tests/data/booted/app.mjs", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut disk = installed(&config)
+        .file("/etc/systemd/system/gateway.service.d/50.conf", "[Service]\nReadWritePaths=/srv/api\n")
+        .file("/usr/lib/tmpfiles.d/api.conf", "Z /srv/api - gateway gateway -\n")
+        .link("/srv/api/current", "releases/first");
+    for release in ["/srv/api/releases/first", "/srv/second", "/srv/third"] {
+        disk = disk.file(&format!("{release}/app.mjs"), &app);
+    }
+    let machine = disk.file("/srv/third/endless", "").boot();
+    let uid = || {
+        let who: serde_json::Value = serde_json::from_str(&served(&machine, "/who")).unwrap();
+        who["uid"].to_string()
+    };
+    let own = machine.run(&["id", "-u", "gateway-app"]).ok().stdout;
+    assert_eq!(uid(), own.trim());
+
+    machine.run(&["gateway", "backend", "deploy", "api", "/srv/second"]).ok();
+    assert_eq!(machine.run(&["cat", "/srv/api/current/installed"]).ok().stdout, "gateway-app\n");
+    assert_eq!(uid(), own.trim());
+    // It reads its release and no more than its group of the service's own.
+    assert_eq!(served(&machine, "/write?/srv/api/x"), "EACCES");
+
+    machine
+        .run(&["gateway", "backend", "deploy", "api", "/srv/third"])
+        .fails(1)
+        .says(&["did not end within 3s"]);
+    eventually("what the install command began has ended", || {
+        (machine.run(&["pgrep", "--exact", "sleep"]).code == 1).then_some(())
+    });
+    machine.run(&["gateway", "backend", "signal", "CONT", "api"]).ok().says(&["2"]);
+    served(&machine, "/");
+}

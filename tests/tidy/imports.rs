@@ -21,7 +21,7 @@ use Reach::{All, ItsConfig, Only};
 const BASE: [&str; 5] = ["error", "metrics", "privileges", "shutdown", "telemetry"];
 
 /// Room, and what it may import besides the base.
-pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
+pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 11] = [
     (
         "cli",
         &[
@@ -46,6 +46,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
             ("edge", All),
             ("door", All),
             ("backend", All),
+            ("job", All),
             ("pool", All),
             ("tenant", All),
             ("admin", All),
@@ -57,6 +58,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
             ("edge", ItsConfig),
             ("door", ItsConfig),
             ("backend", ItsConfig),
+            ("job", ItsConfig),
             ("pool", ItsConfig),
             ("admin", ItsConfig),
             ("tenant", All),
@@ -66,6 +68,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
         "admin",
         &[
             ("backend", All),
+            ("job", All),
             ("pool", All),
             ("tenant", All),
             (
@@ -89,6 +92,26 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
         "edge",
         &[
             ("backend", Only(&["roster", "Roster", "Turn", "WorkerLease", "Address", "Home", "Sticky"])),
+            ("tenant", All),
+        ],
+    ),
+    // Programs beside a backend's workers, with tenants' tickets; it spawns nothing itself.
+    (
+        "job",
+        &[
+            (
+                "backend",
+                Only(&[
+                    "Backend",
+                    "BackendKind",
+                    "Ending",
+                    "Errand",
+                    "History",
+                    "OutputLine",
+                    "Ring",
+                    "Running",
+                ]),
+            ),
             ("tenant", All),
         ],
     ),

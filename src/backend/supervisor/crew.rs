@@ -297,6 +297,11 @@ impl Crew {
 
     /// Show how it stands.
     pub(super) fn publish(&self) {
+        self.board.in_force.send_if_modified(|generation| {
+            let number = self.generation().number;
+            let other = generation.as_ref().is_none_or(|generation| generation.number != number);
+            other.then(|| *generation = Some(Arc::clone(self.generation()))).is_some()
+        });
         self.board.standing.store(Arc::new(Standing {
             stopped: self.stopped,
             wanted: self.wanted,

@@ -57,6 +57,14 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
         lines.extend(worker.last_lines.iter().map(|line| format!("  | {line}")));
         sections.push(lines.join("\n"));
     }
+    let mut floods: Vec<_> = backend.workers.iter().filter(|worker| worker.lines_dropped > 0).collect();
+    floods.dedup_by_key(|worker| &worker.name);
+    sections.extend(floods.iter().map(|worker| {
+        format!(
+            "{}: {} lines of output dropped, it writes too many at a time",
+            worker.name, worker.lines_dropped
+        )
+    }));
     if !backend.generations.is_empty() {
         let rows = backend.generations.iter().rev().map(|one| {
             let seconds = u64::try_from(now.as_second() - one.made.as_second()).unwrap_or(0);
@@ -112,7 +120,7 @@ mod tests {
                 {"name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z", "restarts": 2,
                     "in_flight": 1, "last_error": "it ended with exit code 3", "last_lines": ["Error: no"]},
                 {"name": "api/1", "pid": 19, "state": "starting", "since": "2026-01-01T00:00:05Z", "restarts": 0,
-                    "in_flight": 0, "last_error": null, "last_lines": []}],
+                    "in_flight": 0, "lines_dropped": 77, "last_error": null, "last_lines": []}],
             "generations": [
                 {"number": 1, "made": "2026-01-01T00:00:00Z", "directory": "/srv/api/releases/1"},
                 {"number": 2, "made": "2026-01-01T01:00:00Z", "directory": "/srv/api/releases/2", "node": {
@@ -128,6 +136,7 @@ mod tests {
             "api/0: it ended with exit code 3",
             "| Error: no",
             "node v22.1.0 from gateway, by .nvmrc (22): /state/node/v22.1.0/bin/node",
+            "api/1: 77 lines of output dropped, it writes too many at a time",
             "2 1 h 0 min /srv/api/releases/2 v22.1.0 in force",
             "1 2 h 0 min /srv/api/releases/1 - -",
         ] {

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use super::{Place, choose, told};
 use crate::{
-    backend::{Errand, NodeWish, node::Spec},
+    backend::{ByHand, NodeWish, node::Spec},
     cli::Failure,
 };
 
@@ -45,7 +45,7 @@ impl Exec {
         }
         let own_exe = std::env::current_exe()
             .map_err(|error| Failure::failed(format!("cannot find this program: {error}")))?;
-        let errand = Errand {
+        let by_hand = ByHand {
             backend: &name,
             config,
             config_dir: &place.directory,
@@ -53,7 +53,7 @@ impl Exec {
             own_exe,
             command: self.command,
         };
-        let status = errand.run().await.map_err(|error| told(&error.to_string()))?;
+        let status = by_hand.run().await.map_err(|error| told(&error.to_string()))?;
         match status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or_default()) {
             0 => Ok(()),
             // It has said itself what there was to say.
