@@ -17,6 +17,7 @@ mod generation;
 mod hands;
 mod health;
 mod instances;
+mod isolation;
 mod job;
 mod listening;
 mod memory;
@@ -45,7 +46,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Once},
+    sync::Arc,
     time::Duration,
 };
 
@@ -80,7 +81,6 @@ pub(crate) use self::{
     output::{OutputLine, Record, Ring, Stream, fields},
     restart::History,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
-    sandbox::Sandbox,
     status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
     worker_exec::worker_exec,
 };
@@ -149,7 +149,7 @@ impl Backend {
         roster.warm_up_is(config.warm_up());
         // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
         let outlets = Arc::new(outlets(name, config.output_lines_max.clamp(16, FOLLOW_LINES_MAX), metrics));
-        let isolation = ArcSwap::from_pointee(isolation(name, &config));
+        let isolation = ArcSwap::from_pointee(isolation::of(name, &config));
         let runner = match (config.command.is_empty(), &config.upstream) {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
@@ -246,7 +246,7 @@ impl Backend {
     pub(crate) async fn reload_to(&self, config: Config) -> Result<(), BackendError> {
         match &self.runner {
             Runner::Command(supervisor) => {
-                let isolation = isolation(self.roster.backend(), &config);
+                let isolation = isolation::of(self.roster.backend(), &config);
                 // Before anything is replaced: files that cannot be written change nothing.
                 let (name, directory) = (self.roster.backend(), supervisor.config_dir());
                 let before = supervisor.standing().config.clone();
@@ -396,15 +396,4 @@ fn write_files(
         path,
         source,
     })
-}
-
-/// Whom and what the kernel keeps its workers to. A kernel that can not is complained about once.
-fn isolation(backend: &str, config: &Config) -> Isolation {
-    static SAID: Once = Once::new();
-    let sandbox = Sandbox::of(config.sandbox, sandbox::supported());
-    if let (Some(warning), None) = (status::falls_short(sandbox), &config.upstream) {
-        SAID.call_once(|| tracing::warn!(backend, "{warning}"));
-    }
-    let own = || account::name_of(nix::unistd::geteuid().as_raw());
-    Isolation { user: config.user.clone().unwrap_or_else(own), sandbox }
 }

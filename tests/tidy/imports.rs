@@ -35,7 +35,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 11] = [
             // versions, which are there without a gateway that runs, and what is run with them.
             (
                 "backend",
-                Only(&["worker_exec", "worker_guard", "node", "Errand", "NodeConfig", "NodeWish", "Config"]),
+                Only(&["worker_exec", "worker_guard", "node", "ByHand", "NodeConfig", "NodeWish", "Config"]),
             ),
         ],
     ),
