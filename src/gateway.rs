@@ -12,6 +12,7 @@ mod signals;
 mod successor;
 
 use crate::{
+    backend,
     config::{self, Flags, Loaded},
     edge::Inherited,
     privileges,
@@ -36,7 +37,8 @@ use self::{
 /// The calling thread must be the process's main thread: workers die with the thread that started them, and
 /// that one lives as long as the process.
 pub(crate) fn run(loaded: Loaded, flags: Flags) -> Result<(), GatewayError> {
-    // This thread supervises, and so keeps what it may; those that it starts do not.
+    // This thread supervises, and so keeps what it may, with the one that starts others; those that it starts do not.
+    backend::start_hands();
     let main = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .on_thread_start(privileges::give_up)

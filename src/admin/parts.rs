@@ -18,6 +18,7 @@ use super::{
 use crate::{
     backend::Backend,
     edge::{Certificates, HostCertificate, RenewProblem},
+    job::Jobs,
     metrics::Metrics,
     pool::{self, Pools},
     shutdown::Shutdown,
@@ -112,6 +113,8 @@ pub(crate) type ReloadOrder = oneshot::Sender<Result<Reloaded, Problem>>;
 pub(crate) trait House: Send + Sync {
     /// The backends by name.
     fn backends(&self) -> BTreeMap<String, Arc<Backend>>;
+    /// The jobs.
+    fn jobs(&self) -> Arc<Jobs>;
     /// The bound addresses.
     fn listeners(&self) -> Vec<Listening>;
     /// The sites.

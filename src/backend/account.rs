@@ -7,6 +7,8 @@ use nix::unistd::{self, Gid, Group, Uid, User};
 use rustix::thread::{CapabilitySet, capabilities};
 use serde::{Deserialize, Serialize};
 
+use super::hands;
+
 /// What becoming somebody else takes, and ending what runs as somebody else.
 const TO_SWITCH: CapabilitySet =
     CapabilitySet::SETUID.union(CapabilitySet::SETGID).union(CapabilitySet::KILL);
@@ -46,9 +48,10 @@ pub(super) struct Own {
 }
 
 impl Own {
-    /// As this process is.
+    /// As this process is, and the thread of it that starts others.
     pub(super) fn now() -> Self {
-        let may_switch = capabilities(None).is_ok_and(|sets| sets.effective.contains(TO_SWITCH));
+        let able = || capabilities(None).is_ok_and(|sets| sets.effective.contains(TO_SWITCH));
+        let may_switch = hands::done_at_once(able).unwrap_or(false);
         Self { uid: unistd::geteuid().as_raw(), gid: unistd::getegid().as_raw(), may_switch }
     }
 }

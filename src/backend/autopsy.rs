@@ -14,8 +14,7 @@ use nix::unistd::{Uid, User};
 use tokio::io::AsyncReadExt;
 
 use super::{
-    child::{Child, Launcher, Program},
-    confinement::Confinement,
+    child::{Child, Program},
     environment::Environment,
 };
 
@@ -40,14 +39,14 @@ struct Identity {
     mighty: bool,
 }
 
-/// The facts about a running worker, each a line.
-pub(super) async fn facts(pid: u32, directory: &Path) -> Vec<String> {
-    let place = directory.to_owned();
+/// The facts about a running worker that was started as this, each a line.
+pub(super) async fn facts(pid: u32, started: &Program) -> Vec<String> {
+    let place = started.confinement.directory.clone();
     let looked = tokio::task::spawn_blocking(move || look(pid, &place)).await;
-    let (mut facts, program) = looked.unwrap_or_default();
-    if let Some(program) = program {
-        let version = version(&program, directory).await.map(|version| format!(", {version}"));
-        facts.push(format!("program: {}{}", program.display(), version.unwrap_or_default()));
+    let (mut facts, found) = looked.unwrap_or_default();
+    if let Some(found) = found {
+        let version = version(&found, started).await.map(|version| format!(", {version}"));
+        facts.push(format!("program: {}{}", found.display(), version.unwrap_or_default()));
     }
     facts
 }
@@ -125,15 +124,14 @@ fn unreadable(directory: &Path, identity: &Identity) -> Vec<PathBuf> {
     hidden
 }
 
-/// What Node says about itself; none for other programs.
-async fn version(program: &Path, directory: &Path) -> Option<String> {
+/// What Node says about itself; none for other programs. What a worker has become is a stranger's program, whatever its
+/// name: it is asked as the worker was started, with no more rights, and without the worker's secrets.
+async fn version(program: &Path, started: &Program) -> Option<String> {
     program.file_name().filter(|name| *name == "node")?;
     let asked = Program {
         command: vec![program.to_str()?.to_owned(), "--version".to_owned()],
-        confinement: Confinement { directory: directory.to_owned(), ..Confinement::default() },
         environment: Environment::new(),
-        launcher: Launcher::Direct,
-        channel: None,
+        ..started.clone()
     };
     let mut child = Child::spawn(&asked).await.ok()?;
     let (mut stdout, _) = child.output();
@@ -148,7 +146,10 @@ async fn version(program: &Path, directory: &Path) -> Option<String> {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
-    use super::*;
+    use super::{
+        super::{child::Launcher, confinement::Confinement},
+        *,
+    };
 
     const STATUS: &str = "Name:\tnode\nUid:\t1001\t1001\t1001\t1001\nGid:\t1002\t1002\t1002\t1002\nGroups:\t27 1002 \nCapEff:\t0000000000000000\n";
 
@@ -203,7 +204,14 @@ mod tests {
     #[tokio::test]
     async fn the_facts_name_user_and_program() {
         let directory = tempfile::tempdir().unwrap();
-        let own = facts(std::process::id(), directory.path()).await;
+        let started = Program {
+            command: Vec::new(),
+            confinement: Confinement { directory: directory.path().to_owned(), ..Confinement::default() },
+            environment: Environment::new(),
+            launcher: Launcher::Direct,
+            channel: None,
+        };
+        let own = facts(std::process::id(), &started).await;
         assert!(own.iter().any(|fact| fact.starts_with("user: ")), "{own:?}");
         assert!(own.iter().any(|fact| fact.starts_with("program: ")), "{own:?}");
     }

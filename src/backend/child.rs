@@ -1,22 +1,19 @@
 //! One process and its descendants. This is the only place that spawns. What it starts gets a process group
 //! of its own, an empty environment but for what it is given, no input, and dies with its handle.
 //!
-//! It must never fork from a thread that can end before the process: the kernel sends the launcher's death
-//! signal when the forking *thread* ends, and a runtime may end its threads when it likes.
+//! It must never fork from a thread that can end before the process: all of it happens on the one of `hands`.
 
 mod guard;
 mod strays;
 
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Read},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
-    sync::{
-        Arc, OnceLock,
-        mpsc::{SyncSender, sync_channel},
-    },
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use nix::{
@@ -27,7 +24,7 @@ use nix::{
 use tokio::{
     process::{ChildStderr, ChildStdout, Command},
     runtime::Handle,
-    sync::oneshot,
+    signal::unix::{SignalKind, signal},
 };
 
 pub(crate) use self::guard::worker_guard;
@@ -36,9 +33,21 @@ use super::{
     LOOK_EVERY,
     confinement::Confinement,
     environment::Environment,
+    hands::{self, Target},
     process_group,
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
+
+/// Node says its version in a few dozen milliseconds.
+const SAY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it is looked at meanwhile.
+const SAY_INTERVAL: Duration = Duration::from_millis(2);
+
+/// A version has ten.
+const SAID_BYTES_MAX: u64 = 256;
+/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
+pub(super) const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How a worker's program is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +90,13 @@ impl Child {
     /// Start it; returns when the program (or its launcher) has been executed. Not cancel safe in the sense
     /// that a start once asked for happens, but then the child is killed at once.
     pub(super) async fn spawn(program: &Program) -> io::Result<Self> {
-        let mut process = fork(command(program)).await?;
+        let (mut command, runtime) = (command(program), Handle::current());
+        command.process_group(0);
+        let forked = hands::done(move || {
+            let _guard = runtime.enter();
+            command.spawn()
+        });
+        let mut process = forked.await??;
         let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
         let Some(pid) = pid else {
             drop(process.start_kill());
@@ -89,8 +104,8 @@ impl Child {
         };
         let mut child = Self { process, pid, reaped: false, guarded: None, strays: Strays::default() };
         if let Launcher::Through(gateway) = program.launcher.clone() {
-            let guarded = tokio::task::spawn_blocking(move || Guarded::new(&gateway, pid));
-            child.guarded = guarded.await.ok();
+            // There too: the guard may have to end what is another user's.
+            child.guarded = hands::done(move || Guarded::new(&gateway, pid)).await.ok();
         }
         Ok(child)
     }
@@ -147,6 +162,16 @@ impl Child {
         }
     }
 
+    /// Wait for the end that it has been asked for; after `grace` the whole group is killed. Did that have to be?
+    pub(super) async fn killed_after(&mut self, grace: Duration) -> bool {
+        if tokio::time::timeout(grace, self.exited()).await.is_ok() {
+            return false;
+        }
+        self.kill();
+        drop(tokio::time::timeout(KILL_WAIT, self.exited()).await);
+        true
+    }
+
     /// Ask the whole group to end, and the strays that have been found.
     pub(super) fn terminate(&self) {
         self.signal(Signal::SIGTERM);
@@ -163,7 +188,7 @@ impl Child {
         // After that the id is not ours any more.
         if !self.reaped {
             // It fails only when nobody is left.
-            let _ = killpg(self.pid, signal);
+            let _ = hands::signal(Target::Group(self.pid), signal);
         }
     }
 }
@@ -173,6 +198,65 @@ impl Drop for Child {
         // tokio reaps it afterwards (`kill_on_drop`).
         self.kill();
     }
+}
+
+/// Run a program to its end on our own terminal, in our own process group, so that Ctrl-C and Ctrl-Z mean it as well.
+/// What asks us to end is passed on. Call it on the thread that lives as long as the process.
+pub(super) async fn attend(program: &Program) -> io::Result<ExitStatus> {
+    let mut command = command(program);
+    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    // Before the child is there: who asks us to end then must not end us alone.
+    let (mut interrupts, mut terminates) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut child = command.spawn()?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    loop {
+        tokio::select! {
+            status = child.wait() => return status,
+            // The terminal has told it already.
+            _ = interrupts.recv() => {}
+            _ = terminates.recv() => if let Some(pid) = pid {
+                // It fails only when it has just ended.
+                let _gone = hands::signal(Target::Process(pid), Signal::SIGTERM);
+            },
+        }
+    }
+}
+
+/// What a program says when it is asked with one argument; none if it does not say it soon. Blocks meanwhile, so that
+/// the thread that forks, with whose end the kernel would kill the child, is there.
+pub(super) fn say(
+    program: &Path,
+    argument: &str,
+    confinement: Confinement,
+    launcher: &Launcher,
+) -> Option<String> {
+    let program = Program {
+        command: vec![program.to_str()?.to_owned(), argument.to_owned()],
+        confinement,
+        environment: Environment::new(),
+        launcher: launcher.clone(),
+        channel: None,
+    };
+    let mut command = command(&program);
+    command.stderr(Stdio::null()).process_group(0);
+    let mut child = command.into_std().spawn().ok()?;
+    let deadline = Instant::now() + SAY_TIMEOUT;
+    let ended = loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(SAY_INTERVAL),
+            ended => break ended,
+        }
+    };
+    let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
+    if !matches!(ended, Ok(Some(status)) if status.success()) {
+        let _gone = group.map(|group| hands::signal(Target::Group(group), Signal::SIGKILL));
+        let _gone = child.wait();
+        return None;
+    }
+    let mut said = String::new();
+    child.stdout?.take(SAID_BYTES_MAX).read_to_string(&mut said).ok()?;
+    Some(said.trim().to_owned())
 }
 
 fn command(program: &Program) -> Command {
@@ -193,7 +277,6 @@ fn command(program: &Program) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true);
     if let Launcher::Direct = program.launcher {
         command.current_dir(&program.confinement.directory);
@@ -208,40 +291,4 @@ fn command(program: &Program) -> Command {
         }
     }
     command
-}
-
-/// An order to the forking thread.
-struct Fork {
-    command: Command,
-    runtime: Handle,
-    done: oneshot::Sender<io::Result<tokio::process::Child>>,
-}
-
-/// Starts that may wait for the forking thread; each takes about a millisecond, so this is never reached.
-const FORKS_WAITING_MAX: usize = 64;
-
-/// Fork on the one thread that lives as long as the process.
-async fn fork(command: Command) -> io::Result<tokio::process::Child> {
-    static THREAD: OnceLock<Option<SyncSender<Fork>>> = OnceLock::new();
-    let thread = THREAD.get_or_init(forking_thread).as_ref();
-    let (done, result) = oneshot::channel();
-    let order = Fork { command, runtime: Handle::current(), done };
-    let sent = thread.is_some_and(|thread| thread.try_send(order).is_ok());
-    if !sent {
-        return Err(io::Error::other("the thread that starts processes is not there or overrun"));
-    }
-    result.await.unwrap_or_else(|_| Err(io::Error::other("the thread that starts processes has ended")))
-}
-
-fn forking_thread() -> Option<SyncSender<Fork>> {
-    let (sender, orders) = sync_channel::<Fork>(FORKS_WAITING_MAX);
-    let forking = move || {
-        // The sender stands in a static and is never dropped: this loop, and with it the thread, never ends.
-        for Fork { mut command, runtime, done } in orders {
-            let _guard = runtime.enter();
-            // When nobody waits any more, the child is dropped and so killed.
-            drop(done.send(command.spawn()));
-        }
-    };
-    std::thread::Builder::new().name("gateway-fork".to_owned()).spawn(forking).ok().map(|_thread| sender)
 }

@@ -3,7 +3,7 @@
 //! time for one backend.
 
 mod install;
-mod package;
+pub(super) mod package;
 
 use std::{
     io,
@@ -118,6 +118,8 @@ pub(super) async fn deploy(
     let bounds = package::Bounds {
         bytes_max: site.config.release_bytes_max,
         files_max: site.config.release_files_max,
+        bytes_key: "release_bytes_max",
+        files_key: "release_files_max",
     };
     let (package, place) = (package.to_owned(), link.clone());
     let unpacked = tokio::task::spawn_blocking(move || unpack(&package, &place, bounds)).await;
@@ -126,7 +128,7 @@ pub(super) async fn deploy(
     let mut unfinished = Unfinished(Some(release.clone()));
     tracing::info!(backend, release = %release.display(), files, "release unpacked");
     let config = Config { directory: Some(release.clone()), ..Config::clone(&site.config) };
-    let generation = Generation::resolve(backend, 0, config, site.config_dir)?;
+    let generation = Generation::resolve(&site.stage.grounds, 0, config)?;
     if let Some(gid) = generation.identity.as_ref().map(|identity| identity.gid) {
         let (place, broken) = (release.clone(), release.clone());
         let shared = tokio::task::spawn_blocking(move || releases::share(&place, gid)).await;

@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     generation::Generation,
     process::{Process, Stage},
-    restart::{History, Renewals},
+    restart::{History, Renewals, jitter},
     state::{Failure, Running, Seat, Slot, State},
 };
 use crate::metrics::{BackendLabels, Metrics};
@@ -316,10 +316,4 @@ async fn bring_up<T>(
     };
     process.end(generation.config.stop_grace).await;
     Err(not_up)
-}
-
-/// Any number: workers that failed together must not come back together, and nothing depends on more.
-fn jitter() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

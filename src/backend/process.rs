@@ -13,26 +13,25 @@ use std::{
     time::{Duration, Instant},
 };
 
+use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, broadcast},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
-    OutputLine, autopsy,
+    autopsy,
     channel::{self, Channel},
     child::{Child, Launcher, Program},
     config::{Goodbye, Listen, Ready},
     confinement::Confinement,
     environment::{Environment, Place, environment, program as find_program},
-    generation::{Generation, quarters_path, socket_path},
+    generation::{self, Generation, Grounds, quarters_path, socket_path},
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
-    output::{Sink, Stream},
-    quarters::Quarters,
+    node::NodeStatus,
+    output::Outlets,
+    quarters::{self, Quarters},
+    readers::Readers,
     roster::{Address, Roster, Worker, next_key},
     state::{Failure, Running, Slot},
     worker_exec,
@@ -49,6 +48,8 @@ pub(super) struct Stage {
     pub(super) backend: String,
     /// Sockets go to `workers/` in it.
     pub(super) runtime_dir: PathBuf,
+    /// What generations are resolved in.
+    pub(super) grounds: Arc<Grounds>,
     /// The clean base of every environment.
     pub(super) base_env: Environment,
     /// What the gateway itself tells its workers.
@@ -56,11 +57,11 @@ pub(super) struct Stage {
     /// How programs are started.
     pub(super) launcher: Launcher,
     /// The gateway's own files, which no sandbox shows.
-    pub(super) hidden: Vec<PathBuf>,
+    pub(super) hidden: ArcSwap<Vec<PathBuf>>,
     /// Where ready workers go.
     pub(super) roster: Arc<Roster>,
-    /// Those who follow the output.
-    pub(super) live: broadcast::Sender<OutputLine>,
+    /// Where the output goes.
+    pub(super) outlets: Arc<Outlets>,
     /// Counts the tasks that read the output.
     pub(super) shutdown: Shutdown,
     /// The numbers in `NODE_APP_INSTANCE`.
@@ -73,10 +74,11 @@ pub(super) struct Stage {
 #[derive(Debug)]
 pub(super) struct Process {
     child: Child,
+    program: Program,
     worker: Arc<Worker>,
     slot: Arc<Slot>,
     roster: Arc<Roster>,
-    readers: Vec<JoinHandle<()>>,
+    readers: Readers,
     _quarters: Quarters,
     _instance: Instance,
     channel: Option<Channel>,
@@ -84,7 +86,7 @@ pub(super) struct Process {
     /// What it was started from.
     generation: u64,
     /// What was executed, behind all links.
-    program: Option<PathBuf>,
+    executed: Option<PathBuf>,
     ready_at: Option<Instant>,
 }
 
@@ -97,8 +99,12 @@ impl Process {
     ) -> Result<Self, Failure> {
         let key = next_key();
         let quarters = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
-        let quarters =
-            Quarters::make(quarters, generation.identity.as_ref()).map_err(|error| not_started(&error))?;
+        let identity = generation.identity.as_ref();
+        // A reload may have brought the first worker of another user, who has to pass through.
+        let hall = generation::hall(&stage.runtime_dir);
+        quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())
+            .map_err(|error| not_started(&error))?;
+        let quarters = Quarters::make(quarters, identity).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
             Listen::Unix => Address::Unix(socket_path(quarters.directory())),
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
@@ -113,7 +119,8 @@ impl Process {
             instance: instance.number,
             worker: &slot.name,
             temporary: quarters.temporary(),
-            identity: generation.identity.as_ref(),
+            identity,
+            node: generation.node.as_ref().and_then(NodeStatus::leading),
         };
         // Without the launcher there is nobody who could hand it on.
         let (channel, theirs) = match stage.launcher {
@@ -127,13 +134,19 @@ impl Process {
         let found = find_program(&environment, &generation.directory, name);
         let program = Program {
             command: generation.config.command.clone(),
-            confinement: Confinement::of(generation, &environment, quarters.directory(), &stage.hidden),
+            confinement: Confinement::of(
+                generation,
+                &generation.config.command,
+                &environment,
+                quarters.directory(),
+                &stage.hidden.load(),
+            ),
             environment,
             launcher: stage.launcher.clone(),
             channel: theirs.map(Arc::new),
         };
         let mut child = Child::spawn(&program).await.map_err(|error| not_started(&error))?;
-        let readers = read_output(&mut child, stage, slot, generation);
+        let readers = Readers::start(&mut child, &slot.ring, &slot.name, stage, generation);
         tracing::info!(
             backend = stage.backend,
             worker = slot.name,
@@ -143,6 +156,8 @@ impl Process {
         );
         Ok(Self {
             child,
+            // Kept to ask the same of it again; the worker's end of the channel shall be the worker's alone.
+            program: Program { channel: None, ..program },
             worker: Worker::new(key, slot.name.clone(), address),
             slot: Arc::clone(slot),
             roster: Arc::clone(&stage.roster),
@@ -152,7 +167,7 @@ impl Process {
             channel: channel.map(|stream| Channel::open(stream, &stage.shutdown)),
             goodbye: generation.config.shutdown,
             generation: generation.number,
-            program: found,
+            executed: found,
             ready_at: None,
         })
     }
@@ -215,12 +230,12 @@ impl Process {
             Err(Some(ended)) => {
                 self.slot.reaped(self.child.pid());
                 let failure = self.failure(format!("{ended} before it was ready")).await;
-                let facts = autopsy::facts_of_gone(generation, self.program.clone()).await;
+                let facts = autopsy::facts_of_gone(generation, &self.program, self.executed.as_deref()).await;
                 Err(Failure { facts, ..failure })
             }
             Err(None) => {
                 let reason = self.never_ready(generation, last_seen).await;
-                let facts = autopsy::facts(self.child.pid(), &generation.directory).await;
+                let facts = autopsy::facts(self.child.pid(), &self.program).await;
                 Err(Failure { facts, ..self.failure(reason).await })
             }
         }
@@ -251,12 +266,9 @@ impl Process {
 
     /// The failure of a process with its last words.
     pub(super) async fn failure(&self, reason: String) -> Failure {
-        self.last_words().await;
+        self.readers.last_words().await;
         let lines = self.slot.ring.last_of(self.child.pid(), LAST_LINES);
-        // The launcher's last word is the whole story; that it ended then says nothing. The rest of a line on the other
-        // stream may come after it.
-        let launcher = lines.iter().rev().find_map(|line| line.strip_prefix(worker_exec::SAYS));
-        let reason = launcher.map_or(reason, |problem| format!("it could not be started: {problem}"));
+        let reason = worker_exec::told(&lines).unwrap_or(reason);
         Failure { reason, facts: Vec::new(), lines }
     }
 
@@ -286,30 +298,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.roster.remove(&self.worker);
-        self.readers.iter().for_each(JoinHandle::abort);
     }
-}
-
-fn read_output(
-    child: &mut Child,
-    stage: &Stage,
-    slot: &Slot,
-    generation: &Generation,
-) -> Vec<JoinHandle<()>> {
-    let sink = |stream| Sink {
-        backend: stage.backend.clone(),
-        worker: slot.name.clone(),
-        pid: child.pid(),
-        stream,
-        ring: Arc::clone(&slot.ring),
-        live: stage.live.clone(),
-        limits: generation.output_limits(),
-    };
-    let (stdout_sink, stderr_sink) = (sink(Stream::Stdout), sink(Stream::Stderr));
-    let (stdout, stderr) = child.output();
-    let stdout = stdout.map(|pipe| stage.shutdown.spawn(stdout_sink.capture(pipe)));
-    let stderr = stderr.map(|pipe| stage.shutdown.spawn(stderr_sink.capture(pipe)));
-    stdout.into_iter().chain(stderr).collect()
 }
 
 /// Does it listen there itself? The port that it was to take may have been taken by another program.

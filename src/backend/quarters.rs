@@ -21,12 +21,15 @@ impl Quarters {
     pub(super) fn make(directory: PathBuf, identity: Option<&Identity>) -> io::Result<Self> {
         remove(&directory)?;
         let quarters = Self { directory };
-        for directory in [quarters.directory.clone(), quarters.temporary()] {
-            DirBuilder::new().mode(0o700).create(&directory)?;
+        let both = [quarters.directory.clone(), quarters.temporary()];
+        for directory in &both {
+            DirBuilder::new().mode(0o700).create(directory)?;
+        }
+        // From within: what the worker's user can enter it could put a link into, which these calls would follow.
+        for directory in both.iter().rev() {
             if let Some(identity) = identity {
-                // The group first: a change of owner may take the bit away that hands the group on.
-                chown(&directory, None, Some(identity.gid))?;
-                fs::set_permissions(&directory, Permissions::from_mode(0o770))?;
+                chown(directory, None, Some(identity.gid))?;
+                fs::set_permissions(directory, Permissions::from_mode(0o770))?;
             }
         }
         Ok(quarters)

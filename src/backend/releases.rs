@@ -55,20 +55,20 @@ pub(super) fn fresh(link: &Path, now: Timestamp) -> io::Result<PathBuf> {
 }
 
 /// Let the workers' group do with a release what we may: they read it, and their install command writes in it. Links
-/// are left alone, wherever they lead.
+/// are left alone, wherever they lead. What is in a directory comes before the directory itself: once they may write
+/// there they could put a link in its place, which these calls would follow.
 pub(super) fn share(path: &Path, gid: u32) -> io::Result<()> {
     let metadata = fs::symlink_metadata(path)?;
     if metadata.is_symlink() {
         return Ok(());
     }
-    // The group first: a change of owner may take bits away.
-    chown(path, None, Some(gid))?;
-    let mode = metadata.permissions().mode();
-    fs::set_permissions(path, Permissions::from_mode(mode & 0o777 | (mode & 0o700) >> 3))?;
     if metadata.is_dir() {
         fs::read_dir(path)?.try_for_each(|entry| share(&entry?.path(), gid))?;
     }
-    Ok(())
+    // The group first: a change of owner may take bits away.
+    chown(path, None, Some(gid))?;
+    let mode = metadata.permissions().mode();
+    fs::set_permissions(path, Permissions::from_mode(mode & 0o777 | (mode & 0o700) >> 3))
 }
 
 /// Remove all releases but the newest `kept`, the one that the link points to, and those that are `needed`.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// The limits of the pauses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Policy {
     /// The longest pause after the first failure.
     pub(super) first: Duration,
@@ -16,7 +16,7 @@ pub(super) struct Policy {
 
 /// The failures in a row so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     failures: u32,
 }
 
@@ -41,7 +41,7 @@ impl History {
     }
 
     /// Failures in a row.
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
 }
@@ -74,6 +74,12 @@ impl Renewals {
     pub(super) fn respite(&self) -> Duration {
         self.respite
     }
+}
+
+/// Any number: those that failed together must not come back together, and nothing depends on more.
+pub(super) fn jitter() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 #[cfg(test)]

@@ -56,6 +56,8 @@ pub(super) struct Rules {
 pub(crate) enum Sandbox {
     /// Files are restricted by the kernel.
     On,
+    /// An early kernel restricts them, but for what it does not know yet.
+    Partial,
     /// The configuration does not want it.
     Off,
     /// The kernel can not do it.
@@ -64,19 +66,22 @@ pub(crate) enum Sandbox {
 
 impl Sandbox {
     /// What a wish becomes on this kernel.
-    pub(super) fn of(wanted: bool, supported: bool) -> Self {
-        match (wanted, supported) {
-            (false, _) => Self::Off,
-            (true, true) => Self::On,
-            (true, false) => Self::Unsupported,
-        }
+    pub(super) fn of(wanted: bool, kernels: Self) -> Self {
+        if wanted { kernels } else { Self::Off }
     }
 }
 
-/// Does this kernel know Landlock, and use it?
-pub(super) fn supported() -> bool {
-    let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    ruleset.handle_access(AccessFs::Execute).and_then(Ruleset::create).is_ok()
+/// What this kernel's Landlock is able to, if it has one and uses it.
+pub(super) fn supported() -> Sandbox {
+    let able = |access: AccessFs| {
+        let ruleset = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+        ruleset.handle_access(access).and_then(Ruleset::create).is_ok()
+    };
+    match (able(AccessFs::Execute), able(AccessFs::Truncate)) {
+        (false, _) => Sandbox::Unsupported,
+        (true, false) => Sandbox::Partial,
+        (true, true) => Sandbox::On,
+    }
 }
 
 impl Rules {
@@ -189,9 +194,10 @@ mod tests {
 
     #[test]
     fn a_sandbox_is_what_was_asked_for_where_the_kernel_can() {
-        assert_eq!(Sandbox::of(true, true), Sandbox::On);
-        assert_eq!(Sandbox::of(true, false), Sandbox::Unsupported);
-        assert_eq!(Sandbox::of(false, true), Sandbox::Off);
+        for kernels in [Sandbox::On, Sandbox::Partial, Sandbox::Unsupported] {
+            assert_eq!(Sandbox::of(true, kernels), kernels);
+            assert_eq!(Sandbox::of(false, kernels), Sandbox::Off);
+        }
     }
 
     #[test]

@@ -258,6 +258,7 @@ impl Slot {
                 in_flight: state.in_flight(),
                 memory_mb: state.pid().and_then(memory::resident_bytes).map(|bytes| bytes / (1024 * 1024)),
                 health_ms: board.health_ms.filter(|_| matches!(state, State::Ready(_))),
+                lines_dropped: self.ring.dropped(),
                 last_error: board.failure.as_ref().map(|failure| failure.reason.clone()),
                 last_facts: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.facts.clone()),
                 last_lines: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.lines.clone()),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::sandbox::Sandbox;
+use super::{node::NodeStatus, sandbox::Sandbox};
 
 /// One backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub(crate) struct GenerationStatus {
     pub(crate) made: Timestamp,
     /// Where its workers run, behind all symbolic links.
     pub(crate) directory: PathBuf,
+    /// The Node that they run.
+    #[serde(default)]
+    pub(crate) node: Option<NodeStatus>,
 }
 
 /// What a backend's workers are kept to.
@@ -74,16 +77,32 @@ pub(crate) struct Isolation {
     pub(crate) sandbox: Sandbox,
 }
 
-/// Said once in the log, and in every status.
-pub(super) const NO_LANDLOCK: &str = "this kernel has no Landlock: workers can read and write whatever their user \
+/// What a kernel cannot do of a sandbox; said once in the log, and in every status.
+pub(super) fn falls_short(sandbox: Sandbox) -> Option<&'static str> {
+    match sandbox {
+        Sandbox::On | Sandbox::Off => None,
+        Sandbox::Partial => Some(OLD_LANDLOCK),
+        Sandbox::Unsupported => Some(NO_LANDLOCK),
+    }
+}
+
+const OLD_LANDLOCK: &str = "this kernel's Landlock is an early one: what a worker may only read it can still empty \
+    (truncate), if its user may write it; use Linux 6.2 or newer, or workers of a `user` of their own";
+
+const NO_LANDLOCK: &str = "this kernel has no Landlock: workers can read and write whatever their user \
     can; use Linux 5.13 or newer with `landlock` in its list of security modules (lsm=)";
 
 impl BackendStatus {
+    /// The Node of the generation in force.
+    pub(crate) fn node(&self) -> Option<&NodeStatus> {
+        self.generations.iter().find(|one| one.number == self.generation)?.node.as_ref()
+    }
+
     /// What the operator should know.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> + use<'_> {
         let isolation = self.isolation.as_ref();
-        let warns = isolation.is_some_and(|isolation| isolation.sandbox == Sandbox::Unsupported);
-        let landlock = warns.then(|| format!("backend {}: {NO_LANDLOCK}", self.name));
+        let warning = isolation.and_then(|isolation| falls_short(isolation.sandbox));
+        let landlock = warning.map(|warning| format!("backend {}: {warning}", self.name));
         // While an order is carried out there are two of them, and that is as it should be.
         let strays = self.workers.iter().filter(|worker| {
             self.order.is_none()
@@ -134,6 +153,9 @@ pub(crate) struct WorkerStatus {
     pub(crate) memory_mb: Option<u64>,
     /// How long the last good answer of its health path took.
     pub(crate) health_ms: Option<u64>,
+    /// Lines of its output that were dropped, because there were too many at a time.
+    #[serde(default)]
+    pub(crate) lines_dropped: u64,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
     /// What else there is to know about that: user, directory, program, files it cannot read.

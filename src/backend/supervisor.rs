@@ -12,12 +12,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -25,8 +22,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BackendError, Config, OutputLine, WorkerStatus,
     deploy::{self, Deploy, Deployed, Site},
+    errand::{Errand, Running},
     generation::{Generation, check_socket_path},
+    hands::{self, Target},
     process::Stage,
+    restart::Policy,
     state::Slot,
     status::GenerationStatus,
 };
@@ -86,6 +86,8 @@ pub(super) struct Board {
     /// The workers' places.
     slots: ArcSwap<Vec<Arc<Slot>>>,
     standing: ArcSwap<Standing>,
+    /// The generation from which all are started; none before the first.
+    in_force: watch::Sender<Option<Arc<Generation>>>,
     order: ArcSwap<Option<&'static str>>,
 }
 
@@ -123,7 +125,7 @@ impl Supervisor {
         config_dir: PathBuf,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BackendError> {
-        let generation = Generation::resolve(&stage.backend, 1, config, &config_dir)?;
+        let generation = Generation::resolve(&stage.grounds, 1, config)?;
         check_socket_path(&stage.runtime_dir, &stage.backend, workers(&generation.config))?;
         let (orders, inbox) = mpsc::channel(ORDERS_WAITING_MAX);
         let ending = CancellationToken::new();
@@ -168,6 +170,11 @@ impl Supervisor {
         **self.board.order.load()
     }
 
+    /// Where relative paths start.
+    pub(super) fn config_dir(&self) -> &Path {
+        &self.config_dir
+    }
+
     /// The last lines of one worker or of all, oldest first.
     pub(super) fn output(&self, worker: Option<&str>, count: usize) -> Vec<OutputLine> {
         let slots = self.board.slots.load();
@@ -197,13 +204,39 @@ impl Supervisor {
         deploy::deploy(Site { stage, config_dir, config, supervisor: self }, deploy, package).await
     }
 
+    /// Start a program beside the workers, from the generation in force.
+    pub(super) async fn errand(&self, errand: &Errand) -> Result<Running, BackendError> {
+        let stopping = || BackendError::Stopping { backend: self.stage.backend.clone() };
+        let generation = self.board.in_force.borrow().clone().ok_or_else(stopping)?;
+        Running::start(&self.stage, generation, errand).await
+    }
+
+    /// Resolves when another generation than this one is in force. Cancel safe.
+    pub(super) async fn superseded(&self, number: u64) {
+        let mut in_force = self.board.in_force.subscribe();
+        let other = |one: &Option<Arc<Generation>>| one.as_ref().is_some_and(|one| one.number != number);
+        // The sender stands on our own board.
+        drop(in_force.wait_for(other).await);
+    }
+
+    /// The pauses between tries.
+    pub(super) fn policy(&self) -> Policy {
+        self.board.in_force.borrow().as_ref().map(|generation| generation.policy()).unwrap_or_default()
+    }
+
+    /// What workers that start from now on shall not see.
+    pub(super) fn hide(&self, own: Vec<PathBuf>) {
+        self.stage.hidden.store(Arc::new(own));
+    }
+
     /// Send a signal to the process of one worker, or of all; how many got it.
     pub(super) fn signal(&self, signal: Signal, worker: Option<&str>) -> Result<usize, BackendError> {
         let workers = self.status();
         let wanted = workers.iter().filter(|one| worker.is_none_or(|worker| worker == one.name));
         let pids = wanted.filter_map(|one| i32::try_from(one.pid?).ok());
         // One that has ended meanwhile is waited for by us: its id has been given to nobody else.
-        let sent = pids.filter(|pid| kill(Pid::from_raw(*pid), signal).is_ok()).count();
+        let reached = |pid: &i32| hands::signal(Target::Process(Pid::from_raw(*pid)), signal).is_ok();
+        let sent = pids.filter(reached).count();
         if sent == 0 {
             let worker = worker.unwrap_or(&self.stage.backend).to_owned();
             return Err(BackendError::NoProcess { worker });

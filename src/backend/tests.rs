@@ -62,6 +62,7 @@ fn surroundings(directory: &Path, own_exe: Option<PathBuf>) -> Surroundings {
         runtime_dir: directory.join("run"),
         extra_env: BTreeMap::from([("GATEWAY_TICKETS".to_owned(), "/run/t.sock".to_owned())]),
         config_dir: directory.to_owned(),
+        state_dir: directory.join("state"),
         hidden: vec![directory.join("state")],
         own_exe,
     }

@@ -102,6 +102,7 @@ impl Upstream {
             in_flight: worker.map_or(0, |worker| worker.in_flight()),
             memory_mb: None,
             health_ms: None,
+            lines_dropped: 0,
             last_error,
             last_facts: Vec::new(),
             last_lines: Vec::new(),

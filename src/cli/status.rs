@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Client, Failure, cert, out};
+use super::{Client, Failure, cert, job, out};
 use crate::admin::{self, HostCertificate, WorkerStatus};
 
 /// Show tenants, workers, doors, pools, certificates and listeners of the running gateway
@@ -62,6 +62,14 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     let mut down: Vec<_> = status.backends.iter().flat_map(|backend| &backend.workers).filter(down).collect();
     down.dedup_by_key(|worker| &worker.name);
     sections.extend(down.into_iter().take(FAILURES_MAX).map(|worker| failure(worker, FAILURE_LINES)));
+    let nodes = status.backends.iter().filter_map(|backend| {
+        let node = backend.node()?;
+        let version = node.version.clone().unwrap_or_default();
+        Some([backend.name.clone(), version, node.source.word().to_owned(), node.by.clone()])
+    });
+    push(&mut sections, &["backend", "node", "from", "by"], nodes.collect());
+    let jobs = status.jobs.iter().map(|one| job::row(one, now));
+    push(&mut sections, &job::HEAD, jobs.collect());
     let doors = status.doors.iter().map(|door| {
         [door.door.clone(), door.address.to_string(), door.connections.to_string(), door.streams.to_string()]
     });

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    defaults::{host_names, tenant_defaults},
+    defaults::{host_names, own_files, tenant_defaults},
     rooms::Rooms,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Keys that take effect without a new start. Everything else is named in the answer, never passed over.
-const AT_ONCE: [&str; 4] = ["edge", "tls", "cors", "tenant"];
+const AT_ONCE: [&str; 5] = ["edge", "tls", "cors", "tenant", "job"];
 
 /// Keys below those that are made once, at the start.
 const BOUND: [&str; 1] = ["edge.threads"];
@@ -64,13 +64,14 @@ impl Reloader {
     async fn reload(&self, rooms: &Rooms) -> Result<Reloaded, Problem> {
         let mut loaded = self.load()?;
         let before = rooms.house().config.load_full();
-        let restart_needed = restart_needed(&before, &loaded.config);
+        let mut restart_needed = restart_needed(&before, &loaded.config);
         keep_bound(&before, &mut loaded.config);
         // Tenants first: they can be refused by the registry, and then nothing else may have changed.
         let (declared, defaults) = (loaded.config.tenant.clone(), tenant_defaults(&loaded.config));
         let report =
             rooms.tenants().declare(declared, defaults).await.map_err(|error| Problem::of(&error))?;
         let supervised = supervised(&before, &loaded.config);
+        rooms.house().hide(&own_files(&loaded));
         rooms.house().reconfigure(loaded.config).map_err(|error| Problem::of(&error))?;
         // One that fails keeps none of those behind it from what is asked of them.
         let mut failures = Vec::new();
@@ -82,6 +83,9 @@ impl Reloader {
         if let Some(problem) = together(failures) {
             return Err(problem);
         }
+        // After the backends: what they run beside is the new release.
+        let left_out = rooms.house().reload_jobs().await;
+        restart_needed.extend(left_out.into_iter().map(|name| format!("job.{name}")));
         let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(surprises(&report));
         Ok(Reloaded { restart_needed, warnings })

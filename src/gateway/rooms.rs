@@ -1,6 +1,7 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
 mod house;
+mod jobs;
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,7 @@ use crate::{
     config::{self, Config},
     door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
     edge::{BackendRoute, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
+    job::Jobs,
     metrics::Metrics,
     pool::Pools,
     tenant::{DoorAddresses, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
@@ -57,6 +59,7 @@ pub(super) struct House {
     pub(super) config: ArcSwap<Config>,
     edge: Arc<Edge>,
     backends: BTreeMap<String, Arc<Backend>>,
+    jobs: Arc<Jobs>,
     door: Arc<SqliteDoor>,
 }
 
@@ -97,6 +100,7 @@ impl Rooms {
 
         let backends = start_backends(&config, (&config_dir, &hidden), &lives, &metrics)?;
         let settings = edge_settings(&config, &backends);
+        let jobs = jobs::start(&config, &backends, (&registry, &tickets), &lives, &metrics);
         let edge = Edge::new(EdgeParts {
             settings,
             registry,
@@ -107,8 +111,13 @@ impl Rooms {
             shutdown: lives.edge.clone(),
         })?;
         edge.bind(beginning.inherited)?;
-        let house =
-            Arc::new(House { config: ArcSwap::from_pointee(config), edge: edge.clone(), backends, door });
+        let house = Arc::new(House {
+            config: ArcSwap::from_pointee(config),
+            edge: edge.clone(),
+            backends,
+            jobs,
+            door,
+        });
         let live = Live {
             started: Timestamp::now(),
             tickets,
@@ -159,6 +168,8 @@ impl Rooms {
     /// `gateway status` sees the drain. `grace` bounds the requests; each later room has bounds of its own.
     pub(super) async fn drain(mut self, grace: Duration) {
         self.lives.edge.begin();
+        // Nobody waits for their answers: they are told at once, and have their backend's `stop_grace` meanwhile.
+        self.house.jobs.begin_end();
         if !self.lives.edge.drained(grace).await {
             let connections = self.lives.edge.tasks();
             tracing::warn!(connections, "the grace is over: what is still open will be cut");
@@ -167,6 +178,7 @@ impl Rooms {
             // Joins threads: not on this runtime, where the workers' ends are noticed.
             let _joined = tokio::task::spawn_blocking(move || serving.stop()).await;
         }
+        self.house.jobs.end().await;
         join_all(self.house.backends.values().map(|backend| backend.stop())).await;
         self.lives.backends.begin();
         self.lives.doors.begin();
@@ -225,6 +237,17 @@ impl House {
         self.edge.reconfigure(edge_settings(&config, &self.backends))?;
         self.config.store(Arc::new(config));
         Ok(())
+    }
+
+    /// Put the jobs of the configuration in force; the names of those that cannot be.
+    pub(super) async fn reload_jobs(&self) -> Vec<String> {
+        let config = self.config.load_full();
+        self.jobs.change_to(&config.job).await
+    }
+
+    /// These are the gateway's own files and directories from now on.
+    pub(super) fn hide(&self, own: &[PathBuf]) {
+        self.backends.values().for_each(|backend| backend.hide(own));
     }
 
     /// Let a backend have what the configuration in force says. When the new workers never get ready the old ones go
@@ -332,6 +355,7 @@ fn start_backends(
             runtime_dir: config.runtime_dir.clone(),
             extra_env: told.into_iter().collect(),
             config_dir: config_dir.to_owned(),
+            state_dir: config.state_dir.clone(),
             hidden: hidden.to_vec(),
             // The program that runs, whatever stands at its path by now.
             own_exe: Some(PathBuf::from("/proc/self/exe")),

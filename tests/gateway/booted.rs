@@ -6,6 +6,7 @@ use crate::{
     HOST, Output, eventually,
     machine::{Disk, INSIDE, Machine},
     node,
+    node_mirror::{self, NodeMirror},
     outside::OUTSIDE,
 };
 
@@ -132,6 +133,36 @@ fn a_configuration_that_is_bad_for_an_hour_costs_no_visit() {
 }
 
 #[test]
+fn a_node_that_root_installs_is_run_by_the_services_workers_after_a_reload_and_a_restart() {
+    let (mirror, (program, version)) = (NodeMirror::start(), node_mirror::other());
+    mirror.add(&version, &program);
+    let config =
+        CONFIG.replace("workers = 2", "workers = 1\nuser = \"gateway-app\"\ndirectory = \"/srv/app\"");
+    let config = format!("{config}[node]\nmirror = \"file:///srv/node-dist\"\n");
+    let machine = installed(&config).directory("/srv/node-dist", mirror.dist()).boot();
+    served(&machine, "/");
+    machine.run(&["gateway", "node", "install", "22"]).ok().says(&[&format!("Node {version} installed")]);
+    let place = format!("/var/lib/gateway/node/{version}");
+    machine.run(&["stat", "--format", "%U %a", &place]).ok().says(&["gateway 755"]);
+    machine.write("/etc/gateway/gateway.toml", config + "version = \"22\"\n");
+    machine.run(&["systemctl", "reload", "gateway"]).ok();
+    let runs_it = || {
+        let program = machine.run(&["readlink", &format!("/proc/{}/exe", worker(&machine))]).ok();
+        assert_eq!(program.stdout.trim(), format!("{place}/bin/node"));
+        machine.run(&["stat", "--format", "%a", "/var/lib/gateway"]).ok().says(&["711"]);
+    };
+    runs_it();
+    // systemd closes the state directory again at each start.
+    machine.run(&["systemctl", "restart", "gateway"]).ok();
+    runs_it();
+    let said = machine
+        .run(&["gateway", "node", "exec", "--", "node", "-p", "process.version + process.getuid()"])
+        .ok();
+    let user = machine.run(&["id", "-u", "gateway-app"]).ok();
+    assert_eq!(said.stdout.trim(), format!("{version}{}", user.stdout.trim()));
+}
+
+#[test]
 fn systemd_finds_nothing_wrong_with_the_units_and_little_exposed() {
     let shipped = |name: &str| format!("{}/systemd/{name}", env!("CARGO_MANIFEST_DIR"));
     let security = Command::new("systemd-analyze")
@@ -193,4 +224,45 @@ fn an_application_with_native_modules_dns_and_tls_out_runs_under_the_shipped_uni
         Some(served(&machine, "/out?peer.example")).filter(|answer| !answer.contains("EAI_AGAIN"))
     });
     assert_eq!(answer, "200 hello");
+}
+
+/// Workers of another user than the service, whose releases lie where the service may write.
+#[test]
+fn releases_are_deployed_and_workers_of_another_user_are_signalled_and_ended() {
+    let config = CONFIG.replace(
+        r#"command = ["node", "/srv/app/app.mjs"]"#,
+        "command = [\"node\", \"app.mjs\"]\ndirectory = \"/srv/api/current\"\nuser = \"gateway-app\"\n\
+         install = \"test ! -e endless || sleep 600; id -un > installed\"\ninstall_timeout = \"3s\"",
+    );
+    let app = std::fs::read(format!("{}/tests/data/booted/app.mjs", env!("CARGO_MANIFEST_DIR"))).unwrap();
+    let mut disk = installed(&config)
+        .file("/etc/systemd/system/gateway.service.d/50.conf", "[Service]\nReadWritePaths=/srv/api\n")
+        .file("/usr/lib/tmpfiles.d/api.conf", "Z /srv/api - gateway gateway -\n")
+        .link("/srv/api/current", "releases/first");
+    for release in ["/srv/api/releases/first", "/srv/second", "/srv/third"] {
+        disk = disk.file(&format!("{release}/app.mjs"), &app);
+    }
+    let machine = disk.file("/srv/third/endless", "").boot();
+    let uid = || {
+        let who: serde_json::Value = serde_json::from_str(&served(&machine, "/who")).unwrap();
+        who["uid"].to_string()
+    };
+    let own = machine.run(&["id", "-u", "gateway-app"]).ok().stdout;
+    assert_eq!(uid(), own.trim());
+
+    machine.run(&["gateway", "backend", "deploy", "api", "/srv/second"]).ok();
+    assert_eq!(machine.run(&["cat", "/srv/api/current/installed"]).ok().stdout, "gateway-app\n");
+    assert_eq!(uid(), own.trim());
+    // It reads its release and no more than its group of the service's own.
+    assert_eq!(served(&machine, "/write?/srv/api/x"), "EACCES");
+
+    machine
+        .run(&["gateway", "backend", "deploy", "api", "/srv/third"])
+        .fails(1)
+        .says(&["did not end within 3s"]);
+    eventually("what the install command began has ended", || {
+        (machine.run(&["pgrep", "--exact", "sleep"]).code == 1).then_some(())
+    });
+    machine.run(&["gateway", "backend", "signal", "CONT", "api"]).ok().says(&["2"]);
+    served(&machine, "/");
 }

@@ -9,24 +9,27 @@ use crate::{
     builder::worker_program,
     eventually, left_behind,
     load::{Load, Target},
+    node,
 };
 
 /// It gets, posts, and reloads without losing a request.
 fn check(program: &str, more: &str) {
     let site = TestGateway::builder().shops().worker(program).site();
     site.configure(more);
-    let gateway = site.start();
-    let framework = Path::new(program).file_stem().unwrap().to_str().unwrap();
+    check_running(&site.start(), Path::new(program).file_stem().unwrap().to_str().unwrap());
+}
+
+fn check_running(gateway: &TestGateway, framework: &str) {
     let answer = gateway.get("/menu?x=1").origin(NAVAJA).send().is(200).json();
     assert_eq!(answer, json!({"url": "/menu?x=1", "framework": framework}));
     let order = json!({"item": "shave"});
     let made = gateway.post("/orders", "").json(&order).origin(NAVAJA).send().is(201).json();
     assert_eq!(made, json!({"order": order, "framework": framework}));
-    let (load, target) = (Load::default(), Target::plain(&gateway));
+    let (load, target) = (Load::default(), Target::plain(gateway));
     thread::scope(|scope| {
         let _ending = load.ending();
-        scope.spawn(|| load.keep_asking(&gateway, &target, "/x"));
-        scope.spawn(|| load.keep_connecting(&gateway, &target));
+        scope.spawn(|| load.keep_asking(gateway, &target, "/x"));
+        scope.spawn(|| load.keep_connecting(gateway, &target));
         for _ in 0..3 {
             gateway.cli(&["backend", "reload"]).ok();
         }
@@ -51,6 +54,21 @@ fn typescript_through_a_loader() {
     let program = worker_program("typed.ts");
     let command = format!("backend.api.command = [\"node\", \"--import\", {loader:?}, {program:?}]");
     check("typed.ts", &command);
+}
+
+#[test]
+fn next_standalone() {
+    let server = node::directory().join("next/.next/standalone/next/server.js");
+    assert!(server.exists(), "{} is missing: `tests/run` builds it", server.display());
+    let site = TestGateway::builder().shops().worker("echo.mjs").site();
+    let command = format!(
+        "[backend.api]\ncommand = [\"node\", {server:?}]\nlisten = \"port\"\nenv.HOSTNAME = \"127.0.0.1\""
+    );
+    site.configure(&command);
+    let gateway = site.start();
+    check_running(&gateway, "next");
+    let page = gateway.get("/page?name=Navaja").origin(NAVAJA).send().is(200);
+    assert!(page.text().contains("Hello Navaja"), "{}", page.text());
 }
 
 #[test]

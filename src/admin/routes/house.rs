@@ -14,6 +14,7 @@ use crate::{
     admin::{Listening, Live, Order, Problem, Status, status::Counts},
     backend::BackendStatus,
     edge::{observe, warnings},
+    job::JobView,
     tenant::RefusedView,
 };
 
@@ -60,7 +61,9 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
     let mut listeners = live.house.listeners();
     listeners.extend(desk.metrics.map(|address| Listening { kind: "metrics".to_owned(), address }));
     let backends: Vec<_> = live.house.backends().values().map(|backend| backend.status()).collect();
+    let jobs = live.house.jobs().list();
     let of_backends = backends.iter().flat_map(BackendStatus::warnings);
+    let of_jobs = jobs.iter().filter_map(JobView::warning);
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -75,10 +78,11 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         doors: live.house.doors(),
         pools: values(desk.pools.status())?,
         tenants: Counts::of(&desk.tenants.registry().snapshot()),
-        warnings: warnings(&certificates, now).into_iter().chain(of_backends).collect(),
+        warnings: warnings(&certificates, now).into_iter().chain(of_backends).chain(of_jobs).collect(),
         certificates,
         local_ca: live.house.certificate_store().local_ca(),
         backends,
+        jobs,
     }))
 }
 

@@ -6,14 +6,16 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{getegid, geteuid, getgroups};
 
 use super::{
-    super::{account, generation::Generation},
+    super::{account, child::Program, generation::Generation},
     Identity, NAMED_MAX, unreadable, version,
 };
 
-/// The facts about a worker of this generation that has ended, each a line. `program` is what was executed.
+/// The facts about a worker of this generation that was started as this and has ended, each a line. `executed` is the
+/// file behind the program's name.
 pub(in crate::backend) async fn facts_of_gone(
     generation: &Generation,
-    program: Option<PathBuf>,
+    started: &Program,
+    executed: Option<&Path>,
 ) -> Vec<String> {
     let directory = generation.directory.clone();
     let identity = identity_of(generation);
@@ -24,8 +26,8 @@ pub(in crate::backend) async fn facts_of_gone(
     let place = directory.clone();
     let hidden = tokio::task::spawn_blocking(move || unreadable(&place, &identity)).await.unwrap_or_default();
     facts.extend(named(&hidden));
-    if let Some(program) = program {
-        let version = version(&program, &directory).await.map(|version| format!(", {version}"));
+    if let Some(program) = executed {
+        let version = version(program, started).await.map(|version| format!(", {version}"));
         facts.push(format!("program: {}{}", program.display(), version.unwrap_or_default()));
     }
     facts

@@ -7,9 +7,12 @@ use std::{
     os::fd::{AsRawFd, OwnedFd},
 };
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::{
+    io::Errno,
+    process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal},
+};
 
-use super::super::{LOOK_EVERY, process_group};
+use super::super::{LOOK_EVERY, hands, process_group};
 
 /// Processes of one worker that are looked at. A worker with more has lost count itself.
 const LOOKED_AT_MAX: usize = 1024;
@@ -37,8 +40,12 @@ impl Strays {
 
     fn signal(&self, signal: Signal) {
         for stray in &self.0 {
-            // It fails when that one has ended.
-            let _ = pidfd_send_signal(stray, signal);
+            // It fails when that one has ended, or is another user's: then there is a thread that may.
+            if pidfd_send_signal(stray, signal) == Err(Errno::PERM)
+                && let Ok(stray) = stray.try_clone()
+            {
+                let _ = hands::done_at_once(move || pidfd_send_signal(stray, signal));
+            }
         }
     }
 

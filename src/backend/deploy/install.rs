@@ -3,7 +3,7 @@
 
 use std::{collections::VecDeque, sync::Mutex};
 
-use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt};
 
 use super::super::{
     BackendError,
@@ -11,9 +11,14 @@ use super::super::{
     confinement::Confinement,
     environment::{Place, environment},
     generation::{self, Generation},
+    node::NodeStatus,
+    output::Lines,
     process::{LAST_LINES, Stage, describe},
     quarters::Quarters,
 };
+
+/// Longer lines of its output are cut into several.
+const LINE_BYTES_MAX: usize = 4096;
 
 /// Run it to its end.
 pub(super) async fn install(
@@ -30,7 +35,8 @@ pub(super) async fn install(
     let rooms = generation::hall(&stage.runtime_dir).join(format!("{}.install", stage.backend));
     let quarters = Quarters::make(rooms, identity).map_err(unready)?;
     let temporary = quarters.temporary();
-    let place = Place { port: "".into(), instance: 0, worker: &worker, temporary, identity };
+    let node = generation.node.as_ref().and_then(NodeStatus::leading);
+    let place = Place { port: "".into(), instance: 0, worker: &worker, temporary, identity, node };
     let configured = [&generation.env_file.0, &generation.config.env];
     let program = Program {
         command: ["sh", "-c", command].map(str::to_owned).into(),
@@ -70,19 +76,20 @@ pub(super) async fn install(
     }
 }
 
-/// Keep the last lines. Longer ones are cut by whoever shows them.
+/// Keep the last lines.
 async fn read(pipe: Option<impl AsyncRead + Unpin>, last: &Mutex<VecDeque<String>>) {
-    let Some(pipe) = pipe else { return };
-    let mut pipe = BufReader::new(pipe);
-    let mut line = Vec::new();
-    while let Ok(1..) = pipe.read_until(b'\n', &mut line).await {
-        let text = String::from_utf8_lossy(&line).trim_end().to_owned();
-        line.clear();
+    let Some(mut pipe) = pipe else { return };
+    let keep = |line: &[u8]| {
         if let Ok(mut last) = last.lock() {
-            last.push_back(text);
+            last.push_back(String::from_utf8_lossy(line).trim_end().to_owned());
             if last.len() > LAST_LINES {
                 last.pop_front();
             }
         }
+    };
+    let (mut lines, mut bytes) = (Lines::new(LINE_BYTES_MAX), vec![0; 4096]);
+    while let Ok(length @ 1..) = pipe.read(&mut bytes).await {
+        lines.feed(&bytes[..length], keep);
     }
+    lines.finish(keep);
 }

@@ -16,29 +16,82 @@ const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 /// Where `npm pack` puts everything.
 const NPM_TOP: &str = "package";
 
+/// Longest name of a file or link that an archive spells out in an entry of its own, with all else that such an entry
+/// may say (PAX); the library reads it whole into memory. The kernel takes no path above 4 KiB.
+const NAME_BYTES_MAX: u64 = 64 * 1024;
+
 /// How much is taken.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(in crate::backend) struct Bounds {
     /// Bytes of all files.
-    pub(super) bytes_max: u64,
+    pub(in crate::backend) bytes_max: u64,
     /// Files and directories.
-    pub(super) files_max: u64,
+    pub(in crate::backend) files_max: u64,
+    /// What raises the first.
+    pub(in crate::backend) bytes_key: &'static str,
+    /// And the second.
+    pub(in crate::backend) files_key: &'static str,
 }
 
 /// Unpack into an empty directory; how many files and directories there were, or what is wrong. The caller removes
-/// what a failure leaves.
-pub(super) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64, String> {
-    let unreadable = |error: std::io::Error| format!("it cannot be read ({error})");
-    let mut file = File::open(package).map_err(unreadable)?;
+/// what a failure leaves. It is read twice: first for how large everything is, whatever it says it is.
+pub(in crate::backend) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64, String> {
+    let open = || opened(package).map_err(|error| format!("it cannot be read ({error})"));
+    measure(open()?, bounds)?;
+    entries(open()?, into, bounds)
+}
+
+fn opened(package: &Path) -> std::io::Result<Box<dyn Read>> {
+    let mut file = File::open(package)?;
     let mut magic = [0; 2];
     let compressed = file.read_exact(&mut magic).is_ok() && magic == GZIP_MAGIC;
-    file.rewind().map_err(unreadable)?;
+    file.rewind()?;
     let reader = BufReader::new(file);
-    if compressed {
-        entries(MultiGzDecoder::new(reader), into, bounds)
-    } else {
-        entries(reader, into, bounds)
+    Ok(if compressed { Box::new(MultiGzDecoder::new(reader)) } else { Box::new(reader) })
+}
+
+/// Is everything within its limits? Nothing is kept in memory meanwhile.
+fn measure(reader: impl Read, bounds: Bounds) -> Result<(), String> {
+    let mut archive = limited(reader, bounds);
+    let (mut files, mut bytes) = (0, 0_u64);
+    for entry in archive.entries().map_err(broken)?.raw(true) {
+        let entry = entry.map_err(broken)?;
+        let size = entry.size();
+        match entry.header().entry_type() {
+            EntryType::GNULongName
+            | EntryType::GNULongLink
+            | EntryType::XHeader
+            | EntryType::XGlobalHeader => {
+                if size > NAME_BYTES_MAX {
+                    return Err(format!("a name in it has more than {NAME_BYTES_MAX} bytes"));
+                }
+            }
+            _ => {
+                files += 1;
+                bytes = bytes.saturating_add(size);
+            }
+        }
+        if files > bounds.files_max {
+            return Err(format!("it has more than {} files ({})", bounds.files_max, bounds.files_key));
+        }
+        if bytes > bounds.bytes_max {
+            return Err(format!(
+                "its files have more than {} bytes ({})",
+                bounds.bytes_max, bounds.bytes_key
+            ));
+        }
     }
+    Ok(())
+}
+
+fn broken(error: std::io::Error) -> String {
+    format!("it is no whole tar archive ({error})")
+}
+
+/// Of what unpacks to more than its files may be, with their headers and padding, no more is read.
+fn limited<R: Read>(reader: R, bounds: Bounds) -> Archive<impl Read> {
+    let read_max = bounds.bytes_max.saturating_add(bounds.files_max.saturating_mul(4096));
+    Archive::new(reader.take(read_max))
 }
 
 /// The directory that is the release: the package's own, or the one that `npm pack` wraps around it.
@@ -49,28 +102,20 @@ pub(super) fn top(unpacked: &Path) -> PathBuf {
 }
 
 fn entries(reader: impl Read, into: &Path, bounds: Bounds) -> Result<u64, String> {
-    // Headers and padding besides the files' bytes: what is declared as a name is read into memory.
-    let read_max = bounds.bytes_max.saturating_add(bounds.files_max.saturating_mul(4096));
-    let mut archive = Archive::new(reader.take(read_max));
+    let mut archive = limited(reader, bounds);
     archive.set_preserve_permissions(false);
+    // Whatever the archive says, only its owner writes.
+    archive.set_mask(0o022);
     archive.set_unpack_xattrs(false);
     // The release is as old as its deploy: by that the oldest are told.
     archive.set_preserve_mtime(false);
-    let broken = |error: std::io::Error| format!("it is no whole tar archive ({error})");
-    let (mut files, mut bytes) = (0, 0_u64);
+    let mut files = 0;
     for entry in archive.entries().map_err(broken)? {
         let mut entry = entry.map_err(broken)?;
         if entry.header().entry_type() == EntryType::XGlobalHeader {
             continue;
         }
         files += 1;
-        if files > bounds.files_max {
-            return Err(format!("it has more than {} files (release_files_max)", bounds.files_max));
-        }
-        bytes = bytes.saturating_add(entry.size());
-        if bytes > bounds.bytes_max {
-            return Err(format!("its files have more than {} bytes (release_bytes_max)", bounds.bytes_max));
-        }
         check(&entry)?;
         let path = entry.path().map_err(broken)?.display().to_string();
         match entry.unpack_in(into) {
@@ -117,7 +162,12 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { bytes_max: 1000, files_max: 10 };
+    const BOUNDS: Bounds = Bounds {
+        bytes_max: 1000,
+        files_max: 10,
+        bytes_key: "release_bytes_max",
+        files_key: "release_files_max",
+    };
 
     /// An archive with one entry as an attacker writes it: the library's own checks are on the way in only.
     fn archive(kind: EntryType, path: &str, link: &str, data: &[u8]) -> Vec<u8> {
@@ -188,6 +238,15 @@ mod tests {
         }
         let many = builder.into_inner().unwrap();
         assert!(unpacked(&many, BOUNDS).0.is_err_and(|reason| reason.contains("release_files_max")));
+        // A name as large as all files may be, which would stand in memory.
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::GNULongName);
+        header.set_size(NAME_BYTES_MAX + 1);
+        header.set_cksum();
+        let name = std::iter::repeat_n(b'n', usize::try_from(NAME_BYTES_MAX).unwrap() + 1);
+        let long = [header.as_bytes().to_vec(), name.collect(), vec![0; 2048]].concat();
+        let wide = Bounds { bytes_max: 1 << 30, ..BOUNDS };
+        assert!(unpacked(&long, wide).0.is_err_and(|reason| reason.contains("a name in it")));
         assert!(unpacked(b"no archive at all", BOUNDS).0.is_err());
         assert_eq!(unpacked(&[0; 1024], BOUNDS).0, Err("it is empty".to_owned()));
     }

@@ -9,11 +9,11 @@ use super::{
     super::{
         generation::Generation,
         process::Process,
-        restart::History,
+        restart::{History, jitter},
         state::{Seat, State},
         vigil::{Vigil, Weary},
     },
-    Answer, Life, Next, NotUp, bring_up, jitter,
+    Answer, Life, Next, NotUp, bring_up,
 };
 use crate::metrics::BackendLabels;
 

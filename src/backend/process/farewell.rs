@@ -3,15 +3,10 @@
 
 use std::time::Duration;
 
-use tokio::task::JoinHandle;
-
-use super::{super::config::Goodbye, Process};
-
-/// How long to wait for the rest of a dead process's output; it is in the pipe already.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
-const KILL_WAIT: Duration = Duration::from_secs(5);
+use super::{
+    super::{child::KILL_WAIT, config::Goodbye},
+    Process,
+};
 
 impl Process {
     /// Take no new request and let those in flight end, for at most `patience`; those that have no end of their own
@@ -61,7 +56,7 @@ impl Process {
             self.slot.reaped(self.child.pid());
         }
         // Its goodbye is in the pipe still.
-        self.last_words().await;
+        self.readers.last_words().await;
         tracing::info!(worker = self.slot.name, pid = self.child.pid(), "worker stopped");
     }
 
@@ -74,16 +69,5 @@ impl Process {
             self.child.terminate();
         }
         self.child.group_gone().await;
-    }
-
-    pub(super) async fn last_words(&self) {
-        let pipes_closed = async {
-            while !self.readers.iter().all(JoinHandle::is_finished) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        // A descendant that left the group may hold the pipe open for ever, and the process itself while it
-        // still runs: what has been read by then has to do.
-        drop(tokio::time::timeout(LAST_WORDS, pipes_closed).await);
     }
 }

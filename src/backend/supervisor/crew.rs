@@ -206,7 +206,7 @@ impl Crew {
     }
 
     fn resolve(&self, config: Config, number: u64) -> Result<Generation, BackendError> {
-        Generation::resolve(&self.stage.backend, number, config, &self.config_dir)
+        Generation::resolve(&self.stage.grounds, number, config)
     }
 
     async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
@@ -369,6 +369,11 @@ impl Crew {
 
     /// Show how it stands.
     pub(super) fn publish(&self) {
+        self.board.in_force.send_if_modified(|generation| {
+            let number = self.generation().number;
+            let other = generation.as_ref().is_none_or(|generation| generation.number != number);
+            other.then(|| *generation = Some(Arc::clone(self.generation()))).is_some()
+        });
         self.board.standing.store(Arc::new(Standing {
             stopped: self.stopped,
             wanted: self.wanted,
