@@ -117,7 +117,7 @@ fn a_job_runs_once_per_active_tenant_each_with_its_own_database() {
     assert_eq!(notes(&gateway, BARBA).matches("a reminder").count(), 1);
     let log = gateway.cli(&["logs", "--worker", "job/nightly/barba"]).ok();
     assert!(
-        log.stdout.contains("job/nightly/barba wrote a reminder") && !log.stdout.contains("navaja"),
+        log.stdout.contains("job/nightly/barba stdout wrote a reminder") && !log.stdout.contains("navaja"),
         "{log:?}"
     );
     gateway
