@@ -20,6 +20,7 @@ mod instances;
 mod isolation;
 mod job;
 mod listening;
+mod log_files;
 mod memory;
 pub(crate) mod node;
 mod output;
@@ -148,13 +149,14 @@ impl Backend {
         );
         roster.warm_up_is(config.warm_up());
         // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
-        let outlets = Arc::new(outlets(name, config.output_lines_max.clamp(16, FOLLOW_LINES_MAX), metrics));
+        let outlets =
+            Arc::new(log_files::outlets(name, config.output_lines_max.clamp(16, FOLLOW_LINES_MAX), metrics));
         let isolation = ArcSwap::from_pointee(isolation::of(name, &config));
         let runner = match (config.command.is_empty(), &config.upstream) {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
                 make_hall(&surroundings, &config)?;
-                write_files(&outlets, name, &config, &surroundings.config_dir)?;
+                log_files::write(&outlets, name, &config, &surroundings.config_dir)?;
                 let launcher = surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through);
                 let grounds = Grounds {
                     backend: name.to_owned(),
@@ -260,9 +262,9 @@ impl Backend {
         // Before anything is replaced: files that cannot be written change nothing.
         let (name, directory) = (self.roster.backend(), supervisor.config_dir());
         let before = supervisor.standing().config.clone();
-        write_files(&self.outlets, name, config, directory)?;
+        log_files::write(&self.outlets, name, config, directory)?;
         if let Err(error) = supervisor.order(order).await {
-            if let Err(error) = write_files(&self.outlets, name, &before, directory) {
+            if let Err(error) = log_files::write(&self.outlets, name, &before, directory) {
                 tracing::error!(%error, "the log file of before cannot be written any more");
             }
             return Err(error);
@@ -385,27 +387,4 @@ fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), Backend
     let shared = config.user.is_some();
     let made = quarters::make_hall(&surroundings.runtime_dir, &directory, shared);
     made.map_err(|source| BackendError::SocketDirectory { directory, source })
-}
-
-/// Where the output goes, with no file yet.
-fn outlets(backend: &str, follow_lines_max: usize, metrics: &Metrics) -> Outlets {
-    let labels = BackendLabels { backend: backend.to_owned() };
-    let dropped = metrics.output_lines_dropped_total.get_or_create(&labels).clone();
-    let unwritten = metrics.output_lines_unwritten_total.get_or_create(&labels).clone();
-    Outlets::new(backend, follow_lines_max, (dropped, unwritten))
-}
-
-/// Write the files that the configuration wants, and no others.
-fn write_files(
-    outlets: &Outlets,
-    backend: &str,
-    config: &Config,
-    config_dir: &Path,
-) -> Result<(), BackendError> {
-    let path = config.log.path(backend).unwrap_or_default();
-    outlets.write_to(config.log.rules(backend, config_dir)).map_err(|source| BackendError::LogFile {
-        backend: backend.to_owned(),
-        path,
-        source,
-    })
 }

@@ -18,6 +18,7 @@ use nix::sys::signal::Signal;
 use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
+    account::Identity,
     autopsy,
     channel::{self, Channel},
     child::{Child, Launcher, Program},
@@ -98,13 +99,8 @@ impl Process {
         generation: &Generation,
     ) -> Result<Self, Failure> {
         let key = next_key();
-        let quarters = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
         let identity = generation.identity.as_ref();
-        // A reload may have brought the first worker of another user, who has to pass through.
-        let hall = generation::hall(&stage.runtime_dir);
-        quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())
-            .map_err(|error| not_started(&error))?;
-        let quarters = Quarters::make(quarters, identity).map_err(|error| not_started(&error))?;
+        let quarters = quarters(stage, slot, key, identity).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
             Listen::Unix => Address::Unix(socket_path(quarters.directory())),
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
@@ -308,6 +304,14 @@ async fn is_its_own(address: &Address, group: u32, uid: Option<u32>) -> Result<(
     // Reading /proc blocks, if only for a moment.
     let foreign = tokio::task::spawn_blocking(move || listening::is_foreign(group, uid, port)).await;
     if foreign.unwrap_or(false) { Err(Unwell::Foreign(port)) } else { Ok(()) }
+}
+
+/// The directory of one start.
+fn quarters(stage: &Stage, slot: &Slot, key: u64, identity: Option<&Identity>) -> io::Result<Quarters> {
+    // A reload may have brought the first worker of another user, who has to pass through.
+    let hall = generation::hall(&stage.runtime_dir);
+    quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())?;
+    Quarters::make(quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key), identity)
 }
 
 /// A port that nobody uses: the system's choice. It may be taken by another before the worker binds it; then

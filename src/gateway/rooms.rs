@@ -1,5 +1,6 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
+mod edge_settings;
 mod house;
 mod jobs;
 
@@ -18,7 +19,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     GatewayError, Lives,
-    defaults::{certificate_files, host_names, own_files, tenant_defaults},
+    defaults::{certificate_files, own_files, tenant_defaults},
     life::Beginning,
     places::Places,
     reload::surprises,
@@ -28,11 +29,11 @@ use crate::{
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{BackendRoute, Edge, EdgeParts, EdgeSettings, Serving, TlsMode},
+    edge::{Edge, EdgeParts, Serving, TlsMode},
     job::Jobs,
     metrics::Metrics,
     pool::Pools,
-    tenant::{DoorAddresses, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
+    tenant::{DoorAddresses, Refusals, TenantPaths, Tenants, Tickets},
 };
 
 /// What the doors and pools run on; the calling thread's own runtime carries supervision.
@@ -99,7 +100,7 @@ impl Rooms {
         .await?;
 
         let backends = start_backends(&config, (&config_dir, &hidden), &lives, &metrics)?;
-        let settings = edge_settings(&config, &backends);
+        let settings = edge_settings::of(&config, &backends);
         let jobs = jobs::start(&config, &backends, (&registry, &tickets), &lives, &metrics);
         let edge = Edge::new(EdgeParts {
             settings,
@@ -234,7 +235,7 @@ impl House {
 
     /// Put a checked configuration in force as far as that needs no new start.
     pub(super) fn reconfigure(&self, config: Config) -> Result<(), GatewayError> {
-        self.edge.reconfigure(edge_settings(&config, &self.backends))?;
+        self.edge.reconfigure(edge_settings::of(&config, &self.backends))?;
         self.config.store(Arc::new(config));
         Ok(())
     }
@@ -364,25 +365,6 @@ fn start_backends(
         backends.insert(name.clone(), Arc::new(started));
     }
     Ok(backends)
-}
-
-fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> EdgeSettings {
-    let route = |(name, backend): (&String, &Arc<Backend>)| {
-        let settings = config.backend.get(name);
-        let ticket = match settings.map(|settings| settings.ticket) {
-            Some(backend::Ticket::Request) => TicketMode::Request,
-            _ => TicketMode::Tenant,
-        };
-        let hosts = settings.map(|settings| host_names(&settings.hosts)).unwrap_or_default();
-        let sticky = settings.and_then(|settings| settings.sticky);
-        (name.clone(), BackendRoute { roster: backend.roster(), hosts, ticket, sticky })
-    };
-    EdgeSettings {
-        config: config.edge.clone(),
-        tls: config.tls.clone(),
-        cors: config.cors.clone(),
-        backends: backends.iter().map(route).collect(),
-    }
 }
 
 fn start_admin(
