@@ -1,5 +1,5 @@
 //! What a mirror has: its index of releases, and the checksums of one. The layout is that of the Node.js project's own
-//! site, https://nodejs.org/dist.
+//! site, <https://nodejs.org/dist>.
 
 use semver::Version;
 use serde::Deserialize;
