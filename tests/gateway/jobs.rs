@@ -123,7 +123,7 @@ fn a_job_runs_once_per_active_tenant_each_with_its_own_database() {
     gateway
         .cli(&["logs", "--worker", "job/nightly"])
         .ok()
-        .says(&["job/nightly/navaja wrote", "job/nightly/barba wrote"]);
+        .says(&["job/nightly/navaja stdout wrote", "job/nightly/barba stdout wrote"]);
     assert!(!gateway.log().contains("authToken"), "a ticket is in the log");
     let metrics = gateway.admin("GET", "/metrics").unwrap().text();
     assert!(metrics.contains("gateway_job_runs_total{job=\"nightly\",outcome=\"skipped\"} 1"), "{metrics}");
