@@ -22,15 +22,16 @@ pub(crate) use self::{
     peer::Peer,
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
     routes::{
-        ApplyOrder, BackupOrder, CheckFacts, KeyMade, KeyOrder, MigrateOrder, Migrated, MigrationText,
-        PROBLEM_TRAILER, Reloaded, Renewal, RollbackOrder, ScaleOrder, SignalOrder, Signalled, Swapping,
-        TicketView, router,
+        ApplyOrder, BackupOrder, CheckFacts, JobEvent, JobOrder, KeyMade, KeyOrder, MigrateOrder, Migrated,
+        MigrationText, PROBLEM_TRAILER, Reloaded, Renewal, RollbackOrder, ScaleOrder, SignalOrder, Signalled,
+        Swapping, TicketView, router,
     },
     server::Admin,
     status::{DoorView, Listening, SiteView, Status},
 };
 /// What travels over the socket as the rooms have it.
 pub(crate) use crate::{
-    backend::{BackendKind, BackendStatus, Deployed, OutputLine, WorkerStatus},
+    backend::{BackendKind, BackendStatus, Deployed, OutputLine, Record, WorkerStatus},
     edge::{CertificateView, HostCertificate, HostCertificateState, ImportOrder, Imported},
+    job::{By, JobView, Outcome, RunView, Verdict},
 };

@@ -3,6 +3,7 @@
 
 mod account;
 mod autopsy;
+mod by_hand;
 mod channel;
 mod child;
 mod config;
@@ -10,18 +11,23 @@ mod confinement;
 mod deploy;
 mod env_file;
 mod environment;
+mod errand;
 mod error;
 mod generation;
 mod hands;
 mod health;
 mod instances;
+mod isolation;
 mod job;
 mod listening;
+mod log_files;
 mod memory;
+pub(crate) mod node;
 mod output;
 mod process;
 mod process_group;
 mod quarters;
+mod readers;
 mod releases;
 mod restart;
 mod rlimits;
@@ -41,7 +47,7 @@ mod tests;
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
-    sync::{Arc, Once},
+    sync::Arc,
     time::Duration,
 };
 
@@ -52,6 +58,8 @@ use tokio::sync::{Semaphore, broadcast};
 use self::{
     child::Launcher,
     deploy::Deploys,
+    generation::Grounds,
+    output::Outlets,
     process::Stage,
     supervisor::{Order, Supervisor},
     upstream::Upstream,
@@ -61,22 +69,21 @@ use crate::{
     shutdown::Shutdown,
 };
 
+#[cfg(test)]
+pub(crate) use self::config::{Goodbye, Health, Listen, Log, Ready, Workers};
 pub(crate) use self::{
+    by_hand::ByHand,
     child::worker_guard,
-    config::{Config, Ticket},
+    config::{Config, NodeConfig, NodeWish, Ticket},
     deploy::{Deploy, Deployed},
+    errand::{Ending, Errand, Running},
     error::BackendError,
     hands::start as start_hands,
-    output::OutputLine,
+    output::{OutputLine, Record, Ring, Stream, fields},
+    restart::History,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
-    sandbox::Sandbox,
     status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
     worker_exec::worker_exec,
-};
-#[cfg(test)]
-pub(crate) use self::{
-    config::{Goodbye, Health, Listen, Ready, Workers},
-    output::Stream,
 };
 
 /// Longest path that fits a Unix socket's address: `sun_path` has 108 bytes, the last one a zero.
@@ -97,6 +104,8 @@ pub(crate) struct Surroundings {
     pub(crate) extra_env: BTreeMap<String, String>,
     /// Relative directories start here.
     pub(crate) config_dir: PathBuf,
+    /// Node's installed versions lie in it.
+    pub(crate) state_dir: PathBuf,
     /// The gateway's own files and directories, which no worker's sandbox shows.
     pub(crate) hidden: Vec<PathBuf>,
     /// The gateway's binary, for the launcher; none: workers are started directly and could outlive a
@@ -108,7 +117,7 @@ pub(crate) struct Surroundings {
 #[derive(Debug)]
 pub(crate) struct Backend {
     roster: Arc<Roster>,
-    live: broadcast::Sender<OutputLine>,
+    outlets: Arc<Outlets>,
     runner: Runner,
     deploys: Arc<Deploys>,
     isolation: ArcSwap<Isolation>,
@@ -140,21 +149,32 @@ impl Backend {
         );
         roster.warm_up_is(config.warm_up());
         // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
-        let (live, _) = broadcast::channel(config.output_lines_max.clamp(16, FOLLOW_LINES_MAX));
-        let isolation = ArcSwap::from_pointee(isolation(name, &config));
+        let outlets =
+            Arc::new(log_files::outlets(name, config.output_lines_max.clamp(16, FOLLOW_LINES_MAX), metrics));
+        let isolation = ArcSwap::from_pointee(isolation::of(name, &config));
         let runner = match (config.command.is_empty(), &config.upstream) {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
                 make_hall(&surroundings, &config)?;
+                log_files::write(&outlets, name, &config, &surroundings.config_dir)?;
+                let launcher = surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through);
+                let grounds = Grounds {
+                    backend: name.to_owned(),
+                    config_dir: surroundings.config_dir.clone(),
+                    nodes: node::Store::below(&surroundings.state_dir),
+                    base_env: environment::base(),
+                    launcher: launcher.clone(),
+                };
                 let stage = Stage {
                     backend: name.to_owned(),
                     runtime_dir: surroundings.runtime_dir,
-                    base_env: environment::base(),
+                    base_env: grounds.base_env.clone(),
+                    grounds: Arc::new(grounds),
                     extra_env: surroundings.extra_env,
                     hidden: ArcSwap::from_pointee(real(&surroundings.hidden)),
-                    launcher: surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through),
+                    launcher,
                     roster: Arc::clone(&roster),
-                    live: live.clone(),
+                    outlets: Arc::clone(&outlets),
                     shutdown,
                     turns: Arc::new(Semaphore::new(1)),
                     instances: Arc::default(),
@@ -165,7 +185,7 @@ impl Backend {
                 return Err(BackendError::NothingToRun { backend: name.to_owned() });
             }
         };
-        Ok(Self { roster, live, runner, deploys: Arc::default(), isolation })
+        Ok(Self { roster, outlets, runner, deploys: Arc::default(), isolation })
     }
 
     /// From the next start of a worker on, these are the gateway's own files and directories.
@@ -201,7 +221,12 @@ impl Backend {
             deploy: self.deploys.status(),
             installs: standing.config.install.is_some(),
             generation: standing.generation,
-            generations: standing.generations.clone(),
+            // Those whose release has been removed meanwhile are no way back.
+            generations: {
+                let known = standing.generations.iter();
+                let there = known.filter(|one| one.number == standing.generation || one.directory.is_dir());
+                there.cloned().collect()
+            },
         }
     }
 
@@ -218,23 +243,39 @@ impl Backend {
         self.supervisor()?.order(Order::Restart).await
     }
 
-    /// Replace every worker the rolling way; a new one that never gets ready leaves the old ones serving.
-    /// Cancel safe, as [`Self::restart`].
-    pub(crate) async fn reload(&self) -> Result<(), BackendError> {
-        self.supervisor()?.order(Order::Reload(None)).await
+    /// Replace every worker the rolling way by one of this configuration, resolved anew; a new one that never gets
+    /// ready leaves the old ones serving. One that was stopped is started. A command can not become an upstream or
+    /// back. Cancel safe, as [`Self::restart`].
+    pub(crate) async fn reload(&self, config: Config) -> Result<(), BackendError> {
+        self.take_on(Order::Reload(Some(Box::new(config.clone()))), &config).await
     }
 
-    /// The same with a new configuration. A command can not become an upstream or back. Cancel safe.
-    pub(crate) async fn reload_to(&self, config: Config) -> Result<(), BackendError> {
-        match &self.runner {
-            Runner::Command(supervisor) => {
-                let isolation = isolation(self.roster.backend(), &config);
-                supervisor.order(Order::Reload(Some(Box::new(config)))).await?;
-                self.isolation.store(Arc::new(isolation));
-                Ok(())
+    /// The same only if this configuration, or what it leads to (links of the directory, `env_file`), has changed; one
+    /// that was stopped stays so. Cancel safe.
+    pub(crate) async fn adopt(&self, config: Config) -> Result<(), BackendError> {
+        self.take_on(Order::Adopt(Box::new(config.clone())), &config).await
+    }
+
+    async fn take_on(&self, order: Order, config: &Config) -> Result<(), BackendError> {
+        let supervisor = self.supervisor()?;
+        let isolation = isolation::of(self.roster.backend(), config);
+        // Before anything is replaced: files that cannot be written change nothing.
+        let (name, directory) = (self.roster.backend(), supervisor.config_dir());
+        let before = supervisor.standing().config.clone();
+        log_files::write(&self.outlets, name, config, directory)?;
+        if let Err(error) = supervisor.order(order).await {
+            if let Err(error) = log_files::write(&self.outlets, name, &before, directory) {
+                tracing::error!(%error, "the log file of before cannot be written any more");
             }
-            Runner::Upstream(_) => self.supervisor().map(|_| ()),
+            return Err(error);
         }
+        self.isolation.store(Arc::new(isolation));
+        Ok(())
+    }
+
+    /// Is it ours to reload?
+    pub(crate) fn is_supervised(&self) -> bool {
+        matches!(self.runner, Runner::Command(_))
     }
 
     /// Go back to an earlier generation (the one before, if none is named) the rolling way. Cancel safe.
@@ -280,10 +321,33 @@ impl Backend {
         self.supervisor()?.signal(signal, worker)
     }
 
+    /// Start a program beside the workers, from the generation in force.
+    pub(crate) async fn errand(&self, errand: &Errand) -> Result<Running, BackendError> {
+        self.supervisor()?.errand(errand).await
+    }
+
+    /// Resolves when another generation is in force than this one. Cancel safe.
+    pub(crate) async fn superseded(&self, generation: u64) {
+        match self.supervisor() {
+            Ok(supervisor) => supervisor.superseded(generation).await,
+            Err(_) => std::future::pending().await,
+        }
+    }
+
+    /// How long to wait before a program that has ended after `ran_for` is started again.
+    pub(crate) fn pause(&self, history: &mut History, ran_for: Duration) -> Duration {
+        let policy = self.supervisor().map(Supervisor::policy).unwrap_or_default();
+        history.failed(&policy, ran_for);
+        history.pause(&policy, restart::jitter())
+    }
+
     /// Drain, SIGTERM, grace, SIGKILL; resolves when no process is left. Idempotent and cancel safe.
     pub(crate) async fn stop(&self) {
         match &self.runner {
-            Runner::Command(supervisor) => supervisor.end().await,
+            Runner::Command(supervisor) => {
+                supervisor.end().await;
+                self.outlets.close().await;
+            }
             Runner::Upstream(upstream) => upstream.stop().await,
         }
     }
@@ -298,7 +362,7 @@ impl Backend {
 
     /// Every line from now on; a follower that is too slow misses lines and is told how many.
     pub(crate) fn follow(&self) -> broadcast::Receiver<OutputLine> {
-        self.live.subscribe()
+        self.outlets.follow()
     }
 
     fn supervisor(&self) -> Result<&Supervisor, BackendError> {
@@ -323,15 +387,4 @@ fn make_hall(surroundings: &Surroundings, config: &Config) -> Result<(), Backend
     let shared = config.user.is_some();
     let made = quarters::make_hall(&surroundings.runtime_dir, &directory, shared);
     made.map_err(|source| BackendError::SocketDirectory { directory, source })
-}
-
-/// Whom and what the kernel keeps its workers to. A kernel that can not is complained about once.
-fn isolation(backend: &str, config: &Config) -> Isolation {
-    static SAID: Once = Once::new();
-    let sandbox = Sandbox::of(config.sandbox, sandbox::supported());
-    if let (Some(warning), None) = (status::falls_short(sandbox), &config.upstream) {
-        SAID.call_once(|| tracing::warn!(backend, "{warning}"));
-    }
-    let own = || account::name_of(nix::unistd::geteuid().as_raw());
-    Isolation { user: config.user.clone().unwrap_or_else(own), sandbox }
 }

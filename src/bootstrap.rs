@@ -10,6 +10,7 @@ mod error;
 mod examine;
 mod facts;
 mod firewall;
+mod import;
 mod journal;
 mod machine;
 mod places;
@@ -24,7 +25,8 @@ pub(crate) use self::{
     error::BootstrapError,
     examine::{Finding, Verdict, examine},
     facts::{Facts, Session},
-    firewall::{Change, cut_over, live},
+    firewall::{Change, cut_over, follow, live},
+    import::{Carried, Lineage, certbot, lineages, nginx, pm2},
     plan::{Plan, Step, plan},
     ruleset::{Firewall, OpenPort},
     undo::{Taken, undo},

@@ -14,8 +14,11 @@ mod doctor;
 mod failure;
 mod firewall;
 mod identity;
+mod import;
+mod job;
 mod logs;
 mod man;
+mod node;
 mod out;
 mod probe;
 mod reach;
@@ -99,6 +102,10 @@ enum Command {
     #[command(subcommand)]
     Backend(backend::Backend),
     #[command(subcommand)]
+    Node(node::Node),
+    #[command(subcommand)]
+    Job(job::Job),
+    #[command(subcommand)]
     Tenant(Box<tenant::Tenant>),
     #[command(subcommand)]
     Cert(cert::Cert),
@@ -108,6 +115,8 @@ enum Command {
     #[command(subcommand)]
     Firewall(firewall::FirewallOrder),
     Cutover(cutover::Cutover),
+    #[command(subcommand)]
+    Import(import::Import),
     Doctor(doctor::Doctor),
     Completions(completions::Completions),
     Man(man::Man),
@@ -163,7 +172,7 @@ impl Command {
                 reach::running(settings, async |client: &Client| status.run(client).await)
             }
             Self::Reload(reload) => {
-                reach::running(settings, async |client: &Client| reload.run(client).await)
+                reach::running(settings, async |client: &Client| reload.run(settings, client).await)
             }
             Self::Swap(swap) => reach::running(settings, async |client: &Client| swap.run(client).await),
             Self::Upgrade(upgrade) => {
@@ -173,6 +182,7 @@ impl Command {
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)
             }
+            Self::Job(job) => reach::running(settings, async |client: &Client| job.run(client).await),
             Self::Cert(cert) if cert.needs_running() => {
                 reach::running(settings, async |client: &Client| cert.run(client).await)
             }
@@ -183,12 +193,15 @@ impl Command {
             Self::Tenant(tenant) => reach::any(settings, async |client: &Client| tenant.run(client).await),
             Self::Cert(cert) => reach::any(settings, async |client: &Client| cert.run(client).await),
             Self::Backup(backup) => reach::any(settings, async |client: &Client| backup.run(client).await),
+            // These are files' business, whoever runs.
+            Self::Node(node) => node.run(settings),
             // This one must find it at rest.
             Self::Restore(restore) => restore.run(settings),
             // These look at the machine and work on it.
             Self::Bootstrap(bootstrap) => bootstrap.run(settings),
             Self::Firewall(firewall) => firewall.run(settings),
             Self::Cutover(cutover) => cutover.run(settings),
+            Self::Import(import) => import.run(settings),
             Self::Doctor(doctor) => doctor.run(settings),
         }
     }

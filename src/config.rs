@@ -22,7 +22,7 @@ pub(crate) use self::{
     load::{Flags, Loaded, credentials_directory, load, load_to_restore, socket_hint},
     problem::{Problem, Problems},
 };
-use crate::{admin, backend, door, edge, pool, telemetry, tenant};
+use crate::{admin, backend, door, edge, job, pool, telemetry, tenant};
 
 /// Every key of the configuration file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -46,6 +46,10 @@ pub(crate) struct Config {
     pub(crate) cors: tenant::CorsPolicy,
     /// Backends by name.
     pub(crate) backend: BTreeMap<String, backend::Config>,
+    /// Node's versions.
+    pub(crate) node: backend::NodeConfig,
+    /// Jobs by name.
+    pub(crate) job: BTreeMap<String, job::Config>,
     /// Pools.
     pub(crate) pool: pool::Config,
     /// Doors.
@@ -72,6 +76,8 @@ impl Default for Config {
             tls: edge::TlsConfig::default(),
             cors: tenant::CorsPolicy::default(),
             backend: BTreeMap::new(),
+            node: backend::NodeConfig::default(),
+            job: BTreeMap::new(),
             pool: pool::Config::default(),
             door: door::Config::default(),
             registry: tenant::Config::default(),

@@ -10,8 +10,9 @@ mod gateway;
 mod edge;
 // Who is calling, and the ticket in which the two lines meet.
 mod tenant;
-// The Node application.
+// The Node application, and what runs beside it by the clock.
 mod backend;
+mod job;
 
 // The line inside: the application asking for data.
 mod door;

@@ -61,6 +61,22 @@ pub(crate) struct BackendLabels {
     pub(crate) backend: String,
 }
 
+/// A job.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct JobLabels {
+    /// The job's name.
+    pub(crate) job: String,
+}
+
+/// A job, and how a run of it ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct JobRunLabels {
+    /// The job's name.
+    pub(crate) job: String,
+    /// A fixed word.
+    pub(crate) outcome: &'static str,
+}
+
 /// Where a certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(crate) struct SourceLabels {
@@ -111,6 +127,20 @@ pub(crate) struct Metrics {
     pub(crate) worker_restarts_total: Family<BackendLabels, Counter>,
     /// Workers replaced while they ran: unwell, too large, too old.
     pub(crate) worker_replacements_total: Family<BackendLabels, Counter>,
+    /// Lines of output dropped because a worker wrote too many at a time.
+    pub(crate) output_lines_dropped_total: Family<BackendLabels, Counter>,
+    /// Lines of output that are missing in the log files: the disk was full or slow.
+    pub(crate) output_lines_unwritten_total: Family<BackendLabels, Counter>,
+    /// Runs of jobs, by how they ended.
+    pub(crate) job_runs_total: Family<JobRunLabels, Counter>,
+    /// Runs that were due while another was under way, and so were left out.
+    pub(crate) job_overlaps_total: Family<JobLabels, Counter>,
+    /// Runs under way: 0 or 1.
+    pub(crate) jobs_under_way: Family<JobLabels, Gauge>,
+    /// When a run ended well last, in seconds since 1970.
+    pub(crate) job_last_success_seconds: Family<JobLabels, Gauge>,
+    /// Programs that run always started again after they had ended.
+    pub(crate) job_restarts_total: Family<JobLabels, Counter>,
     /// Database connections open.
     pub(crate) pool_connections: Family<TenantLabels, Gauge>,
     /// Statements run at the doors.
@@ -157,6 +187,13 @@ impl Metrics {
             workers_ready: Family::default(),
             worker_restarts_total: Family::default(),
             worker_replacements_total: Family::default(),
+            output_lines_dropped_total: Family::default(),
+            output_lines_unwritten_total: Family::default(),
+            job_runs_total: Family::default(),
+            job_overlaps_total: Family::default(),
+            jobs_under_way: Family::default(),
+            job_last_success_seconds: Family::default(),
+            job_restarts_total: Family::default(),
             pool_connections: Family::default(),
             statements_total: Family::default(),
             lease_timeouts_total: Family::default(),
@@ -197,6 +234,17 @@ impl Metrics {
             "Workers replaced while they ran: unwell, too large, too old",
             self.worker_replacements_total.clone(),
         );
+        let dropped = self.output_lines_dropped_total.clone();
+        r.register("output_lines_dropped", "Lines dropped because a worker wrote too many", dropped);
+        let unwritten = self.output_lines_unwritten_total.clone();
+        r.register("output_lines_unwritten", "Lines missing in the workers' log files", unwritten);
+        r.register("job_runs", "Runs of jobs, by how they ended", self.job_runs_total.clone());
+        let overlaps = "Runs left out because another of the job was under way";
+        r.register("job_overlaps", overlaps, self.job_overlaps_total.clone());
+        r.register("jobs_under_way", "Runs under way", self.jobs_under_way.clone());
+        let success = "When a run of the job ended well last, in seconds since 1970";
+        r.register("job_last_success_seconds", success, self.job_last_success_seconds.clone());
+        r.register("job_restarts", "Programs that run always started again", self.job_restarts_total.clone());
         r.register("pool_connections", "Database connections open", self.pool_connections.clone());
         r.register("statements", "Statements run at the doors", self.statements_total.clone());
         r.register("lease_timeouts", "Waits for a connection that failed", self.lease_timeouts_total.clone());

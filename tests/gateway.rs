@@ -14,6 +14,8 @@
 mod acme;
 #[path = "gateway/admin.rs"]
 mod admin;
+#[path = "gateway/adoption.rs"]
+mod adoption;
 #[path = "gateway/answer.rs"]
 mod answer;
 #[path = "gateway/authorities.rs"]
@@ -64,20 +66,34 @@ mod hostile_case;
 mod hostile_h2;
 #[path = "gateway/hostile_worker.rs"]
 mod hostile_worker;
+#[path = "gateway/import.rs"]
+mod import;
+#[path = "gateway/internet.rs"]
+mod internet;
 #[path = "gateway/isolation.rs"]
 mod isolation;
+#[path = "gateway/jobs.rs"]
+mod jobs;
 #[path = "gateway/left_behind.rs"]
 mod left_behind;
 #[path = "gateway/limits.rs"]
 mod limits;
 #[path = "gateway/load.rs"]
 mod load;
+#[path = "gateway/logs.rs"]
+mod logs;
 #[path = "gateway/machine.rs"]
 mod machine;
 #[path = "gateway/memory.rs"]
 mod memory;
+#[path = "gateway/moving.rs"]
+mod moving;
 #[path = "gateway/node.rs"]
 mod node;
+#[path = "gateway/node_mirror.rs"]
+mod node_mirror;
+#[path = "gateway/nodes.rs"]
+mod nodes;
 #[path = "gateway/notify.rs"]
 mod notify;
 #[path = "gateway/order_ends.rs"]
@@ -86,6 +102,8 @@ mod order_ends;
 mod orders;
 #[path = "gateway/origins.rs"]
 mod origins;
+#[path = "gateway/others.rs"]
+mod others;
 #[path = "gateway/outside.rs"]
 mod outside;
 #[path = "gateway/pebble.rs"]

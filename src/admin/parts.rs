@@ -18,6 +18,7 @@ use super::{
 use crate::{
     backend::Backend,
     edge::{Certificates, HostCertificate, RenewProblem},
+    job::Jobs,
     metrics::Metrics,
     pool::{self, Pools},
     shutdown::Shutdown,
@@ -98,6 +99,8 @@ pub(crate) struct Live {
 pub(crate) enum Order {
     /// Put the configuration file's present content in force.
     Reload(ReloadOrder),
+    /// Put what it says about one backend in force, and replace that one's workers.
+    ReloadBackend(String, ReloadOrder),
     /// Become the program that stands at our path now.
     Swap(SwapOrder),
 }
@@ -112,6 +115,8 @@ pub(crate) type ReloadOrder = oneshot::Sender<Result<Reloaded, Problem>>;
 pub(crate) trait House: Send + Sync {
     /// The backends by name.
     fn backends(&self) -> BTreeMap<String, Arc<Backend>>;
+    /// The jobs.
+    fn jobs(&self) -> Arc<Jobs>;
     /// The bound addresses.
     fn listeners(&self) -> Vec<Listening>;
     /// The sites.

@@ -71,7 +71,7 @@ impl Problem {
     /// Whatever a room reports. Everybody who may read this is an operator, so the text is whole.
     pub(crate) fn of(fault: &impl Fault) -> Self {
         let status = match (fault.code(), fault.kind()) {
-            ("tenant-unknown" | "key-unknown", _) => 404,
+            ("tenant-unknown" | "key-unknown" | "job-unknown", _) => 404,
             (
                 "tenant-exists"
                 | "tenant-conflict"

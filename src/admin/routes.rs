@@ -9,6 +9,7 @@ mod check;
 mod data;
 mod deploy;
 mod house;
+mod jobs;
 mod keys;
 mod logs;
 mod migrate;
@@ -30,6 +31,7 @@ pub(crate) use self::{
     certificates::Renewal,
     check::{CheckFacts, TicketView},
     house::{Reloaded, Swapping},
+    jobs::{JobEvent, JobOrder},
     keys::{KeyMade, KeyOrder},
     migrate::{MigrateOrder, Migrated, MigrationText},
 };
@@ -148,6 +150,9 @@ pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
         .route("/refused", get(house::refused))
         .route("/backends", get(backends::list))
         .nest("/backends/{name}", backend)
+        .route("/jobs", get(jobs::list))
+        .route("/jobs/{name}", get(jobs::show))
+        .route("/jobs/{name}/run", post(jobs::run))
         .route("/certificates", get(certificates::list))
         .route(
             "/certificates/{host}",

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{backend::BackendStatus, edge::HostCertificate, tenant};
+use crate::{backend::BackendStatus, edge::HostCertificate, job::JobView, tenant};
 
 /// The whole house at one moment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -42,6 +42,9 @@ pub(crate) struct Status {
     pub(crate) doors: Vec<DoorView>,
     /// The backends with their workers.
     pub(crate) backends: Vec<BackendStatus>,
+    /// The jobs.
+    #[serde(default)]
+    pub(crate) jobs: Vec<JobView>,
     /// The pools that are open.
     pub(crate) pools: Vec<Value>,
     /// How many tenants there are, by status.

@@ -1,6 +1,8 @@
 //! What else to know about a worker that did not get ready, on one screen: who it is, where it runs, which Node, and
 //! which files it cannot read. Read from `/proc` and the disk, only to explain: it must never decide anything.
 
+mod gone;
+
 use std::{
     fs,
     os::unix::fs::MetadataExt,
@@ -15,6 +17,8 @@ use super::{
     child::{Child, Program},
     environment::Environment,
 };
+
+pub(super) use self::gone::facts_of_gone;
 
 /// Entries of the directory that are looked at: an application's own files, not its dependencies.
 const ENTRIES_MAX: usize = 5000;

@@ -1,6 +1,6 @@
 //! The channel that Node calls IPC: a socket pair over which both sides send JSON, a line each, as `child_process`
 //! does (`NODE_CHANNEL_FD`, serialization `json`). So `process.send('ready')` and `process.on('message')` work, and
-//! `disconnect` fires when the gateway is gone. It must never wait for a worker that does not read.
+//! `disconnect` fires when the gateway closes its end. It must never wait for a worker that does not read.
 
 use std::{io, os::fd::OwnedFd, sync::Arc};
 
@@ -46,12 +46,17 @@ impl Channel {
         self.ready.notified().await;
     }
 
-    /// Send one word; a worker that reads nothing gets nothing.
-    pub(super) fn say(&self, word: &str) {
+    /// Send one word; false if it did not get into the channel, because the worker has closed its end or reads
+    /// nothing.
+    pub(super) fn say(&self, word: &str) -> bool {
         let line = format!("{}\n", serde_json::Value::from(word));
         // The pair's buffer is empty or full of what was never read: no half line is ever left in it by a word.
-        if let Err(error) = self.writer.try_write(line.as_bytes()) {
-            tracing::debug!(word, %error, "the worker does not listen on its channel");
+        match self.writer.try_write(line.as_bytes()) {
+            Ok(written) => written == line.len(),
+            Err(error) => {
+                tracing::debug!(word, %error, "the worker does not listen on its channel");
+                false
+            }
         }
     }
 }

@@ -4,30 +4,50 @@
 //! It must never fork from a thread that can end before the process: all of it happens on the one of `hands`.
 
 mod guard;
+mod strays;
 
 use std::{
     ffi::OsString,
-    io,
+    io::{self, Read},
     os::fd::OwnedFd,
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::{
+    errno::Errno,
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
 use tokio::{
     process::{ChildStderr, ChildStdout, Command},
     runtime::Handle,
+    signal::unix::{SignalKind, signal},
 };
 
-use self::guard::Guarded;
 pub(crate) use self::guard::worker_guard;
+use self::{guard::Guarded, strays::Strays};
 use super::{
+    LOOK_EVERY,
     confinement::Confinement,
     environment::Environment,
     hands::{self, Target},
+    process_group,
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
+
+/// Node says its version in a few dozen milliseconds.
+const SAY_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How often it is looked at meanwhile.
+const SAY_INTERVAL: Duration = Duration::from_millis(2);
+
+/// A version has ten.
+const SAID_BYTES_MAX: u64 = 256;
+/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
+pub(super) const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// How a worker's program is started.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -58,9 +78,12 @@ pub(super) struct Program {
 pub(super) struct Child {
     process: tokio::process::Child,
     pid: Pid,
+    /// Nobody of the group is left to signal.
     reaped: bool,
     /// Should we be killed before it has ended.
     guarded: Option<Guarded>,
+    /// Descendants outside of the group, found when it is told to end.
+    strays: Strays,
 }
 
 impl Child {
@@ -68,6 +91,7 @@ impl Child {
     /// that a start once asked for happens, but then the child is killed at once.
     pub(super) async fn spawn(program: &Program) -> io::Result<Self> {
         let (mut command, runtime) = (command(program), Handle::current());
+        command.process_group(0);
         let forked = hands::done(move || {
             let _guard = runtime.enter();
             command.spawn()
@@ -78,7 +102,7 @@ impl Child {
             drop(process.start_kill());
             return Err(io::Error::other("the process ended before it had an id"));
         };
-        let mut child = Self { process, pid, reaped: false, guarded: None };
+        let mut child = Self { process, pid, reaped: false, guarded: None, strays: Strays::default() };
         if let Launcher::Through(gateway) = program.launcher.clone() {
             // There too: the guard may have to end what is another user's.
             child.guarded = hands::done(move || Guarded::new(&gateway, pid)).await.ok();
@@ -98,25 +122,66 @@ impl Child {
 
     /// Resolves when it has ended; its descendants are killed then. Cancel safe.
     pub(super) async fn exited(&mut self) -> io::Result<ExitStatus> {
-        let status = self.process.wait().await;
-        if !self.reaped {
-            // The group lives on while a descendant does, so its id is still ours; if it is empty the call
-            // fails, and ids go round far too slowly to have been given to somebody else already.
-            self.kill();
-            self.reaped = true;
-            self.guarded = None;
-        }
+        let status = self.leader_exited().await;
+        // The group lives on while a descendant does, so its id is still ours; if it is empty the call
+        // fails, and ids go round far too slowly to have been given to somebody else already.
+        self.kill();
+        self.forget();
         status
     }
 
-    /// Ask the whole group to end.
-    pub(super) fn terminate(&self) {
-        self.signal(Signal::SIGTERM);
+    /// Resolves when the process itself has ended; its descendants are left alone. Cancel safe.
+    pub(super) async fn leader_exited(&mut self) -> io::Result<ExitStatus> {
+        self.process.wait().await
     }
 
-    /// End the whole group.
+    /// Resolves when nobody of its group and no stray is left, the process itself having ended before. Cancel safe.
+    pub(super) async fn group_gone(&mut self) {
+        let group = self.pid();
+        while !self.reaped && killpg(self.pid, None) != Err(Errno::ESRCH) {
+            // Those whom nobody reaps are in the group for ever, and run no more. Reading /proc blocks.
+            let look = tokio::task::spawn_blocking(move || process_group::members(group).is_empty());
+            if look.await.unwrap_or(true) {
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+        self.strays.gone().await;
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        self.reaped = true;
+        self.guarded = None;
+    }
+
+    /// Look for descendants that are not in the group: only while their parents live can they be found.
+    pub(super) async fn find_strays(&mut self) {
+        if !self.reaped {
+            self.strays = Strays::of(self.pid()).await;
+        }
+    }
+
+    /// Wait for the end that it has been asked for; after `grace` the whole group is killed. Did that have to be?
+    pub(super) async fn killed_after(&mut self, grace: Duration) -> bool {
+        if tokio::time::timeout(grace, self.exited()).await.is_ok() {
+            return false;
+        }
+        self.kill();
+        drop(tokio::time::timeout(KILL_WAIT, self.exited()).await);
+        true
+    }
+
+    /// Ask the whole group to end, and the strays that have been found.
+    pub(super) fn terminate(&self) {
+        self.signal(Signal::SIGTERM);
+        self.strays.terminate();
+    }
+
+    /// End the whole group, and the strays that have been found.
     pub(super) fn kill(&self) {
         self.signal(Signal::SIGKILL);
+        self.strays.kill();
     }
 
     fn signal(&self, signal: Signal) {
@@ -133,6 +198,65 @@ impl Drop for Child {
         // tokio reaps it afterwards (`kill_on_drop`).
         self.kill();
     }
+}
+
+/// Run a program to its end on our own terminal, in our own process group, so that Ctrl-C and Ctrl-Z mean it as well.
+/// What asks us to end is passed on. Call it on the thread that lives as long as the process.
+pub(super) async fn attend(program: &Program) -> io::Result<ExitStatus> {
+    let mut command = command(program);
+    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
+    // Before the child is there: who asks us to end then must not end us alone.
+    let (mut interrupts, mut terminates) =
+        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    let mut child = command.spawn()?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    loop {
+        tokio::select! {
+            status = child.wait() => return status,
+            // The terminal has told it already.
+            _ = interrupts.recv() => {}
+            _ = terminates.recv() => if let Some(pid) = pid {
+                // It fails only when it has just ended.
+                let _gone = hands::signal(Target::Process(pid), Signal::SIGTERM);
+            },
+        }
+    }
+}
+
+/// What a program says when it is asked with one argument; none if it does not say it soon. Blocks meanwhile, so that
+/// the thread that forks, with whose end the kernel would kill the child, is there.
+pub(super) fn say(
+    program: &Path,
+    argument: &str,
+    confinement: Confinement,
+    launcher: &Launcher,
+) -> Option<String> {
+    let program = Program {
+        command: vec![program.to_str()?.to_owned(), argument.to_owned()],
+        confinement,
+        environment: Environment::new(),
+        launcher: launcher.clone(),
+        channel: None,
+    };
+    let mut command = command(&program);
+    command.stderr(Stdio::null()).process_group(0);
+    let mut child = command.into_std().spawn().ok()?;
+    let deadline = Instant::now() + SAY_TIMEOUT;
+    let ended = loop {
+        match child.try_wait() {
+            Ok(None) if Instant::now() < deadline => std::thread::sleep(SAY_INTERVAL),
+            ended => break ended,
+        }
+    };
+    let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
+    if !matches!(ended, Ok(Some(status)) if status.success()) {
+        let _gone = group.map(|group| hands::signal(Target::Group(group), Signal::SIGKILL));
+        let _gone = child.wait();
+        return None;
+    }
+    let mut said = String::new();
+    child.stdout?.take(SAID_BYTES_MAX).read_to_string(&mut said).ok()?;
+    Some(said.trim().to_owned())
 }
 
 fn command(program: &Program) -> Command {
@@ -153,7 +277,6 @@ fn command(program: &Program) -> Command {
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
-        .process_group(0)
         .kill_on_drop(true);
     if let Launcher::Direct = program.launcher {
         command.current_dir(&program.confinement.directory);

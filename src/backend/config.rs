@@ -1,5 +1,8 @@
 //! The backend room's part of the configuration: what to start and how to tell that it is well.
 
+mod log;
+mod node;
+
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
@@ -8,12 +11,16 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+pub(in crate::backend) use self::node::is_local;
+pub(crate) use self::node::{NodeConfig, NodeWish};
 use super::{
     account::Wish,
     env_file::EnvFile,
     rlimits::Rlimits,
     roster::{Sticky, WarmUp},
 };
+
+pub(crate) use self::log::Log;
 
 /// `[backend.NAME]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +42,8 @@ pub(crate) struct Config {
     pub(crate) env: BTreeMap<String, String>,
     /// More of its environment, from a file of `NAME=value` lines; `env` wins.
     pub(crate) env_file: Option<PathBuf>,
+    /// Which Node its workers run; `[node]` says it for all that say nothing.
+    pub(crate) node: NodeWish,
     /// Reload when a file of the directory changes; for development.
     pub(crate) watch: bool,
     /// What makes a deployed release ready to run, such as `npm ci --omit=dev`; a line for the shell.
@@ -75,9 +84,12 @@ pub(crate) struct Config {
     /// Time from start to ready before it is stopped and tried again.
     #[serde(with = "humantime_serde")]
     pub(crate) ready_timeout: Duration,
-    /// Time from SIGTERM to SIGKILL, and for requests in flight to end before that.
+    /// Time from SIGTERM to SIGKILL, and for requests in flight to end before that when a worker is told to stop.
     #[serde(with = "humantime_serde")]
     pub(crate) stop_grace: Duration,
+    /// Time for requests in flight to end when another worker has taken over.
+    #[serde(with = "humantime_serde")]
+    pub(crate) drain_timeout: Duration,
     /// First pause before a crashed worker is started again; doubles, with jitter.
     #[serde(with = "humantime_serde")]
     pub(crate) restart_delay: Duration,
@@ -107,8 +119,8 @@ pub(crate) struct Config {
     pub(crate) output_lines_max: usize,
     /// Longer lines of output are cut into several.
     pub(crate) output_line_bytes_max: usize,
-    /// Lines of one worker's stream that go to our log in a second; the rest is kept for `gateway logs` only.
-    pub(crate) output_logged_per_second_max: u32,
+    /// How much output is let through, and its files.
+    pub(crate) log: Log,
 }
 
 impl Default for Config {
@@ -122,6 +134,7 @@ impl Default for Config {
             listen: Listen::Unix,
             env: BTreeMap::new(),
             env_file: None,
+            node: NodeWish::default(),
             watch: false,
             install: None,
             install_timeout: Duration::from_secs(10 * 60),
@@ -144,6 +157,8 @@ impl Default for Config {
             health: Health::default(),
             ready_timeout: Duration::from_secs(30),
             stop_grace: Duration::from_secs(10),
+            // Nobody waits for it but a second process: long enough for what people upload and download.
+            drain_timeout: Duration::from_secs(5 * 60),
             restart_delay: Duration::from_millis(250),
             restart_delay_max: Duration::from_secs(30),
             stable_after: Duration::from_secs(60),
@@ -159,8 +174,7 @@ impl Default for Config {
             output_lines_max: 1000,
             // Room for a stack trace printed as one JSON line; with 1000 lines at most 8 MiB a worker.
             output_line_bytes_max: 8 * 1024,
-            // Far above what an application says on purpose, far below what fills a disk in an hour.
-            output_logged_per_second_max: 1000,
+            log: Log::default(),
         }
     }
 }
@@ -179,6 +193,11 @@ impl Config {
     /// The user that its workers become, if there is one.
     pub(crate) fn worker_uid(&self) -> Option<u32> {
         self.wish().found().ok().flatten().map(|identity| identity.uid)
+    }
+
+    /// The home of that user.
+    pub(crate) fn worker_home(&self) -> Option<PathBuf> {
+        self.wish().found().ok().flatten().map(|identity| identity.home)
     }
 
     /// Whose processes its workers should be.

@@ -38,18 +38,21 @@ pub(super) struct Confinement {
 }
 
 impl Confinement {
-    /// That of a worker of this generation, which gets this environment and these quarters.
+    /// That of a program of this generation, which gets this environment and these quarters.
     pub(super) fn of(
         generation: &Generation,
+        command: &[String],
         environment: &Environment,
         quarters: &Path,
         hidden: &[PathBuf],
     ) -> Self {
-        let Generation { config, directory, identity, .. } = generation;
+        let Generation { config, directory, identity, node, .. } = generation;
         let rules = || {
-            let found = config.command.first().and_then(|name| program(environment, directory, name));
+            let found = command.first().and_then(|name| program(environment, directory, name));
             let mut read = found.as_deref().map(installation).unwrap_or_default();
-            read.extend(application(directory, &config.command));
+            // `npm start` begins elsewhere, and comes to it.
+            read.extend(node.iter().flat_map(|node| installation(&node.program)));
+            read.extend(application(directory, command));
             let absolute = |paths: &[PathBuf]| paths.iter().map(|path| directory.join(path)).collect();
             Rules {
                 read,

@@ -3,7 +3,7 @@
 //! time for one backend.
 
 mod install;
-mod package;
+pub(super) mod package;
 
 use std::{
     io,
@@ -102,7 +102,7 @@ pub(super) struct Site<'a> {
     pub(super) supervisor: &'a Supervisor,
 }
 
-/// Unpack, install, reload, point the link, remove the oldest. Dropped before the reload it leaves nothing behind;
+/// Unpack, install, reload (which moves the link in the end), remove the oldest. Dropped before the reload it leaves nothing behind;
 /// a reload that has begun is carried out to its end.
 pub(super) async fn deploy(
     site: Site<'_>,
@@ -118,6 +118,8 @@ pub(super) async fn deploy(
     let bounds = package::Bounds {
         bytes_max: site.config.release_bytes_max,
         files_max: site.config.release_files_max,
+        bytes_key: "release_bytes_max",
+        files_key: "release_files_max",
     };
     let (package, place) = (package.to_owned(), link.clone());
     let unpacked = tokio::task::spawn_blocking(move || unpack(&package, &place, bounds)).await;
@@ -126,7 +128,7 @@ pub(super) async fn deploy(
     let mut unfinished = Unfinished(Some(release.clone()));
     tracing::info!(backend, release = %release.display(), files, "release unpacked");
     let config = Config { directory: Some(release.clone()), ..Config::clone(&site.config) };
-    let generation = Generation::resolve(backend, 0, config, site.config_dir)?;
+    let generation = Generation::resolve(&site.stage.grounds, 0, config)?;
     if let Some(gid) = generation.identity.as_ref().map(|identity| identity.gid) {
         let (place, broken) = (release.clone(), release.clone());
         let shared = tokio::task::spawn_blocking(move || releases::share(&place, gid)).await;
@@ -141,15 +143,14 @@ pub(super) async fn deploy(
     deploy.step("reload");
     // From here on its workers may need it, whoever waits for them.
     unfinished.0 = None;
-    if let Err(error) = site.supervisor.order(Order::Release(release.clone())).await {
-        unfinished.0 = Some(release);
-        return Err(error);
-    }
-    let broken = |source| BackendError::Release { directory: release.clone(), source };
-    releases::point(&link, &release).map_err(broken)?;
+    let ordered = site.supervisor.order(Order::Release(release.clone())).await;
     let standing = site.supervisor.standing();
     let in_force = standing.generations.iter().filter(|one| one.number == standing.generation);
     let needed: Vec<_> = in_force.map(|one| one.directory.clone()).collect();
+    if let Err(error) = ordered {
+        unfinished.0 = Some(release).filter(|release| !needed.contains(release));
+        return Err(error);
+    }
     let (kept, place) = (site.config.releases_kept, link.clone());
     let pruned = tokio::task::spawn_blocking(move || releases::prune(&place, kept, &needed)).await;
     if let Ok(Err(error)) | Err(error) = pruned.map_err(io::Error::other) {
@@ -164,7 +165,8 @@ fn unpack(package: &Path, link: &Path, bounds: package::Bounds) -> Result<(PathB
         .map_err(|source| BackendError::Release { directory: link.to_owned(), source })?;
     let broken = |source| BackendError::Release { directory: release.clone(), source };
     let mut part = release.clone().into_os_string();
-    part.push(".part");
+    part.push(".");
+    part.push(releases::UNFINISHED);
     let part = PathBuf::from(part);
     let _unfinished = Unfinished(Some(part.clone()));
     std::fs::create_dir(&part).map_err(broken)?;

@@ -1,7 +1,8 @@
 //! An environment file in the common form (`NAME=value`, quotes, `export`, comments), read by the gateway itself, so
-//! that it may be root's alone. It must never show a value, not even in an error.
+//! that it may be root's alone. A value is what stands there: `$` means nothing, since a password may have one. It must
+//! never show a value, not even in an error.
 
-use std::{collections::BTreeMap, fmt, fs::File, io::Read, path::Path};
+use std::{collections::BTreeMap, fmt, fs::File, io::Read, path::Path, str::Chars};
 
 /// Far more than anybody's settings.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -19,23 +20,89 @@ impl EnvFile {
         if text.len() as u64 > BYTES_MAX {
             return Err(format!("{}: it is longer than {BYTES_MAX} bytes", path.display()));
         }
-        let parsed: Result<_, dotenvy::Error> = dotenvy::from_read_iter(text.as_bytes()).collect();
-        parsed.map(Self).map_err(|_| format!("{}: {}", path.display(), complaint(&text)))
+        parse(&text).map(Self).map_err(|line| {
+            // Never the line itself: it may hold a password.
+            let remedy = "write it like NAME=value, quoted if it has spaces";
+            format!("{}: line {line} cannot be read: {remedy}", path.display())
+        })
     }
 }
 
-/// Which line cannot be read. The parser would quote it, and with it perhaps a password.
-fn complaint(text: &str) -> String {
-    for (number, _) in text.lines().enumerate() {
-        let so_far: String = text.lines().take(number + 1).flat_map(|line| [line, "\n"]).collect();
-        if dotenvy::from_read_iter(so_far.as_bytes()).any(|line| line.is_err()) {
-            return format!(
-                "line {} cannot be read: write it like NAME=value, quoted if it has spaces",
-                number + 1
-            );
+/// The variables, the last of a name winning, or the number of the first line that cannot be read.
+fn parse(text: &str) -> Result<BTreeMap<String, String>, usize> {
+    let mut all = BTreeMap::new();
+    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
+    let mut rest = text;
+    while !rest.is_empty() {
+        let line = || text[..text.len() - rest.len()].matches('\n').count() + 1;
+        let (entry, after) = entry(rest).ok_or_else(line)?;
+        all.extend(entry);
+        rest = after;
+    }
+    Ok(all)
+}
+
+/// A variable.
+type Entry = (String, String);
+
+/// The first line's variable, if it has one, and what comes after it: a quoted value may take several lines.
+fn entry(text: &str) -> Option<(Option<Entry>, &str)> {
+    let (line, after) = text.split_once('\n').unwrap_or((text, ""));
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Some((None, after));
+    }
+    let (name, value) = text.split_once('=')?;
+    let name = name.trim();
+    let name =
+        name.strip_prefix("export").filter(|rest| rest.starts_with([' ', '\t'])).unwrap_or(name).trim();
+    let fits = |(at, c): (usize, char)| {
+        c == '_' || c.is_ascii_alphabetic() || at > 0 && (c.is_ascii_digit() || c == '.')
+    };
+    if name.is_empty() || !name.char_indices().all(fits) {
+        return None;
+    }
+    let value = value.trim_start_matches([' ', '\t']);
+    let (value, after) = match value.chars().next() {
+        Some(quote @ ('"' | '\'')) => quoted(&value[1..], quote)?,
+        _ => plain(value)?,
+    };
+    (!value.contains('\0')).then(|| (Some((name.to_owned(), value)), after))
+}
+
+/// As it stands, to the end of the line or a comment.
+fn plain(text: &str) -> Option<(String, &str)> {
+    let (line, after) = text.split_once('\n').unwrap_or((text, ""));
+    let comment = line.match_indices('#').find(|(at, _)| *at == 0 || line[..*at].ends_with([' ', '\t']));
+    let value = comment.map_or(line, |(at, _)| &line[..at]).trim();
+    // Whoever writes two words without quotes may mean anything.
+    (!value.contains(char::is_whitespace)).then(|| (value.to_owned(), after))
+}
+
+/// To the closing quote, which nothing but a comment may follow in its line. Only in double quotes does a backslash
+/// mean something, and only before what needs it.
+fn quoted(text: &str, quote: char) -> Option<(String, &str)> {
+    let (mut value, mut rest) = (String::new(), text.chars());
+    loop {
+        match rest.next()? {
+            c if c == quote => break,
+            '\\' if quote == '"' => value.push_str(&escaped(&mut rest)?),
+            c => value.push(c),
         }
     }
-    "it cannot be read".to_owned()
+    let (line, after) = rest.as_str().split_once('\n').unwrap_or((rest.as_str(), ""));
+    let line = line.trim();
+    (line.is_empty() || line.starts_with('#')).then_some((value, after))
+}
+
+fn escaped(rest: &mut Chars<'_>) -> Option<String> {
+    Some(match rest.next()? {
+        'n' => "\n".to_owned(),
+        'r' => "\r".to_owned(),
+        't' => "\t".to_owned(),
+        c @ ('"' | '\\' | '$') => c.to_string(),
+        other => format!("\\{other}"),
+    })
 }
 
 impl fmt::Debug for EnvFile {
@@ -62,6 +129,66 @@ mod tests {
         let expected =
             [("A", "1"), ("B", "two words"), ("C", "$A"), ("D", ""), ("URL", "postgres://u:p@h/d")];
         assert_eq!(read.unwrap(), expected.map(|(name, value)| (name.to_owned(), value.to_owned())).into());
+    }
+
+    #[test]
+    fn a_value_is_what_stands_there() {
+        for (text, want) in [
+            ("A=a$b", "a$b"),
+            ("A=$HOME", "$HOME"),
+            ("A=${HOME}x", "${HOME}x"),
+            (r#"A="a$b${c}\$d""#, "a$b${c}$d"),
+            ("A='a$b\\n'", "a$b\\n"),
+            (r"A=c:\new\dir", r"c:\new\dir"),
+            (r#"A="c:\dir""#, r"c:\dir"),
+            (r#"A="two\nlines""#, "two\nlines"),
+            ("A=\"-----BEGIN\nKEY=\n-----END\" # a key", "-----BEGIN\nKEY=\n-----END"),
+            ("A='{\"a\": 1}'", "{\"a\": 1}"),
+            ("A=x#y", "x#y"),
+            ("A=x #y", "x"),
+            ("A=#y", ""),
+            ("A=\"#y\"", "#y"),
+            ("A=a\"b'c", "a\"b'c"),
+            ("A==", "="),
+            ("A = spaced \r\nB=2\r", "spaced"),
+            ("\u{feff}A=1", "1"),
+            ("A=1\nA=2", "2"),
+            ("export\tA=1", "1"),
+            ("export=1\nA=2", "2"),
+            ("A=", ""),
+        ] {
+            assert_eq!(parse(text).map(|all| all["A"].clone()), Ok(want.to_owned()), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn the_line_that_cannot_be_read_is_the_first_of_its_entry() {
+        for (text, line) in [
+            ("A", 1),
+            ("\n# x\nA=1 2", 3),
+            ("A=\"1\n2\"\nB=\"open\nC=1\n", 3),
+            ("A='x' y", 1),
+            ("1A=1", 1),
+            ("A B=1", 1),
+            ("=1", 1),
+            ("A=\0", 1),
+            ("A\nB=1", 1),
+        ] {
+            assert_eq!(parse(text), Err(line), "{text:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn what_is_quoted_comes_back_whatever_it_is(value in "[^\0]{0,40}") {
+            let double = value.replace('\\', "\\\\").replace('"', "\\\"");
+            proptest::prop_assert_eq!(&parse(&format!("A=\"{double}\"\n")).unwrap()["A"], &value);
+        }
+
+        #[test]
+        fn nothing_makes_it_panic(text in ".{0,200}") {
+            drop(parse(&text));
+        }
     }
 
     #[test]

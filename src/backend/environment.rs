@@ -1,5 +1,5 @@
-//! The environment of a worker: a clean base, what the operator set, what the gateway says. Pure but for one
-//! function that reads our own environment; it must never pass on the rest of it, which may hold secrets.
+//! The environment of a worker: a clean base, what the operator set, what the gateway says. Pure but for `base`,
+//! `homes` and `terminal`, which read our own environment; it must never pass on the rest of it, which may hold secrets.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::account::Identity;
+use super::{account::Identity, node};
 
 /// What a program expects to find, and nothing else of ours.
 const BASE: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
@@ -28,6 +28,22 @@ pub(super) fn base() -> Environment {
     zone.into_iter().chain(ours).collect()
 }
 
+/// Where somebody's own nvm may be: [`node::homes`].
+pub(super) fn homes(identity: Option<&Identity>) -> Vec<PathBuf> {
+    let sudo_user = std::env::var("SUDO_USER").ok();
+    node::homes(
+        identity.map(|identity| identity.home.clone()),
+        std::env::var_os("HOME").map(PathBuf::from),
+        sudo_user.as_deref(),
+    )
+}
+
+/// What a program on the operator's terminal needs to know of it.
+pub(super) fn terminal() -> Environment {
+    const TERMINAL: [&str; 5] = ["TERM", "COLORTERM", "NO_COLOR", "FORCE_COLOR", "CI"];
+    TERMINAL.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var_os(name)?))).collect()
+}
+
 /// What only the gateway can know about one start of one worker.
 #[derive(Debug, Clone)]
 pub(super) struct Place<'a> {
@@ -41,6 +57,8 @@ pub(super) struct Place<'a> {
     pub(super) temporary: PathBuf,
     /// Whom it becomes, if not what we are.
     pub(super) identity: Option<&'a Identity>,
+    /// The directory of its Node, where PATH would not find it.
+    pub(super) node: Option<&'a Path>,
 }
 
 /// The whole environment: each later source wins, so that nobody can move a worker off its socket by accident.
@@ -66,10 +84,28 @@ pub(super) fn environment(
     for source in [file, stated, extra] {
         all.extend(source.iter().map(|(name, value)| (name.clone(), value.into())));
     }
+    if let Some(node) = place.node {
+        let mut path = node.as_os_str().to_owned();
+        if let Some(rest) = all.get("PATH").filter(|rest| !rest.is_empty()) {
+            path.push(":");
+            path.push(rest);
+        }
+        all.insert("PATH".to_owned(), path);
+    }
     all.insert("PORT".to_owned(), place.port);
     all.insert("NODE_APP_INSTANCE".to_owned(), place.instance.to_string().into());
     all.insert("GATEWAY_WORKER".to_owned(), place.worker.into());
     all
+}
+
+/// The search path that a worker gets, before its Node is put first.
+pub(super) fn search_path(
+    base: &Environment,
+    configured: [&BTreeMap<String, String>; 2],
+) -> (String, OsString) {
+    let stated = configured.iter().rev().find_map(|source| source.get("PATH")).map(OsString::from);
+    let path = stated.or_else(|| base.get("PATH").cloned()).unwrap_or_else(|| PATH_DEFAULT.into());
+    ("PATH".to_owned(), path)
 }
 
 /// Where the program of that name is, behind all symbolic links, as that environment finds it.
@@ -93,6 +129,7 @@ mod tests {
         base: &[(&str, &str)],
         env: &[(&str, &str)],
         extra: &[(&str, &str)],
+        node: Option<&str>,
         expected: [(&str, &str); N],
     ) {
         let own = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
@@ -105,6 +142,7 @@ mod tests {
             worker: "api/3",
             temporary: "/run/tmp".into(),
             identity: None,
+            node: node.map(Path::new),
         };
         let got: BTreeMap<String, String> =
             environment(&base, [&own(&[("NODE_ENV", "test")]), &own(env)], &own(extra), place)
@@ -123,8 +161,8 @@ mod tests {
 
     #[test]
     fn later_sources_win_and_the_gateways_word_is_last() {
-        check(&[], &[], &[], [("PATH", PATH_DEFAULT), ("NODE_ENV", "test")]);
-        check(&[("PATH", "/opt/bin")], &[], &[], [("PATH", "/opt/bin"), ("NODE_ENV", "test")]);
+        check(&[], &[], &[], None, [("PATH", PATH_DEFAULT), ("NODE_ENV", "test")]);
+        check(&[("PATH", "/opt/bin")], &[], &[], None, [("PATH", "/opt/bin"), ("NODE_ENV", "test")]);
         check(
             &[("PATH", "/opt/bin"), ("HOME", "/root")],
             &[
@@ -134,12 +172,26 @@ mod tests {
                 ("GATEWAY_TICKETS", "mine"),
             ],
             &[("GATEWAY_TICKETS", "/run/t.sock")],
+            None,
             [
                 ("PATH", "/opt/bin"),
                 ("HOME", "/srv/app"),
                 ("NODE_ENV", "development"),
                 ("GATEWAY_TICKETS", "/run/t.sock"),
             ],
+        );
+    }
+
+    #[test]
+    fn its_node_is_the_first_that_a_worker_finds() {
+        let (node, path) = (Some("/state/node/v22.1.0/bin"), "/state/node/v22.1.0/bin:/opt/bin");
+        check(&[("PATH", "/opt/bin")], &[], &[], node, [("PATH", path), ("NODE_ENV", "test")]);
+        check(
+            &[("PATH", "/usr/bin")],
+            &[("PATH", "/opt/bin")],
+            &[],
+            node,
+            [("PATH", path), ("NODE_ENV", "test")],
         );
     }
 

@@ -51,6 +51,24 @@ pub(crate) enum BackendError {
         /// What is wrong, with the remedy.
         reason: String,
     },
+    /// The Node that they should run is not there.
+    #[error("backend {backend}: {reason}")]
+    Node {
+        /// The backend.
+        backend: String,
+        /// What is wrong, with the remedy.
+        reason: String,
+    },
+    /// The file of the workers' output can not be written.
+    #[error("log file {} of backend {backend}: {source}", path.display())]
+    LogFile {
+        /// The backend.
+        backend: String,
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// The directory of the workers' sockets can not be made.
     #[error("socket directory {}: {source}", directory.display())]
     SocketDirectory {
@@ -170,6 +188,22 @@ pub(crate) enum BackendError {
         /// The last lines it wrote.
         lines: Vec<String>,
     },
+    /// What the operator wanted to run for it does not start.
+    #[error("the command for backend {backend} cannot be started: {reason}")]
+    ByHand {
+        /// The backend.
+        backend: String,
+        /// What the system said.
+        reason: String,
+    },
+    /// A program beside the workers could not be started.
+    #[error("{name}: {reason}")]
+    Errand {
+        /// Such as `job/nightly`.
+        name: String,
+        /// What the system said.
+        reason: String,
+    },
     /// The backend is being stopped.
     #[error("backend {backend} is stopping")]
     Stopping {
@@ -198,6 +232,8 @@ impl Fault for BackendError {
             Self::Directory { .. } => "backend-directory",
             Self::EnvFile { .. } => "backend-env-file",
             Self::Account { .. } => "backend-account",
+            Self::Node { .. } => "backend-node",
+            Self::LogFile { .. } => "backend-log-file",
             Self::SocketDirectory { .. } => "backend-socket-directory",
             Self::SocketPathTooLong { .. } => "backend-socket-path-too-long",
             Self::NotReady { .. } => "backend-not-ready",
@@ -211,6 +247,8 @@ impl Fault for BackendError {
             Self::Package { .. } => "backend-package",
             Self::Release { .. } => "backend-release",
             Self::Install { .. } => "backend-install",
+            Self::ByHand { .. } => "backend-by-hand",
+            Self::Errand { .. } => "backend-errand",
             Self::Stopping { .. } => "backend-stopping",
         }
     }

@@ -8,11 +8,26 @@ use jiff::Timestamp;
 use super::{
     BackendError, Config, SOCKET_PATH_BYTES_MAX,
     account::{Identity, Own},
+    child::{self, Launcher},
+    confinement::Confinement,
     env_file::EnvFile,
+    environment::{Environment, homes, program, search_path},
+    node::{Asking, NodeStatus, Source, Store, version},
     output::Limits,
     restart::Policy,
     status::GenerationStatus,
 };
+
+/// What a configuration leads to, and may lead elsewhere tomorrow though not a word of it has changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct LeadsTo {
+    /// The directory behind all symbolic links.
+    pub(super) directory: PathBuf,
+    env_file: EnvFile,
+    identity: Option<Identity>,
+}
+/// Programs that are Node, or begin with one.
+const NODE_PROGRAMS: [&str; 7] = ["node", "npm", "npx", "pnpm", "pnpx", "yarn", "corepack"];
 
 /// One resolved way to run a backend.
 #[derive(Debug)]
@@ -29,16 +44,74 @@ pub(super) struct Generation {
     pub(super) env_file: EnvFile,
     /// Whom its workers become; none: they stay what the gateway is.
     pub(super) identity: Option<Identity>,
+    /// The Node that leads its PATH.
+    pub(super) node: Option<NodeStatus>,
+}
+
+/// What a backend's generations are resolved in.
+#[derive(Debug, Clone)]
+pub(super) struct Grounds {
+    /// The backend.
+    pub(super) backend: String,
+    /// Relative paths start here.
+    pub(super) config_dir: PathBuf,
+    /// Node's installed versions.
+    pub(super) nodes: Store,
+    /// The clean base of every environment.
+    pub(super) base_env: Environment,
+    /// How programs are started.
+    pub(super) launcher: Launcher,
+}
+
+impl Grounds {
+    /// The Node of a generation, asked for anew.
+    fn node(
+        &self,
+        config: &Config,
+        directory: &Path,
+        env_file: &EnvFile,
+        identity: Option<&Identity>,
+    ) -> Result<Option<NodeStatus>, BackendError> {
+        let refused = |reason| BackendError::Node { backend: self.backend.clone(), reason };
+        let search = Environment::from([search_path(&self.base_env, [&env_file.0, &config.env])]);
+        // A command that is no Node needs none, unless somebody says so.
+        let runs_node = config.command.first().is_some_and(|name| NODE_PROGRAMS.contains(&name.as_str()));
+        if !runs_node && config.node.is_empty() {
+            return Ok(None);
+        }
+        let asking = Asking {
+            backend: &self.backend,
+            wish: &config.node,
+            directory,
+            identity,
+            store: &self.nodes,
+            homes: &homes(identity),
+            system: program(&search, directory, "node"),
+            probe: &|node| {
+                let confinement = Confinement {
+                    directory: "/".into(),
+                    identity: identity.cloned(),
+                    ..Confinement::default()
+                };
+                version(&child::say(node, "--version", confinement, &self.launcher)?)
+            },
+        };
+        let node = asking.answer().map_err(refused)?;
+        // The state directory is the gateway's alone, but for the way to what is in here.
+        if identity.is_some() && node.as_ref().is_some_and(|node| node.source == Source::Gateway) {
+            self.nodes
+                .open_way()
+                .map_err(|error| refused(format!("its Node is out of its reach: {error}")))?;
+        }
+        Ok(node)
+    }
 }
 
 impl Generation {
-    /// Resolve what the configuration says, now.
-    pub(super) fn resolve(
-        backend: &str,
-        number: u64,
-        config: Config,
-        config_dir: &Path,
-    ) -> Result<Self, BackendError> {
+    /// Resolve what the configuration says, now. On the thread that starts workers: no other may become their user, as
+    /// which a Node in PATH is asked for its version. That takes some milliseconds, of a program that hangs two seconds.
+    pub(super) fn resolve(grounds: &Grounds, number: u64, config: Config) -> Result<Self, BackendError> {
+        let (backend, config_dir) = (&grounds.backend, &grounds.config_dir);
         if config.command.is_empty() || config.upstream.is_some() {
             return Err(BackendError::NothingToRun { backend: backend.to_owned() });
         }
@@ -56,16 +129,24 @@ impl Generation {
                     .map_err(|reason| BackendError::EnvFile { backend: backend.to_owned(), reason })?;
                 let made = Timestamp::now();
                 let env_file = env_file.unwrap_or_default();
-                Ok(Self { number, made, config, directory, env_file, identity })
+                let node = grounds.node(&config, &directory, &env_file, identity.as_ref())?;
+                Ok(Self { number, made, config, directory, env_file, identity, node })
             }
             Err(source) => Err(BackendError::Directory { backend: backend.to_owned(), directory, source }),
         }
     }
 
+    /// What it was resolved to.
+    pub(super) fn leads_to(&self) -> LeadsTo {
+        let (directory, env_file, identity) =
+            (self.directory.clone(), self.env_file.clone(), self.identity.clone());
+        LeadsTo { directory, env_file, identity }
+    }
+
     /// What may be told of it.
     pub(super) fn status(&self) -> GenerationStatus {
         let (number, made, directory) = (self.number, self.made, self.directory.clone());
-        GenerationStatus { number, made, directory }
+        GenerationStatus { number, made, directory, node: self.node.clone() }
     }
 
     /// The pauses between tries.
@@ -82,7 +163,8 @@ impl Generation {
         Limits {
             lines_max: self.config.output_lines_max,
             line_bytes_max: self.config.output_line_bytes_max,
-            logged_per_second_max: self.config.output_logged_per_second_max,
+            lines_per_second_max: self.config.log.lines_per_second_max,
+            bytes_per_second_max: self.config.log.bytes_per_second_max,
         }
     }
 }
@@ -121,6 +203,16 @@ pub(super) fn check_socket_path(
 mod tests {
     use super::*;
 
+    fn grounds(directory: &Path) -> Grounds {
+        Grounds {
+            backend: "api".to_owned(),
+            config_dir: directory.to_owned(),
+            nodes: Store::below(&directory.join("state")),
+            base_env: Environment::new(),
+            launcher: Launcher::Direct,
+        }
+    }
+
     #[test]
     fn a_generation_is_what_the_link_pointed_to_when_it_was_resolved() {
         let dir = tempfile::tempdir().unwrap();
@@ -132,11 +224,11 @@ mod tests {
             allow_root: true,
             ..Config::default()
         };
-        let generation = Generation::resolve("api", 1, config.clone(), dir.path()).unwrap();
+        let generation = Generation::resolve(&grounds(dir.path()), 1, config.clone()).unwrap();
         assert_eq!(generation.directory, dir.path().canonicalize().unwrap().join("release-1"));
 
         let gone = Config { directory: Some("gone".into()), ..config };
-        let error = Generation::resolve("api", 2, gone, dir.path()).unwrap_err();
+        let error = Generation::resolve(&grounds(dir.path()), 2, gone).unwrap_err();
         assert!(error.to_string().contains("/gone of backend api"), "{error}");
     }
 
@@ -148,7 +240,7 @@ mod tests {
             ..Config::default()
         };
         for config in [Config::default(), both] {
-            let error = Generation::resolve("api", 1, config, Path::new("/")).unwrap_err();
+            let error = Generation::resolve(&grounds(Path::new("/")), 1, config).unwrap_err();
             assert!(matches!(error, BackendError::NothingToRun { .. }), "{error}");
         }
     }

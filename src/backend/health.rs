@@ -30,6 +30,8 @@ pub(super) enum Unwell {
     NotHttp(hyper::Error),
     /// The health path can not be asked for.
     BadPath(http::Error),
+    /// What answers on its port is another program.
+    Foreign(u16),
 }
 
 impl Unwell {
@@ -46,6 +48,7 @@ impl fmt::Display for Unwell {
             Self::NoAnswer(timeout) => write!(f, "the health path did not answer within {timeout:?}"),
             Self::Status(status) => write!(f, "the health path answered {status}"),
             Self::NotHttp(error) => write!(f, "the health path answered something else than HTTP ({error})"),
+            Self::Foreign(port) => write!(f, "another program listens on its port ({port})"),
             Self::BadPath(error) => write!(f, "health.path can not be asked for ({error})"),
         }
     }

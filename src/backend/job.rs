@@ -16,8 +16,8 @@ use tokio_util::sync::CancellationToken;
 use super::{
     generation::Generation,
     process::{Process, Stage},
-    restart::History,
-    state::{Failure, Seat, Slot, State},
+    restart::{History, Renewals, jitter},
+    state::{Failure, Running, Seat, Slot, State},
 };
 use crate::metrics::{BackendLabels, Metrics};
 
@@ -67,7 +67,8 @@ impl Job {
             slot: Arc::clone(&slot),
             generation,
             history: History::default(),
-            respite: Duration::ZERO,
+            renewals: Renewals::default(),
+            leaving: Vec::new(),
             orders: inbox,
             ending: ending.clone(),
         };
@@ -128,8 +129,10 @@ struct Life {
     slot: Arc<Slot>,
     generation: Arc<Generation>,
     history: History,
-    /// How long the watch says nothing: the last try to replace a worker has just failed.
-    respite: Duration,
+    /// The replacements that the watch has asked for.
+    renewals: Renewals,
+    /// Those that end processes which were replaced.
+    leaving: Vec<JoinHandle<()>>,
     orders: mpsc::Receiver<Order>,
     ending: CancellationToken,
 }
@@ -145,6 +148,12 @@ impl Life {
                 Next::Obey(order) => self.obey_while_down(order).await,
                 Next::End => break,
             };
+        }
+        // Those that still drain have only their grace from here on, also when it was the handle that was dropped.
+        self.ending.cancel();
+        for leaving in self.leaving.drain(..) {
+            // An error is a panic of the task: it dropped its process, and so killed it.
+            drop(leaving.await);
         }
         self.slot.set(Seat::Main, State::Finished);
     }
@@ -176,19 +185,15 @@ impl Life {
             }
             () = self.ending.cancelled() => None,
             order = self.orders.recv() => order,
-            (weary, turn) = watch => {
-                let next = self.renew(process, &weary).await;
-                drop(turn);
-                return next;
-            }
+            (weary, turn) = watch => return self.renew(process, &weary, turn).await,
         };
         match order {
             None => {
-                self.retire(process, Seat::Main).await;
+                self.retire(process).await;
                 Next::End
             }
             Some(Order::Restart(answer)) => {
-                self.retire(process, Seat::Main).await;
+                self.retire(process).await;
                 Next::Obey(Order::Restart(answer))
             }
             Some(Order::Reload(generation, answer)) => self.replace(process, generation, answer).await,
@@ -247,19 +252,27 @@ impl Life {
 
     /// Let a ready process take traffic.
     fn seat(&self, process: Process) -> Box<Process> {
-        let (pid, worker) = (process.pid(), Arc::clone(process.worker()));
-        self.stage.roster.add(&worker);
-        self.slot.set(Seat::Main, State::Ready { pid, worker });
-        tracing::info!(backend = self.stage.backend, worker = self.slot.name, pid, "worker ready");
+        self.seat_after(process, None)
+    }
+
+    /// The same for a successor; the old one, if it still runs, is shown beside it from then on.
+    fn seat_after(&self, process: Process, old: Option<Running>) -> Box<Process> {
+        self.stage.roster.add(process.worker());
+        self.slot.succeeded(process.running(), old);
+        tracing::info!(
+            backend = self.stage.backend,
+            worker = self.slot.name,
+            pid = process.pid(),
+            "worker ready"
+        );
         Box::new(process)
     }
 
-    /// Drain and stop a process.
-    async fn retire(&self, mut process: Box<Process>, seat: Seat) {
-        let (pid, worker) = (process.pid(), Arc::clone(process.worker()));
-        self.slot.set(seat, State::Draining { pid, worker });
+    /// Drain and stop the worker, because it is told to.
+    async fn retire(&self, mut process: Box<Process>) {
+        self.slot.set(Seat::Main, State::Draining(process.running()));
         let grace = self.generation.config.stop_grace;
-        process.drain(grace).await;
+        process.drain(grace, grace).await;
         process.end(grace).await;
     }
 }
@@ -290,9 +303,10 @@ async fn bring_up<T>(
     seat: Seat,
     give_up: impl Future<Output = T>,
 ) -> Result<Process, NotUp<T>> {
-    slot.set(seat, State::Starting { pid: None });
+    let number = generation.number;
+    slot.set(seat, State::Starting { pid: None, generation: number });
     let mut process = Process::start(stage, slot, generation).await.map_err(NotUp::Failed)?;
-    slot.set(seat, State::Starting { pid: Some(process.pid()) });
+    slot.set(seat, State::Starting { pid: Some(process.pid()), generation: number });
     let not_up = tokio::select! {
         ready = process.ready(generation) => match ready {
             Ok(()) => return Ok(process),
@@ -302,10 +316,4 @@ async fn bring_up<T>(
     };
     process.end(generation.config.stop_grace).await;
     Err(not_up)
-}
-
-/// Any number: workers that failed together must not come back together, and nothing depends on more.
-fn jitter() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
 }

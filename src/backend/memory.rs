@@ -1,35 +1,63 @@
-//! The memory that a worker and its descendants hold, read from `/proc`. It must never walk all processes every
-//! second: who is in the group is looked up seldom, how much they hold often.
+//! The memory that a worker and its descendants hold, read from `/proc`. It must never walk all processes for each
+//! worker each second: whom its processes have started is asked often, who else is in the group seldom and once for all.
 
-use std::fs;
+use std::{
+    collections::BTreeSet,
+    fs,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, Instant},
+};
 
-use super::process_group;
+use super::process_group::{self, Seen};
 
-/// Looks at known processes between two searches for new ones: reading all of `/proc` costs milliseconds.
-const LOOKS_PER_SEARCH: u32 = 10;
+/// How old a list of all processes may be. It finds whom no known process has started, or not any more.
+const CENSUS_EVERY: Duration = Duration::from_secs(10);
 
 /// One process group.
 #[derive(Debug)]
 pub(super) struct Memory {
     group: u32,
-    members: Vec<u32>,
-    looks: u32,
+    members: BTreeSet<u32>,
 }
 
 impl Memory {
     /// Of the group that this process leads.
     pub(super) fn of_group(group: u32) -> Self {
-        Self { group, members: vec![group], looks: 0 }
+        Self { group, members: BTreeSet::from([group]) }
     }
 
     /// What its processes hold resident now, bytes; pages that they share count for each. Blocks for a moment.
     pub(super) fn resident_bytes(&mut self) -> u64 {
-        if self.looks.is_multiple_of(LOOKS_PER_SEARCH) {
-            self.members = process_group::members(self.group);
+        let of_census = census();
+        let of_census = of_census.iter().filter(|seen| seen.group == self.group).map(|seen| seen.pid);
+        let mut open: Vec<u32> = self.members.iter().copied().chain(of_census).collect();
+        let (mut members, mut pages) = (BTreeSet::new(), 0);
+        while let Some(pid) = open.pop() {
+            // Its group is read each time: the id may be somebody else's by now.
+            let Some(seen) = process_group::see(pid).filter(|seen| seen.group == self.group) else {
+                continue;
+            };
+            if members.insert(pid) {
+                pages += seen.resident_pages;
+                open.extend(process_group::children(pid));
+            }
         }
-        self.looks = self.looks.wrapping_add(1);
-        self.members.iter().filter_map(|pid| resident_bytes(*pid)).sum()
+        self.members = members;
+        pages * page_bytes()
     }
+}
+
+/// All processes of the machine, as they were not long ago: one list for all who ask.
+fn census() -> Arc<[Seen]> {
+    static LAST: Mutex<Option<(Instant, Arc<[Seen]>)>> = Mutex::new(None);
+    // Every change is one assignment.
+    let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some((_, seen)) = last.as_ref().filter(|(at, _)| at.elapsed() < CENSUS_EVERY) {
+        return Arc::clone(seen);
+    }
+    let seen: Arc<[Seen]> = process_group::all().into();
+    *last = Some((Instant::now(), Arc::clone(&seen)));
+    seen
 }
 
 /// What one process holds resident; none when it is gone.
@@ -47,6 +75,12 @@ fn page_bytes() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::{
+        io::Write,
+        os::unix::process::CommandExt,
+        process::{Command, Stdio},
+    };
+
     use super::*;
 
     #[test]
@@ -63,5 +97,31 @@ mod tests {
     fn a_group_is_all_its_processes() {
         let group = nix::unistd::getpgrp().as_raw().unsigned_abs();
         assert!(Memory::of_group(group).resident_bytes() >= resident_bytes(std::process::id()).unwrap() / 2);
+    }
+
+    #[test]
+    fn a_child_is_counted_at_the_next_look_and_one_that_has_gone_no_more() {
+        let mut leader = Command::new("sh");
+        leader.args(["-c", "read go; sleep 60 & read go; kill $!; wait; read go"]).stdin(Stdio::piped());
+        let mut leader = leader.process_group(0).spawn().unwrap();
+        let mut words = leader.stdin.take().unwrap();
+        let until = |count| {
+            while process_group::members(leader.id()).len() != count {
+                std::thread::yield_now();
+            }
+        };
+        let mut memory = Memory::of_group(leader.id());
+        let alone = memory.resident_bytes();
+        assert_eq!(memory.members.len(), 1);
+        words.write_all(b"go\n").unwrap();
+        until(2);
+        assert!(memory.resident_bytes() > alone);
+        assert_eq!(memory.members.len(), 2);
+        words.write_all(b"go\n").unwrap();
+        until(1);
+        memory.resident_bytes();
+        assert_eq!(memory.members.len(), 1);
+        drop(words);
+        leader.wait().unwrap();
     }
 }

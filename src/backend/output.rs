@@ -1,31 +1,52 @@
-//! What the workers write: kept in a bounded ring per worker slot, logged, and sent to whoever follows.
-//! It must never make a worker wait: the pipe is read as fast as it fills, and what is too much is dropped here.
+//! What the workers write: kept in a bounded ring per worker slot, logged, written to files and sent to whoever follows.
+//! It must never make a worker wait: the pipe is read as fast as it fills, and what is too much is dropped here, and
+//! said to be.
 
+mod files;
 mod lines;
+mod record;
+mod rotation;
 
 #[cfg(test)]
 mod tests;
 
 use std::{
     collections::VecDeque,
-    sync::{Mutex, MutexGuard, PoisonError},
+    io,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
     time::Instant,
 };
 
 use jiff::Timestamp;
+use prometheus_client::metrics::counter::Counter;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::broadcast,
 };
 
-pub(super) use self::lines::Lines;
+use self::{
+    files::Files,
+    lines::{Allowance, Withheld},
+};
 
-use self::lines::Allowance;
+pub(crate) use self::record::{Record, fields};
+pub(super) use self::{lines::Lines, rotation::Rules};
 
-/// One line that a worker wrote.
+/// Lines that came before all others have the smallest number.
+static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
+
+/// The end of what was withheld when a stream ends: a process that floods has last words, too. One screen.
+const LAST_WORDS_MAX: usize = 20;
+
+/// One line that a worker wrote, or that the gateway has to say of its output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OutputLine {
+    /// Counts up over all workers; 0 is none yet.
+    pub(crate) number: u64,
     /// Such as `api/0`.
     pub(crate) worker: String,
     /// The process that wrote it.
@@ -38,7 +59,7 @@ pub(crate) struct OutputLine {
     pub(crate) text: String,
 }
 
-/// Standard output or standard error.
+/// Standard output or standard error, or neither.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Stream {
@@ -46,21 +67,26 @@ pub(crate) enum Stream {
     Stdout,
     /// Standard error.
     Stderr,
+    /// What the gateway itself has to say, such as how many lines were dropped.
+    Gateway,
 }
 
 impl Stream {
-    fn word(self) -> &'static str {
+    /// As it is written.
+    pub(crate) fn word(self) -> &'static str {
         match self {
             Self::Stdout => "stdout",
             Self::Stderr => "stderr",
+            Self::Gateway => "gateway",
         }
     }
 }
 
 /// The last lines of one worker slot, over the lives of its processes.
 #[derive(Debug, Default)]
-pub(super) struct Ring {
+pub(crate) struct Ring {
     lines: Mutex<VecDeque<OutputLine>>,
+    dropped: AtomicU64,
 }
 
 impl Ring {
@@ -69,16 +95,28 @@ impl Ring {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn push(&self, line: OutputLine, lines_max: usize) {
+    fn push(&self, mut line: OutputLine, lines_max: usize, outlets: &Outlets) {
         let mut lines = self.lines();
+        // In one step: whoever follows can tell by the number which lines it has read here already.
+        line.number = NEXT_NUMBER.fetch_add(1, Relaxed);
+        if outlets.live.receiver_count() > 0 {
+            // Fails only when the last follower has just left.
+            drop(outlets.live.send(line.clone()));
+        }
+        outlets.files.write(&line);
         lines.push_back(line);
         while lines.len() > lines_max {
             lines.pop_front();
         }
     }
 
+    /// How many lines were dropped because there were too many at a time.
+    pub(super) fn dropped(&self) -> u64 {
+        self.dropped.load(Relaxed)
+    }
+
     /// The last `count` lines, oldest first.
-    pub(super) fn last(&self, count: usize) -> Vec<OutputLine> {
+    pub(crate) fn last(&self, count: usize) -> Vec<OutputLine> {
         let lines = self.lines();
         lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
     }
@@ -93,15 +131,53 @@ impl Ring {
     }
 }
 
-/// How much is kept and logged.
+/// Where the output of a backend's workers goes, besides their rings and our log.
+#[derive(Debug)]
+pub(super) struct Outlets {
+    live: broadcast::Sender<OutputLine>,
+    files: Files,
+    dropped_total: Counter,
+}
+
+impl Outlets {
+    /// No file yet; `follow_lines_max` lines are kept for followers that are slow.
+    pub(super) fn new(
+        backend: &str,
+        follow_lines_max: usize,
+        (dropped_total, unwritten_total): (Counter, Counter),
+    ) -> Self {
+        let (live, _) = broadcast::channel(follow_lines_max);
+        Self { live, files: Files::new(backend, unwritten_total), dropped_total }
+    }
+
+    /// Write to these files from now on, or to none.
+    pub(super) fn write_to(&self, rules: Option<Rules>) -> io::Result<()> {
+        self.files.write_to(rules)
+    }
+
+    /// Every line from now on.
+    pub(super) fn follow(&self) -> broadcast::Receiver<OutputLine> {
+        self.live.subscribe()
+    }
+
+    /// Write what is queued for the files; resolves when it is written, or the disk takes too long. Idempotent and
+    /// cancel safe.
+    pub(super) async fn close(&self) {
+        self.files.close().await;
+    }
+}
+
+/// How much is kept and let through.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Limits {
     /// Lines in the ring.
     pub(super) lines_max: usize,
     /// Bytes of a line.
     pub(super) line_bytes_max: usize,
-    /// Lines that go to our log in a second.
-    pub(super) logged_per_second_max: u32,
+    /// Lines of a stream in a second.
+    pub(super) lines_per_second_max: u32,
+    /// Their bytes.
+    pub(super) bytes_per_second_max: u64,
 }
 
 /// Where one stream of one process goes.
@@ -116,9 +192,9 @@ pub(super) struct Sink {
     /// Which of its streams.
     pub(super) stream: Stream,
     /// The slot's ring.
-    pub(super) ring: std::sync::Arc<Ring>,
-    /// Those who follow.
-    pub(super) live: broadcast::Sender<OutputLine>,
+    pub(super) ring: Arc<Ring>,
+    /// Followers and files.
+    pub(super) outlets: Arc<Outlets>,
     /// How much.
     pub(super) limits: Limits,
 }
@@ -129,49 +205,75 @@ impl Sink {
         // As large as a pipe's buffer: one read empties it.
         let mut chunk = vec![0; 64 * 1024];
         let mut lines = Lines::new(self.limits.line_bytes_max);
-        let mut allowance = Allowance::new(self.limits.logged_per_second_max, Instant::now());
+        let mut allowance = Allowance::new(&self.limits, Instant::now());
         loop {
-            match pipe.read(&mut chunk).await {
+            let read = match allowance.account_due() {
+                None => pipe.read(&mut chunk).await,
+                // A flood that has ended is told of, too.
+                Some(due) => match tokio::time::timeout_at(due.into(), pipe.read(&mut chunk)).await {
+                    Ok(read) => read,
+                    Err(_) => {
+                        self.tell(allowance.account());
+                        continue;
+                    }
+                },
+            };
+            match read {
                 Ok(0) | Err(_) => break,
                 Ok(read) => lines.feed(&chunk[..read], |line| self.accept(line, &mut allowance)),
             }
         }
         lines.finish(|line| self.accept(line, &mut allowance));
-        self.tell_withheld(allowance.withheld());
+        let last_words = allowance.last_words();
+        self.tell(allowance.account());
+        for line in last_words {
+            self.keep(&line);
+        }
     }
 
     fn accept(&self, line: &[u8], allowance: &mut Allowance) {
-        let text = String::from_utf8_lossy(line).into_owned();
-        let (may, withheld) = allowance.take(Instant::now());
-        self.tell_withheld(withheld);
+        let (may, withheld) = allowance.take(line, Instant::now());
+        self.tell(withheld);
         if may {
-            tracing::info!(
-                backend = self.backend,
-                worker = self.worker,
-                pid = self.pid,
-                stream = self.stream.word(),
-                "{text}"
-            );
+            self.keep(line);
         }
-        let (worker, at) = (self.worker.clone(), Timestamp::now());
-        let line = OutputLine { worker, pid: self.pid, stream: self.stream, at, text };
-        if self.live.receiver_count() > 0 {
-            // Fails only when the last follower has just left.
-            drop(self.live.send(line.clone()));
-        }
-        self.ring.push(line, self.limits.lines_max);
     }
 
-    fn tell_withheld(&self, lines: u64) {
-        if lines > 0 {
-            tracing::warn!(
-                backend = self.backend,
-                worker = self.worker,
-                stream = self.stream.word(),
-                lines,
-                "the worker writes more lines than output_logged_per_second_max: some were not logged"
-            );
-        }
+    fn keep(&self, line: &[u8]) {
+        let text = String::from_utf8_lossy(line).into_owned();
+        tracing::info!(
+            backend = self.backend,
+            worker = self.worker,
+            pid = self.pid,
+            stream = self.stream.word(),
+            "{text}"
+        );
+        self.push(self.stream, text);
+    }
+
+    fn push(&self, stream: Stream, text: String) {
+        let (worker, at) = (self.worker.clone(), Timestamp::now());
+        let line = OutputLine { number: 0, worker, pid: self.pid, stream, at, text };
+        self.ring.push(line, self.limits.lines_max, &self.outlets);
+    }
+
+    /// Say what was dropped, to whoever reads the worker's lines and to whoever reads ours.
+    fn tell(&self, withheld: Option<Withheld>) {
+        let Some(Withheld { lines, bytes }) = withheld else { return };
+        self.ring.dropped.fetch_add(lines, Relaxed);
+        self.outlets.dropped_total.inc_by(lines);
+        let (worker, stream) = (&self.worker, self.stream.word());
+        let keys = "`log.lines_per_second_max` or `log.bytes_per_second_max`";
+        tracing::warn!(
+            backend = self.backend,
+            worker,
+            pid = self.pid,
+            stream,
+            lines,
+            bytes,
+            "worker {worker} writes too much: {lines} lines dropped, over {keys}"
+        );
+        self.push(Stream::Gateway, format!("{lines} lines dropped ({bytes} bytes of {stream}), over {keys}"));
     }
 }
 

@@ -1,6 +1,8 @@
 //! One start of a worker, from fork to reaping: the child, its socket, its output, its place in the roster.
 //! Everything it holds is given back when it is dropped; it must never be in the roster without running.
 
+mod farewell;
+
 use std::{
     ffi::OsString,
     io,
@@ -13,39 +15,32 @@ use std::{
 
 use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
-use tokio::{
-    net::TcpListener,
-    sync::{Semaphore, broadcast},
-    task::JoinHandle,
-};
+use tokio::{net::TcpListener, sync::Semaphore};
 
 use super::{
-    OutputLine, autopsy,
+    account::Identity,
+    autopsy,
     channel::{self, Channel},
     child::{Child, Launcher, Program},
     config::{Goodbye, Listen, Ready},
     confinement::Confinement,
-    environment::{Environment, Place, environment},
-    generation::{self, Generation, quarters_path, socket_path},
+    environment::{Environment, Place, environment, program as find_program},
+    generation::{self, Generation, Grounds, quarters_path, socket_path},
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
-    output::{Sink, Stream},
+    node::NodeStatus,
+    output::Outlets,
     quarters::{self, Quarters},
+    readers::Readers,
     roster::{Address, Roster, Worker, next_key},
-    state::{Failure, Slot},
+    state::{Failure, Running, Slot},
     worker_exec,
 };
 use crate::shutdown::Shutdown;
 
 /// Lines of output that an error message carries: one screen.
 pub(super) const LAST_LINES: usize = 20;
-
-/// How long to wait for the rest of a dead process's output; it is in the pipe already.
-const LAST_WORDS: Duration = Duration::from_millis(200);
-
-/// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
-const KILL_WAIT: Duration = Duration::from_secs(5);
 
 /// What every start of a backend's workers needs, whatever the slot and the generation.
 #[derive(Debug)]
@@ -54,6 +49,8 @@ pub(super) struct Stage {
     pub(super) backend: String,
     /// Sockets go to `workers/` in it.
     pub(super) runtime_dir: PathBuf,
+    /// What generations are resolved in.
+    pub(super) grounds: Arc<Grounds>,
     /// The clean base of every environment.
     pub(super) base_env: Environment,
     /// What the gateway itself tells its workers.
@@ -64,8 +61,8 @@ pub(super) struct Stage {
     pub(super) hidden: ArcSwap<Vec<PathBuf>>,
     /// Where ready workers go.
     pub(super) roster: Arc<Roster>,
-    /// Those who follow the output.
-    pub(super) live: broadcast::Sender<OutputLine>,
+    /// Where the output goes.
+    pub(super) outlets: Arc<Outlets>,
     /// Counts the tasks that read the output.
     pub(super) shutdown: Shutdown,
     /// The numbers in `NODE_APP_INSTANCE`.
@@ -82,11 +79,15 @@ pub(super) struct Process {
     worker: Arc<Worker>,
     slot: Arc<Slot>,
     roster: Arc<Roster>,
-    readers: Vec<JoinHandle<()>>,
+    readers: Readers,
     _quarters: Quarters,
     _instance: Instance,
     channel: Option<Channel>,
     goodbye: Goodbye,
+    /// What it was started from.
+    generation: u64,
+    /// What was executed, behind all links.
+    executed: Option<PathBuf>,
     ready_at: Option<Instant>,
 }
 
@@ -98,13 +99,8 @@ impl Process {
         generation: &Generation,
     ) -> Result<Self, Failure> {
         let key = next_key();
-        let quarters = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
         let identity = generation.identity.as_ref();
-        // A reload may have brought the first worker of another user, who has to pass through.
-        let hall = generation::hall(&stage.runtime_dir);
-        quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())
-            .map_err(|error| not_started(&error))?;
-        let quarters = Quarters::make(quarters, identity).map_err(|error| not_started(&error))?;
+        let quarters = quarters(stage, slot, key, identity).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
             Listen::Unix => Address::Unix(socket_path(quarters.directory())),
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
@@ -120,6 +116,7 @@ impl Process {
             worker: &slot.name,
             temporary: quarters.temporary(),
             identity,
+            node: generation.node.as_ref().and_then(NodeStatus::leading),
         };
         // Without the launcher there is nobody who could hand it on.
         let (channel, theirs) = match stage.launcher {
@@ -129,10 +126,13 @@ impl Process {
         .unzip();
         let configured = [&generation.env_file.0, &generation.config.env];
         let environment = environment(&stage.base_env, configured, &stage.extra_env, place);
+        let name = generation.config.command.first().map_or("", String::as_str);
+        let found = find_program(&environment, &generation.directory, name);
         let program = Program {
             command: generation.config.command.clone(),
             confinement: Confinement::of(
                 generation,
+                &generation.config.command,
                 &environment,
                 quarters.directory(),
                 &stage.hidden.load(),
@@ -142,7 +142,7 @@ impl Process {
             channel: theirs.map(Arc::new),
         };
         let mut child = Child::spawn(&program).await.map_err(|error| not_started(&error))?;
-        let readers = read_output(&mut child, stage, slot, generation);
+        let readers = Readers::start(&mut child, &slot.ring, &slot.name, stage, generation);
         tracing::info!(
             backend = stage.backend,
             worker = slot.name,
@@ -162,6 +162,8 @@ impl Process {
             _instance: instance,
             channel: channel.map(|stream| Channel::open(stream, &stage.shutdown)),
             goodbye: generation.config.shutdown,
+            generation: generation.number,
+            executed: found,
             ready_at: None,
         })
     }
@@ -169,6 +171,12 @@ impl Process {
     /// Its process id.
     pub(super) fn pid(&self) -> u32 {
         self.child.pid()
+    }
+
+    /// As a slot shows it.
+    pub(super) fn running(&self) -> Running {
+        let worker = Arc::clone(&self.worker);
+        Running { pid: Some(self.pid()), worker, generation: self.generation }
     }
 
     /// As the edge sees it.
@@ -180,7 +188,8 @@ impl Process {
     pub(super) async fn ready(&mut self, generation: &Generation) -> Result<(), Failure> {
         let health = &generation.config.health;
         let mut last_seen: Option<Unwell> = None;
-        let address = self.worker.address().clone();
+        let (address, group) = (self.worker.address().clone(), self.child.pid());
+        let uid = generation.identity.as_ref().map(|identity| identity.uid);
         let channel = self.channel.as_ref().filter(|_| generation.config.ready == Ready::Message);
         let asking = async {
             if let Some(channel) = channel {
@@ -188,7 +197,11 @@ impl Process {
             }
             let mut successes = 0;
             loop {
-                match health::check(&address, health.path.as_deref(), health.timeout).await {
+                let checked = match health::check(&address, health.path.as_deref(), health.timeout).await {
+                    Ok(()) => is_its_own(&address, group, uid).await,
+                    unwell => unwell,
+                };
+                match checked {
                     Ok(()) => successes += 1,
                     Err(unwell) => (successes, last_seen) = (0, Some(unwell)),
                 }
@@ -210,7 +223,12 @@ impl Process {
                 self.ready_at = Some(Instant::now());
                 Ok(())
             }
-            Err(Some(ended)) => Err(self.failure(format!("{ended} before it was ready")).await),
+            Err(Some(ended)) => {
+                self.slot.reaped(self.child.pid());
+                let failure = self.failure(format!("{ended} before it was ready")).await;
+                let facts = autopsy::facts_of_gone(generation, &self.program, self.executed.as_deref()).await;
+                Err(Failure { facts, ..failure })
+            }
             Err(None) => {
                 let reason = self.never_ready(generation, last_seen).await;
                 let facts = autopsy::facts(self.child.pid(), &self.program).await;
@@ -223,6 +241,7 @@ impl Process {
     pub(super) async fn exited(&mut self) -> String {
         let status = self.child.exited().await;
         self.roster.remove(&self.worker);
+        self.slot.reaped(self.child.pid());
         describe(&status)
     }
 
@@ -243,56 +262,10 @@ impl Process {
 
     /// The failure of a process with its last words.
     pub(super) async fn failure(&self, reason: String) -> Failure {
-        self.last_words().await;
+        self.readers.last_words().await;
         let lines = self.slot.ring.last_of(self.child.pid(), LAST_LINES);
-        // The launcher's last word is the whole story; that it ended then says nothing. The rest of a line on the other
-        // stream may come after it.
-        let launcher = lines.iter().rev().find_map(|line| line.strip_prefix(worker_exec::SAYS));
-        let reason = launcher.map_or(reason, |problem| format!("it could not be started: {problem}"));
+        let reason = worker_exec::told(&lines).unwrap_or(reason);
         Failure { reason, facts: Vec::new(), lines }
-    }
-
-    /// Take no new request and let those in flight end, for at most `grace`.
-    pub(super) async fn drain(&mut self, grace: Duration) {
-        self.roster.remove(&self.worker);
-        tokio::select! {
-            () = self.worker.idle() => {}
-            _ = self.child.exited() => {}
-            () = tokio::time::sleep(grace) => tracing::warn!(
-                worker = self.slot.name,
-                pid = self.child.pid(),
-                in_flight = self.worker.in_flight(),
-                "requests are still in flight after stop_grace: the worker is stopped all the same"
-            ),
-        }
-    }
-
-    /// SIGTERM (or the message `shutdown`), grace, SIGKILL; the whole group.
-    pub(super) async fn end(mut self, grace: Duration) {
-        match (&self.channel, self.goodbye) {
-            (Some(channel), Goodbye::Message) => channel.say("shutdown"),
-            _ => self.child.terminate(),
-        }
-        if tokio::time::timeout(grace, self.child.exited()).await.is_err() {
-            let (worker, pid) = (&self.slot.name, self.child.pid());
-            tracing::warn!(worker, pid, "the worker did not end within stop_grace: killed");
-            self.child.kill();
-            drop(tokio::time::timeout(KILL_WAIT, self.child.exited()).await);
-        }
-        // Its goodbye is in the pipe still.
-        self.last_words().await;
-        tracing::info!(worker = self.slot.name, pid = self.child.pid(), "worker stopped");
-    }
-
-    async fn last_words(&self) {
-        let pipes_closed = async {
-            while !self.readers.iter().all(JoinHandle::is_finished) {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        // A descendant that left the group may hold the pipe open for ever, and the process itself while it
-        // still runs: what has been read by then has to do.
-        drop(tokio::time::timeout(LAST_WORDS, pipes_closed).await);
     }
 
     async fn never_ready(&self, generation: &Generation, last_seen: Option<Unwell>) -> String {
@@ -321,30 +294,24 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         self.roster.remove(&self.worker);
-        self.readers.iter().for_each(JoinHandle::abort);
     }
 }
 
-fn read_output(
-    child: &mut Child,
-    stage: &Stage,
-    slot: &Slot,
-    generation: &Generation,
-) -> Vec<JoinHandle<()>> {
-    let sink = |stream| Sink {
-        backend: stage.backend.clone(),
-        worker: slot.name.clone(),
-        pid: child.pid(),
-        stream,
-        ring: Arc::clone(&slot.ring),
-        live: stage.live.clone(),
-        limits: generation.output_limits(),
-    };
-    let (stdout_sink, stderr_sink) = (sink(Stream::Stdout), sink(Stream::Stderr));
-    let (stdout, stderr) = child.output();
-    let stdout = stdout.map(|pipe| stage.shutdown.spawn(stdout_sink.capture(pipe)));
-    let stderr = stderr.map(|pipe| stage.shutdown.spawn(stderr_sink.capture(pipe)));
-    stdout.into_iter().chain(stderr).collect()
+/// Does it listen there itself? The port that it was to take may have been taken by another program.
+async fn is_its_own(address: &Address, group: u32, uid: Option<u32>) -> Result<(), Unwell> {
+    let Address::Tcp(address) = address else { return Ok(()) };
+    let port = address.port();
+    // Reading /proc blocks, if only for a moment.
+    let foreign = tokio::task::spawn_blocking(move || listening::is_foreign(group, uid, port)).await;
+    if foreign.unwrap_or(false) { Err(Unwell::Foreign(port)) } else { Ok(()) }
+}
+
+/// The directory of one start.
+fn quarters(stage: &Stage, slot: &Slot, key: u64, identity: Option<&Identity>) -> io::Result<Quarters> {
+    // A reload may have brought the first worker of another user, who has to pass through.
+    let hall = generation::hall(&stage.runtime_dir);
+    quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())?;
+    Quarters::make(quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key), identity)
 }
 
 /// A port that nobody uses: the system's choice. It may be taken by another before the worker binds it; then

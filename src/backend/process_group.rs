@@ -3,20 +3,58 @@
 
 use std::fs;
 
-/// The processes of a group; empty when `/proc` does not say. Reads all of `/proc`: some milliseconds.
-pub(super) fn members(group: u32) -> Vec<u32> {
-    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
-    let member = |pid: u32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        (group_of(&stat)? == group).then_some(pid)
-    };
-    entries.filter_map(|entry| member(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
+/// What `/proc/PID/stat` says about a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Seen {
+    /// Its id.
+    pub(super) pid: u32,
+    /// Its group.
+    pub(super) group: u32,
+    /// What it holds resident.
+    pub(super) resident_pages: u64,
 }
 
-/// The group in a line of `/proc/PID/stat`. The name before it may hold anything, brackets included.
-fn group_of(stat: &str) -> Option<u32> {
+/// The processes of a group, without those that have ended and wait to be reaped; empty when `/proc` does not say.
+/// Reads all of `/proc`: some milliseconds.
+pub(super) fn members(group: u32) -> Vec<u32> {
+    all().into_iter().filter(|seen| seen.group == group).map(|seen| seen.pid).collect()
+}
+
+/// All processes, without those that have ended. Some milliseconds.
+pub(super) fn all() -> Vec<Seen> {
+    let Ok(entries) = fs::read_dir("/proc") else { return Vec::new() };
+    entries.filter_map(|entry| see(entry.ok()?.file_name().to_str()?.parse().ok()?)).collect()
+}
+
+/// One process, unless it has ended.
+pub(super) fn see(pid: u32) -> Option<Seen> {
+    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The processes that a process's main thread has started: all that a Node program starts, but from its worker threads.
+pub(super) fn children(pid: u32) -> Vec<u32> {
+    numbers(&fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).unwrap_or_default())
+}
+
+/// The processes that any thread of a process has started and not outlived.
+pub(super) fn started_by(pid: u32) -> Vec<u32> {
+    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let children = threads.filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok());
+    children.flat_map(|text| numbers(&text)).collect()
+}
+
+fn numbers(text: &str) -> Vec<u32> {
+    text.split_ascii_whitespace().filter_map(|number| number.parse().ok()).collect()
+}
+
+/// A line of `/proc/PID/stat` (proc_pid_stat(5)). The name in it may hold anything, brackets included.
+fn parse(pid: u32, stat: &str) -> Option<Seen> {
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(2)?.parse().ok()
+    let mut fields = after_name.split_ascii_whitespace();
+    let dead = matches!(fields.next()?, "Z" | "X");
+    // State is the third field, the group the fifth, resident pages the 24th.
+    let (group, resident_pages) = (fields.nth(1)?.parse().ok()?, fields.nth(18)?.parse().ok()?);
+    (!dead).then_some(Seen { pid, group, resident_pages })
 }
 
 #[cfg(test)]
@@ -25,8 +63,14 @@ mod tests {
 
     #[test]
     fn a_process_name_may_hold_brackets() {
-        assert_eq!(group_of("42 (a) b) 1 (c) S 1 77 77 0 -1"), Some(77));
-        assert_eq!(group_of("nonsense"), None);
+        let line = |state: &str| {
+            format!(
+                "42 (a) b) 1 (c) {state} 1 77 77 0 -1 0 0 0 0 0 0 0 0 0 20 0 11 0 99 1000 512 18446744073709551615"
+            )
+        };
+        assert_eq!(parse(42, &line("S")), Some(Seen { pid: 42, group: 77, resident_pages: 512 }));
+        assert_eq!(parse(42, &line("Z")), None);
+        assert_eq!(parse(42, "nonsense"), None);
     }
 
     #[test]

@@ -6,12 +6,19 @@ use std::{
     io,
     os::unix::fs::{PermissionsExt, chown},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use jiff::Timestamp;
 
 /// Where the releases are, beside the link.
 const DIRECTORY: &str = "releases";
+
+/// The extension of a release that is being unpacked.
+pub(super) const UNFINISHED: &str = "part";
+
+/// Nothing takes that long to unpack.
+const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The directory of the releases that this link chooses from.
 pub(super) fn directory_of(link: &Path) -> Option<PathBuf> {
@@ -72,8 +79,15 @@ pub(super) fn prune(link: &Path, kept: usize, needed: &[PathBuf]) -> io::Result<
     let mut all = Vec::new();
     for entry in fs::read_dir(releases)? {
         let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            all.push((entry.metadata()?.modified()?, entry.path()));
+        if !entry.file_type()?.is_dir() {
+            continue;
+        }
+        let (modified, path) = (entry.metadata()?.modified()?, entry.path());
+        if path.extension().is_none_or(|extension| extension != UNFINISHED) {
+            all.push((modified, path));
+        } else if modified.elapsed().is_ok_and(|age| age > ABANDONED_AFTER) {
+            // What a gateway that was killed had begun to unpack. A younger one may be another backend's.
+            fs::remove_dir_all(path)?;
         }
     }
     // Names alone would not do: the first release may have been put there by hand.
@@ -126,7 +140,14 @@ mod tests {
         point(&link, &made[1]).unwrap();
         point(&link, &made[0]).unwrap();
         assert!(is_release_of(&made[0], &link) && !is_release_of(&root, &link));
+        let [abandoned, unpacking] = ["20260101-000000.part", "20260102-000000.part"].map(|name| {
+            let path = root.join("releases").join(name);
+            fs::create_dir(&path).unwrap();
+            path
+        });
+        fs::File::open(&abandoned).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
         prune(&link, 2, &made[2..3]).unwrap();
+        assert_eq!((abandoned.exists(), unpacking.exists()), (false, true));
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
         assert_eq!(left, [true, false, true, false, true, true]);
     }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 /// The limits of the pauses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Policy {
     /// The longest pause after the first failure.
     pub(super) first: Duration,
@@ -16,7 +16,7 @@ pub(super) struct Policy {
 
 /// The failures in a row so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct History {
+pub(crate) struct History {
     failures: u32,
 }
 
@@ -41,9 +41,45 @@ impl History {
     }
 
     /// Failures in a row.
-    pub(super) fn failures(&self) -> u32 {
+    pub(crate) fn failures(&self) -> u32 {
         self.failures
     }
+}
+
+/// Replacements of workers that serve well enough: how long the watch over the next one says nothing. Both a successor
+/// that fails and one that is soon as weary as the one before would otherwise be replaced without end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Renewals {
+    history: History,
+    respite: Duration,
+}
+
+impl Renewals {
+    /// There was no successor: the worker serves on, however long it has been ready.
+    pub(super) fn failed(&mut self, policy: &Policy, jitter: u64) {
+        self.history.failed(policy, Duration::ZERO);
+        self.respite = self.history.pause(policy, jitter);
+    }
+
+    /// A worker that had been ready for `ready_for` was replaced.
+    pub(super) fn done(&mut self, policy: &Policy, ready_for: Duration, jitter: u64) {
+        if ready_for >= policy.stable {
+            *self = Self::default();
+        } else {
+            self.failed(policy, jitter);
+        }
+    }
+
+    /// The pause now.
+    pub(super) fn respite(&self) -> Duration {
+        self.respite
+    }
+}
+
+/// Any number: those that failed together must not come back together, and nothing depends on more.
+pub(super) fn jitter() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }
 
 #[cfg(test)]
@@ -84,6 +120,40 @@ mod tests {
         assert_eq!(history.failures(), 5);
         history.failed(&POLICY, Duration::from_secs(60));
         assert_eq!(history.failures(), 1);
+    }
+
+    #[test]
+    fn a_build_that_is_broken_is_tried_ever_more_seldom_however_old_the_worker_is() {
+        let mut renewals = Renewals::default();
+        let mut pauses = Vec::new();
+        for _ in 0..9 {
+            renewals.failed(&POLICY, 1000);
+            pauses.push(renewals.respite().as_millis());
+        }
+        assert_eq!(pauses, [250, 500, 1000, 2000, 4000, 8000, 16_000, 30_000, 30_000]);
+        renewals.done(&POLICY, Duration::from_secs(59), 0);
+        assert_eq!(renewals.respite(), Duration::from_secs(15), "its successor is as short-lived");
+        renewals.done(&POLICY, Duration::from_secs(60), 0);
+        assert_eq!(renewals, Renewals::default());
+    }
+
+    proptest! {
+        #[test]
+        fn replacements_pause_as_a_naive_model_says(
+            events in proptest::collection::vec(proptest::option::of(0_u64..120), 1..60), jitter in any::<u64>(),
+        ) {
+            let (mut renewals, mut in_a_row) = (Renewals::default(), 0_i32);
+            for event in events {
+                match event {
+                    Some(ready_s) => renewals.done(&POLICY, Duration::from_secs(ready_s), jitter),
+                    None => renewals.failed(&POLICY, jitter),
+                }
+                in_a_row = if event.is_some_and(|ready_s| ready_s >= 60) { 0 } else { in_a_row + 1 };
+                let cap_ms = if in_a_row == 0 { 0.0 } else { (250.0 * 2_f64.powi(in_a_row - 1)).min(30_000.0) };
+                let pause_ms = renewals.respite().as_secs_f64() * 1000.0;
+                prop_assert!(pause_ms <= cap_ms + 1e-3 && pause_ms >= cap_ms / 2.0 - 1e-3, "{pause_ms} of {cap_ms}");
+            }
+        }
     }
 
     proptest! {

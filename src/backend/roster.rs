@@ -8,6 +8,8 @@ mod warmth;
 mod worker;
 
 #[cfg(test)]
+mod model;
+#[cfg(test)]
 mod tests;
 
 use std::{

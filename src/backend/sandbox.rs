@@ -158,6 +158,10 @@ fn holds_hidden(path: &Path, hidden: &[PathBuf]) -> bool {
 /// `node`.
 pub(super) fn installation(program: &Path) -> Vec<PathBuf> {
     let Some(directory) = program.parent() else { return Vec::new() };
+    if directory.parent().is_none() {
+        // Beside it is the whole machine.
+        return vec![program.to_owned()];
+    }
     let mut needed = vec![directory.to_owned()];
     if directory.ends_with("bin") {
         let prefix = directory.parent().unwrap_or(directory);
@@ -235,6 +239,7 @@ mod tests {
         let paths = installation(Path::new("/home/me/bin/node"));
         assert!(!paths.contains(&PathBuf::from("/home/me")) && paths.contains(&"/home/me/lib".into()));
         assert_eq!(installation(Path::new("/opt/tool/run")), [PathBuf::from("/opt/tool")]);
+        assert_eq!(installation(Path::new("/node")), [PathBuf::from("/node")], "not the whole machine");
     }
 
     #[test]

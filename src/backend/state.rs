@@ -1,5 +1,5 @@
 //! Where each worker is in its life, for all to see. A slot is a worker's place: its processes come and go,
-//! two at once while a reload rolls. It must never show a combination that cannot be.
+//! several at once while one replaces another. It must never show a combination that cannot be.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -11,6 +11,17 @@ use tokio::sync::Notify;
 
 use super::{WorkerStatus, memory, output::Ring, roster::Worker};
 
+/// A process that got ready.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    /// The process; none when it has ended and its descendants are waited for.
+    pub(super) pid: Option<u32>,
+    /// As the edge sees it.
+    pub(super) worker: Arc<Worker>,
+    /// What it was started from.
+    pub(super) generation: u64,
+}
+
 /// A worker's state, with what exists in that state and nothing else.
 #[derive(Debug, Clone)]
 pub(super) enum State {
@@ -18,28 +29,17 @@ pub(super) enum State {
     Starting {
         /// The process; none while it is being forked.
         pid: Option<u32>,
+        /// What it is started from.
+        generation: u64,
     },
     /// It takes traffic.
-    Ready {
-        /// The process.
-        pid: u32,
-        /// As the edge sees it.
-        worker: Arc<Worker>,
-    },
+    Ready(Running),
     /// It runs and is not well: it takes no request, and its successor is being started.
-    Unwell {
-        /// The process.
-        pid: u32,
-        /// As the edge sees it.
-        worker: Arc<Worker>,
-    },
+    Unwell(Running),
     /// It finishes its requests and ends.
-    Draining {
-        /// The process.
-        pid: u32,
-        /// As the edge sees it.
-        worker: Arc<Worker>,
-    },
+    Draining(Running),
+    /// It has ended unasked, this moment or while its successor is being started.
+    Ended,
     /// It failed and waits for the next try.
     BackOff,
     /// It has been stopped for good.
@@ -50,28 +50,47 @@ impl State {
     fn word(&self) -> &'static str {
         match self {
             Self::Starting { .. } => "starting",
-            Self::Ready { .. } => "ready",
-            Self::Unwell { .. } => "unwell",
-            Self::Draining { .. } => "draining",
+            Self::Ready(_) => "ready",
+            Self::Unwell(_) => "unwell",
+            Self::Draining(_) => "draining",
+            Self::Ended => "ended",
             Self::BackOff => "back-off",
             Self::Finished => "finished",
         }
     }
 
+    fn running(&self) -> Option<&Running> {
+        match self {
+            Self::Ready(running) | Self::Unwell(running) | Self::Draining(running) => Some(running),
+            Self::Starting { .. } | Self::Ended | Self::BackOff | Self::Finished => None,
+        }
+    }
+
     fn pid(&self) -> Option<u32> {
         match self {
-            Self::Starting { pid } => *pid,
-            Self::Ready { pid, .. } | Self::Unwell { pid, .. } | Self::Draining { pid, .. } => Some(*pid),
-            Self::BackOff | Self::Finished => None,
+            Self::Starting { pid, .. } => *pid,
+            _ => self.running()?.pid,
+        }
+    }
+
+    fn generation(&self) -> u64 {
+        match self {
+            Self::Starting { generation, .. } => *generation,
+            _ => self.running().map_or(0, |running| running.generation),
         }
     }
 
     fn in_flight(&self) -> usize {
+        self.running().map_or(0, |running| running.worker.in_flight())
+    }
+
+    /// The same when its process is no more.
+    fn without_process(&self) -> Self {
         match self {
-            Self::Ready { worker, .. } | Self::Unwell { worker, .. } | Self::Draining { worker, .. } => {
-                worker.in_flight()
-            }
-            Self::Starting { .. } | Self::BackOff | Self::Finished => 0,
+            Self::Starting { generation, .. } => Self::Starting { pid: None, generation: *generation },
+            Self::Draining(running) => Self::Draining(Running { pid: None, ..running.clone() }),
+            Self::Ready(_) | Self::Unwell(_) => Self::Ended,
+            Self::Ended | Self::BackOff | Self::Finished => self.clone(),
         }
     }
 }
@@ -87,14 +106,13 @@ pub(super) struct Failure {
     pub(super) lines: Vec<String>,
 }
 
-/// Which of a slot's two chairs: the worker itself, or the one beside it while a reload rolls (the newcomer
-/// before the swap, the old one after it).
+/// Which of a slot's two chairs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Seat {
     /// The worker itself.
     Main,
-    /// The other one.
-    Beside,
+    /// Its successor, until that is ready.
+    Successor,
 }
 
 /// A worker's place.
@@ -113,7 +131,9 @@ pub(super) struct Slot {
 #[derive(Debug)]
 struct Board {
     main: (State, Timestamp),
-    beside: Option<(State, Timestamp)>,
+    successor: Option<(State, Timestamp)>,
+    /// Those that were replaced and still finish their requests, the newest last.
+    leaving: Vec<(State, Timestamp)>,
     restarts: u64,
     failure: Option<Failure>,
     health_ms: Option<u64>,
@@ -123,8 +143,9 @@ impl Slot {
     /// A slot whose first process is about to start.
     pub(super) fn new(backend: &str, number: usize) -> Arc<Self> {
         let board = Board {
-            main: (State::Starting { pid: None }, Timestamp::now()),
-            beside: None,
+            main: (State::Starting { pid: None, generation: 0 }, Timestamp::now()),
+            successor: None,
+            leaving: Vec::new(),
             restarts: 0,
             failure: None,
             health_ms: None,
@@ -150,7 +171,7 @@ impl Slot {
         let mut board = self.board();
         match seat {
             Seat::Main => board.main = entry,
-            Seat::Beside => board.beside = Some(entry),
+            Seat::Successor => board.successor = Some(entry),
         }
         drop(board);
         self.changed.notify_waiters();
@@ -165,19 +186,46 @@ impl Slot {
             {
                 let board = self.board();
                 match board.main.0 {
-                    State::Ready { .. } => return Ok(()),
+                    State::Ready(_) => return Ok(()),
                     State::BackOff => return Err(board.failure.clone()),
                     State::Finished => return Err(None),
-                    State::Starting { .. } | State::Unwell { .. } | State::Draining { .. } => {}
+                    State::Starting { .. } | State::Unwell(_) | State::Draining(_) | State::Ended => {}
                 }
             }
             change.await;
         }
     }
 
-    /// Nobody is beside the worker any more.
-    pub(super) fn clear_beside(&self) {
-        self.board().beside = None;
+    /// There is no successor any more.
+    pub(super) fn clear_successor(&self) {
+        self.board().successor = None;
+    }
+
+    /// The successor is the worker from here on; the old one, if it still runs, finishes its requests.
+    pub(super) fn succeeded(&self, running: Running, old: Option<Running>) {
+        let now = Timestamp::now();
+        let mut board = self.board();
+        board.main = (State::Ready(running), now);
+        board.successor = None;
+        board.leaving.extend(old.map(|old| (State::Draining(old), now)));
+        drop(board);
+        self.changed.notify_waiters();
+    }
+
+    /// One that was replaced has gone.
+    pub(super) fn left(&self, key: u64) {
+        let is_it = |state: &State| state.running().is_some_and(|running| running.worker.key() == key);
+        self.board().leaving.retain(|(state, _)| !is_it(state));
+    }
+
+    /// This process is no more: from here on its id may be somebody else's.
+    pub(super) fn reaped(&self, pid: u32) {
+        let mut board = self.board();
+        let Board { main, successor, leaving, .. } = &mut *board;
+        let entries = std::iter::once(main).chain(successor).chain(leaving);
+        for (state, since) in entries.filter(|(state, _)| state.pid() == Some(pid)) {
+            (*state, *since) = (state.without_process(), Timestamp::now());
+        }
     }
 
     /// A process failed.
@@ -195,20 +243,22 @@ impl Slot {
         self.board().restarts += 1;
     }
 
-    /// One status, or two while a reload rolls.
+    /// One status, and one more for each process that comes or goes beside it.
     pub(super) fn status(&self) -> Vec<WorkerStatus> {
         let board = self.board();
-        let entries = std::iter::once(&board.main).chain(&board.beside);
+        let entries = std::iter::once(&board.main).chain(&board.successor).chain(&board.leaving);
         entries
             .map(|(state, since)| WorkerStatus {
                 name: self.name.clone(),
                 pid: state.pid(),
                 state: state.word().to_owned(),
+                generation: state.generation(),
                 since: *since,
                 restarts: board.restarts,
                 in_flight: state.in_flight(),
                 memory_mb: state.pid().and_then(memory::resident_bytes).map(|bytes| bytes / (1024 * 1024)),
-                health_ms: board.health_ms.filter(|_| matches!(state, State::Ready { .. })),
+                health_ms: board.health_ms.filter(|_| matches!(state, State::Ready(_))),
+                lines_dropped: self.ring.dropped(),
                 last_error: board.failure.as_ref().map(|failure| failure.reason.clone()),
                 last_facts: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.facts.clone()),
                 last_lines: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.lines.clone()),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::sandbox::Sandbox;
+use super::{node::NodeStatus, sandbox::Sandbox};
 
 /// One backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,6 +63,9 @@ pub(crate) struct GenerationStatus {
     pub(crate) made: Timestamp,
     /// Where its workers run, behind all symbolic links.
     pub(crate) directory: PathBuf,
+    /// The Node that they run.
+    #[serde(default)]
+    pub(crate) node: Option<NodeStatus>,
 }
 
 /// What a backend's workers are kept to.
@@ -90,11 +93,30 @@ const NO_LANDLOCK: &str = "this kernel has no Landlock: workers can read and wri
     can; use Linux 5.13 or newer with `landlock` in its list of security modules (lsm=)";
 
 impl BackendStatus {
+    /// The Node of the generation in force.
+    pub(crate) fn node(&self) -> Option<&NodeStatus> {
+        self.generations.iter().find(|one| one.number == self.generation)?.node.as_ref()
+    }
+
     /// What the operator should know.
-    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
+    pub(crate) fn warnings(&self) -> impl Iterator<Item = String> + use<'_> {
         let isolation = self.isolation.as_ref();
         let warning = isolation.and_then(|isolation| falls_short(isolation.sandbox));
-        warning.map(|warning| format!("backend {}: {warning}", self.name)).into_iter()
+        let landlock = warning.map(|warning| format!("backend {}: {warning}", self.name));
+        // While an order is carried out there are two of them, and that is as it should be.
+        let strays = self.workers.iter().filter(|worker| {
+            self.order.is_none()
+                && worker.state == "ready"
+                && ![0, self.generation].contains(&worker.generation)
+        });
+        let stray = |worker: &WorkerStatus| {
+            format!(
+                "{} serves generation {}, though {} is in force: it could not be put back (`gateway backend reload \
+                 {}`)",
+                worker.name, worker.generation, self.generation, self.name
+            )
+        };
+        landlock.into_iter().chain(strays.map(stray))
     }
 }
 
@@ -115,9 +137,12 @@ pub(crate) struct WorkerStatus {
     pub(crate) name: String,
     /// Its process, if it has one.
     pub(crate) pid: Option<u32>,
-    /// `starting`, `ready`, `unwell`, `draining`, `back-off`, `finished`; an upstream is `starting`, `ready` or
-    /// `unreachable`.
+    /// `starting`, `ready`, `unwell`, `draining`, `ended`, `back-off`, `finished`; an upstream is `starting`, `ready`
+    /// or `unreachable`.
     pub(crate) state: String,
+    /// The generation that its process was started from; 0 without a process, and for an upstream.
+    #[serde(default)]
+    pub(crate) generation: u64,
     /// Since when it is in that state.
     pub(crate) since: Timestamp,
     /// How often it was started again after it had failed.
@@ -128,6 +153,9 @@ pub(crate) struct WorkerStatus {
     pub(crate) memory_mb: Option<u64>,
     /// How long the last good answer of its health path took.
     pub(crate) health_ms: Option<u64>,
+    /// Lines of its output that were dropped, because there were too many at a time.
+    #[serde(default)]
+    pub(crate) lines_dropped: u64,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
     /// What else there is to know about that: user, directory, program, files it cannot read.
@@ -135,4 +163,28 @@ pub(crate) struct WorkerStatus {
     pub(crate) last_facts: Vec<String>,
     /// The last lines it wrote before that.
     pub(crate) last_lines: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_worker_of_another_generation_is_told_but_for_while_an_order_is_carried_out() {
+        let worker = |name: &str, generation: u64| {
+            json!({"name": name, "pid": 7, "state": "ready", "since": "2026-01-01T00:00:05Z", "restarts": 0,
+                "in_flight": 0, "last_error": null, "last_lines": [], "generation": generation})
+        };
+        let mut status: BackendStatus = serde_json::from_value(json!({
+            "name": "api", "kind": "command", "generation": 2,
+            "workers": [worker("api/0", 2), worker("api/1", 3)],
+        }))
+        .unwrap();
+        let told: Vec<_> = status.warnings().collect();
+        assert!(told.len() == 1 && told[0].starts_with("api/1 serves generation 3, though 2 is"), "{told:?}");
+        status.order = Some("reload".to_owned());
+        assert_eq!(status.warnings().count(), 0);
+    }
 }

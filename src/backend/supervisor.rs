@@ -1,7 +1,8 @@
 //! All slots of one supervised backend: orders go through them one by one, in turn, by one task, so that an
 //! order is carried out to its end even if whoever gave it has gone away.
 //!
-//! It must never leave two generations serving after a failed reload.
+//! It must never leave two generations serving after a failed reload, unless the old one does not start any more: then
+//! a worker serves on as it is, and the status says so.
 
 mod crew;
 
@@ -13,7 +14,7 @@ use std::{
 use arc_swap::ArcSwap;
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{mpsc, oneshot, watch},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
@@ -21,9 +22,11 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BackendError, Config, OutputLine, WorkerStatus,
     deploy::{self, Deploy, Deployed, Site},
+    errand::{Errand, Running},
     generation::{Generation, check_socket_path},
     hands::{self, Target},
     process::Stage,
+    restart::Policy,
     state::Slot,
     status::GenerationStatus,
 };
@@ -45,9 +48,12 @@ pub(super) type Answer = oneshot::Sender<Result<(), BackendError>>;
 pub(super) enum Order {
     /// Stop and start each worker, one after the other.
     Restart,
-    /// The rolling way, with a new configuration, or the same one resolved anew.
+    /// The rolling way, with this configuration, or the one in force, resolved anew. One that was stopped is started.
     Reload(Option<Box<Config>>),
-    /// The rolling way, from this directory.
+    /// The same if it says something else than what is in force, or what it leads to has changed: the directory behind
+    /// its links, what `env_file` says. One that was stopped stays so.
+    Adopt(Box<Config>),
+    /// The rolling way, from this directory, to which the configured link leads then.
     Release(PathBuf),
     /// The rolling way, to an earlier generation: this one, or the one before.
     Rollback(Option<u64>),
@@ -64,7 +70,7 @@ impl Order {
     fn word(&self) -> &'static str {
         match self {
             Self::Restart => "restart",
-            Self::Reload(_) => "reload",
+            Self::Reload(_) | Self::Adopt(_) => "reload",
             Self::Release(_) => "release",
             Self::Rollback(_) => "rollback",
             Self::Scale(_) => "scale",
@@ -80,6 +86,8 @@ pub(super) struct Board {
     /// The workers' places.
     slots: ArcSwap<Vec<Arc<Slot>>>,
     standing: ArcSwap<Standing>,
+    /// The generation from which all are started; none before the first.
+    in_force: watch::Sender<Option<Arc<Generation>>>,
     order: ArcSwap<Option<&'static str>>,
 }
 
@@ -117,7 +125,7 @@ impl Supervisor {
         config_dir: PathBuf,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BackendError> {
-        let generation = Generation::resolve(&stage.backend, 1, config, &config_dir)?;
+        let generation = Generation::resolve(&stage.grounds, 1, config)?;
         check_socket_path(&stage.runtime_dir, &stage.backend, workers(&generation.config))?;
         let (orders, inbox) = mpsc::channel(ORDERS_WAITING_MAX);
         let ending = CancellationToken::new();
@@ -130,6 +138,7 @@ impl Supervisor {
             config: generation.config.clone(),
             wanted: workers(&generation.config),
             stopped: false,
+            leads_to: generation.leads_to(),
             number: generation.number,
             generations: vec![Arc::new(generation)],
             current: 0,
@@ -139,7 +148,7 @@ impl Supervisor {
             orders: orders.downgrade(),
             watch: None,
         };
-        crew.fill_up();
+        crew.fill_up(crew.wanted, &Arc::clone(crew.generation()));
         crew.publish();
         crew.watch();
         let task = stage.shutdown.spawn(crew.run(inbox));
@@ -159,6 +168,11 @@ impl Supervisor {
     /// The order that is being carried out.
     pub(super) fn order_under_way(&self) -> Option<&'static str> {
         **self.board.order.load()
+    }
+
+    /// Where relative paths start.
+    pub(super) fn config_dir(&self) -> &Path {
+        &self.config_dir
     }
 
     /// The last lines of one worker or of all, oldest first.
@@ -188,6 +202,26 @@ impl Supervisor {
     pub(super) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
         let (stage, config_dir, config) = (&self.stage, &self.config_dir, self.standing().config.clone());
         deploy::deploy(Site { stage, config_dir, config, supervisor: self }, deploy, package).await
+    }
+
+    /// Start a program beside the workers, from the generation in force.
+    pub(super) async fn errand(&self, errand: &Errand) -> Result<Running, BackendError> {
+        let stopping = || BackendError::Stopping { backend: self.stage.backend.clone() };
+        let generation = self.board.in_force.borrow().clone().ok_or_else(stopping)?;
+        Running::start(&self.stage, generation, errand).await
+    }
+
+    /// Resolves when another generation than this one is in force. Cancel safe.
+    pub(super) async fn superseded(&self, number: u64) {
+        let mut in_force = self.board.in_force.subscribe();
+        let other = |one: &Option<Arc<Generation>>| one.as_ref().is_some_and(|one| one.number != number);
+        // The sender stands on our own board.
+        drop(in_force.wait_for(other).await);
+    }
+
+    /// The pauses between tries.
+    pub(super) fn policy(&self) -> Policy {
+        self.board.in_force.borrow().as_ref().map(|generation| generation.policy()).unwrap_or_default()
     }
 
     /// What workers that start from now on shall not see.

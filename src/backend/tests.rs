@@ -2,6 +2,7 @@
 //! `finish` fails the test on a process, a task or a socket file that is left.
 
 mod failures;
+mod farewells;
 mod launcher;
 mod lives;
 mod orders;
@@ -61,6 +62,7 @@ fn surroundings(directory: &Path, own_exe: Option<PathBuf>) -> Surroundings {
         runtime_dir: directory.join("run"),
         extra_env: BTreeMap::from([("GATEWAY_TICKETS".to_owned(), "/run/t.sock".to_owned())]),
         config_dir: directory.to_owned(),
+        state_dir: directory.join("state"),
         hidden: vec![directory.join("state")],
         own_exe,
     }
@@ -92,6 +94,11 @@ impl Bench {
     async fn json_at(&self, path: &str) -> serde_json::Value {
         let body = self.get(path).await;
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body:?}"))
+    }
+
+    /// Reload what is in force, resolved anew.
+    async fn reload(&self) -> Result<(), BackendError> {
+        self.backend.supervisor()?.order(Order::Reload(None)).await
     }
 
     /// The first worker's status.

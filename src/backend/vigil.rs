@@ -3,7 +3,7 @@
 
 use std::{
     fmt,
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant},
 };
 
@@ -13,6 +13,13 @@ use super::{config::Health, generation::Generation, health, memory::Memory, rost
 
 /// How often memory and requests are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// All workers are looked at in the same moment: one that sleeps is woken once for all of them.
+fn until_next_look() -> Duration {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let since = FIRST.get_or_init(Instant::now).elapsed();
+    LOOK_EVERY.saturating_sub(Duration::from_nanos(u64::from(since.subsec_nanos())))
+}
 
 /// Why a worker that runs is to be replaced.
 #[derive(Debug)]
@@ -149,7 +156,7 @@ impl Vigil {
                     return Weary::Large { resident_mb, max_mb };
                 }
             }
-            tokio::time::sleep(LOOK_EVERY.min(config.max_age.unwrap_or(LOOK_EVERY))).await;
+            tokio::time::sleep(until_next_look().min(config.max_age.unwrap_or(LOOK_EVERY))).await;
         }
     }
 }

@@ -115,7 +115,7 @@ impl Watching {
                     change = changes.recv() => change,
                 };
                 let Some(change) = change else { return };
-                for path in change.paths.iter().filter(|path| change.kind.is_create() && path.is_dir()) {
+                for path in change.paths.iter().filter(|path| comes(change.kind) && path.is_dir()) {
                     if let Err(error) = self.add(path) {
                         tracing::warn!(%error, path = %path.display(), "a new directory is not watched");
                     }
@@ -131,6 +131,11 @@ impl Watching {
             }
         }
     }
+}
+
+/// Is there something now that was not there: made here, or moved here?
+fn comes(kind: EventKind) -> bool {
+    kind.is_create() || matches!(kind, EventKind::Modify(ModifyKind::Name(_)))
 }
 
 /// Is it a change to what a person writes?

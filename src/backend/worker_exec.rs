@@ -30,7 +30,7 @@ pub(super) const PARENT_VARIABLE: &str = "GATEWAY_PARENT_PID";
 pub(super) const CONFINEMENT_VARIABLE: &str = "GATEWAY_CONFINEMENT";
 
 /// Opens every message of the launcher, so that the gateway knows it from a worker's words.
-pub(super) const SAYS: &str = "gateway worker-exec: ";
+const SAYS: &str = "gateway worker-exec: ";
 
 /// Tells the launcher that its standard input is the worker's channel.
 pub(super) const CHANNEL_VARIABLE: &str = "GATEWAY_CHANNEL";
@@ -54,6 +54,12 @@ pub(crate) fn worker_exec(command: Vec<OsString>) -> ! {
     // Standard error is the pipe that the gateway reads: this line becomes the worker's last output.
     drop(writeln!(std::io::stderr(), "{SAYS}{problem}"));
     std::process::exit(EXIT_CANNOT_RUN)
+}
+
+/// What the launcher said, as the reason why there is no program: that it ended then says nothing.
+pub(super) fn told(lines: &[String]) -> Option<String> {
+    let problem = lines.iter().rev().find_map(|line| line.strip_prefix(SAYS))?;
+    Some(format!("it could not be started: {problem}"))
 }
 
 /// Returns only when it failed, and says why.

@@ -39,7 +39,8 @@ impl Action {
             Self::Accounts => accounts(journal),
             Self::Directories => directories(journal),
             Self::SealKey { drop_in, content } => seal_key(journal, drop_in, content),
-            Self::Access { read, write } => access(read, write),
+            Self::Access { read, write, own } => access(read, write, own),
+            Self::Certificates(hosts) => certificates(hosts),
             Self::Packages(names) => packages(journal, names),
             Self::Enable(units) => enable(journal, units),
             Self::Restart(units) => restart(units),
@@ -126,6 +127,13 @@ fn sysctl(journal: &mut Journal, content: &str) -> Result<(), BootstrapError> {
     journal.record(Made::Kernel(before))?;
     for (name, value) in settings {
         machine::order(&["sysctl", "-q", "-w", &format!("{name}={value}")])?;
+        let is = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
+        if is.trim() != value {
+            return Err(BootstrapError::Unproven(format!(
+                "{name} is {} after it was set to {value}",
+                is.trim()
+            )));
+        }
     }
     Ok(())
 }
@@ -150,6 +158,20 @@ fn directories(journal: &mut Journal) -> Result<(), BootstrapError> {
     let wanted = super::plan::directories();
     let missing: Vec<PathBuf> = wanted.iter().filter(|path| !path.exists()).cloned().collect();
     journal.record(Made::Directories(missing))?;
+    // A second run finds them as the first has left them: its record says how they were.
+    if !journal.made.iter().any(|made| matches!(made, Made::Rights(_))) {
+        let rights = |path: &PathBuf| {
+            let is = fs::metadata(path).ok()?;
+            Some((path.clone(), is.mode() & 0o7777, is.uid(), is.gid()))
+        };
+        let ours = |path: &PathBuf| {
+            journal.made.iter().any(|made| matches!(made, Made::Directories(list) if list.contains(path)))
+        };
+        let before: Vec<_> = wanted.iter().filter(|path| !ours(path)).filter_map(rights).collect();
+        if !before.is_empty() {
+            journal.record(Made::Rights(before))?;
+        }
+    }
     machine::order(&["systemd-tmpfiles", "--create", "/etc/tmpfiles.d/gateway.conf"])?;
     match wanted.iter().find(|path| !path.is_dir()) {
         Some(path) => Err(BootstrapError::Unproven(format!("systemd-tmpfiles made no `{}`", path.display()))),
@@ -186,13 +208,26 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
     Then::ReloadUnits.tell(journal, content)
 }
 
-/// As the worker's user, since root may read everything and so proves nothing.
-fn access(read: &[PathBuf], write: &[PathBuf]) -> Result<(), BootstrapError> {
-    for (paths, flag, verb) in [(read, "-r", "read"), (write, "-w", "write to")] {
+fn certificates(hosts: &[String]) -> Result<(), BootstrapError> {
+    let mut command = vec![places::PROGRAM, "import", "certbot", "--copy"];
+    hosts.iter().for_each(|host| command.extend(["--host", host]));
+    machine::order(&command)?;
+    match hosts.iter().find(|host| !Path::new(places::IMPORTED).join(host).exists()) {
+        Some(host) => Err(BootstrapError::Unproven(format!("the gateway has no certificate for `{host}`"))),
+        None => Ok(()),
+    }
+}
+
+/// As the users themselves, since root may read everything and so proves nothing.
+fn access(read: &[PathBuf], write: &[PathBuf], own: &[PathBuf]) -> Result<(), BootstrapError> {
+    let (worker, gateway) = (super::plan::WORKER, super::plan::GATEWAY);
+    for (who, paths, flag, verb) in
+        [(worker, read, "-r", "read"), (worker, write, "-w", "write to"), (gateway, own, "-r", "read")]
+    {
         for path in paths {
             let shown = path.display().to_string();
-            if !machine::ask(&["runuser", "-u", super::plan::WORKER, "--", "test", flag, &shown])?.good {
-                return Err(no_access(path, verb));
+            if !machine::ask(&["runuser", "-u", who, "--", "test", flag, &shown])?.good {
+                return Err(no_access(who, path, verb));
             }
         }
     }
@@ -200,8 +235,7 @@ fn access(read: &[PathBuf], write: &[PathBuf]) -> Result<(), BootstrapError> {
 }
 
 /// The outermost directory that cannot be entered is what has to be mended.
-fn no_access(path: &Path, verb: &str) -> BootstrapError {
-    let worker = super::plan::WORKER;
+fn no_access(worker: &str, path: &Path, verb: &str) -> BootstrapError {
     let mut above: Vec<&Path> = path.ancestors().skip(1).collect();
     above.reverse();
     let shut = above.into_iter().find(|directory| {
@@ -218,6 +252,11 @@ fn no_access(path: &Path, verb: &str) -> BootstrapError {
                 ),
             )
         }
+        None if path.is_file() && worker == super::plan::GATEWAY => (
+            // It holds secrets: it is opened to nobody but who must read it.
+            format!("`{worker}` cannot {verb} `{}`", path.display()),
+            format!("`chgrp {worker} {0}` and `chmod 640 {0}`", path.display()),
+        ),
         None => {
             let right = if verb == "read" { "rX" } else { "rwX" };
             (
@@ -237,12 +276,23 @@ fn packages(journal: &mut Journal, names: &[&'static str]) -> Result<(), Bootstr
         machine::ask(&["dpkg-query", "-W", "-f", "${db:Status-Status}", name])
             .is_ok_and(|said| said.text == "installed")
     };
-    let missing: Vec<&str> = names.iter().filter(|name| !installed(name)).copied().collect();
-    journal.record(Made::Packages(missing.iter().map(|name| (*name).to_owned()).collect()))?;
-    machine::order_packages(&["apt-get", "update", "-qq"])?;
-    let mut command = vec!["apt-get", "install", "-y", "-qq", "--no-install-recommends"];
-    command.extend(&missing);
-    machine::order_packages(&command).map(drop)
+    // An old list names versions that are gone; one that cannot be had anew may do all the same.
+    let _old = machine::order_packages(&["apt-get", "update", "-qq"]);
+    let simulated = [&["apt-get", "install", "--simulate", "-y", "--no-install-recommends"], names].concat();
+    let told = machine::order_packages(&simulated)?;
+    // With what they need themselves: `Inst NAME (VERSION …)`, and `Inst NAME [OLD] (…)` for those that are there already.
+    let new = told.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_once(' '));
+    let new = new.filter(|(_, rest)| !rest.starts_with('[')).map(|(name, _)| name.to_owned()).collect();
+    journal.record(Made::Packages(new))?;
+    machine::order_packages(
+        &[&["apt-get", "install", "-y", "-qq", "--no-install-recommends"], names].concat(),
+    )?;
+    match names.iter().find(|name| !installed(name)) {
+        Some(name) => Err(BootstrapError::Unproven(format!(
+            "apt-get says that it is done, and `{name}` is not installed"
+        ))),
+        None => Ok(()),
+    }
 }
 
 fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<(), BootstrapError> {

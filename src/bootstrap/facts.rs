@@ -73,6 +73,8 @@ pub(crate) struct Facts {
     pub(crate) credentials: bool,
     /// Is there a sealing key already, and where?
     pub(crate) seal_key: Option<PathBuf>,
+    /// Hosts whose certificates certbot has, and the gateway has not.
+    pub(crate) certbot: BTreeSet<String>,
     /// The application.
     pub(crate) app: Option<AppFacts>,
     /// Is the program in its place the one that runs now?
@@ -129,7 +131,8 @@ const PROGRAMS: [&str; 14] = [
 /// Services that set the clock.
 const CLOCKS: [&str; 5] = ["systemd-timesyncd", "chronyd", "ntpd", "ntpsec", "openntpd"];
 /// Settings of the kernel that a step may raise.
-pub(super) const KERNEL: [&str; 2] = ["net.core.somaxconn", "net.ipv4.tcp_syncookies"];
+pub(super) const KERNEL: [&str; 4] =
+    ["net.core.somaxconn", "net.ipv4.tcp_syncookies", "fs.nr_open", "fs.file-max"];
 
 impl Facts {
     /// Look at this machine: `files` and `units` are those that the plan may touch.
@@ -173,6 +176,7 @@ impl Facts {
             updates: updates(&machine::hear(&["apt-config", "dump"])),
             credentials: machine::program("systemd-creds").is_some(),
             seal_key: keys.iter().map(PathBuf::from).find(|path| path.exists()),
+            certbot: certbot(Path::new(places::CERTBOT), Path::new(places::IMPORTED)),
             app: answers.app.as_ref().map(AppFacts::read),
             installed: installed(),
         }
@@ -302,6 +306,12 @@ fn updates(text: &str) -> bool {
         line.strip_prefix("APT::Periodic::Unattended-Upgrade \"").is_some_and(|v| !v.starts_with('0'))
     };
     text.lines().any(on)
+}
+
+fn certbot(live: &Path, imported: &Path) -> BTreeSet<String> {
+    let lineages = super::import::lineages(live).unwrap_or_default();
+    let hosts = lineages.iter().map(|lineage| lineage.host().to_owned());
+    hosts.filter(|host| !imported.join(host).exists()).collect()
 }
 
 fn installed() -> bool {

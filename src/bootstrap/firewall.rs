@@ -64,7 +64,7 @@ pub(crate) fn cut_over(led: BTreeMap<u16, u16>, within: Duration) -> Result<Time
         return Err(BootstrapError::NotRoot);
     }
     let bare = Firewall { bare: true, ..Firewall::default() };
-    let firewall = Firewall { led, ..stored().map_or(bare, |stored| stored.firewall) };
+    let firewall = Firewall { led, was_led: true, ..stored().map_or(bare, |stored| stored.firewall) };
     super::journal::Journal::read()?.record(super::journal::Made::Firewall)?;
     arm(&firewall, within, &facts::session()).map(|armed| armed.until)
 }
@@ -126,7 +126,10 @@ pub(super) fn arm(firewall: &Firewall, within: Duration, session: &Session) -> R
         }
         (_, Some(live)) => live,
     };
-    machine::write(Path::new(places::PREVIOUS), format!("{}{before}", ruleset::GONE).as_bytes(), 0o600)?;
+    // What was led meanwhile stays where it is.
+    let open = if firewall.was_led { ruleset::leading_nobody() } else { String::new() };
+    let previous = format!("{}{before}{open}", ruleset::GONE);
+    machine::write(Path::new(places::PREVIOUS), previous.as_bytes(), 0o600)?;
     // The timer first: from here on, whatever happens to this process, the old rules come back.
     let nft = machine::program("nft").unwrap_or_default();
     let back = format!("{} -f {} && rm -f {}", nft.display(), places::PREVIOUS, places::ARMED);
@@ -167,6 +170,20 @@ pub(super) fn arm(firewall: &Firewall, within: Duration, session: &Session) -> R
 pub(super) fn settle(firewall: Firewall) -> Result<(), BootstrapError> {
     let listing = load(&firewall)?;
     persist(&Stored { firewall, listing })
+}
+
+/// Let the firewall that lasts follow the listeners, and mend it; `None` where there is nothing to do, or none that lasts.
+pub(crate) fn follow(edge: BTreeSet<u16>) -> Result<Option<Firewall>, BootstrapError> {
+    let (true, None, Some(stored)) = (nix::unistd::geteuid().is_root(), Armed::waiting(), stored()) else {
+        return Ok(None);
+    };
+    let sound = listing().as_ref() == Some(&stored.listing);
+    let wanted = Change::Follow(edge).to(stored.firewall.clone(), None, &facts::ssh_now().ports)?;
+    if sound && wanted == stored.firewall {
+        return Ok(None);
+    }
+    settle(wanted.clone())?;
+    Ok(Some(wanted))
 }
 
 impl Change {
@@ -220,6 +237,8 @@ impl Change {
             Self::Back => firewall.led.clear(),
             // SSH ports are added and never taken away by themselves: a server that is down just now comes back.
             Self::Follow(edge) => {
+                // What was led to a port that is listened on no longer would be refused there.
+                firewall.led.retain(|_, to| edge.contains(to));
                 firewall.edge = edge;
                 firewall.ssh.extend(ssh_found);
             }
@@ -308,5 +327,8 @@ mod tests {
         check(close("443/udp"), None, Err("not open"));
         check(close("nonsense"), None, Err("no port and no address"));
         check(Change::Follow([8443].into()), None, Ok("22,2222 | 8443 | 8080/tcp |  | 192.0.2.0/24"));
+        let led = Firewall { led: [(443, 8443), (80, 8080)].into(), ..Firewall::default() };
+        let after = Change::Follow([80, 443, 8443].into()).to(led, None, &BTreeSet::new()).unwrap();
+        assert_eq!(after.led, [(443, 8443)].into(), "nothing listens on 8080 any more");
     }
 }

@@ -29,6 +29,8 @@ pub(super) enum Made {
     },
     /// Directories, outermost first.
     Directories(Vec<PathBuf>),
+    /// Directories that were there before, with their permissions, owners and groups.
+    Rights(Vec<(PathBuf, u32, u32, u32)>),
     /// `user NAME` and `group NAME`.
     Accounts(Vec<String>),
     /// The encrypted sealing key.

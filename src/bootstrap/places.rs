@@ -25,6 +25,10 @@ pub(super) const STATE: &str = "/var/lib/gateway";
 pub(super) const SEALED_KEY: &str = "/etc/credstore.encrypted/gateway.seal.key";
 /// What the sealing key is without systemd's encryption, and what the gateway makes by itself.
 pub(super) const PLAIN_KEY: &str = "/var/lib/gateway/seal.key";
+/// certbot's certificates.
+pub(super) const CERTBOT: &str = "/etc/letsencrypt/live";
+/// Certificates that the gateway was given.
+pub(super) const IMPORTED: &str = "/var/lib/gateway/certificates/imported";
 /// Log files.
 pub(super) const LOGS: &str = "/var/log/gateway";
 /// What hands the encrypted key to the service.

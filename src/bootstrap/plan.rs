@@ -1,6 +1,7 @@
 //! From facts and answers to ordered steps. Pure: the same facts give the same plan, and what already holds makes no step.
 
 mod guard;
+mod node;
 mod service;
 mod settings;
 mod shipped;
@@ -77,13 +78,17 @@ pub(super) enum Action {
         /// What it says.
         content: String,
     },
-    /// See as the worker's user whether the application can be read and written.
+    /// See as the users themselves whether the application can be read and written.
     Access {
-        /// What must be readable.
+        /// What the workers must be able to read.
         read: Vec<PathBuf>,
-        /// What must be writable.
+        /// What they must be able to write to.
         write: Vec<PathBuf>,
+        /// What the gateway reads for them.
+        own: Vec<PathBuf>,
     },
+    /// Give the gateway copies of certbot's certificates for these hosts.
+    Certificates(Vec<String>),
     /// Install packages of the distribution.
     Packages(Vec<&'static str>),
     /// Start units now and at every boot.
@@ -150,6 +155,9 @@ impl Plan {
 /// The user that the workers run as: what it may read and write is what the application may.
 pub(super) const WORKER: &str = "gateway-app";
 
+/// The user that the gateway itself runs as: it reads environment files, so that no worker need.
+pub(super) const GATEWAY: &str = "gateway";
+
 /// The users and groups that the sysusers file makes.
 pub(super) fn accounts() -> Vec<String> {
     service::accounts_of(shipped::SYSUSERS.content)
@@ -171,8 +179,10 @@ pub(crate) fn plan(facts: &Facts, answers: &Answers) -> Plan {
     system::journal(&mut plan, facts);
     system::clock(&mut plan, facts);
     system::updates(&mut plan, facts, answers);
+    node::node(&mut plan, facts, answers);
     service::access(&mut plan, facts, answers);
     service::start(&mut plan, facts);
+    service::certificates(&mut plan, facts, answers);
     guard::firewall(&mut plan, facts, answers);
     if !plan.problems.is_empty() {
         // Nothing is touched as long as something stands in the way, so nothing is announced either.

@@ -29,6 +29,9 @@ pub(crate) struct Firewall {
     /// Where new connections to a port are led instead: the cut-over from what stood there before.
     #[serde(default)]
     pub(crate) led: BTreeMap<u16, u16>,
+    /// Connections were led once: those that are open still need the chain that translates addresses, rules or none.
+    #[serde(default)]
+    pub(crate) was_led: bool,
     /// Somebody else filters: only `led` is ours.
     #[serde(default)]
     pub(crate) bare: bool,
@@ -84,6 +87,9 @@ const SSH_PER_MINUTE: u32 = 30;
 /// Sources remembered for that at a time. Older ones are forgotten after a minute without a connection.
 const SSH_SOURCES_MAX: u32 = 65_535;
 
+/// How the chain of the cut-over begins.
+const CUTOVER: &str = "chain cutover";
+
 /// Take the table away, if it is there. `add` first, since deleting one that is not there is an error.
 pub(super) const GONE: &str = "add table inet gateway\ndelete table inet gateway\n";
 
@@ -134,7 +140,9 @@ pub(super) fn text(firewall: &Firewall) -> String {
             "    set {name} {{\n        type {kind}\n        size {SSH_SOURCES_MAX}\n        flags dynamic,timeout\n        timeout 1m\n    }}\n"
         );
     }
-    text += &redirects(&firewall.led);
+    if firewall.was_led || !firewall.led.is_empty() {
+        text += &redirects(&firewall.led);
+    }
     if firewall.bare {
         return text + "}\n";
     }
@@ -145,14 +153,16 @@ pub(super) fn text(firewall: &Firewall) -> String {
     text + "    }\n}\n"
 }
 
-/// Address translation sees the first packet of a connection alone: those that are open stay where they are, now and when
-/// it is taken away.
+/// A chain that leads nobody, added to whatever stands in the table. The kernel translates the addresses of open connections
+/// for as long as there is any chain of this kind; with the last one gone, what was led would be reset.
+pub(super) fn leading_nobody() -> String {
+    format!("table inet gateway {{\n{}}}\n", redirects(&BTreeMap::new()))
+}
+
+/// Address translation decides at the first packet of a connection alone: those that are open stay where they are.
 fn redirects(led: &BTreeMap<u16, u16>) -> String {
-    if led.is_empty() {
-        return String::new();
-    }
     let mut text =
-        "    chain cutover {\n        type nat hook prerouting priority dstnat; policy accept;\n".to_owned();
+        format!("    {CUTOVER} {{\n        type nat hook prerouting priority dstnat; policy accept;\n");
     for (from, to) in led {
         text += &format!("        fib daddr type local tcp dport {from} redirect to :{to}\n");
     }
@@ -177,7 +187,8 @@ fn net_shown(net: &IpNet) -> String {
     if net.prefix_len() == net.max_prefix_len() { net.addr().to_string() } else { net.trunc().to_string() }
 }
 
-/// A listing of the table without what comes and goes: the sources that were seen at SSH.
+/// A listing of the table without what comes and goes: the sources that were seen at SSH, and the chain of a cut-over
+/// that leads nobody any more.
 pub(super) fn steady(listing: &str) -> String {
     let mut kept = String::new();
     let (mut seen, mut inside) = (false, false);
@@ -194,7 +205,15 @@ pub(super) fn steady(listing: &str) -> String {
         kept += line;
         kept.push('\n');
     }
-    kept
+    let Some((before, rest)) = kept.split_once(&format!("\t{CUTOVER} {{\n")) else { return kept };
+    let (chain, after) = rest.split_once("\t}\n").unwrap_or((rest, ""));
+    if chain.contains("redirect") {
+        return kept;
+    }
+    // An empty line stands between two chains, and none after the last.
+    let after = after.strip_prefix('\n').unwrap_or(after);
+    let before = if after == "}\n" { before.strip_suffix('\n').unwrap_or(before) } else { before };
+    format!("{before}{after}")
 }
 
 #[cfg(test)]
@@ -211,13 +230,18 @@ mod tests {
             admins: nets(&["198.51.100.7/32", "2001:db8::/48"]),
             denied: nets(&["192.0.2.0/24"]),
             led: [(443, 8443)].into(),
+            was_led: false,
             bare: false,
         };
         let want = include_str!("../../tests/data/bootstrap/expected/rules.nft");
         assert_eq!(text(&full), want);
         let bare = text(&Firewall { bare: true, led: [(80, 8080)].into(), ..Firewall::default() });
         assert!(bare.contains("tcp dport 80 redirect to :8080") && !bare.contains("policy drop"), "{bare}");
+        let over = text(&Firewall { was_led: true, ..Firewall::default() });
+        assert!(over.contains("chain cutover") && !over.contains("redirect"), "{over}");
+        assert!(leading_nobody().contains("chain cutover"));
         let none = text(&Firewall::default());
+        assert!(!none.contains("cutover"), "{none}");
         assert!(!none.contains("dport {") && none.contains("policy drop"), "{none}");
     }
 
@@ -230,6 +254,18 @@ mod tests {
         assert!(kept.contains("1.2.3.4") && kept.contains("set ssh4"), "{kept}");
         assert!(!kept.contains("5.6.7.8") && !kept.contains("9.9.9.9"), "{kept}");
         assert_eq!(kept.matches('{').count(), kept.matches('}').count(), "{kept}");
+    }
+
+    #[test]
+    fn a_chain_that_leads_nobody_is_no_difference() {
+        let table = |chains: &str| format!("table inet gateway {{\n{chains}}}\n");
+        let input = "\tchain input {\n\t\ttype filter hook input;\n\t}\n";
+        let idle = "\tchain cutover {\n\t\ttype nat hook prerouting;\n\t}\n";
+        assert_eq!(steady(&table(&format!("{idle}\n{input}"))), table(input));
+        assert_eq!(steady(&table(&format!("{input}\n{idle}"))), table(input));
+        let leads =
+            table(&format!("\tchain cutover {{\n\t\ttcp dport 443 redirect to :8443\n\t}}\n\n{input}"));
+        assert_eq!(steady(&leads), leads);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -66,6 +67,10 @@ impl Made {
                 path.display().to_string()
             }
             Self::Directories(list) => format!("directories {}", paths(list)),
+            Self::Rights(list) => {
+                let list: Vec<PathBuf> = list.iter().map(|(path, ..)| path.clone()).collect();
+                format!("rights of {}", paths(&list))
+            }
             Self::Accounts(names) => names.join(", "),
             Self::Packages(names) => format!("packages {}", names.join(", ")),
             Self::Unit { name, .. } => name.clone(),
@@ -91,6 +96,7 @@ impl Made {
             Self::SealKey(path) if databases().is_empty() => machine::remove(path).map(|()| None),
             Self::SealKey(_) => Ok(Some("databases are sealed with it".to_owned())),
             Self::Directories(list) => take_back_directories(list),
+            Self::Rights(list) => take_back_rights(list).map(|()| None),
             Self::Accounts(names) => take_back_accounts(names),
             Self::Packages(names) if names.is_empty() => Ok(None),
             Self::Packages(names) => {
@@ -155,6 +161,16 @@ fn take_back_file(
 fn databases() -> Vec<PathBuf> {
     let entries = fs::read_dir(Path::new(places::STATE).join("tenants")).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
+}
+
+fn take_back_rights(list: &[(PathBuf, u32, u32, u32)]) -> Result<(), BootstrapError> {
+    for (path, mode, uid, gid) in list.iter().filter(|(path, ..)| path.is_dir()) {
+        std::os::unix::fs::chown(path, Some(*uid), Some(*gid))
+            .map_err(BootstrapError::file("give back", path))?;
+        fs::set_permissions(path, fs::Permissions::from_mode(*mode))
+            .map_err(BootstrapError::file("give back", path))?;
+    }
+    Ok(())
 }
 
 fn take_back_directories(list: &[PathBuf]) -> Result<Option<String>, BootstrapError> {

@@ -9,14 +9,17 @@ mod trust;
 
 use super::{Client, Failure};
 
-pub(super) use self::list::{HEAD, needs_care, row};
+pub(super) use self::{
+    import::Import,
+    list::{HEAD, needs_care, row},
+};
 
 /// Show, import and renew certificates; trust the local CA
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Cert {
     List(list::List),
     Show(show::Show),
-    Import(import::Import),
+    Import(Import),
     Remove(remove::Remove),
     Renew(renew::Renew),
     Trust(trust::Trust),

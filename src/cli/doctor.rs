@@ -121,6 +121,7 @@ async fn alive(client: &Client, config: &Config) -> Result<Vec<Finding>, Failure
     );
     for backend in &status.backends {
         findings.push(workers(backend));
+        findings.extend(node(backend));
     }
     findings.extend(hosts(&status, config).await);
     match tenant::all(client).await?.into_iter().next() {
@@ -157,6 +158,20 @@ fn workers(backend: &admin::BackendStatus) -> Finding {
         }
         (ready, _) => Finding::good(name, format!("{ready} workers are ready")),
     }
+}
+
+/// Which Node it runs, for backends that run one.
+fn node(backend: &admin::BackendStatus) -> Option<Finding> {
+    let (node, name) = (backend.node()?, format!("node {}", backend.name));
+    Some(match &node.version {
+        Some(version) => {
+            Finding::good(name, format!("{version} from {}, by {}", node.source.word(), node.by))
+        }
+        None => {
+            let detail = format!("{} does not say its version", node.program.display());
+            Finding::doubtful(name, detail, "gateway node list")
+        }
+    })
 }
 
 /// Each host: does it lead somewhere, and is its certificate good? The listener itself is asked, so that it can be told

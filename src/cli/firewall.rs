@@ -65,9 +65,16 @@ pub(crate) struct Close {
 /// Follow the listeners: the edge's ports as configured, SSH's ports as found; and repair the rules in the kernel
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Under systemd `gateway bootstrap` has it done after each start and each reload of the service.
+
 Examples:
-  gateway firewall reload")]
-pub(crate) struct Reload {}
+  gateway firewall reload
+  gateway firewall reload --quiet")]
+pub(crate) struct Reload {
+    /// Say only what has changed; no firewall is no failure
+    #[arg(long)]
+    quiet: bool,
+}
 
 impl FirewallOrder {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
@@ -84,6 +91,12 @@ impl FirewallOrder {
             },
             Self::Deny(deny) => Change::Deny(deny.address),
             Self::Close(close) => Change::Close(close.what),
+            Self::Reload(Reload { quiet: true }) => {
+                if let Some(firewall) = bootstrap::follow(bootstrap::edge_ports(&configured(settings)?))? {
+                    out::line(format!("the firewall has followed the listeners\n{}", shown(&firewall)));
+                }
+                return Ok(());
+            }
             Self::Reload(_) => Change::Follow(bootstrap::edge_ports(&configured(settings)?)),
         };
         let firewall = change.apply()?;

@@ -2,8 +2,8 @@
 
 use http::Method;
 
-use super::{Client, Failure, out};
-use crate::admin::Reloaded;
+use super::{Client, Failure, Settings, bootstrap::configured, out};
+use crate::{admin::Reloaded, bootstrap};
 
 /// Check the whole configuration and put it in force; a bad one changes nothing and says why
 #[derive(Debug, clap::Args)]
@@ -15,7 +15,7 @@ Examples:
 pub(crate) struct Reload {}
 
 impl Reload {
-    pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
+    pub(crate) async fn run(self, settings: &Settings, client: &Client) -> Result<(), Failure> {
         let Reloaded { restart_needed, warnings } =
             client.order(Method::POST, "/reload", None::<&()>).await?;
         for warning in warnings {
@@ -25,6 +25,12 @@ impl Reload {
             out::line("reloaded");
         } else {
             out::line(format!("reloaded, but these take a new start: {}", restart_needed.join(", ")));
+        }
+        // Root's reload takes the firewall along; the service's own has systemd do it.
+        if nix::unistd::geteuid().is_root()
+            && bootstrap::follow(bootstrap::edge_ports(&configured(settings)?))?.is_some()
+        {
+            out::line("the firewall has followed the listeners");
         }
         Ok(())
     }

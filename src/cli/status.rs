@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Client, Failure, cert, out};
+use super::{Client, Failure, cert, job, out};
 use crate::admin::{self, HostCertificate, WorkerStatus};
 
 /// Show tenants, workers, doors, pools, certificates and listeners of the running gateway
@@ -61,6 +61,21 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     push(&mut sections, &["site", "does"], sites.collect());
     let workers = status.backends.iter().flat_map(|backend| &backend.workers);
     push(&mut sections, &WORKER_HEAD, workers.map(|worker| worker_row(worker, now)).collect());
+    // One that serves has put its failure behind it: `backend describe` still knows it.
+    let down = |worker: &&WorkerStatus| {
+        worker.last_error.is_some() && !["ready", "draining", "finished"].contains(&worker.state.as_str())
+    };
+    let mut down: Vec<_> = status.backends.iter().flat_map(|backend| &backend.workers).filter(down).collect();
+    down.dedup_by_key(|worker| &worker.name);
+    sections.extend(down.into_iter().take(FAILURES_MAX).map(|worker| failure(worker, FAILURE_LINES)));
+    let nodes = status.backends.iter().filter_map(|backend| {
+        let node = backend.node()?;
+        let version = node.version.clone().unwrap_or_default();
+        Some([backend.name.clone(), version, node.source.word().to_owned(), node.by.clone()])
+    });
+    push(&mut sections, &["backend", "node", "from", "by"], nodes.collect());
+    let jobs = status.jobs.iter().map(|one| job::row(one, now));
+    push(&mut sections, &job::HEAD, jobs.collect());
     let doors = status.doors.iter().map(|door| {
         [door.door.clone(), door.address.to_string(), door.connections.to_string(), door.streams.to_string()]
     });
@@ -69,6 +84,22 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     push(&mut sections, &POOL_HEAD, pools.collect());
     sections.extend(certificates(&status.certificates, now));
     sections.join("\n\n")
+}
+
+/// Failures that are told at length: the same build fails in the same way everywhere.
+const FAILURES_MAX: usize = 3;
+
+/// Last lines of each; `backend describe` has all of them.
+const FAILURE_LINES: usize = 8;
+
+/// Why a worker failed last, with the last lines it wrote.
+pub(super) fn failure(worker: &WorkerStatus, lines_max: usize) -> String {
+    let mut lines = vec![format!("{}: {}", worker.name, worker.last_error.as_deref().unwrap_or_default())];
+    lines.extend(worker.last_facts.iter().map(|fact| format!("  {fact}")));
+    let written = &worker.last_lines;
+    let last = written.iter().skip(written.len().saturating_sub(lines_max));
+    lines.extend(last.map(|line| format!("  | {line}")));
+    lines.join("\n")
 }
 
 /// The columns of a worker.
@@ -143,7 +174,10 @@ mod tests {
             "doors": [{"door": "sqlite", "address": "127.0.0.1:4000", "connections": 3, "streams": 1}],
             "backends": [{"name": "api", "kind": "command", "workers": [{
                 "name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z",
-                "restarts": 2, "in_flight": 1, "last_error": null, "last_lines": []}]}],
+                "restarts": 2, "in_flight": 1, "last_error": "long ago", "last_lines": []}, {
+                "name": "api/1", "pid": null, "state": "back-off", "since": "2026-01-01T00:00:05Z",
+                "restarts": 7, "in_flight": 0, "last_error": "it ended with exit code 3", "last_facts": ["user: app"],
+                "last_lines": ["1", "2", "3", "4", "5", "6", "7", "8", "Error: no"]}]}],
             "pools": [{"tenant": "navaja", "engine": "sqlite", "open": 2, "in_use": 1, "waiting": 0, "max": 9}],
             "tenants": {"total": 2, "active": 1, "paused": 0, "suspended": 1},
             "warnings": ["`b.example` has no certificate"],
@@ -163,9 +197,12 @@ mod tests {
             "api/0",
             "5 s",
             "warning: `b.example` has no certificate",
+            "api/1: it ended with exit code 3\n  user: app\n  | 2\n",
+            "\n  | Error: no",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
+        assert!(!text.contains("api/0: long ago"), "it is well again\n{text}");
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<_> = text.lines().map(words).collect();
         for pair in [

@@ -4,7 +4,7 @@
 use std::path::{Component, Path, PathBuf};
 
 use super::Config;
-use crate::tenant::HostName;
+use crate::{backend::NodeWish, tenant::HostName};
 
 /// Relative paths start at `directory`, which is absolute and real.
 pub(super) fn resolve(config: &mut Config, directory: &Path) {
@@ -28,9 +28,15 @@ pub(super) fn resolve(config: &mut Config, directory: &Path) {
         absolute(&mut certificate.cert);
         absolute(&mut certificate.key);
     }
+    config.node.path.iter_mut().chain(&mut config.node.ca_file).for_each(absolute);
     for backend in config.backend.values_mut() {
+        // Each has its own word, or the one for all.
+        if backend.node.is_empty() && backend.upstream.is_none() {
+            backend.node = NodeWish { version: config.node.version.clone(), path: config.node.path.clone() };
+        }
+        backend.node.path.iter_mut().for_each(absolute);
         absolute(backend.directory.get_or_insert_with(|| directory.to_owned()));
-        backend.env_file.iter_mut().for_each(absolute);
+        backend.env_file.iter_mut().chain(&mut backend.log.directory).for_each(absolute);
         backend.allow_read.iter_mut().chain(&mut backend.allow_write).for_each(absolute);
         for host in &mut backend.hosts {
             if let Ok(name) = host.parse::<HostName>() {

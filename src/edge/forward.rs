@@ -195,6 +195,7 @@ pub(crate) async fn forward(
         let both = upgrade.zip(flight.switch());
         let (upgrade, switched) =
             both.ok_or_else(|| Refusal::WorkerFailed("it switched protocols unasked".into()))?;
+        switched.1.lease.lasts();
         return upgrade::relay(exchange, caller, upgrade, response, switched);
     }
     if let Some(upgrade) = &upgrade {
@@ -221,7 +222,10 @@ fn stream(
     let events = media_type.starts_with(b"text/event-stream");
     let idle = if events { limits.upgrade_idle_timeout } else { exchange.terms.body_idle_timeout };
     // And go on for ever: a drain ends them in good order, and the page comes back by itself.
-    flight.until = events.then(|| Drained::new(&exchange.thread));
+    if events {
+        flight.held.lease.lasts();
+        flight.until = Some(Drained::new(&exchange.thread));
+    }
     let mut answer = Response::new(Body::Worker(WorkerBody::new(idle, flight)));
     *answer.status_mut() = parts.status;
     *answer.headers_mut() = parts.headers;

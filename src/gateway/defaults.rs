@@ -39,6 +39,7 @@ pub(super) fn own_files(loaded: &config::Loaded) -> Vec<PathBuf> {
     );
     own.extend(config.tenant.iter().filter_map(|tenant| tenant.database_file.clone()));
     own.extend(config.backend.values().filter_map(|backend| backend.env_file.clone()));
+    own.extend(config.backend.values().filter_map(|backend| backend.log.directory.clone()));
     own
 }
 

@@ -16,7 +16,7 @@ use super::{
     successor::Successor,
 };
 use crate::{
-    admin::{Order, Problem, SwapOrder, Swapping},
+    admin::{Order, Problem, ReloadOrder, SwapOrder, Swapping},
     config::{Config, Loaded, Past},
     edge::Inherited,
 };
@@ -53,7 +53,8 @@ pub(super) enum End {
 
 /// What happens next.
 enum Next {
-    Reload(Option<crate::admin::ReloadOrder>),
+    Reload(Option<ReloadOrder>),
+    ReloadBackend(String, ReloadOrder),
     Swap(Option<SwapOrder>),
     Stop,
 }
@@ -102,6 +103,12 @@ impl Life {
                         () = signals.stop() => return self.stop(signals).await,
                     }
                 }
+                Next::ReloadBackend(name, order) => {
+                    tokio::select! {
+                        () = reloader.carry_out_for(&self.rooms, &name, order) => {}
+                        () = signals.stop() => return self.stop(signals).await,
+                    }
+                }
                 Next::Swap(order) => {
                     let checked = tokio::select! {
                         checked = successor.check() => checked,
@@ -124,12 +131,13 @@ impl Life {
             },
             Some(order) = self.orders.recv() => match order {
                 Order::Reload(order) => Next::Reload(Some(order)),
+                Order::ReloadBackend(name, order) => Next::ReloadBackend(name, order),
                 Order::Swap(order) => Next::Swap(Some(order)),
             },
         }
     }
 
-    async fn reload(&self, reloader: &Reloader, order: Option<crate::admin::ReloadOrder>) {
+    async fn reload(&self, reloader: &Reloader, order: Option<ReloadOrder>) {
         let edge = self.rooms.house().edge();
         let names = || {
             let mut names = Vec::new();

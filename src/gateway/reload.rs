@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    defaults::{own_files, tenant_defaults},
+    defaults::{host_names, own_files, tenant_defaults},
     rooms::Rooms,
 };
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Keys that take effect without a new start. Everything else is named in the answer, never passed over.
-const AT_ONCE: [&str; 4] = ["edge", "tls", "cors", "tenant"];
+const AT_ONCE: [&str; 5] = ["edge", "tls", "cors", "tenant", "job"];
 
 /// Keys below those that are made once, at the start.
 const BOUND: [&str; 1] = ["edge.threads"];
@@ -48,12 +48,23 @@ impl Reloader {
         }
     }
 
-    async fn reload(&self, rooms: &Rooms) -> Result<Reloaded, Problem> {
-        let mut loaded = config::load(&self.flags).map_err(|problems| {
+    /// Reload one backend, for whoever ordered it. Cancel safe, as [`Self::carry_out`].
+    pub(super) async fn carry_out_for(&self, rooms: &Rooms, backend: &str, order: ReloadOrder) {
+        let outcome = self.reload_one(rooms, backend).await;
+        // Whoever asked may have gone away; the reload stands all the same.
+        drop(order.send(outcome));
+    }
+
+    fn load(&self) -> Result<config::Loaded, Problem> {
+        config::load(&self.flags).map_err(|problems| {
             Problem::new(422, "configuration", problems.to_string()).hint("`gateway check` shows the same")
-        })?;
+        })
+    }
+
+    async fn reload(&self, rooms: &Rooms) -> Result<Reloaded, Problem> {
+        let mut loaded = self.load()?;
         let before = rooms.house().config.load_full();
-        let restart_needed = restart_needed(&before, &loaded.config);
+        let mut restart_needed = restart_needed(&before, &loaded.config);
         keep_bound(&before, &mut loaded.config);
         // Whatever can fail comes before anything changes: the edge gets ready, then the registry takes the tenants or
         // refuses them, and what is left cannot fail.
@@ -61,16 +72,79 @@ impl Reloader {
         let (declared, defaults) = (loaded.config.tenant.clone(), tenant_defaults(&loaded.config));
         let report =
             rooms.tenants().declare(declared, defaults).await.map_err(|error| Problem::of(&error))?;
-        let changed = changed_backends(&before, &loaded.config);
+        let supervised = supervised(&before, &loaded.config);
         rooms.house().hide(&own_files(&loaded));
         rooms.house().put_in_force(loaded.config, prepared);
-        for name in changed {
-            rooms.house().reload_backend(&name, &before).await.map_err(|error| Problem::of(&error))?;
+        // One that fails keeps none of those behind it from what is asked of them.
+        let mut failures = Vec::new();
+        for name in supervised {
+            if let Err(error) = rooms.house().adopt(&name, &before).await {
+                failures.push(Problem::of(&error));
+            }
         }
+        if let Some(problem) = together(failures) {
+            return Err(problem);
+        }
+        // After the backends: what they run beside is the new release.
+        let left_out = rooms.house().reload_jobs().await;
+        restart_needed.extend(left_out.into_iter().map(|name| format!("job.{name}")));
         let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(surprises(&report));
         Ok(Reloaded { restart_needed, warnings })
     }
+
+    /// The file as a whole must be sound, but only this backend's table is taken from it.
+    async fn reload_one(&self, rooms: &Rooms, name: &str) -> Result<Reloaded, Problem> {
+        let house = rooms.house();
+        let before = house.config.load_full();
+        if house.runs_elsewhere(name) {
+            let detail = format!("backend {name} is run by something else, and so reloaded there");
+            return Err(Problem::new(409, "backend-not-supervised", detail));
+        }
+        let loaded = self.load()?;
+        let Some(table) = loaded.config.backend.get(name) else {
+            let detail = format!("the configuration has no backend `{name}` any more");
+            return Err(
+                Problem::new(422, "configuration", detail).hint("it goes with a new start of the gateway")
+            );
+        };
+        let mut after = (*before).clone();
+        after.backend.insert(name.to_owned(), table.clone());
+        if let Some(host) = clash(&after, name) {
+            let detail =
+                format!("the host `{host}` of backend {name} is another's until the rest is reloaded");
+            return Err(
+                Problem::new(409, "host-taken", detail).hint("`gateway reload` takes over the whole file")
+            );
+        }
+        let restart_needed = restart_needed(&before, &after);
+        // What can fail at the edge comes before its workers are replaced.
+        let prepared = house.prepare(&after).map_err(|error| Problem::of(&error))?;
+        house.reload(name, table.clone()).await.map_err(|error| Problem::of(&error))?;
+        house.put_in_force(after, prepared);
+        let concerns = |warning: &&config::Problem| warning.to_string().contains(&format!("backend.{name}"));
+        let warnings = loaded.warnings.iter().filter(concerns).map(ToString::to_string).collect();
+        Ok(Reloaded { restart_needed, warnings })
+    }
+}
+
+/// A host of this backend that leads to another one, or is a tenant's own.
+fn clash(config: &Config, name: &str) -> Option<String> {
+    let own = &config.backend.get(name)?.hosts;
+    let of_backends = config.backend.iter().filter(|(other, _)| *other != name);
+    let mut others = of_backends.flat_map(|(_, other)| host_names(&other.hosts)).map(|host| host.to_string());
+    let of_tenants = config.tenant.iter().flat_map(|tenant| &tenant.hosts).map(ToString::to_string);
+    let taken: Vec<String> = others.by_ref().chain(of_tenants).collect();
+    host_names(own).into_iter().map(|host| host.to_string()).find(|host| taken.contains(host))
+}
+
+/// Several failures as one problem: the first one's code, everyone's words.
+fn together(failures: Vec<Problem>) -> Option<Problem> {
+    failures.into_iter().reduce(|mut all, next| {
+        all.detail = format!("{}\n{}", all.detail, next.detail);
+        all.hint = all.hint.or(next.hint);
+        all
+    })
 }
 
 /// What happened to tenants whose `[[tenant]]` has gone, or has come over one that an order had added: nobody
@@ -95,7 +169,7 @@ fn restart_needed(before: &Config, after: &Config) -> Vec<String> {
     let mut changed = Vec::new();
     differences("", &old, &new, &mut changed);
     let reloaded: Vec<String> =
-        changed_backends(before, after).into_iter().map(|name| format!("backend.{name}")).collect();
+        supervised(before, after).into_iter().map(|name| format!("backend.{name}")).collect();
     let below = |key: &str, root: &str| {
         key == root || key.strip_prefix(root).is_some_and(|rest| rest.starts_with('.'))
     };
@@ -121,14 +195,13 @@ fn turns_tls(before: &Config, after: &Config) -> bool {
     (before.tls.mode == TlsMode::Off) != (after.tls.mode == TlsMode::Off)
 }
 
-/// The supervised backends, there before and after, whose workers must be replaced for a change.
-fn changed_backends(before: &Config, after: &Config) -> Vec<String> {
-    let supervised = |backend: &backend::Config| backend.upstream.is_none();
-    let changed = |(name, new): (&String, &backend::Config)| {
-        let old = before.backend.get(name)?;
-        (old != new && supervised(old) && supervised(new)).then(|| name.clone())
+/// The supervised backends that are there before and after.
+fn supervised(before: &Config, after: &Config) -> Vec<String> {
+    let is = |backend: &backend::Config| backend.upstream.is_none();
+    let both = |(name, new): (&String, &backend::Config)| {
+        (is(before.backend.get(name)?) && is(new)).then(|| name.clone())
     };
-    after.backend.iter().filter_map(changed).collect()
+    after.backend.iter().filter_map(both).collect()
 }
 
 fn differences(path: &str, before: &Value, after: &Value, changed: &mut Vec<String>) {
@@ -162,10 +235,10 @@ mod tests {
             ..Config::default()
         };
         let (before, after) = (with("api", worker("node")), with("api", worker("bun")));
-        assert_eq!(changed_backends(&before, &after), ["api"]);
+        assert_eq!(supervised(&before, &after), ["api"]);
         assert_eq!(restart_needed(&before, &after), Vec::<String>::new());
         let added = with("other", worker("node"));
-        assert_eq!(changed_backends(&before, &added), Vec::<String>::new());
+        assert_eq!(supervised(&before, &added), Vec::<String>::new());
         assert_eq!(restart_needed(&before, &added), ["backend.api", "backend.other"]);
     }
 

@@ -1,6 +1,8 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
+mod edge_settings;
 mod house;
+mod jobs;
 
 use std::{
     collections::BTreeMap,
@@ -17,7 +19,7 @@ use tokio::{runtime::Handle, sync::mpsc};
 
 use super::{
     GatewayError, Lives,
-    defaults::{certificate_files, host_names, own_files, tenant_defaults},
+    defaults::{certificate_files, own_files, tenant_defaults},
     life::Beginning,
     places::Places,
     reload::surprises,
@@ -27,10 +29,11 @@ use crate::{
     backend::{self, Backend, BackendError, Surroundings},
     config::{self, Config},
     door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
-    edge::{BackendRoute, Edge, EdgeParts, EdgeSettings, Prepared, Serving, TlsMode},
+    edge::{Edge, EdgeParts, Prepared, Serving, TlsMode},
+    job::Jobs,
     metrics::Metrics,
     pool::Pools,
-    tenant::{DoorAddresses, Refusals, TenantPaths, Tenants, TicketMode, Tickets},
+    tenant::{DoorAddresses, Refusals, TenantPaths, Tenants, Tickets},
 };
 
 /// What the doors and pools run on; the calling thread's own runtime carries supervision.
@@ -57,6 +60,7 @@ pub(super) struct House {
     pub(super) config: ArcSwap<Config>,
     edge: Arc<Edge>,
     backends: BTreeMap<String, Arc<Backend>>,
+    jobs: Arc<Jobs>,
     door: Arc<SqliteDoor>,
 }
 
@@ -97,7 +101,8 @@ impl Rooms {
         .await?;
 
         let backends = start_backends(&config, (&config_dir, &hidden), &lives, &metrics)?;
-        let settings = edge_settings(&config, &backends);
+        let settings = edge_settings::of(&config, &backends);
+        let jobs = jobs::start(&config, &backends, (&registry, &tickets), &lives, &metrics);
         let edge = Edge::new(EdgeParts {
             settings,
             registry,
@@ -108,8 +113,13 @@ impl Rooms {
             shutdown: lives.edge.clone(),
         })?;
         edge.bind(beginning.inherited)?;
-        let house =
-            Arc::new(House { config: ArcSwap::from_pointee(config), edge: edge.clone(), backends, door });
+        let house = Arc::new(House {
+            config: ArcSwap::from_pointee(config),
+            edge: edge.clone(),
+            backends,
+            jobs,
+            door,
+        });
         let live = Live {
             started: Timestamp::now(),
             tickets,
@@ -161,6 +171,8 @@ impl Rooms {
     /// `gateway status` sees the drain. `grace` bounds the requests; each later room has bounds of its own.
     pub(super) async fn drain(mut self, grace: Duration) {
         self.lives.edge.begin();
+        // Nobody waits for their answers: they are told at once, and have their backend's `stop_grace` meanwhile.
+        self.house.jobs.begin_end();
         if !self.lives.edge.drained(grace).await {
             let connections = self.lives.edge.tasks();
             tracing::warn!(connections, "the grace is over: what is still open will be cut");
@@ -169,6 +181,7 @@ impl Rooms {
             // Joins threads: not on this runtime, where the workers' ends are noticed.
             let _joined = tokio::task::spawn_blocking(move || serving.stop()).await;
         }
+        self.house.jobs.end().await;
         join_all(self.house.backends.values().map(|backend| backend.stop())).await;
         self.lives.backends.begin();
         self.lives.doors.begin();
@@ -224,7 +237,7 @@ impl House {
 
     /// Do all that can fail of putting a checked configuration in force, and change nothing.
     pub(super) fn prepare(&self, config: &Config) -> Result<Prepared, GatewayError> {
-        Ok(self.edge.prepare(edge_settings(config, &self.backends))?)
+        Ok(self.edge.prepare(edge_settings::of(config, &self.backends))?)
     }
 
     /// Put a configuration in force as far as that needs no new start.
@@ -233,19 +246,25 @@ impl House {
         self.config.store(Arc::new(config));
     }
 
+    /// Put the jobs of the configuration in force; the names of those that cannot be.
+    pub(super) async fn reload_jobs(&self) -> Vec<String> {
+        let config = self.config.load_full();
+        self.jobs.change_to(&config.job).await
+    }
+
     /// These are the gateway's own files and directories from now on.
     pub(super) fn hide(&self, own: &[PathBuf]) {
         self.backends.values().for_each(|backend| backend.hide(own));
     }
 
-    /// Replace a backend's workers by those of the configuration in force. When the new ones never get ready the
-    /// old ones go on, and their configuration counts again, so that the next reload tries anew.
-    pub(super) async fn reload_backend(&self, name: &str, before: &Config) -> Result<(), BackendError> {
+    /// Let a backend have what the configuration in force says. When the new workers never get ready the old ones go
+    /// on, and their configuration counts again, so that the next reload tries anew.
+    pub(super) async fn adopt(&self, name: &str, before: &Config) -> Result<(), BackendError> {
         let current = self.config.load_full();
         let (Some(backend), Some(config)) = (self.backends.get(name), current.backend.get(name)) else {
             return Ok(());
         };
-        let outcome = backend.reload_to(config.clone()).await;
+        let outcome = backend.adopt(config.clone()).await;
         if outcome.is_err()
             && let Some(old) = before.backend.get(name)
         {
@@ -254,6 +273,19 @@ impl House {
             self.config.store(Arc::new(kept));
         }
         outcome
+    }
+
+    /// Replace a backend's workers by those of this configuration.
+    pub(super) async fn reload(&self, name: &str, config: backend::Config) -> Result<(), BackendError> {
+        match self.backends.get(name) {
+            Some(backend) => backend.reload(config).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Are its workers somebody else's?
+    pub(super) fn runs_elsewhere(&self, name: &str) -> bool {
+        self.backends.get(name).is_some_and(|backend| !backend.is_supervised())
     }
 }
 
@@ -330,6 +362,7 @@ fn start_backends(
             runtime_dir: config.runtime_dir.clone(),
             extra_env: told.into_iter().collect(),
             config_dir: config_dir.to_owned(),
+            state_dir: config.state_dir.clone(),
             hidden: hidden.to_vec(),
             // The program that runs, whatever stands at its path by now.
             own_exe: Some(PathBuf::from("/proc/self/exe")),
@@ -338,25 +371,6 @@ fn start_backends(
         backends.insert(name.clone(), Arc::new(started));
     }
     Ok(backends)
-}
-
-fn edge_settings(config: &Config, backends: &BTreeMap<String, Arc<Backend>>) -> EdgeSettings {
-    let route = |(name, backend): (&String, &Arc<Backend>)| {
-        let settings = config.backend.get(name);
-        let ticket = match settings.map(|settings| settings.ticket) {
-            Some(backend::Ticket::Request) => TicketMode::Request,
-            _ => TicketMode::Tenant,
-        };
-        let hosts = settings.map(|settings| host_names(&settings.hosts)).unwrap_or_default();
-        let sticky = settings.and_then(|settings| settings.sticky);
-        (name.clone(), BackendRoute { roster: backend.roster(), hosts, ticket, sticky })
-    };
-    EdgeSettings {
-        config: config.edge.clone(),
-        tls: config.tls.clone(),
-        cors: config.cors.clone(),
-        backends: backends.iter().map(route).collect(),
-    }
 }
 
 fn start_admin(

@@ -200,24 +200,25 @@ fn set_mode(path: &std::path::Path, mode: u32) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A gateway whose state directory is a file system of 3 MB. Only its own mount namespace knows it, so that nothing
+/// A gateway one of whose directories is a file system of 3 MB. Only its own mount namespace knows it, so that nothing
 /// stays mounted however the test ends.
-fn on_a_small_disk(site: Site) -> TestGateway {
-    std::fs::create_dir_all(site.state()).unwrap();
-    let state = site.state().display().to_string();
+pub(crate) fn on_a_small_disk(site: Site, directory: &std::path::Path) -> TestGateway {
+    std::fs::create_dir_all(directory).unwrap();
+    let directory = directory.display().to_string();
     let script = "mount -t tmpfs -o size=3m tmpfs \"$0\" && exec \"$@\"";
     let mut launcher = vec!["unshare", "--mount"];
     if !nix::unistd::geteuid().is_root() {
         launcher.push("--map-root-user");
     }
-    launcher.extend(["sh", "-c", script, &state]);
+    launcher.extend(["sh", "-c", script, &directory]);
     TestGateway::start_through(site, &launcher)
 }
 
 #[test]
 fn a_full_disk_is_told_loses_nothing_and_is_over_when_there_is_room_again() {
     let site = TestGateway::builder().worker("notes.mjs").site();
-    let gateway = on_a_small_disk(site);
+    let state = site.state();
+    let gateway = on_a_small_disk(site, &state);
     gateway.cli(&["tenant", "add", "navaja", "--origin", NAVAJA, "--database", "sqlite://navaja.db"]).ok();
     let post = |sql: &str| gateway.request("POST", "/sql").origin(NAVAJA).json(&json!({ "sql": sql })).send();
     post("CREATE TABLE notes (text TEXT)").is(200);

@@ -6,6 +6,7 @@ use crate::{
     HOST, Output, eventually,
     machine::{Disk, INSIDE, Machine},
     node,
+    node_mirror::{self, NodeMirror},
     outside::OUTSIDE,
 };
 
@@ -129,6 +130,36 @@ fn a_configuration_that_is_bad_for_an_hour_costs_no_visit() {
         assert_eq!(waiting.join().unwrap().ok().stdout, "hello");
     });
     machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
+}
+
+#[test]
+fn a_node_that_root_installs_is_run_by_the_services_workers_after_a_reload_and_a_restart() {
+    let (mirror, (program, version)) = (NodeMirror::start(), node_mirror::other());
+    mirror.add(&version, &program);
+    let config =
+        CONFIG.replace("workers = 2", "workers = 1\nuser = \"gateway-app\"\ndirectory = \"/srv/app\"");
+    let config = format!("{config}[node]\nmirror = \"file:///srv/node-dist\"\n");
+    let machine = installed(&config).directory("/srv/node-dist", mirror.dist()).boot();
+    served(&machine, "/");
+    machine.run(&["gateway", "node", "install", "22"]).ok().says(&[&format!("Node {version} installed")]);
+    let place = format!("/var/lib/gateway/node/{version}");
+    machine.run(&["stat", "--format", "%U %a", &place]).ok().says(&["gateway 755"]);
+    machine.write("/etc/gateway/gateway.toml", config + "version = \"22\"\n");
+    machine.run(&["systemctl", "reload", "gateway"]).ok();
+    let runs_it = || {
+        let program = machine.run(&["readlink", &format!("/proc/{}/exe", worker(&machine))]).ok();
+        assert_eq!(program.stdout.trim(), format!("{place}/bin/node"));
+        machine.run(&["stat", "--format", "%a", "/var/lib/gateway"]).ok().says(&["711"]);
+    };
+    runs_it();
+    // systemd closes the state directory again at each start.
+    machine.run(&["systemctl", "restart", "gateway"]).ok();
+    runs_it();
+    let said = machine
+        .run(&["gateway", "node", "exec", "--", "node", "-p", "process.version + process.getuid()"])
+        .ok();
+    let user = machine.run(&["id", "-u", "gateway-app"]).ok();
+    assert_eq!(said.stdout.trim(), format!("{version}{}", user.stdout.trim()));
 }
 
 #[test]

@@ -5,13 +5,13 @@ use std::{fs, path::Path, process::Command};
 
 use crate::{
     HOST, Output, booted, eventually,
-    machine::{Disk, INSIDE, Machine},
+    machine::{self, Disk, INSIDE, Machine},
 };
 
 /// A port that somebody forgot: open before, closed by the firewall.
 const FORGOTTEN: &str = "9999";
 
-/// Whoever leaves without a word must not end it.
+/// It outlives callers that go away without a word, as those of [`Server::reached`] do.
 const LISTENER: &str =
     "require('net').createServer(s => s.on('error', () => {}).end('hello\\n')).listen(9999, '::')";
 
@@ -20,14 +20,21 @@ const ORDER: &str =
     "/root/gateway bootstrap --app /srv/app --domain api.example --command 'node app.mjs' --tls local --yes";
 
 /// A server as it is rented: SSH for root on that port, an application, our program, and a forgotten listener.
-struct Server {
-    machine: Machine,
+pub(crate) struct Server {
+    pub(crate) machine: Machine,
     key: tempfile::TempDir,
     port: &'static str,
 }
 
 impl Server {
     fn rented(port: &'static str, sshd: &str) -> Self {
+        let server = Self::on(Disk::debian(), port, sshd);
+        server.forget_a_listener();
+        server
+    }
+
+    /// The same on another disk, and nobody has forgotten anything.
+    pub(crate) fn on(disk: Disk, port: &'static str, sshd: &str) -> Self {
         let key = tempfile::tempdir().unwrap();
         let file = key.path().join("key");
         let made =
@@ -35,15 +42,13 @@ impl Server {
         Output::of(&made.unwrap()).ok();
         let public = fs::read_to_string(file.with_extension("pub")).unwrap();
         let app = format!("{}/tests/data/booted/app.mjs", env!("CARGO_MANIFEST_DIR"));
-        let machine = Disk::debian()
+        let machine = disk
             .file("/root/.ssh/authorized_keys", public)
             .file("/etc/ssh/sshd_config.d/test.conf", sshd)
             .file("/srv/app/app.mjs", fs::read(app).unwrap())
-            .program("/root/gateway", env!("CARGO_BIN_EXE_gateway"))
+            .program("/root/gateway", machine::program())
             .boot();
-        let server = Self { machine, key, port };
-        server.forget_a_listener();
-        server
+        Self { machine, key, port }
     }
 
     fn forget_a_listener(&self) {
@@ -57,7 +62,7 @@ impl Server {
     }
 
     /// A session of its own from outside.
-    fn ssh(&self, order: &str) -> Output {
+    pub(crate) fn ssh(&self, order: &str) -> Output {
         let key = self.key.path().join("key");
         let options = [
             "StrictHostKeyChecking=no",
@@ -73,7 +78,7 @@ impl Server {
     }
 
     /// Can a stranger open a connection to that port, over both families?
-    fn reached(&self, port: &str) -> [bool; 2] {
+    pub(crate) fn reached(&self, port: &str) -> [bool; 2] {
         INSIDE.map(|address| {
             let script = format!("exec 3<>/dev/tcp/{address}/{port}");
             self.machine.outside().run(&["timeout", "2", "bash", "-c", &script]).code == 0
@@ -81,14 +86,23 @@ impl Server {
     }
 
     /// Everything that a set-up touches, as text.
-    fn picture(&self) -> String {
+    pub(crate) fn picture(&self) -> String {
         let script = "find /etc /usr/local /var/lib /root /srv -xdev ! -path '/var/lib/systemd/*' ! -path '/var/lib/dbus/*' \
              ! -name '*-' ! -name .updated -printf '%p %m %u %g %l\\n' | sort; \
              find /etc -xdev -type f ! -name '*-' ! -name .updated -exec sha256sum {} + | sort -k2; \
-             getent passwd; getent group; nft list ruleset; sysctl net.core.somaxconn net.ipv4.tcp_syncookies; \
+             getent passwd; getent group; nft list ruleset | grep -v expires; sysctl net.core.somaxconn net.ipv4.tcp_syncookies; \
              systemctl list-unit-files --no-legend --state=enabled; ls -A /var/log /run | grep gateway || true";
         self.machine.shell(script).ok().stdout
     }
+}
+
+/// Two pictures are the same; only what differs is shown.
+#[track_caller]
+pub(crate) fn same(one: &str, other: &str) {
+    let only = |of: &str, not: &str| -> Vec<String> {
+        of.lines().filter(|line| !not.lines().any(|known| known == *line)).map(str::to_owned).collect()
+    };
+    assert_eq!((only(one, other), only(other, one)), (Vec::new(), Vec::new()));
 }
 
 fn served(machine: &Machine) {
@@ -116,7 +130,9 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
     own.says(&["no SSH session"]);
 
     server.ssh("gateway bootstrap confirm").ok().says(&["it stays"]);
+    let set_up = server.picture();
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
+    same(&set_up, &server.picture());
     server.machine.run(&["systemctl", "start", "nftables.service"]).ok();
     assert_eq!(server.reached(FORGOTTEN), [false; 2], "after others have flushed all tables");
     server.machine.run(&["systemctl", "reload", "nftables.service"]).ok();
@@ -125,6 +141,17 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
     server.ssh("gateway firewall allow 9999").ok();
     assert_eq!(server.reached(FORGOTTEN), [true; 2]);
     server.ssh("gateway firewall close 9999").ok();
+    // A listener more in the configuration is reached after a restart, one less is not after a reload.
+    server.machine.write("/etc/gateway/conf.d/more.toml", "[edge]\nhttps = [\"[::]:443\", \"[::]:9999\"]\n");
+    server.machine.run(&["systemctl", "stop", "forgotten"]);
+    server.machine.run(&["systemctl", "restart", "gateway"]).ok();
+    eventually("the firewall follows", || (server.reached(FORGOTTEN) == [true; 2]).then_some(()));
+    server.machine.run(&["rm", "/etc/gateway/conf.d/more.toml"]).ok();
+    server.machine.run(&["systemctl", "reload", "gateway"]).ok();
+    eventually("and follows again", || (server.reached(FORGOTTEN) == [false; 2]).then_some(()));
+    server.machine.run(&["systemctl", "restart", "gateway"]).ok();
+    served(&server.machine);
+    server.forget_a_listener();
     let refused = server.ssh("gateway firewall deny 10.77.0.0/24");
     refused.says(&["lock yourself out"]);
 
@@ -132,6 +159,10 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
     served(&server.machine);
     server.forget_a_listener();
     assert_eq!(server.reached(FORGOTTEN), [false; 2], "after a boot");
+    server.machine.power_cut();
+    served(&server.machine);
+    server.forget_a_listener();
+    assert_eq!(server.reached(FORGOTTEN), [false; 2], "after a power cut");
     server.ssh("gateway firewall status").ok().says(&["in force as confirmed"]);
     server.machine.run(&["nft", "delete", "table", "inet", "gateway"]).ok();
     let doctor = server.ssh("gateway doctor");
@@ -158,6 +189,13 @@ fn a_firewall_that_nobody_confirms_goes_back_by_itself_and_by_a_power_cut() {
     eventually("nothing unconfirmed was on the disk", || {
         (server.reached(FORGOTTEN) == [true; 2]).then_some(())
     });
+
+    server.ssh(&format!("{ORDER} --confirm-within 10m")).ok();
+    assert_eq!(server.reached(FORGOTTEN), [false; 2]);
+    server.machine.reboot();
+    served(&server.machine);
+    server.forget_a_listener();
+    eventually("nor is it after an ordinary boot", || (server.reached(FORGOTTEN) == [true; 2]).then_some(()));
 }
 
 #[test]
@@ -170,10 +208,7 @@ fn taken_back_the_machine_is_as_it_was() {
     server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
     server.machine.shell(ORDER).ok().says(&["nothing to do"]);
     server.machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&["taken back: firewall"]);
-    let after = server.picture();
-    let differs: Vec<_> = before.lines().filter(|line| !after.lines().any(|other| other == *line)).collect();
-    let more: Vec<_> = after.lines().filter(|line| !before.lines().any(|other| other == *line)).collect();
-    assert_eq!((differs, more), (Vec::<&str>::new(), Vec::new()));
+    same(&before, &server.picture());
 }
 
 #[test]
@@ -194,57 +229,14 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     let shut = server.machine.shell(ORDER);
     assert_ne!(shut.code, 0);
     shut.says(&["`gateway-app` cannot read `/srv/app`", "may not enter `/srv`", "done before:", "--undo"]);
-    server.machine.shell("chmod 755 /srv").ok();
-    server.machine.shell(ORDER).ok();
+    server.machine.shell("chmod 755 /srv; umask 077; echo A=1 > /etc/api.env").ok();
+    // Environment files are read by the gateway, not by its workers.
+    let order = format!("{ORDER} --env-file /etc/api.env");
+    let hidden = server.machine.shell(&order);
+    assert_ne!(hidden.code, 0);
+    hidden.says(&["`gateway` cannot read `/etc/api.env`", "`chgrp gateway /etc/api.env` and `chmod 640"]);
+    server.machine.shell("chgrp gateway /etc/api.env && chmod 640 /etc/api.env").ok();
+    server.machine.shell(&order).ok();
     served(&server.machine);
     assert_eq!(HOST, "api.example");
-}
-
-/// What stood there before the gateway came.
-const OLD: &str = "require('http').createServer((q, s) => s.end('old')).listen(80, '::')";
-
-#[test]
-fn beside_what_serves_connections_are_led_over_and_back() {
-    let server = Server::rented("22", "");
-    let words = ["systemd-run", "--quiet", "--unit=old", "--", "/usr/bin/node", "-e", OLD];
-    server.machine.shell(&words.map(|word| format!("\"{word}\"")).join(" ")).ok();
-    let visit = |address: &str| {
-        let url =
-            if address.contains(':') { format!("http://[{address}]/") } else { format!("http://{address}/") };
-        server.machine.outside().run(&[
-            "curl",
-            "--silent",
-            "--max-time",
-            "10",
-            "--header",
-            "Host: api.example",
-            &url,
-        ])
-    };
-    let by = |who: &str| {
-        INSIDE.iter().all(|address| {
-            let said = visit(address);
-            said.code == 0 && (said.stdout == "old") == (who == "old")
-        })
-    };
-    eventually("the old one serves", || by("old").then_some(()));
-
-    let taken = server.machine.shell(ORDER);
-    assert_ne!(taken.code, 0);
-    taken.says(&["node listens on port 80 already", "nothing has been touched"]);
-
-    let order = "/root/gateway bootstrap --beside --upstream http://127.0.0.1:80 --domain api.example --tls local --yes";
-    server.machine.shell(order).ok();
-    assert!(by("old"), "beside it nothing has changed");
-    server.machine.shell(order).ok().says(&["nothing to do"]);
-
-    server.ssh("gateway cutover --confirm-within 5m").ok().says(&["port 80 go to port 8080"]);
-    assert!(by("gateway"));
-    server.ssh("gateway bootstrap confirm").ok();
-    assert!(by("gateway"));
-    server.ssh("gateway cutover back").ok();
-    assert!(by("old"));
-
-    server.ssh("gateway cutover --confirm-within 5s").ok();
-    eventually("nobody confirmed it", || by("old").then_some(()));
 }

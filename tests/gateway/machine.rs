@@ -2,6 +2,7 @@
 //! below it (a root that `tests/run` makes once) is never written to. Dropping it kills everything in it.
 
 use std::{
+    env,
     fs::{self, File},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -39,16 +40,38 @@ exec systemd-nspawn --quiet --directory "$PLACE/root" --boot --register=no --kee
     --machine="$NAME" --console=pipe --resolv-conf=off --timezone=off --link-journal=no "$@"
 "#;
 
+/// The program that is put on machines: the one that was built with the tests, or the one that `TEST_PROGRAM` names, as the
+/// static one of a release.
+pub(crate) fn program() -> PathBuf {
+    env::var_os("TEST_PROGRAM").map_or_else(|| env!("CARGO_BIN_EXE_gateway").into(), PathBuf::from)
+}
+
 /// What will be the machine's disk.
 pub(crate) struct Disk {
     place: tempfile::TempDir,
+    /// What it stands on, the uppermost first.
+    below: Vec<PathBuf>,
     binds: Vec<String>,
 }
 
 impl Disk {
     /// Debian with systemd, nftables, sshd and Node, and nothing of ours.
     pub(crate) fn debian() -> Self {
-        assert!(below().join("usr").exists(), "{} is missing: `tests/run` makes it", below().display());
+        Self::on(&["debian-12"])
+    }
+
+    /// The same with nginx, ufw and firewalld installed and off, and some packages more to install.
+    pub(crate) fn debian_with_others() -> Self {
+        Self::on(&["debian-12-others", "debian-12"])
+    }
+
+    /// On roots and layers of `tests/machines`, the uppermost first.
+    pub(crate) fn on(roots: &[&str]) -> Self {
+        let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.cache");
+        let below: Vec<PathBuf> = roots.iter().map(|root| cache.join(root)).collect();
+        for root in &below {
+            assert!(root.join("usr").exists(), "{} is missing: `tests/machines` makes it", root.display());
+        }
         assert!(nix::unistd::geteuid().is_root(), "only root can boot machines: run `tests/run` as root");
         let place = tempfile::Builder::new().prefix("gwm").tempdir_in("/tmp").unwrap();
         for part in ["upper", "work", "root"] {
@@ -56,7 +79,7 @@ impl Disk {
         }
         let output = Command::new("node").args(["-p", "process.execPath"]).output().unwrap();
         let node = String::from_utf8(output.stdout).unwrap();
-        Self { place, binds: vec![format!("--bind-ro={}:/usr/bin/node", node.trim())] }
+        Self { place, below, binds: vec![format!("--bind-ro={}:/usr/bin/node", node.trim())] }
     }
 
     /// Write a file.
@@ -91,7 +114,7 @@ impl Disk {
         let shipped =
             |name: &str| fs::read(format!("{}/systemd/{name}", env!("CARGO_MANIFEST_DIR"))).unwrap();
         let disk = self
-            .program("/usr/local/bin/gateway", env!("CARGO_BIN_EXE_gateway"))
+            .program("/usr/local/bin/gateway", program())
             .file("/etc/systemd/system/gateway.service", shipped("gateway.service"))
             .file("/etc/systemd/system/gateway.socket", shipped("gateway.socket"))
             .file("/usr/lib/sysusers.d/gateway.conf", shipped("gateway.sysusers"))
@@ -142,12 +165,14 @@ struct Power {
 impl Machine {
     fn switch_on(&mut self) {
         let place = self.disk.place.path();
+        let below: Vec<_> = self.disk.below.iter().map(|root| root.display().to_string()).collect();
+        let below = below.join(":");
         let console = File::options().create(true).append(true).open(place.join("console.log")).unwrap();
         let nspawn = Command::new("setpriv")
             .args(["--pdeathsig", "KILL", "unshare", "--mount", "sh", "-c", START, "sh"])
             .args(&self.disk.binds)
-            .envs([("PLACE", place.as_os_str()), ("BELOW", below().as_os_str())])
-            .env("NAME", &self.name)
+            .envs([("PLACE", place.as_os_str())])
+            .envs([("NAME", &self.name), ("BELOW", &below)])
             .stdin(Stdio::null())
             .stdout(console.try_clone().unwrap())
             .stderr(console)
@@ -279,11 +304,6 @@ fn remove_groups(group: &Path) {
         }
     }
     let _gone = fs::remove_dir(group);
-}
-
-/// The root that all machines stand on.
-fn below() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/.cache/debian-12")
 }
 
 fn write(path: &Path, bytes: &[u8], mode: u32) {

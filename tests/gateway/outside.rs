@@ -51,7 +51,8 @@ impl Outside {
         });
         let ends =
             ["ip", "link", "add", "cable", "netns", &own, "type", "veth", "peer", "host0", "netns", &machine];
-        // The end of a machine that was switched off may still be there for a moment.
+        // The end of a machine that was switched off goes with its network, which takes the kernel a while.
+        self.run(&["ip", "link", "delete", "cable"]);
         eventually("the cable is plugged in", || {
             (Output::of(&Command::new("ip").args(&ends[1..]).output().unwrap()).code == 0).then_some(())
         });

@@ -86,7 +86,7 @@ impl Pebble {
             http: free_port(),
             https: free_port(),
         };
-        certify(directory.path());
+        certify(directory.path(), "127.0.0.1");
         let at = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port)).to_string();
         let mut names = Command::new("pebble-challtestsrv");
         names.args(["-dns01", &at(ports.dns), "-management", &at(ports.dns_management)]);
@@ -260,11 +260,11 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// A CA and a certificate for pebble's own TLS.
-fn certify(directory: &Path) {
+pub(crate) fn certify(directory: &Path, address: &str) {
     let mut ca = CertificateParams::new(Vec::new()).unwrap();
     ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
-    let names = ["localhost", "127.0.0.1", "ca.example"].map(str::to_owned);
+    let names = ["localhost", address, "ca.example"].map(str::to_owned);
     let key = KeyPair::generate().unwrap();
     let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &ca).unwrap();
     for (name, text) in

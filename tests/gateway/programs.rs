@@ -127,6 +127,43 @@ fn requests_that_time_out_do_not_pile_up_on_the_worker_that_hangs() {
 }
 
 #[test]
+fn a_loop_that_is_blocked_for_five_seconds_costs_no_worker_under_the_usual_watch() {
+    let gateway = TestGateway::builder()
+        .shops()
+        .worker("blocks.mjs")
+        .config("backend.api.env.BLOCKS_MS = \"5000\"")
+        .start();
+    let pids = gateway.worker_pids();
+    let mut blocked = gateway.get("/block").origin(NAVAJA).open();
+    // Whoever comes meanwhile waits.
+    gateway.get("/x").origin(NAVAJA).send().is(200);
+    blocked.answer().is(200);
+    let status = gateway.status();
+    assert_eq!(gateway.worker_pids(), pids, "{status}");
+    assert_eq!(status["backends"][0]["workers"][0]["restarts"], 0);
+}
+
+#[test]
+fn clients_of_a_worker_that_hangs_get_another_home() {
+    let gateway = TestGateway::builder()
+        .shops()
+        .worker("blocks.mjs")
+        .workers(2)
+        .config("[edge.limits]\nfirst_byte_timeout = \"300ms\"")
+        .config(
+            "[backend.api]\nsticky = \"tenant\"\nhealth.watch_interval = \"1h\"\nenv.BLOCKS_MS = \"20000\"",
+        )
+        .start();
+    let home = gateway.get("/x").origin(NAVAJA).send().is(200).json()["pid"].clone();
+    gateway.get("/block").origin(NAVAJA).send().problem(504);
+    for _ in 0..2 {
+        gateway.get("/x").origin(NAVAJA).send().problem(504);
+    }
+    let other = gateway.get("/x").origin(NAVAJA).send().is(200).json()["pid"].clone();
+    assert_ne!(other, home);
+}
+
+#[test]
 fn watched_files_reload_their_backend_and_nothing_else_does() {
     let site = TestGateway::builder().shops().worker("echo.mjs").site();
     let app = site.path().join("app");
@@ -154,4 +191,11 @@ fn watched_files_reload_their_backend_and_nothing_else_does() {
         (gateway.get("/").origin(NAVAJA).send().is(200).text() == "second").then_some(())
     });
     eventually("that was the only reload", || (generation() == 3).then_some(()));
+    // One that is moved here is watched as well.
+    let elsewhere = gateway.site().path().join("elsewhere");
+    std::fs::create_dir_all(&elsewhere).unwrap();
+    std::fs::rename(&elsewhere, app.join("moved")).unwrap();
+    eventually("the move is seen", || (generation() == 4).then_some(()));
+    std::fs::write(app.join("moved/lib.js"), "1").unwrap();
+    eventually("a file in it is seen", || (generation() == 5).then_some(()));
 }

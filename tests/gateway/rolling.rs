@@ -35,13 +35,13 @@ fn holding(gateway: &TestGateway) -> Holding {
     }
 }
 
-/// Do it under load, and compare before and after.
-fn check(gateway: &TestGateway, count: usize, work: impl Fn(usize)) {
+/// Do it under load of requests to these paths, and compare before and after.
+fn check(gateway: &TestGateway, count: usize, paths: &[&str], work: impl Fn(usize)) {
     let (load, target) = (Load::default(), Target::plain(gateway));
     let (mut descriptors, mut bytes) = (0, 0);
     thread::scope(|scope| {
         let _ending = load.ending();
-        for path in ["/x", "/slow?ms=10"] {
+        for path in paths {
             let (load, target) = (&load, &target);
             scope.spawn(move || load.keep_asking(gateway, target, path));
         }
@@ -72,7 +72,8 @@ fn check(gateway: &TestGateway, count: usize, work: impl Fn(usize)) {
 #[test]
 fn a_hundred_reloads_under_load_lose_no_request_and_leave_nothing() {
     let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
-    check(&gateway, 1, |_| {
+    // What is posted may not be sent twice: it is lost if it meets a worker that ends.
+    check(&gateway, 1, &["/x", "/slow?ms=10", "POST /sink"], |_| {
         gateway.admin("POST", "/backends/api/reload").unwrap().is(200);
     });
     assert_eq!(gateway.status()["backends"][0]["generation"], TIMES + 1);
@@ -86,7 +87,7 @@ fn a_hundred_kills_under_load_lose_no_request_and_leave_nothing() {
         .workers(2)
         .config("[backend.api]\nrestart_delay = \"10ms\"\nrestart_delay_max = \"20ms\"")
         .start();
-    check(&gateway, 2, |number| {
+    check(&gateway, 2, &["/x", "/slow?ms=10"], |number| {
         let pids = eventually("both are ready", || {
             let pids = gateway.worker_pids();
             (pids.len() == 2).then_some(pids)
@@ -99,6 +100,59 @@ fn a_hundred_kills_under_load_lose_no_request_and_leave_nothing() {
     let status = gateway.status();
     let restarts: u64 = workers(&status).map(|worker| worker["restarts"].as_u64().unwrap()).sum();
     assert!(restarts >= TIMES as u64 - 1, "{status}");
+}
+
+#[test]
+fn scaling_to_eight_and_back_again_and_again_leaves_nothing() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let (load, target) = (Load::default(), Target::plain(&gateway));
+    let scale = |wanted: usize| {
+        gateway.cli(&["backend", "scale", &wanted.to_string()]).ok();
+    };
+    thread::scope(|scope| {
+        let _ending = load.ending();
+        scope.spawn(|| load.keep_asking(&gateway, &target, "POST /sink"));
+        scope.spawn(|| load.keep_connecting(&gateway, &target));
+        // By then whatever is kept on purpose is there.
+        scale(8);
+        scale(1);
+        let (before, bytes) = (holding(&gateway).descriptors, anonymous_bytes(gateway.pid()));
+        for _ in 0..3 {
+            scale(8);
+            scale(1);
+        }
+        eventually("nothing is left", || {
+            let now = holding(&gateway);
+            (now.processes == 2 && now.sockets == 1 && now.descriptors <= before + 2).then_some(())
+        });
+        let grown = anonymous_bytes(gateway.pid()).saturating_sub(bytes);
+        assert!(grown < GROWTH_BYTES_MAX, "memory grew by {grown} bytes");
+    });
+    assert!(load.answered() > 100, "there was no load");
+}
+
+#[test]
+fn a_program_that_leaks_is_replaced_over_and_over_and_no_request_is_lost() {
+    let gateway = TestGateway::builder()
+        .shops()
+        .worker("leaks.mjs")
+        .config("[backend.api]\nmemory_max_mb = 160\nrestart_delay = \"10ms\"")
+        .start();
+    let (load, target) = (Load::default(), Target::plain(&gateway));
+    thread::scope(|scope| {
+        let _ending = load.ending();
+        for path in ["/x", "POST /x"] {
+            let (load, gateway, target) = (&load, &gateway, &target);
+            scope.spawn(move || load.keep_asking(gateway, target, path));
+        }
+        let mut seen = std::collections::BTreeSet::new();
+        eventually("it has been replaced twice", || {
+            seen.extend(gateway.worker_pids());
+            (seen.len() >= 3).then_some(())
+        });
+    });
+    let status = gateway.status();
+    assert!(workers(&status).all(|worker| worker["restarts"] == 0), "none crashed: {status}");
 }
 
 /// User and system time of a process, in ticks of ten milliseconds.
@@ -119,11 +173,11 @@ fn eight_idle_workers_cost_the_supervisor_next_to_nothing() {
     gateway.cli(&["reload"]).ok();
     eventually("all are ready", || (gateway.worker_pids().len() == 8).then_some(()));
     let (begun, before) = (Instant::now(), ticks(gateway.pid()));
-    thread::sleep(std::time::Duration::from_secs(10));
+    thread::sleep(std::time::Duration::from_secs(20));
     let spent = (ticks(gateway.pid()) - before) as f64 / 100.0 / begun.elapsed().as_secs_f64();
     eprintln!("idle with 8 workers: {:.3} % of a core", spent * 100.0);
-    // Far above what is meant, since this machine has other things to do and the build is a slow one.
-    assert!(spent < 0.05, "{spent} of a core");
+    // Far above what is meant (0.1 %), since this build is a slow one; `docs/performance.md` has the release's figure.
+    assert!(spent < 0.03, "{spent} of a core");
 }
 
 #[test]

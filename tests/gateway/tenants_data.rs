@@ -62,8 +62,8 @@ fn a_migration_works_on_a_gateway_at_rest() {
 fn requests_wait_while_their_tenant_is_migrated() {
     let gateway = shops_with_notes();
     let site = gateway.site();
-    // About a second of work inside the migration.
-    let slow = "CREATE TABLE slow AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 1500000) \
+    // Work inside the migration that a request has to wait for, well within `pool.wait_timeout` on a busy machine too.
+    let slow = "CREATE TABLE slow AS WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 500000) \
                 SELECT x FROM n;";
     site.write("migrations/0002_slow.sql", slow);
     let directory = site.path().join("migrations");

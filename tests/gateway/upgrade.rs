@@ -35,8 +35,8 @@ fn broken(instead: &str) -> String {
     format!("#!/bin/sh\ncase \" $* \" in *' run '*) {instead};; *) exec /usr/local/bin/good \"$@\";; esac\n")
 }
 
-/// Strangers who connect and ask all the time while `ordeal` goes on. Every one must be let in and answered.
-fn under_load(machine: &Machine, ordeal: impl FnOnce()) {
+/// Strangers who `ask` all the time while `ordeal` goes on. Every one must be let in and answered.
+pub(crate) fn under_load(machine: &Machine, ask: impl Fn() + Sync, ordeal: impl FnOnce()) {
     let (stop, answered) = (AtomicBool::new(false), AtomicUsize::new(0));
     /// Ends the load also when the ordeal fails.
     struct Ending<'a>(&'a AtomicBool);
@@ -51,7 +51,7 @@ fn under_load(machine: &Machine, ordeal: impl FnOnce()) {
                 scope.spawn(|| {
                     machine.outside().enter();
                     while !stop.load(Relaxed) {
-                        one_request();
+                        ask();
                         answered.fetch_add(1, Relaxed);
                     }
                 })
@@ -101,7 +101,7 @@ fn a_good_program_takes_over_under_load_and_nobody_is_refused() {
     let machine = machine(&[]);
     let pid = machine.main_pid("gateway").unwrap();
     machine.run(&["chmod", "700", "/root/gateway"]).ok();
-    under_load(&machine, || {
+    under_load(&machine, one_request, || {
         machine
             .run(&["gateway", "upgrade", "/root/gateway"])
             .ok()
@@ -130,7 +130,7 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
     let untouched =
         |inode: &str| assert_eq!(machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout, inode);
     let inode = machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout;
-    under_load(&machine, || {
+    under_load(&machine, one_request, || {
         upgrade("/root/nowhere").fails(2).says(&["cannot be read", "nothing has changed"]);
         upgrade("/root/other").fails(2).says(&["is no gateway", "nothing has changed"]);
         upgrade("/root/picky").fails(2).says(&["does not take the configuration: edge.https: no"]);

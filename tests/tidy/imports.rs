@@ -21,7 +21,7 @@ use Reach::{All, ItsConfig, Only};
 const BASE: [&str; 5] = ["error", "metrics", "privileges", "shutdown", "telemetry"];
 
 /// Room, and what it may import besides the base.
-pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
+pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 11] = [
     (
         "cli",
         &[
@@ -31,8 +31,12 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
             ("tenant", All),
             ("pool", All),
             ("bootstrap", All),
-            // The hidden subcommands through which a worker is started, and what a killed gateway leaves is ended.
-            ("backend", Only(&["worker_exec", "worker_guard"])),
+            // The hidden subcommands through which a worker is started, and what a killed gateway leaves is ended; Node's
+            // versions, which are there without a gateway that runs, and what is run with them.
+            (
+                "backend",
+                Only(&["worker_exec", "worker_guard", "node", "ByHand", "NodeConfig", "NodeWish", "Config"]),
+            ),
         ],
     ),
     (
@@ -42,6 +46,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
             ("edge", All),
             ("door", All),
             ("backend", All),
+            ("job", All),
             ("pool", All),
             ("tenant", All),
             ("admin", All),
@@ -53,6 +58,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
             ("edge", ItsConfig),
             ("door", ItsConfig),
             ("backend", ItsConfig),
+            ("job", ItsConfig),
             ("pool", ItsConfig),
             ("admin", ItsConfig),
             ("tenant", All),
@@ -62,6 +68,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
         "admin",
         &[
             ("backend", All),
+            ("job", All),
             ("pool", All),
             ("tenant", All),
             (
@@ -85,6 +92,26 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 10] = [
         "edge",
         &[
             ("backend", Only(&["roster", "Roster", "Turn", "WorkerLease", "Address", "Home", "Sticky"])),
+            ("tenant", All),
+        ],
+    ),
+    // Programs beside a backend's workers, with tenants' tickets; it spawns nothing itself.
+    (
+        "job",
+        &[
+            (
+                "backend",
+                Only(&[
+                    "Backend",
+                    "BackendKind",
+                    "Ending",
+                    "Errand",
+                    "History",
+                    "OutputLine",
+                    "Ring",
+                    "Running",
+                ]),
+            ),
             ("tenant", All),
         ],
     ),

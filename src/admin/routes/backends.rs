@@ -6,9 +6,9 @@ use axum::{Json, extract::State};
 use nix::sys::signal::Signal;
 use serde::{Deserialize, Serialize};
 
-use super::{Desk, Order, Path};
+use super::{Desk, Order, Path, Reloaded, house};
 use crate::{
-    admin::Problem,
+    admin::{Order as HouseOrder, Problem},
     backend::{Backend, BackendStatus},
 };
 
@@ -65,9 +65,14 @@ pub(super) async fn restart(State(desk): State<Desk>, Path(name): Path<String>) 
     find(&desk, &name)?.restart().await.map_err(|error| Problem::of(&error))
 }
 
-/// Replace each worker the rolling way.
-pub(super) async fn reload(State(desk): State<Desk>, Path(name): Path<String>) -> Result<(), Problem> {
-    find(&desk, &name)?.reload().await.map_err(|error| Problem::of(&error))
+/// Replace each worker the rolling way, by those of the configuration file's present content.
+pub(super) async fn reload(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+) -> Result<Json<Reloaded>, Problem> {
+    find(&desk, &name)?;
+    let order = |answer| HouseOrder::ReloadBackend(name, answer);
+    house::order(desk.live("a reload")?, order).await.map(Json)
 }
 
 /// Have no workers any more.

@@ -1,6 +1,6 @@
 //! A release on its way to a backend: received whole, then deployed to the end, whoever waits for it.
 
-use std::path::Path as FilePath;
+use std::{path::Path as FilePath, time::Duration};
 
 use axum::{Extension, Json, body::Body, extract::State};
 use futures_util::StreamExt;
@@ -11,6 +11,9 @@ use crate::{
     admin::{Peer, Problem, scratch::Scratch},
     backend::Deployed,
 };
+
+/// Whoever sends nothing for so long holds up the next deploy for nothing.
+const SILENCE_MAX: Duration = Duration::from_secs(120);
 
 /// Receive, unpack, install, reload.
 pub(super) async fn deploy(
@@ -44,7 +47,11 @@ async fn receive(body: Body, path: &FilePath, bytes_max: u64) -> Result<(), Prob
     let mut file = options.write(true).create_new(true).mode(0o600).open(path).await.map_err(unwritable)?;
     let mut chunks = body.into_data_stream();
     let mut length = 0_u64;
-    while let Some(chunk) = chunks.next().await {
+    let silent = |_| {
+        let seconds = SILENCE_MAX.as_secs();
+        Problem::new(408, "upload-stalled", format!("nothing of the package came for {seconds} s"))
+    };
+    while let Some(chunk) = tokio::time::timeout(SILENCE_MAX, chunks.next()).await.map_err(silent)? {
         let chunk = chunk.map_err(|error| Problem::new(400, "upload-broken", error.to_string()))?;
         length += chunk.len() as u64;
         if length > bytes_max {
@@ -54,4 +61,18 @@ async fn receive(body: Body, path: &FilePath, bytes_max: u64) -> Result<(), Prob
         file.write_all(&chunk).await.map_err(unwritable)?;
     }
     file.flush().await.map_err(unwritable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_package_that_stops_coming_is_given_up() {
+        let directory = tempfile::tempdir().unwrap();
+        let first = futures_util::stream::once(async { Ok::<_, std::io::Error>("half a package") });
+        let body = Body::from_stream(first.chain(futures_util::stream::pending()));
+        let problem = receive(body, &directory.path().join("package"), 1000).await.unwrap_err();
+        assert_eq!((problem.status, problem.code.as_str()), (408, "upload-stalled"));
+    }
 }

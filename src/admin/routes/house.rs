@@ -11,9 +11,10 @@ use tokio::sync::oneshot;
 
 use super::Desk;
 use crate::{
-    admin::{Listening, Order, Problem, Status, status::Counts},
+    admin::{Listening, Live, Order, Problem, Status, status::Counts},
     backend::BackendStatus,
     edge::{observe, warnings},
+    job::JobView,
     tenant::RefusedView,
 };
 
@@ -60,7 +61,9 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
     let mut listeners = live.house.listeners();
     listeners.extend(desk.metrics.map(|address| Listening { kind: "metrics".to_owned(), address }));
     let backends: Vec<_> = live.house.backends().values().map(|backend| backend.status()).collect();
+    let jobs = live.house.jobs().list();
     let of_backends = backends.iter().flat_map(BackendStatus::warnings);
+    let of_jobs = jobs.iter().filter_map(JobView::warning);
     Ok(Json(Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         pid: std::process::id(),
@@ -76,10 +79,11 @@ pub(super) async fn status(State(desk): State<Desk>) -> Result<Json<Status>, Pro
         doors: live.house.doors(),
         pools: values(desk.pools.status())?,
         tenants: Counts::of(&desk.tenants.registry().snapshot()),
-        warnings: warnings(&certificates, now).into_iter().chain(of_backends).collect(),
+        warnings: warnings(&certificates, now).into_iter().chain(of_backends).chain(of_jobs).collect(),
         certificates,
         local_ca: live.house.certificate_store().local_ca(),
         backends,
+        jobs,
     }))
 }
 
@@ -96,20 +100,23 @@ pub(super) async fn refused(State(desk): State<Desk>) -> Result<Json<Vec<Refused
 
 /// Put the configuration file's present content in force.
 pub(super) async fn reload(State(desk): State<Desk>) -> Result<Json<Reloaded>, Problem> {
-    let live = desk.live("a reload")?;
-    let stopping = |_| Problem::new(503, "stopping", "the gateway is stopping");
-    let (answer, outcome) = oneshot::channel();
-    live.orders.send(Order::Reload(answer)).await.map_err(|_| stopping(()))?;
     // The assembly bounds each step of a reload by its own timeouts, `ready_timeout` above all.
-    outcome.await.map_err(|_| stopping(()))?.map(Json)
+    order(desk.live("a reload")?, Order::Reload).await.map(Json)
 }
 
 /// Become the program that stands at our path now. Answered when it has been tried and found fit; how it ended, the
 /// status tells.
 pub(super) async fn swap(State(desk): State<Desk>) -> Result<Json<Swapping>, Problem> {
-    let live = desk.live("a swap")?;
-    let stopping = |_| Problem::new(503, "stopping", "the gateway is stopping");
+    order(desk.live("a swap")?, Order::Swap).await.map(Json)
+}
+
+/// Give the assembly an order, and wait until it has been carried out.
+pub(super) async fn order<T>(
+    live: &Live,
+    order: impl FnOnce(oneshot::Sender<Result<T, Problem>>) -> Order,
+) -> Result<T, Problem> {
+    let stopping = || Problem::new(503, "stopping", "the gateway is stopping");
     let (answer, outcome) = oneshot::channel();
-    live.orders.send(Order::Swap(answer)).await.map_err(|_| stopping(()))?;
-    outcome.await.map_err(|_| stopping(()))?.map(Json)
+    live.orders.send(order(answer)).await.map_err(|_| stopping())?;
+    outcome.await.unwrap_or_else(|_| Err(stopping()))
 }

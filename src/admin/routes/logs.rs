@@ -1,16 +1,23 @@
 //! What the workers wrote: one JSON object a line, the past first, then (if asked) each new line.
 
-use std::{collections::BTreeMap, sync::Arc};
+mod wanted;
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
-use serde::Deserialize;
+use jiff::Timestamp;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 
+use self::wanted::Wanted;
 use super::{Desk, Query};
 use crate::{
     admin::Problem,
-    backend::{Backend, OutputLine},
+    backend::{Backend, OutputLine, Record, Stream},
+    job::Jobs,
     shutdown::Shutdown,
 };
 
@@ -18,49 +25,43 @@ use crate::{
 /// lines and is told so.
 const LINES_UNDER_WAY_MAX: usize = 1024;
 
-/// What is asked for.
-#[derive(Debug, Deserialize)]
-pub(super) struct Wanted {
-    /// `api/0`, `api`, or none for all.
-    worker: Option<String>,
-    #[serde(default)]
-    lines: usize,
-    #[serde(default)]
-    follow: bool,
-}
-
-impl Wanted {
-    fn wants(&self, worker: &str) -> bool {
-        self.worker.as_deref().is_none_or(|name| {
-            worker == name || worker.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'))
-        })
-    }
-}
-
 /// The lines as a stream.
 pub(super) async fn logs(
     State(desk): State<Desk>,
     Query(wanted): Query<Wanted>,
 ) -> Result<Response, Problem> {
-    let backends = desk.live("`logs`")?.house.backends();
+    let house = &desk.live("`logs`")?.house;
+    let (backends, jobs) = (house.backends(), house.jobs());
     if let Some(name) = &wanted.worker {
-        let backend = name.split('/').next().unwrap_or_default();
-        if !backends.contains_key(backend) {
+        let mut steps = name.split('/');
+        let backend = steps.next().unwrap_or_default();
+        if backend == "job" {
+            // All jobs, or this one.
+            steps
+                .next()
+                .map_or(Ok(()), |job| jobs.show(job).map(drop))
+                .map_err(|error| Problem::of(&error))?;
+        } else if !backends.contains_key(backend) {
             return Err(Problem::new(404, "no-such-backend", format!("there is no backend `{backend}`"))
                 .hint("`gateway backend list` shows the names of all workers"));
         }
     }
-    // Followers subscribe before the past is read: a line between the two comes twice rather than never.
+    // Followers subscribe before the past is read, and leave out what is part of it: no line is missing or comes twice.
+    let receivers: Vec<_> = match wanted.follow {
+        true => backends.iter().map(|(name, backend)| (name.clone(), backend.follow())).collect(),
+        false => Vec::new(),
+    };
+    let (past, seen) = past(&backends, &jobs, &wanted);
+    let seen = Arc::new(seen);
     let (lines, stream) = mpsc::channel(LINES_UNDER_WAY_MAX);
-    if wanted.follow {
-        for backend in backends.values() {
-            let (wanted, lines, life) = (wanted.worker.clone(), lines.clone(), desk.life.clone());
-            let receiver = backend.follow();
-            desk.life.spawn(async move { follow(receiver, wanted, lines, &life).await });
-        }
+    for (backend, receiver) in receivers {
+        let follower =
+            Follower { backend, wanted: wanted.clone(), seen: Arc::clone(&seen), lines: lines.clone() };
+        let life = desk.life.clone();
+        desk.life.spawn(async move { follower.follow(receiver, &life).await });
     }
     drop(lines);
-    let past: Vec<u8> = past(&backends, &wanted).iter().flat_map(encoded).collect();
+    let past: Vec<u8> = past.iter().flat_map(|line| Record::of(line).encoded()).collect();
     let first = futures_util::stream::iter([Ok::<_, std::convert::Infallible>(Bytes::from(past))]);
     let rest = futures_util::stream::unfold(stream, |mut stream| async {
         stream.recv().await.map(|line| (Ok(line), stream))
@@ -72,68 +73,69 @@ pub(super) async fn logs(
     Ok(response)
 }
 
-fn past(backends: &BTreeMap<String, Arc<Backend>>, wanted: &Wanted) -> Vec<OutputLine> {
-    let mut lines: Vec<OutputLine> = backends
-        .values()
-        .flat_map(|backend| backend.output(None, usize::MAX))
-        .filter(|line| wanted.wants(&line.worker))
+/// The number of the last line of each worker that the past has had.
+type Seen = HashMap<String, u64>;
+
+fn past(backends: &BTreeMap<String, Arc<Backend>>, jobs: &Jobs, wanted: &Wanted) -> (Vec<OutputLine>, Seen) {
+    let mut seen = Seen::new();
+    let all = backends.values().flat_map(|backend| backend.output(None, usize::MAX)).chain(jobs.output());
+    let mut lines: Vec<OutputLine> = all
+        .inspect(|line| {
+            let last = seen.entry(line.worker.clone()).or_default();
+            *last = line.number.max(*last);
+        })
+        .filter(|line| wanted.wants(line))
         .collect();
-    lines.sort_by_key(|line| line.at);
+    lines.sort_by_key(|line| (line.at, line.number));
     let surplus = lines.len().saturating_sub(wanted.lines);
-    lines.split_off(surplus)
+    (lines.split_off(surplus), seen)
 }
 
-async fn follow(
-    mut receiver: tokio::sync::broadcast::Receiver<OutputLine>,
-    worker: Option<String>,
+/// Somebody who wants new lines of a backend.
+#[derive(Debug)]
+struct Follower {
+    backend: String,
+    wanted: Wanted,
+    seen: Arc<Seen>,
     lines: mpsc::Sender<Bytes>,
-    life: &Shutdown,
-) {
-    let wanted = Wanted { worker, lines: 0, follow: true };
-    loop {
-        let received = tokio::select! {
-            received = receiver.recv() => received,
-            () = lines.closed() => return,
-            () = life.begun() => return,
-        };
-        let bytes = match received {
-            Ok(line) if wanted.wants(&line.worker) => Bytes::from(encoded(&line)),
-            Ok(_) => continue,
-            Err(RecvError::Lagged(missed)) => Bytes::from(format!("[{missed} lines missed: too slow]\n")),
-            Err(RecvError::Closed) => return,
-        };
-        let sent = tokio::select! {
-            sent = lines.send(bytes) => sent,
-            () = life.begun() => return,
-        };
-        if sent.is_err() {
-            return;
+}
+
+impl Follower {
+    async fn follow(self, mut receiver: tokio::sync::broadcast::Receiver<OutputLine>, life: &Shutdown) {
+        loop {
+            let received = tokio::select! {
+                received = receiver.recv() => received,
+                () = self.lines.closed() => return,
+                () = life.begun() => return,
+            };
+            let bytes = match received {
+                Ok(line) if self.wants(&line) => Record::of(&line).encoded(),
+                Ok(_) => continue,
+                Err(RecvError::Lagged(missed)) => Record::of(&self.missed(missed)).encoded(),
+                Err(RecvError::Closed) => return,
+            };
+            let sent = tokio::select! {
+                sent = self.lines.send(Bytes::from(bytes)) => sent,
+                () = life.begun() => return,
+            };
+            if sent.is_err() {
+                return;
+            }
         }
     }
-}
 
-fn encoded(line: &OutputLine) -> Vec<u8> {
-    let mut bytes = serde_json::to_vec(line).unwrap_or_default();
-    bytes.push(b'\n');
-    bytes
-}
+    fn wants(&self, line: &OutputLine) -> bool {
+        self.wanted.wants(line) && self.seen.get(&line.worker).is_none_or(|seen| line.number > *seen)
+    }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_means_one_worker_or_all_of_a_backend() {
-        for (name, worker, want) in [
-            (None, "api/0", true),
-            (Some("api"), "api/0", true),
-            (Some("api/0"), "api/0", true),
-            (Some("api/0"), "api/01", false),
-            (Some("ap"), "api/0", false),
-            (Some("api/1"), "api/0", false),
-        ] {
-            let wanted = Wanted { worker: name.map(str::to_owned), lines: 0, follow: false };
-            assert_eq!(wanted.wants(worker), want, "{name:?} {worker}");
+    fn missed(&self, lines: u64) -> OutputLine {
+        OutputLine {
+            number: 0,
+            worker: self.backend.clone(),
+            pid: std::process::id(),
+            stream: Stream::Gateway,
+            at: Timestamp::now(),
+            text: format!("{lines} lines missed: whoever follows is too slow"),
         }
     }
 }

@@ -11,6 +11,7 @@ use super::super::{
     confinement::Confinement,
     environment::{Place, environment},
     generation::{self, Generation},
+    node::NodeStatus,
     output::Lines,
     process::{LAST_LINES, Stage, describe},
     quarters::Quarters,
@@ -34,7 +35,8 @@ pub(super) async fn install(
     let rooms = generation::hall(&stage.runtime_dir).join(format!("{}.install", stage.backend));
     let quarters = Quarters::make(rooms, identity).map_err(unready)?;
     let temporary = quarters.temporary();
-    let place = Place { port: "".into(), instance: 0, worker: &worker, temporary, identity };
+    let node = generation.node.as_ref().and_then(NodeStatus::leading);
+    let place = Place { port: "".into(), instance: 0, worker: &worker, temporary, identity, node };
     let configured = [&generation.env_file.0, &generation.config.env];
     let program = Program {
         command: ["sh", "-c", command].map(str::to_owned).into(),

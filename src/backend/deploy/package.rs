@@ -22,16 +22,20 @@ const NAME_BYTES_MAX: u64 = 64 * 1024;
 
 /// How much is taken.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Bounds {
+pub(in crate::backend) struct Bounds {
     /// Bytes of all files.
-    pub(super) bytes_max: u64,
+    pub(in crate::backend) bytes_max: u64,
     /// Files and directories.
-    pub(super) files_max: u64,
+    pub(in crate::backend) files_max: u64,
+    /// What raises the first.
+    pub(in crate::backend) bytes_key: &'static str,
+    /// And the second.
+    pub(in crate::backend) files_key: &'static str,
 }
 
 /// Unpack into an empty directory; how many files and directories there were, or what is wrong. The caller removes
 /// what a failure leaves. It is read twice: first for how large everything is, whatever it says it is.
-pub(super) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64, String> {
+pub(in crate::backend) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64, String> {
     let open = || opened(package).map_err(|error| format!("it cannot be read ({error})"));
     measure(open()?, bounds)?;
     entries(open()?, into, bounds)
@@ -68,10 +72,13 @@ fn measure(reader: impl Read, bounds: Bounds) -> Result<(), String> {
             }
         }
         if files > bounds.files_max {
-            return Err(format!("it has more than {} files (release_files_max)", bounds.files_max));
+            return Err(format!("it has more than {} files ({})", bounds.files_max, bounds.files_key));
         }
         if bytes > bounds.bytes_max {
-            return Err(format!("its files have more than {} bytes (release_bytes_max)", bounds.bytes_max));
+            return Err(format!(
+                "its files have more than {} bytes ({})",
+                bounds.bytes_max, bounds.bytes_key
+            ));
         }
     }
     Ok(())
@@ -155,7 +162,12 @@ mod tests {
 
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { bytes_max: 1000, files_max: 10 };
+    const BOUNDS: Bounds = Bounds {
+        bytes_max: 1000,
+        files_max: 10,
+        bytes_key: "release_bytes_max",
+        files_key: "release_files_max",
+    };
 
     /// An archive with one entry as an attacker writes it: the library's own checks are on the way in only.
     fn archive(kind: EntryType, path: &str, link: &str, data: &[u8]) -> Vec<u8> {
@@ -233,7 +245,7 @@ mod tests {
         header.set_cksum();
         let name = std::iter::repeat_n(b'n', usize::try_from(NAME_BYTES_MAX).unwrap() + 1);
         let long = [header.as_bytes().to_vec(), name.collect(), vec![0; 2048]].concat();
-        let wide = Bounds { bytes_max: 1 << 30, files_max: 10 };
+        let wide = Bounds { bytes_max: 1 << 30, ..BOUNDS };
         assert!(unpacked(&long, wide).0.is_err_and(|reason| reason.contains("a name in it")));
         assert!(unpacked(b"no archive at all", BOUNDS).0.is_err());
         assert_eq!(unpacked(&[0; 1024], BOUNDS).0, Err("it is empty".to_owned()));

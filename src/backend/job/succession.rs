@@ -3,24 +3,34 @@
 
 use std::{sync::Arc, time::Duration};
 
+use tokio::sync::OwnedSemaphorePermit;
+
 use super::{
     super::{
         generation::Generation,
         process::Process,
-        restart::History,
+        restart::{History, jitter},
         state::{Seat, State},
         vigil::{Vigil, Weary},
     },
-    Answer, Life, Next, NotUp, bring_up, jitter,
+    Answer, Life, Next, NotUp, bring_up,
 };
 use crate::metrics::BackendLabels;
 
 /// How an attempt to replace a process went.
 enum Succession {
-    /// The new one serves, the old one is gone.
-    Done(Box<Process>),
+    /// The new one serves; the old one is out of the roster, and ended if it says so.
+    Done { newcomer: Box<Process>, old: Box<Process>, old_ended: bool },
     /// There is no new one; the old one may have ended meanwhile.
     Failed { not_up: NotUp<()>, old: Box<Process>, old_ended: Option<String> },
+}
+
+/// What is done when a process that was replaced has gone.
+enum Then {
+    /// The order has been carried out.
+    Answer(Answer),
+    /// The next worker may be replaced.
+    Turn(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>),
 }
 
 impl Life {
@@ -32,10 +42,12 @@ impl Life {
         answer: Answer,
     ) -> Next {
         match self.succession(old, &generation).await {
-            Succession::Done(newcomer) => {
+            Succession::Done { newcomer, old, old_ended } => {
+                let patience = self.generation.config.drain_timeout;
+                let then = Then::Answer(answer);
+                self.dismiss(old, old_ended, patience, then);
                 self.generation = generation;
                 self.history = History::default();
-                drop(answer.send(Ok(())));
                 Next::Serve(newcomer)
             }
             Succession::Failed { not_up, old, old_ended } => {
@@ -49,7 +61,12 @@ impl Life {
     }
 
     /// The watch has ended: another of the same generation takes its place.
-    pub(super) async fn renew(&mut self, old: Box<Process>, weary: &Weary) -> Next {
+    pub(super) async fn renew(
+        &mut self,
+        old: Box<Process>,
+        weary: &Weary,
+        turn: Option<OwnedSemaphorePermit>,
+    ) -> Next {
         let (pid, reason) = (old.pid(), weary.to_string());
         tracing::warn!(
             backend = self.stage.backend,
@@ -60,30 +77,34 @@ impl Life {
         );
         if weary.is_unhealthy() {
             old.leave_roster();
-            self.slot.set(Seat::Main, State::Unwell { pid, worker: Arc::clone(old.worker()) });
+            self.slot.set(Seat::Main, State::Unwell(old.running()));
             self.slot.failed(old.failure(reason).await);
         }
         let generation = Arc::clone(&self.generation);
+        let policy = generation.policy();
         match self.succession(old, &generation).await {
-            Succession::Done(newcomer) => {
-                self.respite = Duration::ZERO;
+            Succession::Done { newcomer, old, old_ended } => {
+                // One that is soon weary again must not be replaced without a pause.
+                self.renewals.done(&policy, old.ready_for(), jitter());
                 let labels = BackendLabels { backend: self.stage.backend.clone() };
                 self.metrics.worker_replacements_total.get_or_create(&labels).inc();
+                // From one that is not well no answer is to be expected.
+                let config = &generation.config;
+                let patience = if weary.is_unhealthy() { config.stop_grace } else { config.drain_timeout };
+                self.dismiss(old, old_ended, patience, Then::Turn(turn));
                 Next::Serve(newcomer)
             }
             Succession::Failed { not_up: NotUp::GivenUp(()), old, .. } => {
-                self.retire(old, Seat::Main).await;
+                self.retire(old).await;
                 Next::End
             }
             Succession::Failed { not_up: NotUp::Failed(failure), old, old_ended } => {
                 if weary.is_unhealthy() || old_ended.is_some() {
                     // It serves nobody, so nothing is lost with it.
-                    old.end(self.generation.config.stop_grace).await;
+                    old.end(generation.config.stop_grace).await;
                     return Next::BackOff(failure, Duration::ZERO);
                 }
-                let policy = self.generation.policy();
-                self.history.failed(&policy, old.ready_for());
-                self.respite = self.history.pause(&policy, jitter());
+                self.renewals.failed(&policy, jitter());
                 let (backend, worker) = (&self.stage.backend, &self.slot.name);
                 tracing::error!(
                     backend,
@@ -97,12 +118,13 @@ impl Life {
         }
     }
 
-    /// New one up, ready, swapped in; old one drained, stopped.
+    /// New one up, ready, swapped in; old one out of the roster.
     async fn succession(&mut self, mut old: Box<Process>, generation: &Generation) -> Succession {
         let mut old_ended = None;
         let outcome = {
             let ending = self.ending.cancelled();
-            let mut starting = Box::pin(bring_up(&self.stage, &self.slot, generation, Seat::Beside, ending));
+            let starting = bring_up(&self.stage, &self.slot, generation, Seat::Successor, ending);
+            let mut starting = Box::pin(starting);
             loop {
                 tokio::select! {
                     started = &mut starting => break started,
@@ -111,16 +133,44 @@ impl Life {
                 }
             }
         };
-        self.slot.clear_beside();
         match outcome {
             Ok(newcomer) => {
-                let newcomer = self.seat(newcomer);
-                self.retire(old, Seat::Beside).await;
-                self.slot.clear_beside();
-                Succession::Done(newcomer)
+                let beside = old_ended.is_none().then(|| old.running());
+                let newcomer = self.seat_after(newcomer, beside);
+                old.leave_roster();
+                Succession::Done { newcomer, old, old_ended: old_ended.is_some() }
             }
-            Err(not_up) => Succession::Failed { not_up, old, old_ended },
+            Err(not_up) => {
+                self.slot.clear_successor();
+                Succession::Failed { not_up, old, old_ended }
+            }
         }
+    }
+
+    /// Drain and end a process that was replaced, while its successor serves. The end of the slot shortens that.
+    fn dismiss(&mut self, mut old: Box<Process>, ended: bool, patience: Duration, then: Then) {
+        let (slot, ending) = (Arc::clone(&self.slot), self.ending.clone());
+        let grace = self.generation.config.stop_grace;
+        let key = old.worker().key();
+        let leave = async move {
+            if !ended {
+                let cut_short = async {
+                    ending.cancelled().await;
+                    tokio::time::sleep(grace).await;
+                };
+                tokio::select! {
+                    () = old.drain(grace, patience) => {}
+                    () = cut_short => {}
+                }
+            }
+            old.end(grace).await;
+            slot.left(key);
+            if let Then::Answer(answer) = then {
+                drop(answer.send(Ok(())));
+            }
+        };
+        self.leaving.retain(|leaving| !leaving.is_finished());
+        self.leaving.push(self.stage.shutdown.spawn(leave));
     }
 
     pub(super) fn vigil(&self, process: &Process) -> Vigil {
@@ -130,7 +180,7 @@ impl Life {
             generation: Arc::clone(&self.generation),
             pid: process.pid(),
             ready_at: process.ready_at(),
-            respite: self.respite,
+            respite: self.renewals.respite(),
             turns: Arc::clone(&self.stage.turns),
         }
     }

@@ -1,16 +1,17 @@
 //! Output of a worker: lines are cut, kept, logged and never block.
 
 use std::{
+    path::Path,
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use prometheus_client::metrics::counter::Counter;
 use proptest::prelude::*;
-use tokio::sync::broadcast;
 
 use super::{
-    Limits, Ring, Sink, Stream,
-    lines::{Allowance, Lines},
+    LAST_WORDS_MAX, Limits, Outlets, Ring, Rules, Sink, Stream,
+    lines::{Allowance, Lines, Withheld},
 };
 
 fn split(bytes_max: usize, chunks: &[&[u8]]) -> Vec<String> {
@@ -51,37 +52,130 @@ proptest! {
     }
 }
 
-#[test]
-fn a_flood_is_logged_in_part_and_counted() {
-    let start = Instant::now();
-    let mut allowance = Allowance::new(2, start);
-    let verdicts: Vec<bool> = (0..5).map(|_| allowance.take(start).0).collect();
-    assert_eq!(verdicts, [true, true, false, false, false]);
-    assert_eq!(allowance.withheld(), 3);
-    assert_eq!(allowance.take(start + Duration::from_secs(1)), (true, 3));
-    assert_eq!(allowance.withheld(), 0);
+const GENEROUS: Limits =
+    Limits { lines_max: 100, line_bytes_max: 100, lines_per_second_max: 1000, bytes_per_second_max: 1 << 20 };
+
+fn outlets() -> Arc<Outlets> {
+    Arc::new(Outlets::new("api", 64, (Counter::default(), Counter::default())))
 }
 
-#[tokio::test]
-async fn the_ring_keeps_the_last_lines_and_followers_hear_all() {
-    let (live, mut follower) = broadcast::channel(64);
-    let ring = Arc::new(Ring::default());
-    let limits = Limits { lines_max: 3, line_bytes_max: 100, logged_per_second_max: 0 };
-    let sink = |pid| Sink {
+fn sink(pid: u32, (ring, outlets): (&Arc<Ring>, &Arc<Outlets>), limits: Limits) -> Sink {
+    Sink {
         backend: "api".to_owned(),
         worker: "api/0".to_owned(),
         pid,
         stream: Stream::Stderr,
-        ring: Arc::clone(&ring),
-        live: live.clone(),
+        ring: Arc::clone(ring),
+        outlets: Arc::clone(outlets),
         limits,
+    }
+}
+
+fn texts(ring: &Ring) -> Vec<String> {
+    ring.last(1000).into_iter().map(|line| line.text).collect()
+}
+
+#[test]
+fn what_is_too_much_in_a_second_is_withheld_and_counted() {
+    let start = Instant::now();
+    let mut allowance = Allowance::new(&Limits { lines_per_second_max: 2, ..GENEROUS }, start);
+    assert_eq!(allowance.account_due(), None);
+    let verdicts: Vec<bool> = (0..5).map(|_| allowance.take(b"line", start).0).collect();
+    assert_eq!(verdicts, [true, true, false, false, false]);
+    let second = start + Duration::from_secs(1);
+    assert_eq!(allowance.account_due(), Some(second));
+    assert_eq!(allowance.take(b"line", second), (true, Some(Withheld { lines: 3, bytes: 12 })));
+    assert_eq!((allowance.account_due(), allowance.account()), (None, None));
+}
+
+#[test]
+fn bytes_are_counted_too_and_one_line_a_second_passes_however_long() {
+    let start = Instant::now();
+    let mut allowance = Allowance::new(&Limits { bytes_per_second_max: 10, ..GENEROUS }, start);
+    let verdicts = ["12345", "12345", "1", ""].map(|line| allowance.take(line.as_bytes(), start).0);
+    // After the first that did not fit none passes: the order would lie.
+    assert_eq!(verdicts, [true, true, false, false]);
+    assert_eq!(allowance.account(), Some(Withheld { lines: 2, bytes: 1 }));
+    let second = start + Duration::from_secs(1);
+    assert_eq!(allowance.take(b"longer than a second may be", second), (true, None));
+}
+
+#[tokio::test]
+async fn a_flood_is_told_in_one_line_and_its_last_words_are_kept() {
+    let (ring, outlets) = (Arc::default(), outlets());
+    let limits = Limits { lines_per_second_max: 2, ..GENEROUS };
+    let flood: String = (0..100).map(|number| format!("{number}\n")).collect();
+    sink(7, (&ring, &outlets), limits).capture(flood.as_bytes()).await;
+    let texts = texts(&ring);
+    assert_eq!(texts[..2], ["0", "1"]);
+    assert!(texts[2].starts_with("78 lines dropped (148 bytes of stderr)"), "{}", texts[2]);
+    assert_eq!(texts.len(), 3 + LAST_WORDS_MAX);
+    assert_eq!((texts[3].as_str(), texts.last().unwrap().as_str()), ("80", "99"));
+    assert_eq!((ring.dropped(), outlets.dropped_total.get()), (78, 78));
+    assert_eq!(ring.last(100)[2].stream, Stream::Gateway);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_that_has_ended_is_told_of_although_nothing_follows() {
+    use tokio::io::AsyncWriteExt;
+    let (ring, outlets) = (Arc::default(), outlets());
+    let (mut pipe, end) = tokio::io::duplex(64);
+    let limits = Limits { lines_per_second_max: 1, ..GENEROUS };
+    let capture = sink(7, (&ring, &outlets), limits).capture(end);
+    let write = async {
+        pipe.write_all(b"a\nb\nc\n").await.unwrap();
+        while ring.dropped() == 0 {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        assert!(texts(&ring)[1].starts_with("2 lines dropped"), "{:?}", texts(&ring));
+        drop(pipe);
     };
-    sink(7).capture(&b"a\nb\nc\nd\n"[..]).await;
-    sink(8).capture(&b"e \xff"[..]).await;
-    let texts: Vec<String> = ring.last(10).into_iter().map(|line| line.text).collect();
-    assert_eq!(texts, ["c", "d", "e \u{fffd}"]);
+    tokio::join!(capture, write);
+}
+
+#[tokio::test]
+async fn the_ring_keeps_the_last_lines_and_followers_hear_all() {
+    let (ring, outlets) = (Arc::default(), outlets());
+    let mut follower = outlets.follow();
+    let limits = Limits { lines_max: 3, ..GENEROUS };
+    sink(7, (&ring, &outlets), limits).capture(&b"a\nb\nc\nd\n"[..]).await;
+    sink(8, (&ring, &outlets), limits).capture(&b"e \xff"[..]).await;
+    assert_eq!(texts(&ring), ["c", "d", "e \u{fffd}"]);
     assert_eq!(ring.last_of(7, 1), ["d"]);
     assert_eq!(ring.last(1)[0].pid, 8);
-    assert_eq!(follower.recv().await.unwrap().text, "a");
+    let first = follower.recv().await.unwrap();
+    assert_eq!(first.text, "a");
+    assert!(first.number < ring.last(1)[0].number);
     assert_eq!(follower.len(), 4);
+}
+
+fn rules(path: &Path) -> Rules {
+    let day = Duration::from_secs(86_400);
+    Rules {
+        path: path.to_owned(),
+        file_bytes_max: 1 << 20,
+        files_kept: 2,
+        rotate_after: day,
+        kept_for: 14 * day,
+    }
+}
+
+#[tokio::test]
+async fn files_get_every_line_that_is_kept_and_move_with_the_configuration() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("old/api.log"), dir.path().join("new/api.log"));
+    let (ring, outlets) = (Arc::default(), outlets());
+    let write = |text: &'static [u8]| sink(7, (&ring, &outlets), GENEROUS).capture(text);
+    write(b"nowhere\n").await;
+    outlets.write_to(Some(rules(&old))).unwrap();
+    write(b"a\n{\"b\":1}\n").await;
+    outlets.write_to(Some(rules(&new))).unwrap();
+    write(b"c\n").await;
+    outlets.close().await;
+    outlets.close().await;
+    let old = std::fs::read_to_string(old).unwrap();
+    let lines: Vec<serde_json::Value> = old.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((&lines[0]["text"], &lines[1]["json"]["b"]), (&"a".into(), &1.into()));
+    assert_eq!(lines.len(), 2, "{old}");
+    assert!(std::fs::read_to_string(new).unwrap().contains("\"text\":\"c\""));
 }

@@ -48,8 +48,9 @@ pub(super) fn at_home<'a>(workers: &'a [Arc<Worker>], home: Home, avoid: &[u64])
     let may = |worker: &&Arc<Worker>| {
         !worker.is_closed() && !worker.warmth.is_full() && !avoid.contains(&worker.key())
     };
-    // Two of a name are an old one and its successor, which has the larger key.
-    workers.iter().filter(may).max_by_key(|worker| (home.weight(worker), worker.key()))
+    // Two of a name are an old one and its successor, which has the larger key. One that hangs is nobody's home while
+    // there is another.
+    workers.iter().filter(may).max_by_key(|worker| (!worker.hangs(), home.weight(worker), worker.key()))
 }
 
 #[cfg(test)]

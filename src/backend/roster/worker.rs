@@ -11,7 +11,7 @@ use std::{
     },
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Roster,
@@ -21,6 +21,12 @@ use super::{
 /// Set in the count of a worker that takes no more requests: one atomic, so that "still open" and "one more"
 /// are decided together.
 const CLOSED: usize = 1 << (usize::BITS - 1);
+
+/// Time-outs without an answer between them that make a worker look hung. One may be the request's own fault.
+const HANGS_AFTER: usize = 3;
+
+/// How long it looks so after the last of them. Longer would be an exile for one that was only busy.
+const HANGS_FOR_MS: u64 = 15_000;
 
 /// Keys are unique in this process, so that connections to a gone worker are never mistaken for its successor's.
 static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
@@ -46,9 +52,14 @@ pub(in crate::backend) struct Worker {
     name: String,
     address: Address,
     in_flight: AtomicUsize,
+    /// Those among them that have no end of their own.
+    lasting: AtomicUsize,
     taken: AtomicU64,
     /// Requests that timed out here since the last answer: it may have them still, though nobody waits for them.
     timed_out: AtomicUsize,
+    /// When the last of them did, since `made`.
+    timed_out_ms: AtomicU64,
+    made: Instant,
     idle: Notify,
     pub(super) warmth: Warmth,
     /// Where those wait who would be told of room.
@@ -63,8 +74,11 @@ impl Worker {
             name,
             address,
             in_flight: AtomicUsize::new(0),
+            lasting: AtomicUsize::new(0),
             taken: AtomicU64::new(0),
             timed_out: AtomicUsize::new(0),
+            timed_out_ms: AtomicU64::new(0),
+            made: Instant::now(),
             idle: Notify::new(),
             warmth: Warmth::warm(),
             roster: OnceLock::new(),
@@ -101,6 +115,17 @@ impl Worker {
         self.taken.load(Ordering::Relaxed)
     }
 
+    /// Does it leave requests unanswered? Of those that belong together all go to one worker: one that hangs must not
+    /// get them for ever. Now and then it gets some, to see whether it still does.
+    pub(super) fn hangs(&self) -> bool {
+        self.timed_out.load(Ordering::Relaxed) >= HANGS_AFTER
+            && self.age_ms().saturating_sub(self.timed_out_ms.load(Ordering::Relaxed)) < HANGS_FOR_MS
+    }
+
+    fn age_ms(&self) -> u64 {
+        u64::try_from(self.made.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
     /// Takes it no more requests?
     pub(in crate::backend) fn is_closed(&self) -> bool {
         self.in_flight.load(Ordering::Relaxed) & CLOSED != 0
@@ -113,10 +138,20 @@ impl Worker {
 
     /// Resolves when a closed worker has finished its last request. Cancel safe.
     pub(in crate::backend) async fn idle(&self) {
+        self.until(|| self.in_flight() == 0).await;
+    }
+
+    /// Resolves when a closed worker has finished its last request, but for those that have no end of their own.
+    /// Cancel safe.
+    pub(in crate::backend) async fn only_lasting(&self) {
+        self.until(|| self.in_flight() <= self.lasting.load(Ordering::Acquire)).await;
+    }
+
+    async fn until(&self, holds: impl Fn() -> bool) {
         loop {
             let mut idle = pin!(self.idle.notified());
             idle.as_mut().enable();
-            if self.in_flight() == 0 {
+            if holds() {
                 return;
             }
             idle.await;
@@ -133,7 +168,7 @@ impl Worker {
     fn leave(&self) {
         let before = self.in_flight.fetch_sub(1, Ordering::AcqRel);
         // Only a drain waits, and only a closed worker drains: the common path stays one atomic.
-        if before == CLOSED | 1 {
+        if before & CLOSED != 0 {
             self.idle.notify_waiters();
         }
     }
@@ -145,6 +180,8 @@ pub(crate) struct WorkerLease {
     worker: Arc<Worker>,
     /// It has a place in the window of a cold worker, until that begins its answer.
     counted: AtomicBool,
+    /// It has no end of its own.
+    lasting: AtomicBool,
 }
 
 impl WorkerLease {
@@ -161,7 +198,8 @@ impl WorkerLease {
             }
             return None;
         }
-        Some(Self { worker: Arc::clone(worker), counted: AtomicBool::new(counted) })
+        let worker = Arc::clone(worker);
+        Some(Self { worker, counted: AtomicBool::new(counted), lasting: AtomicBool::new(false) })
     }
 
     /// The worker has begun its answer: a cold one may be given one more.
@@ -181,7 +219,18 @@ impl WorkerLease {
     /// The worker has not answered in time. Others are preferred until it answers somebody: requests that time out
     /// must not pile up on it.
     pub(crate) fn timed_out(&self) {
+        self.worker.timed_out_ms.store(self.worker.age_ms(), Ordering::Relaxed);
         self.worker.timed_out.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What it is held for has no end of its own, like a WebSocket: a drain does not wait for that.
+    pub(crate) fn lasts(&self) {
+        if !self.lasting.swap(true, Ordering::Relaxed) {
+            self.worker.lasting.fetch_add(1, Ordering::AcqRel);
+            if self.worker.is_closed() {
+                self.worker.idle.notify_waiters();
+            }
+        }
     }
 
     /// Give the place back without calling anybody: for one who is calling.
@@ -214,6 +263,10 @@ impl WorkerLease {
 
 impl Drop for WorkerLease {
     fn drop(&mut self) {
+        // Before the request itself: never may there seem to be fewer that a drain waits for than there are.
+        if self.lasting.load(Ordering::Relaxed) {
+            self.worker.lasting.fetch_sub(1, Ordering::AcqRel);
+        }
         self.worker.leave();
         if self.counted.load(Ordering::Relaxed) {
             self.worker.warmth.leave();

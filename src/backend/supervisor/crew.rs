@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     super::{
         BackendError, Config,
-        generation::{Generation, check_socket_path},
+        generation::{Generation, LeadsTo, check_socket_path},
         job::{Job, Undone},
         process::Stage,
         releases,
@@ -37,6 +37,8 @@ pub(super) struct Crew {
     /// How many workers there should be: the configuration's number until somebody scales.
     pub(super) wanted: usize,
     pub(super) stopped: bool,
+    /// What the configuration led to when it was last put in force: a rollback changes it only with the link.
+    pub(super) leads_to: LeadsTo,
     /// The last number that was given to a generation, also to one that failed.
     pub(super) number: u64,
     /// Oldest first; never empty.
@@ -78,24 +80,16 @@ impl Crew {
         match order {
             Order::Restart if self.stopped => self.start().await,
             Order::Restart => self.restart().await,
-            Order::Reload(Some(config)) => self.reload(*config).await,
-            Order::Reload(None) => {
-                let next = self.resolve(self.config.clone())?;
-                self.wake();
-                self.roll(next, self.wanted).await
+            Order::Reload(config) => {
+                let config = config.map_or_else(|| self.config.clone(), |config| *config);
+                self.reload(config, true).await
             }
-            Order::Release(directory) => {
-                let config = Config { directory: Some(directory), ..self.config.clone() };
-                let next = self.resolve(config)?;
-                self.wake();
-                self.roll(next, self.wanted).await
-            }
+            Order::Adopt(config) => self.adopt(*config).await,
+            Order::Release(directory) => self.release(directory).await,
             Order::Rollback(number) => self.rollback(number).await,
             Order::Scale(workers) => self.scale(workers).await,
             Order::Stop => {
-                self.stopped = true;
-                self.stage.roster.stopped_is(true);
-                self.end_jobs(0).await;
+                self.sleep().await;
                 Ok(())
             }
             Order::Start => self.start().await,
@@ -119,7 +113,7 @@ impl Crew {
         }
     }
 
-    fn generation(&self) -> &Arc<Generation> {
+    pub(super) fn generation(&self) -> &Arc<Generation> {
         &self.generations[self.current]
     }
 
@@ -132,7 +126,7 @@ impl Crew {
 
     async fn start(&mut self) -> Result<(), BackendError> {
         self.wake();
-        self.fill_up();
+        self.fill_up(self.wanted, &Arc::clone(self.generation()));
         self.settled(0).await
     }
 
@@ -142,22 +136,77 @@ impl Crew {
         self.stage.roster.stopped_is(false);
     }
 
-    /// The configuration file has changed: a backend that was told to stop does not start for that.
-    async fn reload(&mut self, config: Config) -> Result<(), BackendError> {
+    /// No workers are wanted.
+    async fn sleep(&mut self) {
+        self.stopped = true;
+        self.stage.roster.stopped_is(true);
+        self.end_jobs(0).await;
+    }
+
+    /// The configuration file may have changed: a backend that was told to stop does not start for that.
+    async fn adopt(&mut self, config: Config) -> Result<(), BackendError> {
+        if config == self.config && self.resolve(config.clone(), 0)?.leads_to() == self.leads_to {
+            return Ok(());
+        }
+        self.reload(config, false).await
+    }
+
+    async fn reload(&mut self, config: Config, wakes: bool) -> Result<(), BackendError> {
         if config.upstream.is_some() && config.command.is_empty() {
             return Err(BackendError::KindChanged { backend: self.stage.backend.clone() });
         }
-        let next = self.resolve(config.clone())?;
-        let wanted = workers(&config);
+        let next = self.next(config.clone())?;
+        // A number that was ordered holds until the configuration says something else.
+        let wanted = if config == self.config { self.wanted } else { workers(&config) };
         check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
-        self.roll(next, wanted).await?;
-        self.config = config;
+        let leads_to = next.leads_to();
+        if wakes {
+            self.wake_and_roll(next, wanted).await?
+        } else {
+            self.roll(next, wanted).await?
+        }
+        (self.config, self.leads_to) = (config, leads_to);
         Ok(())
     }
 
-    fn resolve(&mut self, config: Config) -> Result<Arc<Generation>, BackendError> {
+    async fn release(&mut self, directory: PathBuf) -> Result<(), BackendError> {
+        let (before, slept) = (Arc::clone(self.generation()), self.stopped);
+        let config = Config { directory: Some(directory.clone()), ..self.config.clone() };
+        let next = self.next(config)?;
+        let leads_to = next.leads_to();
+        self.wake_and_roll(next, self.wanted).await?;
+        if let Err(error) = self.point(&directory) {
+            // After the next start of the gateway it would be the old release again: then rather now.
+            if slept {
+                self.sleep().await;
+                self.stands(before);
+            } else if let Err(error) = self.roll(before, self.wanted).await {
+                tracing::error!(backend = self.stage.backend, %error, "the release before does not start");
+            }
+            return Err(error);
+        }
+        self.leads_to = leads_to;
+        Ok(())
+    }
+
+    /// Let the configured link lead to this release.
+    fn point(&self, release: &Path) -> Result<(), BackendError> {
+        let Some(link) = self.link() else { return Ok(()) };
+        releases::point(&link, release).map_err(|source| BackendError::Directory {
+            backend: self.stage.backend.clone(),
+            directory: link.clone(),
+            source,
+        })
+    }
+
+    /// What this configuration says now, as the generation after the last one.
+    fn next(&mut self, config: Config) -> Result<Arc<Generation>, BackendError> {
         self.number += 1;
-        Generation::resolve(&self.stage.backend, self.number, config, &self.config_dir).map(Arc::new)
+        self.resolve(config, self.number).map(Arc::new)
+    }
+
+    fn resolve(&self, config: Config, number: u64) -> Result<Generation, BackendError> {
+        Generation::resolve(&self.stage.grounds, number, config)
     }
 
     async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
@@ -176,16 +225,11 @@ impl Crew {
                 source: std::io::ErrorKind::NotFound.into(),
             });
         }
-        self.wake();
-        self.roll(Arc::clone(&next), self.wanted).await?;
+        self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
         // A release that was deployed stays rolled back after a new start of the gateway.
-        if let Some(link) = self.link().filter(|link| releases::is_release_of(&next.directory, link)) {
-            let (backend, directory) = (self.stage.backend.clone(), link.clone());
-            releases::point(&link, &next.directory).map_err(|source| BackendError::Directory {
-                backend,
-                directory,
-                source,
-            })?;
+        if self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link)) {
+            self.point(&next.directory)?;
+            self.leads_to.directory.clone_from(&next.directory);
         }
         Ok(())
     }
@@ -195,11 +239,24 @@ impl Crew {
         self.config.directory.as_deref().map(|directory: &Path| self.config_dir.join(directory))
     }
 
-    /// Replace each worker by one of the next generation, and have so many in the end.
+    /// The same for an order to have workers: one that fails leaves a stopped backend stopped.
+    async fn wake_and_roll(&mut self, next: Arc<Generation>, wanted: usize) -> Result<(), BackendError> {
+        let slept = self.stopped;
+        self.wake();
+        let outcome = self.roll(next, wanted).await;
+        if outcome.is_err() && slept {
+            self.sleep().await;
+        }
+        outcome
+    }
+
+    /// Replace each worker by one of the next generation, and have so many in the end. All of them are ready before
+    /// anything is final: one that is not leaves everything as it was.
     async fn roll(&mut self, next: Arc<Generation>, wanted: usize) -> Result<(), BackendError> {
         self.stage.roster.warm_up_is(next.config.warm_up());
         // Those that stay; a smaller number ends the last ones only when the rest has been replaced.
-        let staying = self.jobs.len().min(wanted);
+        let there = self.jobs.len();
+        let staying = there.min(wanted);
         for (done, job) in self.jobs.iter().take(staying).enumerate() {
             if let Err(undone) = job.reload(&next).await {
                 let error = self.explain(job.slot(), undone);
@@ -207,13 +264,20 @@ impl Crew {
                 return Err(error);
             }
         }
+        // The same build has just proved itself in the other slots: these start like at the gateway's start.
+        self.fill_up(wanted, &next);
+        if let Err(error) = self.settled(there).await {
+            self.end_jobs(there).await;
+            self.show_places();
+            self.take_back(staying).await;
+            return Err(error);
+        }
         self.stage.roster.keep_alive_is(next.config.keep_alive);
         self.stands(next);
         self.wanted = wanted;
-        self.end_jobs(staying).await;
-        // The same build has just proved itself in the other slots: these start like at the gateway's start.
-        self.fill_up();
-        self.settled(staying).await
+        self.end_jobs(wanted).await;
+        self.show_places();
+        Ok(())
     }
 
     /// This generation is the one from here on.
@@ -249,38 +313,46 @@ impl Crew {
         }
         let there = self.jobs.len();
         self.end_jobs(wanted).await;
-        self.fill_up();
+        self.fill_up(wanted, &Arc::clone(self.generation()));
         let outcome = self.settled(there).await;
         if outcome.is_err() {
             self.wanted = before;
             self.end_jobs(there).await;
-            self.fill_up();
         }
+        self.show_places();
         outcome
     }
 
-    /// End all jobs from this one on. Their places stay on the board as long as they are wanted.
+    /// End all jobs from this one on. Their places stay on the board until [`Self::show_places`].
     async fn end_jobs(&mut self, from: usize) {
         let surplus = self.jobs.split_off(from.min(self.jobs.len()));
         surplus.iter().for_each(Job::begin_end);
         join_all(surplus.into_iter().map(Job::end)).await;
     }
 
-    /// One job per slot that is wanted; a slot that was there before keeps what its workers wrote.
-    pub(super) fn fill_up(&mut self) {
+    /// A job of this generation for each slot up to this number, unless none are wanted; a slot that was there before
+    /// keeps what its workers wrote.
+    pub(super) fn fill_up(&mut self, wanted: usize, generation: &Arc<Generation>) {
         if self.stopped {
             return;
         }
         let slots = self.board.slots.load_full();
-        for number in self.jobs.len()..self.wanted {
+        for number in self.jobs.len()..wanted {
             let slot = slots.get(number).map(Arc::clone);
             let slot = slot.unwrap_or_else(|| Slot::new(&self.stage.backend, number));
-            slot.set(Seat::Main, State::Starting { pid: None });
+            slot.set(Seat::Main, State::Starting { pid: None, generation: generation.number });
             let (stage, metrics) = (Arc::clone(&self.stage), Arc::clone(&self.metrics));
-            let (generation, ending) = (Arc::clone(self.generation()), self.ending.child_token());
+            let (generation, ending) = (Arc::clone(generation), self.ending.child_token());
             self.jobs.push(Job::start(stage, metrics, slot, generation, ending));
         }
-        self.board.slots.store(Arc::new(self.jobs.iter().map(|job| Arc::clone(job.slot())).collect()));
+        self.show_places();
+    }
+
+    /// On the board are the places that have a job; those of a stopped backend stay.
+    fn show_places(&self) {
+        if !self.jobs.is_empty() {
+            self.board.slots.store(Arc::new(self.jobs.iter().map(|job| Arc::clone(job.slot())).collect()));
+        }
     }
 
     /// Resolves when all workers from this one on are ready, or one has failed.
@@ -297,6 +369,11 @@ impl Crew {
 
     /// Show how it stands.
     pub(super) fn publish(&self) {
+        self.board.in_force.send_if_modified(|generation| {
+            let number = self.generation().number;
+            let other = generation.as_ref().is_none_or(|generation| generation.number != number);
+            other.then(|| *generation = Some(Arc::clone(self.generation()))).is_some()
+        });
         self.board.standing.store(Arc::new(Standing {
             stopped: self.stopped,
             wanted: self.wanted,

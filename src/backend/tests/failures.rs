@@ -71,3 +71,40 @@ async fn a_directory_that_is_not_there_is_refused_at_start() {
             .unwrap_err();
     assert!(matches!(error, BackendError::Directory { .. }), "{error}");
 }
+
+#[tokio::test]
+async fn an_exit_before_ready_is_explained_by_who_and_where_it_was() {
+    let bench = Bench::start(config("exits.mjs"));
+    bench.until("back-off", |status| status.workers[0].state == "back-off").await;
+    let facts = bench.worker().last_facts.join("\n");
+    for fact in ["directory: ", "user: ", "program: ", "Node v"] {
+        assert!(facts.contains(fact), "{fact}: {facts}");
+    }
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn another_program_on_the_port_is_not_taken_for_the_worker() {
+    let place = tempfile::tempdir().unwrap();
+    let config = Config {
+        listen: Listen::Port,
+        ready_timeout: Duration::from_millis(1500),
+        env: BTreeMap::from([("NOTE".to_owned(), place.path().join("port").display().to_string())]),
+        ..config("tells_port.mjs")
+    };
+    let bench = Bench::start(config);
+    let deadline = Instant::now() + PATIENCE;
+    let port: u16 = loop {
+        if let Ok(port) = std::fs::read_to_string(place.path().join("port")).unwrap_or_default().parse() {
+            break port;
+        }
+        assert!(Instant::now() < deadline, "never told");
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    };
+    let listener = std::net::TcpListener::bind(("127.0.0.1", port)).unwrap();
+    bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
+    let error = bench.worker().last_error.unwrap();
+    assert!(error.contains(&format!("another program listens on its port ({port})")), "{error}");
+    drop(listener);
+    bench.finish().await;
+}

@@ -127,3 +127,23 @@ async fn node_says_ready_and_hears_shutdown_over_its_own_channel() {
     assert_eq!(std::fs::read_to_string(goodbye).unwrap(), "said");
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_does_not_listen_on_its_channel_gets_sigterm_instead_of_the_message() {
+    let directory = tempfile::tempdir().unwrap();
+    let deaf = Config {
+        ready: Ready::Message,
+        shutdown: Goodbye::Message,
+        env: BTreeMap::from([("DEAF".to_owned(), "1".to_owned())]),
+        stop_grace: PATIENCE,
+        ..config("ipc.mjs")
+    };
+    let bench = Bench::start_by(Some(launcher(directory.path())), deaf);
+    bench.ready().await;
+    bench.get("/").await;
+    tokio::time::timeout(PATIENCE / 2, bench.backend.stop())
+        .await
+        .expect("it was asked in a way that it hears");
+    assert_eq!(std::fs::read_to_string(bench.directory.path().join("goodbye")).unwrap(), "by signal");
+    bench.finish().await;
+}

@@ -23,6 +23,7 @@ impl Bench {
 #[tokio::test]
 async fn scaling_is_done_when_the_new_ones_are_ready_and_the_surplus_has_gone() {
     let bench = Bench::start(labelled("x"));
+    bench.ready().await;
     bench.backend.scale(3).await.unwrap();
     assert_eq!(bench.states(), ["ready"; 3]);
     assert_eq!(bench.backend.status().wanted, 3);
@@ -32,9 +33,9 @@ async fn scaling_is_done_when_the_new_ones_are_ready_and_the_surplus_has_gone() 
 
     // A reload keeps the number, a changed configuration has the last word.
     bench.backend.scale(2).await.unwrap();
-    bench.backend.reload().await.unwrap();
+    bench.reload().await.unwrap();
     assert_eq!(bench.states(), ["ready"; 2]);
-    bench.backend.reload_to(labelled("y")).await.unwrap();
+    bench.backend.adopt(labelled("y")).await.unwrap();
     assert_eq!(bench.states(), ["ready"]);
     for workers in [0, 1025] {
         let error = bench.backend.scale(workers).await.unwrap_err().to_string();
@@ -67,7 +68,7 @@ async fn a_stopped_backend_has_no_process_and_starts_again_with_its_output_kept(
     assert!(bench.backend.status().stopped && bench.states() == ["finished"]);
     assert!(matches!(bench.backend.signal(Signal::SIGUSR2, None), Err(BackendError::NoProcess { .. })));
     // Neither a changed configuration nor a number starts it, but both count.
-    bench.backend.reload_to(labelled("y")).await.unwrap();
+    bench.backend.adopt(labelled("y")).await.unwrap();
     bench.backend.scale(2).await.unwrap();
     assert!(bench.backend.roster().pick(&[]).is_none());
 
@@ -87,7 +88,7 @@ async fn rollback_goes_to_the_generation_before_or_to_the_one_named() {
     let error = bench.backend.rollback(None).await.unwrap_err().to_string();
     assert!(error.contains("no earlier generation"), "{error}");
     for label in ["two", "three"] {
-        bench.backend.reload_to(labelled(label)).await.unwrap();
+        bench.backend.adopt(labelled(label)).await.unwrap();
     }
     bench.backend.rollback(None).await.unwrap();
     assert_eq!((bench.label().await.as_str(), bench.backend.status().generation), ("two", 2));
@@ -105,7 +106,7 @@ async fn rollback_goes_to_the_generation_before_or_to_the_one_named() {
     let error = bench.backend.rollback(Some(9)).await.unwrap_err().to_string();
     assert!(error.contains("no generation 9") && error.contains("kept are: 1, 2"), "{error}");
     bench.backend.rollback(Some(1)).await.unwrap();
-    bench.backend.reload().await.unwrap();
+    bench.reload().await.unwrap();
     assert_eq!((bench.label().await.as_str(), bench.backend.status().generation), ("three", 4));
     let numbers: Vec<_> = bench.backend.status().generations.iter().map(|one| one.number).collect();
     assert_eq!(numbers, [1, 2, 3, 4]);
@@ -120,11 +121,13 @@ async fn a_rollback_to_a_directory_that_is_gone_is_refused_and_changes_nothing()
     std::fs::create_dir(&second).unwrap();
     let bench = Bench::start(Config { directory: Some(first.clone()), ..labelled("one") });
     bench.ready().await;
-    bench.backend.reload_to(Config { directory: Some(second), ..labelled("two") }).await.unwrap();
+    bench.backend.adopt(Config { directory: Some(second), ..labelled("two") }).await.unwrap();
     std::fs::remove_dir(&first).unwrap();
     let error = bench.backend.rollback(None).await.unwrap_err();
     assert!(matches!(error, BackendError::Directory { .. }), "{error}");
     assert_eq!((bench.label().await.as_str(), bench.backend.status().generation), ("two", 2));
+    let known: Vec<_> = bench.backend.status().generations.iter().map(|one| one.number).collect();
+    assert_eq!(known, [2], "what is gone is no way back");
     bench.finish().await;
 }
 

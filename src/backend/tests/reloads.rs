@@ -35,7 +35,7 @@ async fn reload_swaps_without_a_moment_without_workers() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let reload = async { tokio::join!(bench.backend.reload_to(labelled("new")), get(slow, "/slow?ms=1500")) };
+    let reload = async { tokio::join!(bench.backend.adopt(labelled("new")), get(slow, "/slow?ms=1500")) };
     let (reloaded, answer) = tokio::select! {
         done = reload => done,
         () = watching => unreachable!("it watches for ever"),
@@ -55,7 +55,7 @@ async fn a_broken_build_leaves_the_old_worker_serving() {
     let bench = Bench::start(labelled("old"));
     bench.ready().await;
     let pid = bench.pid();
-    let error = bench.backend.reload_to(config("exits.mjs")).await.unwrap_err();
+    let error = bench.backend.adopt(config("exits.mjs")).await.unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, BackendError::NotReady { .. }), "{text}");
     assert!(text.contains("worker api/0 is not ready: it ended with exit code 3"), "{text}");
@@ -78,7 +78,7 @@ async fn a_build_that_breaks_in_one_slot_is_taken_back_in_all() {
     bench.until("both ready", |status| status.workers.iter().all(|worker| worker.state == "ready")).await;
     let mut broken = Config { workers: Workers::Number(2), ..labelled("new") };
     broken.env.insert("FAIL_WORKER".to_owned(), "api/1".to_owned());
-    let text = bench.backend.reload_to(broken).await.unwrap_err().to_string();
+    let text = bench.backend.adopt(broken).await.unwrap_err().to_string();
     assert!(text.contains("worker api/1") && text.contains("worker api/1 fails on purpose"), "{text}");
     assert_eq!(labels(&bench).await, ["old", "old"]);
     bench.finish().await;
@@ -105,7 +105,7 @@ async fn reload_resolves_the_directory_anew_and_a_crash_does_not() {
         .until("another life", |status| status.workers[0].restarts == 1 && status.workers[0].state == "ready")
         .await;
     assert_eq!(bench.json_at("/").await["directory"], first.display().to_string());
-    bench.backend.reload().await.unwrap();
+    bench.reload().await.unwrap();
     assert_eq!(bench.json_at("/").await["directory"], second.display().to_string());
     bench.finish().await;
 }
@@ -118,7 +118,7 @@ async fn reload_brings_a_crash_loop_back_to_life() {
         ..config("exits.mjs")
     });
     bench.until("back-off", |status| status.workers[0].state == "back-off").await;
-    bench.backend.reload_to(labelled("mended")).await.unwrap();
+    bench.backend.adopt(labelled("mended")).await.unwrap();
     assert_eq!(labels(&bench).await, ["mended"]);
     bench.finish().await;
 }
@@ -127,14 +127,14 @@ async fn reload_brings_a_crash_loop_back_to_life() {
 async fn reload_changes_the_number_of_workers() {
     let bench = Bench::start(labelled("one"));
     bench.ready().await;
-    bench.backend.reload_to(Config { workers: Workers::Number(3), ..labelled("three") }).await.unwrap();
+    bench.backend.adopt(Config { workers: Workers::Number(3), ..labelled("three") }).await.unwrap();
     bench
         .until("three ready", |status| {
             status.workers.len() == 3 && status.workers.iter().all(|worker| worker.state == "ready")
         })
         .await;
     assert_eq!(labels(&bench).await, ["three"; 3]);
-    bench.backend.reload_to(labelled("one")).await.unwrap();
+    bench.backend.adopt(labelled("one")).await.unwrap();
     assert_eq!(bench.backend.status().workers.len(), 1);
     assert_eq!(labels(&bench).await, ["one"]);
     bench.finish().await;
@@ -158,12 +158,12 @@ async fn restart_starts_every_worker_again() {
 async fn stop_ends_a_reload_that_is_under_way_and_refuses_those_after_it() {
     let bench = Bench::start(labelled("old"));
     bench.ready().await;
-    let (reloaded, ()) = tokio::join!(bench.backend.reload_to(config("never.mjs")), async {
+    let (reloaded, ()) = tokio::join!(bench.backend.adopt(config("never.mjs")), async {
         bench.until("a newcomer", |status| status.workers.len() == 2).await;
         bench.backend.stop().await;
     });
     assert!(matches!(reloaded, Err(BackendError::Stopping { .. })), "{reloaded:?}");
-    let late = bench.backend.reload().await;
+    let late = bench.reload().await;
     assert!(matches!(late, Err(BackendError::Stopping { .. })), "{late:?}");
     bench.finish().await;
 }
@@ -181,14 +181,76 @@ async fn old_and_new_never_have_the_same_instance_and_the_environment_file_is_re
     assert_eq!(env(bench.json_at("/").await), ["0", "env wins", "first"]);
 
     std::fs::write(file.path(), "SECRET=second\n").unwrap();
-    bench.backend.reload().await.unwrap();
+    bench.reload().await.unwrap();
     assert_eq!(env(bench.json_at("/").await), ["1", "env wins", "second"]);
 
     std::fs::write(file.path(), "SECRET=hunter2 and more\n").unwrap();
-    let error = bench.backend.reload().await.unwrap_err().to_string();
+    let error = bench.reload().await.unwrap_err().to_string();
     assert!(error.contains("line 1 cannot be read") && !error.contains("hunter2"), "{error}");
     assert_eq!(env(bench.json_at("/").await), ["1", "env wins", "second"]);
-    bench.backend.reload_to(labelled("plain")).await.unwrap();
+    bench.backend.adopt(labelled("plain")).await.unwrap();
     assert_eq!(bench.json_at("/").await["env"]["NODE_APP_INSTANCE"], "0");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn what_the_configuration_leads_to_rolls_the_workers_and_nothing_else_does() {
+    let place = tempfile::tempdir().unwrap();
+    let (file, current) = (place.path().join("env"), place.path().join("current"));
+    for release in ["one", "two"] {
+        std::fs::create_dir(place.path().join(release)).unwrap();
+    }
+    std::os::unix::fs::symlink("one", &current).unwrap();
+    std::fs::write(&file, "SECRET=first\n").unwrap();
+    let config =
+        Config { env_file: Some(file.clone()), directory: Some(current.clone()), ..labelled("same") };
+    let bench = Bench::start(config.clone());
+    bench.ready().await;
+    let first = bench.pid();
+    bench.backend.adopt(config.clone()).await.unwrap();
+    assert_eq!((bench.pid(), bench.backend.status().generation), (first, 1), "nothing has changed");
+
+    std::fs::write(&file, "SECRET=second\n").unwrap();
+    bench.backend.adopt(config.clone()).await.unwrap();
+    assert_eq!(bench.json_at("/").await["env"]["SECRET"], "second");
+
+    std::fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink("two", &current).unwrap();
+    bench.backend.adopt(config.clone()).await.unwrap();
+    assert!(bench.json_at("/").await["directory"].as_str().unwrap().ends_with("/two"));
+
+    // A rollback is not undone by a reload that is about something else.
+    bench.backend.rollback(Some(1)).await.unwrap();
+    bench.backend.adopt(config).await.unwrap();
+    assert_eq!(bench.json_at("/").await["env"]["SECRET"], "first");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_slot_that_is_added_and_fails_leaves_everything_as_it_was() {
+    let bench = Bench::start(labelled("old"));
+    bench.ready().await;
+    let mut broken = Config { workers: Workers::Number(2), ..labelled("new") };
+    broken.env.insert("FAIL_WORKER".to_owned(), "api/1".to_owned());
+    let text = bench.backend.adopt(broken).await.unwrap_err().to_string();
+    assert!(text.contains("worker api/1 fails on purpose"), "{text}");
+    let status = bench.backend.status();
+    assert_eq!((status.wanted, status.generation, status.workers.len()), (1, 1, 1), "{status:#?}");
+    assert_eq!(labels(&bench).await, ["old"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn an_order_that_would_start_a_stopped_backend_and_fails_leaves_it_stopped_as_it_was() {
+    let bench = Bench::start(labelled("old"));
+    bench.ready().await;
+    bench.backend.halt().await.unwrap();
+    let error = bench.backend.reload(config("exits.mjs")).await.unwrap_err();
+    assert!(matches!(error, BackendError::NotReady { .. }), "{error}");
+    let status = bench.backend.status();
+    assert!(status.stopped && status.generation == 1, "{status:#?}");
+    assert!(bench.backend.roster().is_stopped());
+    bench.backend.resume().await.unwrap();
+    assert_eq!(labels(&bench).await, ["old"]);
     bench.finish().await;
 }

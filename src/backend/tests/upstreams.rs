@@ -53,7 +53,7 @@ async fn an_upstream_is_in_the_roster_while_it_is_well() {
     bench.ready().await;
     assert_ne!(bench.backend.roster().pick(&[]).unwrap().key(), key);
 
-    let refused = bench.backend.reload().await.unwrap_err();
+    let refused = bench.reload().await.unwrap_err();
     assert!(matches!(refused, BackendError::NotSupervised { .. }), "{refused}");
     bench.finish().await;
     drop(again);

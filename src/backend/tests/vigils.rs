@@ -129,3 +129,39 @@ async fn ready_takes_as_many_good_answers_in_a_row_as_asked_for() {
     assert_eq!(bench.get("/asked").await, "20");
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn a_build_that_is_broken_is_tried_ever_more_seldom() {
+    let bench = Bench::start(Config {
+        max_requests: Some(2),
+        restart_delay: Duration::from_millis(400),
+        restart_delay_max: Duration::from_secs(600),
+        // As old as it can be: its age says nothing about its successors.
+        stable_after: Duration::from_millis(1),
+        ..watched()
+    });
+    bench.ready().await;
+    bench.get("/fail").await;
+    bench.get("/").await;
+    let began = Instant::now();
+    let mut tried = std::collections::BTreeSet::new();
+    bench
+        .until("five tries", |status| {
+            tried.extend(status.workers.iter().skip(1).filter_map(|worker| worker.pid));
+            tried.len() == 5
+        })
+        .await;
+    // At least half of 0.4 + 0.8 + 1.6 + 3.2 seconds.
+    assert!(began.elapsed() >= Duration::from_secs(3), "tried without pauses: {:?}", began.elapsed());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn the_memory_of_what_a_worker_has_started_counts() {
+    let bench = Bench::start(Config { memory_max_mb: Some(300), ..watched() });
+    bench.ready().await;
+    let old = bench.pid();
+    bench.get("/fork?mb=400").await;
+    until_replaced(&bench, old).await;
+    bench.finish().await;
+}

@@ -1,11 +1,15 @@
 //! What an application's directory says about how it is started. Pure but for the reading of its files.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
 
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::{App, machine};
+use super::super::{App, import::is_own, machine};
 
 /// An application as it lies there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -16,6 +20,10 @@ pub(crate) struct AppFacts {
     pub(crate) command: Vec<String>,
     /// Node, where it is.
     pub(crate) node: Option<PathBuf>,
+    /// Names in the environment of what runs in that directory now, under pm2 or whatever else.
+    pub(crate) names_now: BTreeSet<String>,
+    /// Names in the environment file.
+    pub(crate) names_then: BTreeSet<String>,
 }
 
 /// Entry files that people use, the likeliest first.
@@ -28,7 +36,19 @@ impl AppFacts {
         let there: Vec<&str> =
             ENTRIES.into_iter().filter(|entry| app.directory.join(entry).is_file()).collect();
         let command = if app.command.is_empty() { command(&package, &there) } else { app.command.clone() };
-        Self { exists: app.directory.is_dir(), command, node: machine::program("node") }
+        let file = app.env_file.as_ref().map(machine::text).unwrap_or_default();
+        Self {
+            exists: app.directory.is_dir(),
+            command,
+            node: machine::program("node"),
+            names_now: names_now(Path::new("/proc"), &app.directory),
+            names_then: names_of_file(&file),
+        }
+    }
+
+    /// Names that what runs now has, and what will run has not.
+    pub(crate) fn names_missing(&self) -> Vec<&str> {
+        self.names_now.difference(&self.names_then).map(String::as_str).collect()
     }
 
     /// The file that the command names, if it names one.
@@ -52,9 +72,66 @@ fn command(package: &str, there: &[&str]) -> Vec<String> {
     entry.map(|entry| vec!["node".to_owned(), entry]).unwrap_or_default()
 }
 
+/// Names in the environments of the processes that were started in that directory, without those of our own workers. The
+/// values are thrown away at once.
+fn names_now(proc: &Path, directory: &Path) -> BTreeSet<String> {
+    let Ok(directory) = directory.canonicalize() else { return BTreeSet::new() };
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
+        let process = entry.path();
+        let here = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == directory);
+        let named_node = machine::text(process.join("comm"));
+        if !here || !matches!(named_node.trim(), "node" | "MainThread" | "bun" | "deno") {
+            continue;
+        }
+        let environment = zeroize::Zeroizing::new(fs::read(process.join("environ")).unwrap_or_default());
+        let lines = environment.split(|byte| *byte == 0);
+        let names = lines.filter_map(|line| line.split(|byte| *byte == b'=').next());
+        let names: BTreeSet<String> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        if !names.contains("GATEWAY_WORKER") {
+            found.extend(names.into_iter().filter(|name| !name.is_empty() && is_own(name)));
+        }
+    }
+    found
+}
+
+/// `NAME=value`, `export NAME=value`.
+fn names_of_file(text: &str) -> BTreeSet<String> {
+    let of_line = |line: &str| {
+        let line = line.trim_start();
+        let (name, _) = line.strip_prefix("export ").unwrap_or(line).split_once('=')?;
+        (!name.starts_with('#')).then(|| name.trim().to_owned())
+    };
+    text.lines().filter_map(of_line).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn names_that_would_be_missing_are_found_and_no_value() {
+        assert_eq!(
+            names_of_file("A=1\n# B=2\nexport C='x=y'\n\nnonsense\n"),
+            BTreeSet::from(["A".to_owned(), "C".to_owned()])
+        );
+        let directory = tempfile::tempdir().unwrap();
+        let mut node = std::process::Command::new("node")
+            .args(["-e", "setInterval(() => {}, 1000); console.log('up')"])
+            .current_dir(directory.path())
+            .env_clear()
+            .envs([("PATH", std::env::var("PATH").unwrap()), ("SHOP_SECRET", "hunter2".to_owned())])
+            .env("PORT", "3000")
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut up = [0; 2];
+        std::io::Read::read_exact(node.stdout.as_mut().unwrap(), &mut up).unwrap();
+        let names = names_now(Path::new("/proc"), directory.path());
+        node.kill().unwrap();
+        node.wait().unwrap();
+        assert_eq!(names, BTreeSet::from(["SHOP_SECRET".to_owned()]));
+    }
 
     #[test]
     fn the_package_says_how_it_starts_or_its_files_do() {

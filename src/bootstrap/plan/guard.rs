@@ -17,6 +17,17 @@ ExecStartPost=-/usr/sbin/nft -f /etc/gateway/firewall.nft
 ExecReload=-/usr/sbin/nft -f /etc/gateway/firewall.nft
 ";
 
+/// After a start and a reload the firewall is what the configuration says by then.
+pub(super) const FOLLOWS: &str = "/etc/systemd/system/gateway.service.d/60-firewall.conf";
+
+const FOLLOWS_TEXT: &str = "\
+# Written by `gateway bootstrap`: the firewall follows the listeners. As root and outside of the sandbox (`+`), which the
+# gateway itself is not; that it cannot be done (`-`) is no reason not to serve.
+[Service]
+ExecStartPost=-+/usr/local/bin/gateway firewall reload --quiet
+ExecReload=-+/usr/local/bin/gateway firewall reload --quiet
+";
+
 const WHY: &str = "nothing but SSH and the edge is reached from outside";
 
 pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
@@ -76,6 +87,8 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     }
     let why = "a firewall that is flushed by others comes back with them";
     plan.file(facts, AFTER_FLUSH, AFTER_FLUSH_TEXT, (why, Then::ReloadUnits));
+    let why = "a new listener is reached without a second order";
+    plan.file(facts, FOLLOWS, FOLLOWS_TEXT, (why, Then::ReloadUnits));
     for table in &facts.dropping {
         plan.note(
             format!("the table `{table}` drops what it does not know, beside ours"),

@@ -79,10 +79,13 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         updates: false,
         credentials: true,
         seal_key: None,
+        certbot: BTreeSet::new(),
         app: Some(AppFacts {
             exists: true,
             command: vec!["node".to_owned(), "server.js".to_owned()],
             node: Some("/usr/bin/node".into()),
+            names_now: BTreeSet::new(),
+            names_then: BTreeSet::new(),
         }),
         installed: false,
     }

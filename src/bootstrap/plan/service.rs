@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::{
-    super::facts::AppFacts,
+    super::{App, facts::AppFacts},
     Action, Answers, Facts, Plan, Then, places, settings,
     shipped::{SYSUSERS, Shipped, TMPFILES, UNITS, directories_of},
 };
@@ -67,6 +67,7 @@ pub(super) fn configuration(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         return;
     }
     if let (Some(answer), Some(app)) = (&answers.app, &facts.app) {
+        environment(plan, answer, app);
         application(plan, answer.directory.display().to_string(), app);
         if answers.domains.is_empty() {
             plan.problem(
@@ -96,10 +97,30 @@ fn application(plan: &mut Plan, directory: String, app: &AppFacts) {
     } else if app.command.is_empty() {
         let remedy = "give it with `--command \"node FILE\"`";
         plan.problem(format!("nothing in `{directory}` says how it is started"), remedy);
-    } else if app.node.is_none() && app.command.first().is_some_and(|program| program == "node") {
-        let remedy = "install it for everybody (`apt-get install nodejs`), or give its path with `--command`";
-        plan.problem("there is no Node that every user can start", remedy);
     }
+}
+
+/// What runs in the directory now, under pm2 or by hand, may have been told more than the service will be.
+fn environment(plan: &mut Plan, answer: &App, app: &AppFacts) {
+    let missing = app.names_missing();
+    if missing.is_empty() {
+        return;
+    }
+    let remedy = match &answer.env_file {
+        Some(file) => format!("add what it needs to `{}`", file.display()),
+        None => {
+            "put what it needs into a file of `NAME=value` lines (chmod 600), and name it with `--env-file`"
+                .to_owned()
+        }
+    };
+    let directory = answer.directory.display();
+    plan.note(
+        format!(
+            "what runs in `{directory}` now has in its environment, and will not have: {}",
+            missing.join(", ")
+        ),
+        remedy,
+    );
 }
 
 pub(super) fn seal_key(plan: &mut Plan, facts: &Facts) {
@@ -139,10 +160,30 @@ pub(super) fn access(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         return;
     }
     if let (Some(app), Some(found)) = (&answers.app, &facts.app) {
-        let (read, write) = settings::access(app, found);
-        let will = format!("{} files and directories are tried", read.len() + write.len());
+        let action = settings::access(app, found);
+        let count = match &action {
+            Action::Access { read, write, own } => read.len() + write.len() + own.len(),
+            _ => 0,
+        };
+        let will = format!("{count} files and directories are tried");
         let why = "an application that cannot be read does not start";
-        plan.step("access", ("not known", will), why, Action::Access { read, write });
+        plan.step("access", ("not known", will), why, action);
+    }
+}
+
+/// Beside what serves already, the certificates that it serves with are good for us too.
+pub(super) fn certificates(plan: &mut Plan, facts: &Facts, answers: &Answers) {
+    let wanted: Vec<&str> = facts
+        .certbot
+        .iter()
+        .map(String::as_str)
+        .filter(|host| answers.tls == "acme" && answers.domains.iter().any(|domain| domain == host))
+        .collect();
+    if !wanted.is_empty() {
+        let why = "it serves with them before it has ordered its own, and is reached only after the cut-over";
+        let is = format!("certbot has {}", wanted.join(", "));
+        let hosts = wanted.into_iter().map(str::to_owned).collect();
+        plan.step("certificates", (is, "copies of them are the gateway's"), why, Action::Certificates(hosts));
     }
 }
 

@@ -1,13 +1,10 @@
 //! The texts that are made from the answers: the configuration, and what the unit needs for this application.
 
-use std::{
-    collections::BTreeSet,
-    path::{Path, PathBuf},
-};
+use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{
     super::{Answers, App, facts::AppFacts},
-    WORKER,
+    Action, WORKER,
 };
 
 /// What the unit needs for this application.
@@ -118,10 +115,14 @@ pub(super) fn credential_drop_in(sealed_key: &str) -> String {
     format!("# Written by `gateway bootstrap`.\n[Service]\nLoadCredentialEncrypted=seal.key:{sealed_key}\n")
 }
 
-/// What the worker's user must be able to read, and where it must be able to write.
-pub(super) fn access(app: &App, facts: &AppFacts) -> (Vec<PathBuf>, Vec<PathBuf>) {
+/// What the worker's user must be able to read, where it must be able to write, and what the gateway reads for it.
+pub(super) fn access(app: &App, facts: &AppFacts) -> Action {
     let entry =
         facts.entry(&app.directory).filter(|entry| entry.starts_with(&app.directory) || entry.is_absolute());
     let read: BTreeSet<PathBuf> = [app.directory.clone()].into_iter().chain(entry).collect();
-    (read.into_iter().collect(), app.data.iter().map(|path| Path::new(path).to_owned()).collect())
+    Action::Access {
+        read: read.into_iter().collect(),
+        write: app.data.clone(),
+        own: app.env_file.iter().cloned().collect(),
+    }
 }

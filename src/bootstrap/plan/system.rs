@@ -15,6 +15,9 @@ pub(super) const CLOCK: &str = "systemd-timesyncd.service";
 /// kernel's own default since 5.4; older ones say 128.
 const SOMAXCONN_MIN: u64 = 4096;
 
+/// File descriptors: the unit's own limit can be no higher than `nr_open`, and all programs together have `file-max`.
+const DESCRIPTORS: [(&str, u64); 2] = [("fs.nr_open", 65_536), ("fs.file-max", 131_072)];
+
 pub(super) fn kernel(plan: &mut Plan, facts: &Facts) {
     let value = |name: &str| facts.kernel.get(name).copied();
     let mut lines = Vec::new();
@@ -22,6 +25,13 @@ pub(super) fn kernel(plan: &mut Plan, facts: &Facts) {
     if let Some(now) = value("net.core.somaxconn").filter(|now| *now < SOMAXCONN_MIN) {
         lines.push(format!("net.core.somaxconn = {SOMAXCONN_MIN}"));
         is.push(format!("net.core.somaxconn {now}"));
+    }
+    // In a container these are the host's.
+    for (name, least) in DESCRIPTORS.into_iter().filter(|_| facts.container.is_none()) {
+        if let Some(now) = value(name).filter(|now| *now < least) {
+            lines.push(format!("{name} = {least}"));
+            is.push(format!("{name} {now}"));
+        }
     }
     if value("net.ipv4.tcp_syncookies") == Some(0) {
         lines.push("net.ipv4.tcp_syncookies = 1".to_owned());
@@ -36,7 +46,7 @@ pub(super) fn kernel(plan: &mut Plan, facts: &Facts) {
     plan.step(
         "kernel settings",
         (is.join(", "), will),
-        "bursts of connections wait instead of being dropped",
+        "bursts of connections wait instead of being dropped, and there are file descriptors for them",
         action,
     );
 }
@@ -70,7 +80,8 @@ pub(super) fn clock(plan: &mut Plan, facts: &Facts) {
         plan.step("clock", ("nothing sets it", "set by systemd-timesyncd"), why, Action::Enable(vec![CLOCK]));
     } else if facts.programs.contains("apt-get") {
         let action = Action::Packages(vec!["systemd-timesyncd"]);
-        plan.step("clock", ("nothing sets it", "set by systemd-timesyncd"), why, action);
+        plan.step("clock", ("nothing sets it", "package systemd-timesyncd"), why, action);
+        plan.step("clock", ("not set", "set by systemd-timesyncd"), why, Action::Enable(vec![CLOCK]));
     } else {
         plan.note("nothing sets the clock", "install chrony or systemd-timesyncd");
     }

@@ -151,6 +151,41 @@ fn an_application_that_cannot_be_started_is_told_before_anything_is_done() {
 }
 
 #[test]
+fn names_that_the_environment_would_lack_are_told_before_anything_is_done() {
+    let told = after(|facts, _| {
+        let app = facts.app.as_mut().unwrap();
+        app.names_now = ["DATABASE_URL", "JWT_SECRET", "LOG_LEVEL"].map(str::to_owned).into();
+        app.names_then = ["LOG_LEVEL"].map(str::to_owned).into();
+    });
+    assert!(told.contains("will not have: DATABASE_URL, JWT_SECRET\n"), "{told}");
+    assert!(told.contains("add what it needs to `/etc/gateway/api.env`"), "{told}");
+}
+
+#[test]
+fn certificates_of_certbot_are_taken_for_the_hosts_that_are_served() {
+    let told =
+        after(|facts, _| facts.certbot = ["api.example.com", "mail.example.com"].map(str::to_owned).into());
+    assert!(told.contains("certificates: certbot has api.example.com -> copies"), "{told}");
+    let local = after(|facts, answers| {
+        facts.certbot = ["api.example.com".to_owned()].into();
+        answers.tls = "local".to_owned();
+    });
+    assert!(!local.contains("certificates:"), "{local}");
+}
+
+#[test]
+fn file_descriptors_are_raised_where_they_are_few_and_the_kernel_is_ours() {
+    let few = |container: Option<&str>| {
+        after(|facts, _| {
+            facts.kernel.insert("fs.file-max".to_owned(), 50_000);
+            facts.container = container.map(str::to_owned);
+        })
+    };
+    assert!(few(None).contains("fs.file-max = 131072"), "{}", few(None));
+    assert!(!few(Some("lxc")).contains("fs.file-max"), "{}", few(Some("lxc")));
+}
+
+#[test]
 fn an_application_in_a_home_is_let_out_of_the_units_sandbox() {
     let app = |directory: &str, data: &[&str]| App {
         directory: directory.into(),

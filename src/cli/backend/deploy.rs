@@ -90,7 +90,12 @@ async fn open(client: &Client, name: &str, source: &Path) -> Result<(Body, Optio
     let directory = source.to_owned();
     let packing = tokio::task::spawn_blocking(move || {
         let out = io::BufWriter::with_capacity(CHUNK_BYTES, Chunks(chunks.clone()));
-        pack(&directory, backend.installs, out).inspect_err(|failure| {
+        let packed = pack(&directory, backend.installs, out);
+        // A gateway that takes no more has said why.
+        if chunks.is_closed() {
+            return Ok(());
+        }
+        packed.inspect_err(|failure| {
             // The gateway must not take half an archive for a whole one.
             drop(chunks.blocking_send(Err(io::Error::other(failure.message.clone()))));
         })

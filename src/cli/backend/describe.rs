@@ -50,13 +50,15 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
     // Failures of both processes of a slot are the same one.
     let mut failed: Vec<_> = backend.workers.iter().filter(|worker| worker.last_error.is_some()).collect();
     failed.dedup_by_key(|worker| &worker.name);
-    for worker in failed {
-        let mut lines =
-            vec![format!("{}: {}", worker.name, worker.last_error.as_deref().unwrap_or_default())];
-        lines.extend(worker.last_facts.iter().map(|fact| format!("  {fact}")));
-        lines.extend(worker.last_lines.iter().map(|line| format!("  | {line}")));
-        sections.push(lines.join("\n"));
-    }
+    sections.extend(failed.into_iter().map(|worker| status::failure(worker, usize::MAX)));
+    let mut floods: Vec<_> = backend.workers.iter().filter(|worker| worker.lines_dropped > 0).collect();
+    floods.dedup_by_key(|worker| &worker.name);
+    sections.extend(floods.iter().map(|worker| {
+        format!(
+            "{}: {} lines of output dropped, it writes too many at a time",
+            worker.name, worker.lines_dropped
+        )
+    }));
     if !backend.generations.is_empty() {
         let rows = backend.generations.iter().rev().map(|one| {
             let seconds = u64::try_from(now.as_second() - one.made.as_second()).unwrap_or(0);
@@ -65,10 +67,11 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
                 one.number.to_string(),
                 out::duration(seconds),
                 one.directory.display().to_string(),
+                one.node.as_ref().and_then(|node| node.version.clone()).unwrap_or_default(),
                 mark.to_owned(),
             ]
         });
-        sections.push(out::table(&["generation", "age", "directory", "state"], rows));
+        sections.push(out::table(&["generation", "age", "directory", "node", "state"], rows));
     }
     sections.join("\n\n")
 }
@@ -85,6 +88,11 @@ fn summary(backend: &BackendStatus) -> String {
     };
     if let Some(order) = &backend.order {
         text.push_str(&format!(", {order} under way"));
+    }
+    if let Some(node) = backend.node() {
+        let version = node.version.as_deref().unwrap_or("of an unknown version");
+        let (source, by, program) = (node.source.word(), &node.by, node.program.display());
+        text.push_str(&format!("\nnode {version} from {source}, by {by}: {program}"));
     }
     if let Some(deploy) = &backend.deploy {
         text.push_str(&format!("\ndeploy by {} since {}: {}", deploy.by, deploy.since, deploy.step));
@@ -106,10 +114,12 @@ mod tests {
                 {"name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z", "restarts": 2,
                     "in_flight": 1, "last_error": "it ended with exit code 3", "last_lines": ["Error: no"]},
                 {"name": "api/1", "pid": 19, "state": "starting", "since": "2026-01-01T00:00:05Z", "restarts": 0,
-                    "in_flight": 0, "last_error": null, "last_lines": []}],
+                    "in_flight": 0, "lines_dropped": 77, "last_error": null, "last_lines": []}],
             "generations": [
                 {"number": 1, "made": "2026-01-01T00:00:00Z", "directory": "/srv/api/releases/1"},
-                {"number": 2, "made": "2026-01-01T01:00:00Z", "directory": "/srv/api/releases/2"}],
+                {"number": 2, "made": "2026-01-01T01:00:00Z", "directory": "/srv/api/releases/2", "node": {
+                    "version": "v22.1.0", "program": "/state/node/v22.1.0/bin/node", "source": "gateway",
+                    "by": ".nvmrc (22)"}}],
         }))
         .unwrap();
         let text = text(&backend, "2026-01-01T02:00:00Z".parse().unwrap());
@@ -119,12 +129,14 @@ mod tests {
             "backend api: 1 of 2 workers ready, reload under way",
             "api/0: it ended with exit code 3",
             "| Error: no",
-            "2 1 h 0 min /srv/api/releases/2 in force",
-            "1 2 h 0 min /srv/api/releases/1 -",
+            "node v22.1.0 from gateway, by .nvmrc (22): /state/node/v22.1.0/bin/node",
+            "api/1: 77 lines of output dropped, it writes too many at a time",
+            "2 1 h 0 min /srv/api/releases/2 v22.1.0 in force",
+            "1 2 h 0 min /srv/api/releases/1 - -",
         ] {
             assert!(words.iter().any(|one| one == line), "{line:?} is not in\n{text}");
         }
         let stopped = BackendStatus { stopped: true, order: None, ..backend };
-        assert_eq!(summary(&stopped), "backend api: stopped, to have 2 workers");
+        assert!(summary(&stopped).starts_with("backend api: stopped, to have 2 workers\n"));
     }
 }

@@ -4,7 +4,7 @@
 use http::Method;
 
 use super::{Client, Failure, out, path_of, progress, the_one};
-use crate::admin::{BackendStatus, RollbackOrder, ScaleOrder, SignalOrder, Signalled};
+use crate::admin::{BackendStatus, Reloaded, RollbackOrder, ScaleOrder, SignalOrder, Signalled};
 
 /// Stop each worker and start it again, one after the other; ends when all are ready
 #[derive(Debug, clap::Args)]
@@ -19,7 +19,8 @@ pub(crate) struct Restart {
     form: out::Form,
 }
 
-/// Replace every worker without failing a request; new ones that never get ready leave the old ones serving
+/// Take the backend's table from the configuration file, and replace every worker without failing a request; new ones
+/// that never get ready leave the old ones serving
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -116,7 +117,16 @@ impl Restart {
 impl Reload {
     pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
         let name = the_one(client, self.name).await?;
-        let status = progress::order(client, &name, "reload", None::<&()>).await?;
+        let path = path_of(&name, "reload");
+        let order = client.order(Method::POST, &path, None::<&()>);
+        let Reloaded { restart_needed, warnings } = progress::watched(client, &name, order).await?;
+        for warning in warnings {
+            out::remark(format!("warning: {warning}"));
+        }
+        if !restart_needed.is_empty() {
+            out::remark(format!("these take a new start of the gateway: {}", restart_needed.join(", ")));
+        }
+        let status: BackendStatus = client.show(&path_of(&name, "")).await?;
         told(self.form, &status, "reloaded")
     }
 }

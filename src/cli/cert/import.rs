@@ -29,17 +29,17 @@ Examples:
   gateway cert import '*.example.com' --cert wildcard.pem --key wildcard.key")]
 pub(crate) struct Import {
     /// The host, or a wildcard that the certificate is for
-    host: String,
+    pub(in crate::cli) host: String,
     /// PEM file with the whole chain, the host's own certificate first
     #[arg(long, value_name = "FILE")]
-    cert: PathBuf,
+    pub(in crate::cli) cert: PathBuf,
     /// PEM file with its private key
     #[arg(long, value_name = "FILE")]
-    key: PathBuf,
+    pub(in crate::cli) key: PathBuf,
 }
 
 impl Import {
-    pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
+    pub(in crate::cli) async fn run(self, client: &Client) -> Result<(), Failure> {
         let order = ImportOrder { chain: read(&self.cert)?, key: read(&self.key)? };
         let imported: Imported = client.order(Method::POST, &path(&self.host), Some(&order)).await?;
         for warning in &imported.warnings {

@@ -1,6 +1,6 @@
 //! Checks of backends: what to start, where, for whom.
 
-use std::{collections::HashMap, net::IpAddr, time::Duration};
+use std::{collections::HashMap, net::IpAddr, path::Path, time::Duration};
 
 use super::Check;
 use crate::{
@@ -29,7 +29,9 @@ impl Check<'_> {
             self.environment(name, backend);
             self.env_file(name, backend);
             self.isolation(name, backend);
+            self.node_of(name, backend);
             self.times(name, backend);
+            self.log(name, backend);
             if backend.health.path.as_ref().is_some_and(|path| !path.starts_with('/')) {
                 let message = "a path begins with `/`";
                 self.problem(&["backend", name, "health", "path"], message, "write it like \"/healthz\"");
@@ -67,8 +69,9 @@ impl Check<'_> {
                 }
                 let isolation =
                     ["user", "group", "allow_root", "sandbox", "allow_read", "allow_write", "limits"];
-                let life = ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max"];
-                let orders = ["install", "watch", "sticky"];
+                let life =
+                    ["directory", "workers", "env", "listen", "restart_delay", "restart_delay_max", "log"];
+                let orders = ["install", "watch", "sticky", "node"];
                 for unused in isolation.into_iter().chain(life).chain(orders) {
                     let key = ["backend", name, unused];
                     if self.is_written(&key) {
@@ -92,41 +95,58 @@ impl Check<'_> {
             let remedy = "name the application's directory; relative paths start at the configuration file";
             self.problem(&["backend", name, "directory"], message, remedy);
         }
-        match backend.command.first() {
-            None => self.problem(&key, "the command is empty", "write it like [\"node\", \"server.js\"]"),
-            Some(program) if program.trim().is_empty() => {
-                self.problem(
-                    &key,
-                    "the command's program is empty",
-                    "write it like [\"node\", \"server.js\"]",
-                );
-            }
-            Some(program) if backend.command.len() == 1 && program.contains(' ') => {
-                let message = "a command is a list of words: this is one word with spaces in it";
-                self.problem(&key, message, "write each word by itself, such as [\"node\", \"server.js\"]");
-            }
-            Some(program)
-                if program.contains('/') && directory.is_dir() && !directory.join(program).exists() =>
-            {
-                let message = format!("there is no {}", directory.join(program).display());
-                let remedy = "name a program that is there, or one that PATH finds";
-                self.contradiction(&key, &[&["backend", name, "directory"]], message, remedy);
-            }
-            Some(_) => {}
-        }
+        let because = ["backend", name, "directory"];
+        self.words(&key, &backend.command, Some(directory), &because);
         if backend.workers.count() > 1024 {
             let message = "that many processes are surely not meant";
             self.problem(&["backend", name, "workers"], message, "write \"cores\", or a number up to 1024");
         }
     }
 
+    /// A program and its arguments. Without a directory a program with a path is not looked for.
+    pub(super) fn words(
+        &mut self,
+        key: &[&str],
+        command: &[String],
+        directory: Option<&Path>,
+        because_of: &[&str],
+    ) {
+        let example = "write it like [\"node\", \"server.js\"]";
+        let there = directory.filter(|directory| directory.is_dir());
+        match command.first() {
+            None => self.problem(key, "the command is empty", example),
+            Some(program) if program.trim().is_empty() => {
+                self.problem(key, "the command's program is empty", example);
+            }
+            Some(program) if command.len() == 1 && program.contains(' ') => {
+                let message = "a command is a list of words: this is one word with spaces in it";
+                self.problem(key, message, "write each word by itself, such as [\"node\", \"server.js\"]");
+            }
+            Some(program) if program.contains('/') => {
+                if let Some(missing) = there.map(|there| there.join(program)).filter(|path| !path.exists()) {
+                    let message = format!("there is no {}", missing.display());
+                    let remedy = "name a program that is there, or one that PATH finds";
+                    self.contradiction(key, &[because_of], message, remedy);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+
+    /// Is that a name for an environment variable?
+    pub(super) fn variable_name(&mut self, key: &[&str], variable: &str) -> bool {
+        let good = !variable.is_empty() && !variable.contains(['=', '\0']);
+        if !good {
+            let remedy = "use letters, digits and underscores";
+            self.problem(key, "this is no name for an environment variable", remedy);
+        }
+        good
+    }
+
     fn environment(&mut self, name: &str, backend: &Backend) {
         for variable in backend.env.keys() {
             let key = ["backend", name, "env", variable.as_str()];
-            if variable.is_empty() || variable.contains(['=', '\0']) {
-                let remedy = "use letters, digits and underscores";
-                self.problem(&key, "this is no name for an environment variable", remedy);
-            } else if variable == "PORT" {
+            if self.variable_name(&key, variable) && variable == "PORT" {
                 let remedy = "take it out; `listen = \"port\"` makes it a number";
                 self.problem(&key, "the gateway itself sets PORT, differently for each worker", remedy);
             }

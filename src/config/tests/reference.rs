@@ -9,6 +9,7 @@ use super::load_file;
 use crate::{
     backend,
     config::{Config, layer::Layer},
+    job,
 };
 
 fn file(name: &str) -> PathBuf {
@@ -65,8 +66,9 @@ fn the_reference_has_every_key_of_the_code_and_no_other() {
         let keys: Vec<String> = table.keys().cloned().collect();
         table.insert("?".to_owned(), Value::from(0));
         let Err(error) = Config::deserialize(&asked) else { panic!("{path:?} takes any key") };
-        // Backends, a worker's variables and a site's headers are named by the operator.
-        let free = path.last().is_some_and(|last| ["backend", "env", "headers"].contains(&last.as_str()));
+        // Backends, jobs, a worker's variables and a site's headers are named by the operator.
+        let free =
+            path.last().is_some_and(|last| ["backend", "job", "env", "headers"].contains(&last.as_str()));
         match error.kind {
             Kind::UnknownField(_, known) => {
                 let mut known: Vec<_> = known.iter().map(|key| (*key).to_owned()).collect();
@@ -101,11 +103,14 @@ fn the_reference_says_the_defaults_of_the_code() {
     // There and back, so that "600s" and "10m" are the same.
     let read = Config::deserialize(&uncommented()).unwrap();
     let written = Value::serialize(&read).unwrap();
-    let examples = ["backend", "tenant", "edge.open", "edge.path", "edge.site", "tls.certificate"];
+    let examples = ["backend", "job", "tenant", "edge.open", "edge.path", "edge.site", "tls.certificate"];
     compare(&Value::serialize(Config::default()).unwrap(), &written, "", &examples);
     let api = Value::serialize(&read.backend["api"]).unwrap();
     let default = Value::serialize(backend::Config::default()).unwrap();
     compare(&default, &api, "", &["command", "hosts", "env"]);
+    let nightly = Value::serialize(&read.job["nightly"]).unwrap();
+    let default = Value::serialize(job::Config::default()).unwrap();
+    compare(&default, &nightly, "", &["command", "env"]);
 }
 
 #[test]

@@ -8,12 +8,17 @@ use crate::{
     backend::{self, Backend},
     door::DoorStatus,
     edge::{self, Certificates, HostCertificate},
+    job::Jobs,
     tenant::HostName,
 };
 
 impl admin::House for House {
     fn backends(&self) -> BTreeMap<String, Arc<Backend>> {
         self.backends.clone()
+    }
+
+    fn jobs(&self) -> Arc<Jobs> {
+        self.jobs.clone()
     }
 
     fn listeners(&self) -> Vec<Listening> {

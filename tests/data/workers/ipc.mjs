@@ -1,5 +1,5 @@
 // Ready when it says so over Node's own channel, some time after it listens. Ends by the message `shutdown`, and
-// then leaves a file behind; SIGTERM ends it without one.
+// then leaves a file behind; SIGTERM ends it without one. With DEAF it closes the channel when it is ready.
 import fs from 'node:fs';
 import http from 'node:http';
 
@@ -7,7 +7,15 @@ process.send({ hello: 'nobody listens to this' });
 const server = http.createServer((request, response) => {
   response.end(JSON.stringify({ connected: process.connected, waited: process.uptime() > 0.4 }));
 });
-server.listen(process.env.PORT, () => setTimeout(() => process.send('ready'), 400));
+server.listen(process.env.PORT, () =>
+  setTimeout(() => process.send('ready', () => process.env.DEAF && process.disconnect()), 400),
+);
+if (process.env.DEAF) {
+  process.on('SIGTERM', () => {
+    fs.writeFileSync('goodbye', 'by signal');
+    process.exit(0);
+  });
+}
 process.on('message', (message) => {
   if (message !== 'shutdown') return;
   fs.writeFileSync('goodbye', 'said');

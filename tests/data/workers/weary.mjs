@@ -1,5 +1,7 @@
-// Well until told otherwise: `/sick` makes it answer its health path with 500, `/grow?mb=N` holds memory, `/block?ms=N`
-// blocks the event loop, `/fail` lets every later start of it end at once. `/asked` says how often its health was asked for.
+// Well until told otherwise: `/sick` makes it answer its health path with 500, `/grow?mb=N` holds memory, `/fork?mb=N`
+// has a child that does, `/block?ms=N` blocks the event loop, `/fail` lets every later start of it end at once. `/asked`
+// says how often its health was asked for.
+import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 
@@ -27,6 +29,10 @@ http
     if (url.pathname === '/sick') sick = true;
     if (url.pathname === '/fail') fs.writeFileSync(flag, '');
     if (url.pathname === '/grow') held.push(Buffer.alloc(Number(url.searchParams.get('mb')) * 1024 * 1024, 1));
+    if (url.pathname === '/fork') {
+      const grow = `globalThis.held = Buffer.alloc(${Number(url.searchParams.get('mb'))} * 1024 * 1024, 1); setInterval(() => {}, 1000)`;
+      spawn(process.execPath, ['-e', grow], { stdio: 'ignore' });
+    }
     if (url.pathname === '/block') block(Number(url.searchParams.get('ms')));
     if (url.pathname === '/slow') return setTimeout(() => response.end('slow'), Number(url.searchParams.get('ms')));
     response.end(String(process.pid));

@@ -1,0 +1,30 @@
+//! Node's versions: which one a backend runs, and how it comes onto the machine. Installing is an order of its own
+//! (`gateway node install`); a worker's start only chooses among what is there.
+
+mod choice;
+mod fetch;
+mod install;
+mod lookup;
+mod mirror;
+mod problem;
+mod project;
+mod spec;
+mod store;
+
+pub(super) use self::{choice::Asking, spec::version};
+pub(crate) use self::{
+    choice::NodeStatus,
+    install::{Outcome, Step, Work},
+    lookup::{Source, here, homes, program_at},
+    mirror::{Mirror, Release},
+    problem::NodeProblem,
+    spec::{Spec, Wanted},
+    store::{Installed, Store},
+};
+
+use std::path::Path;
+
+/// The version that an application's own files want.
+pub(crate) fn wanted_by(directory: &Path) -> Result<Spec, String> {
+    project::wanted(directory).map(|(spec, _)| spec)
+}

@@ -1,0 +1,165 @@
+//! Where versions are: the gateway's own, nvm's, the one that PATH finds. What the workers' user could not run is not
+//! there. It starts nothing and changes nothing.
+
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+use nix::unistd::{AccessFlags, Uid, User, access};
+use serde::{Deserialize, Serialize};
+
+use super::{
+    super::account::Identity,
+    store::{Installed, Store, versions_in},
+};
+
+/// Where a Node came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Source {
+    /// `node.path` names it.
+    #[serde(rename = "node.path")]
+    Named,
+    /// `gateway node install` brought it.
+    #[serde(rename = "gateway")]
+    Gateway,
+    /// nvm did, for somebody on this machine.
+    #[serde(rename = "nvm")]
+    Nvm,
+    /// PATH leads to it.
+    #[serde(rename = "PATH")]
+    System,
+}
+
+impl Source {
+    /// As people read it.
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Named => "node.path",
+            Self::Gateway => "gateway",
+            Self::Nvm => "nvm",
+            Self::System => "PATH",
+        }
+    }
+}
+
+/// Every version that a user may run, without the one in PATH: the gateway's own first, then nvm's by the order of the
+/// homes, each newest first.
+pub(super) fn found(
+    store: &Store,
+    homes: &[PathBuf],
+    identity: Option<&Identity>,
+) -> Vec<(Source, Installed)> {
+    let own = store.installed().into_iter().map(|one| (Source::Gateway, one));
+    let of_home = |home: &PathBuf| versions_in(&home.join(".nvm/versions/node"));
+    let nvm = homes.iter().flat_map(of_home).map(|one| (Source::Nvm, one));
+    // Ours are opened for whoever runs them.
+    let runs = |(source, one): &(Source, Installed)| {
+        *source == Source::Gateway || may_run(&one.prefix.join("bin/node"), identity)
+    };
+    own.chain(nvm).filter(runs).collect()
+}
+
+/// Every version that we ourselves may run.
+pub(crate) fn here(store: &Store, homes: &[PathBuf]) -> Vec<(Source, Installed)> {
+    found(store, homes, None)
+}
+
+/// Whose nvm is looked at: the workers' user's, our own, root's, and that of who became root by sudo.
+pub(crate) fn homes(worker: Option<PathBuf>, own: Option<PathBuf>, sudo_user: Option<&str>) -> Vec<PathBuf> {
+    let root = User::from_uid(Uid::from_raw(0)).ok().flatten().map(|user| user.dir);
+    let sudo = sudo_user.and_then(|name| User::from_name(name).ok().flatten()).map(|user| user.dir);
+    let mut homes: Vec<PathBuf> = Vec::new();
+    for home in [worker, own, root, sudo].into_iter().flatten() {
+        if !homes.contains(&home) {
+            homes.push(home);
+        }
+    }
+    homes
+}
+
+/// The program that `node.path` means: itself, or what lies in that directory as installations have it.
+pub(crate) fn program_at(path: &Path) -> Result<PathBuf, String> {
+    let candidates = if path.is_dir() {
+        vec![path.join("bin/node"), path.join("node")]
+    } else if path.file_name().is_some_and(|name| name == "node") {
+        vec![path.to_owned()]
+    } else {
+        return Err(format!("{} is neither a program named `node` nor a directory with one", path.display()));
+    };
+    let program = candidates.into_iter().find(|program| program.is_file());
+    let program = program.ok_or_else(|| format!("there is no Node in {}", path.display()))?;
+    // The directory behind its links, so that a link that moves on moves no running generation.
+    let directory = program.parent().and_then(|directory| directory.canonicalize().ok());
+    Ok(directory.map_or(program.clone(), |directory| directory.join("node")))
+}
+
+/// May that user start this program? By the modes alone: what an access list opens does not count.
+pub(super) fn may_run(program: &Path, identity: Option<&Identity>) -> bool {
+    let Some(identity) = identity else { return access(program, AccessFlags::X_OK).is_ok() };
+    let Ok(program) = program.canonicalize() else { return false };
+    program.ancestors().all(|path| {
+        fs::metadata(path).is_ok_and(|metadata| {
+            let shift = match (metadata.uid() == identity.uid, identity.groups.contains(&metadata.gid())) {
+                (true, _) => 6,
+                (false, true) => 3,
+                (false, false) => 0,
+            };
+            identity.uid == 0 || (metadata.mode() >> shift) & 0o1 == 0o1
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{super::store::tests::stub, *};
+
+    fn stranger() -> Identity {
+        Identity { user: "61234".into(), uid: 61234, gid: 61234, groups: vec![61234], home: "/".into() }
+    }
+
+    #[test]
+    fn own_versions_come_before_nvms_and_what_the_user_cannot_run_is_not_there() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let store = Store::below(&dir.path().join("state"));
+        stub(&store.directory().join("v20.1.0"));
+        let homes = ["open", "closed"].map(|name| dir.path().join(name));
+        for (home, version) in homes.iter().zip(["v22.1.0", "v24.1.0"]) {
+            stub(&home.join(".nvm/versions/node").join(version));
+        }
+        fs::set_permissions(&homes[1], fs::Permissions::from_mode(0o700)).unwrap();
+        let versions = |identity| -> Vec<(Source, String)> {
+            let found = found(&store, &homes, identity).into_iter();
+            found.map(|(source, one)| (source, one.version.to_string())).collect()
+        };
+        let all = [(Source::Gateway, "20.1.0"), (Source::Nvm, "22.1.0"), (Source::Nvm, "24.1.0")];
+        let all = all.map(|(source, version)| (source, version.to_owned()));
+        assert_eq!(versions(None), all);
+        assert_eq!(versions(Some(&stranger())), all[..2]);
+    }
+
+    #[test]
+    fn a_path_is_a_node_or_the_directory_of_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let top = dir.path().canonicalize().unwrap();
+        stub(&top.join("node-20"));
+        std::os::unix::fs::symlink("node-20", top.join("current")).unwrap();
+        let program = top.join("node-20/bin/node");
+        for path in ["node-20", "node-20/bin", "node-20/bin/node", "current", "current/bin/node"] {
+            assert_eq!(program_at(&top.join(path)), Ok(program.clone()), "{path}");
+        }
+        for path in ["gone", "node-20/bin/gone", "."] {
+            assert!(program_at(&top.join(path)).is_err(), "{path}");
+        }
+    }
+
+    #[test]
+    fn each_home_is_looked_at_once() {
+        let (worker, own) = (Some("/srv/app".into()), Some("/root".into()));
+        assert_eq!(homes(worker, own, Some("root")), [PathBuf::from("/srv/app"), "/root".into()]);
+    }
+}

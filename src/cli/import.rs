@@ -1,0 +1,177 @@
+//! `gateway import`: what serves today, read and written down as a configuration of ours. It changes nothing but with
+//! `certbot --copy`: the configuration goes to standard output, and what it could not carry to standard error.
+
+use std::{
+    io::Read,
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+};
+
+use super::{Client, Failure, Settings, cert, out, reach};
+use crate::bootstrap::{self, Carried, Lineage};
+
+/// nginx with a thousand sites prints 5 MB.
+const TEXT_BYTES_MAX: u64 = 32 * 1024 * 1024;
+
+/// Read what nginx, pm2 or certbot do today, and print it as a configuration
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Import {
+    Nginx(Nginx),
+    Pm2(Pm2),
+    Certbot(Certbot),
+}
+
+/// nginx's servers: `nginx -T` is asked for them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The configuration goes to standard output, what it could not carry to standard error, each with what to do about it. \
+Put the former into /etc/gateway/conf.d and ask `gateway check` what it thinks of it.
+
+Examples:
+  gateway import nginx > nginx.toml
+  gateway import nginx --from nginx-T.txt
+  gateway import nginx --json")]
+pub(crate) struct Nginx {
+    /// A file with what `nginx -T` prints (`-`: standard input), instead of running it
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    form: out::Form,
+}
+
+/// pm2's applications: `pm2 jlist` is asked for them
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The names of their environments' variables are told, the values never. pm2 belongs to a user: ask as that user.
+
+Examples:
+  gateway import pm2 > pm2.toml
+  gateway import pm2 --from /home/me/.pm2/dump.pm2
+  sudo -u me pm2 jlist | gateway import pm2 --from -")]
+pub(crate) struct Pm2 {
+    /// A file with what `pm2 jlist` prints, or pm2's own dump (`-`: standard input), instead of running it
+    #[arg(long, value_name = "FILE")]
+    from: Option<PathBuf>,
+    #[command(flatten)]
+    form: out::Form,
+}
+
+/// certbot's certificates
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The gateway orders and renews by itself. With `--copy` it takes the certificates that are there along, so that it can serve \
+before it has ordered anything; it goes on with its own when they end.
+
+Examples:
+  gateway import certbot > certbot.toml
+  gateway import certbot --copy
+  gateway import certbot --copy --host api.example.com")]
+pub(crate) struct Certbot {
+    /// Where they are
+    #[arg(long, value_name = "DIR", default_value = "/etc/letsencrypt/live")]
+    from: PathBuf,
+    /// Give the gateway copies of them now, as `gateway cert import` does
+    #[arg(long, conflicts_with = "json")]
+    copy: bool,
+    /// Only the certificate of this host; may be repeated
+    #[arg(long, value_name = "HOST")]
+    host: Vec<String>,
+    #[command(flatten)]
+    form: out::Form,
+}
+
+impl Import {
+    pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
+        match self {
+            Self::Nginx(nginx) => {
+                tell(&bootstrap::nginx(&text(nginx.from.as_deref(), &["nginx", "-T"])?), &nginx.form)
+            }
+            Self::Pm2(pm2) => {
+                let text = text(pm2.from.as_deref(), &["pm2", "jlist"])?;
+                let carried = bootstrap::pm2(&text).map_err(|why| {
+                    Failure::usage(why).hint("`pm2 jlist` prints it, and ~/.pm2/dump.pm2 holds it")
+                })?;
+                tell(&carried, &pm2.form)
+            }
+            Self::Certbot(certbot) if certbot.copy => certbot.copy(settings),
+            Self::Certbot(certbot) => {
+                let live = certbot.from.display().to_string();
+                tell(&bootstrap::certbot(&live, &certbot.lineages()?), &certbot.form)
+            }
+        }
+    }
+}
+
+fn tell(carried: &Carried, form: &out::Form) -> Result<(), Failure> {
+    if form.json {
+        return out::json(carried);
+    }
+    for left in &carried.left {
+        out::remark(format!("not carried: {}\nhint: {}", left.what, left.remedy));
+    }
+    out::line(carried.config.trim_end());
+    Ok(())
+}
+
+impl Certbot {
+    fn lineages(&self) -> Result<Vec<Lineage>, Failure> {
+        let mut lineages = bootstrap::lineages(&self.from).map_err(|error| {
+            Failure::io("read", &self.from, &error)
+                .hint("only root reads it; `--from DIR` names another directory")
+        })?;
+        let asked = |lineage: &Lineage| self.host.iter().any(|host| host == lineage.host());
+        lineages.retain(|lineage| self.host.is_empty() || asked(lineage));
+        Ok(lineages)
+    }
+
+    fn copy(&self, settings: &Settings) -> Result<(), Failure> {
+        let lineages = self.lineages()?;
+        if lineages.is_empty() {
+            return Err(Failure::failed(format!("there is no certificate below `{}`", self.from.display()))
+                .hint("`--from DIR` names another directory"));
+        }
+        reach::any(settings, async |client: &Client| {
+            for lineage in &lineages {
+                let at = self.from.join(&lineage.name);
+                let import = cert::Import {
+                    host: lineage.host().to_owned(),
+                    cert: at.join("fullchain.pem"),
+                    key: at.join("privkey.pem"),
+                };
+                import.run(client).await?;
+            }
+            Ok(())
+        })
+    }
+}
+
+fn text(from: Option<&Path>, command: &[&str]) -> Result<String, Failure> {
+    if let Some(path) = from {
+        let reader: Box<dyn Read> = if path == Path::new("-") {
+            Box::new(std::io::stdin())
+        } else {
+            Box::new(std::fs::File::open(path).map_err(|error| Failure::io("read", path, &error))?)
+        };
+        let mut bytes = Vec::new();
+        let read = reader.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes);
+        read.map_err(|error| Failure::io("read", path, &error))?;
+        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > TEXT_BYTES_MAX {
+            return Err(Failure::usage(format!("`{}` is too large to be a configuration", path.display())));
+        }
+        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    }
+    let shown = command.join(" ");
+    let (program, arguments) = command.split_first().unwrap_or((&"", &[]));
+    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
+    let output = output.map_err(|error| {
+        Failure::failed(format!("`{shown}` cannot be run: {error}"))
+            .hint(format!("give what it prints: `gateway import {program} --from FILE`"))
+    })?;
+    if !output.status.success() {
+        // What it complains about is its own configuration, which may hold secrets: it is asked again by its owner.
+        return Err(Failure::failed(format!("`{shown}` failed ({})", output.status)).hint(format!(
+            "run `{shown}` yourself, with sudo where it needs it, and give what it prints with `--from FILE`"
+        )));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

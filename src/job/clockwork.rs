@@ -1,0 +1,193 @@
+//! The task of a job that runs by the clock: waits, runs, obeys orders, one run at a time. A run that is due while
+//! another is under way is left out, counted and told; what was due while no gateway ran is not made up for.
+
+use std::{
+    pin::Pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use jiff::Timestamp;
+use tokio::sync::{broadcast, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    board::Board,
+    config::When,
+    error::JobError,
+    jobs::Watching,
+    outcome::{By, Outcome, RunView, UnderWay, Verdict},
+    run::{Counter, Run},
+};
+use crate::{
+    metrics::{JobLabels, JobRunLabels, Metrics},
+    tenant::TenantId,
+};
+
+/// The clock may be set while we sleep: look at it this often.
+const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// Verdicts that a slow watcher may be behind; it gets all of them with the outcome.
+const VERDICTS_WAITING_MAX: usize = 1024;
+
+/// An order to a job.
+pub(super) enum Order {
+    /// Run now.
+    Run {
+        /// For this tenant alone.
+        tenant: Option<TenantId>,
+        /// Answered when it begins.
+        answer: oneshot::Sender<Result<Watching, JobError>>,
+    },
+    /// The board has another plan.
+    Look,
+}
+
+/// The state of the task.
+pub(super) struct Clockwork {
+    pub(super) board: Arc<Board>,
+    pub(super) counter: Counter,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) orders: mpsc::Receiver<Order>,
+    pub(super) ending: CancellationToken,
+}
+
+/// A run under way, and who wants to hear of its end.
+struct Begun {
+    work: Pin<Box<dyn Future<Output = Vec<Verdict>> + Send>>,
+    view: UnderWay,
+    clock: Instant,
+    told: Option<oneshot::Sender<RunView>>,
+}
+
+impl Clockwork {
+    pub(super) async fn run(mut self) {
+        let mut begun: Option<Begun> = None;
+        let mut due = self.due_after(Timestamp::now());
+        loop {
+            self.board.next_is(due);
+            tokio::select! {
+                biased;
+                () = self.ending.cancelled() => break,
+                verdicts = over(&mut begun) => self.conclude(begun.take(), verdicts).await,
+                order = self.orders.recv() => match order {
+                    None => break,
+                    Some(Order::Look) => due = self.due_after(Timestamp::now()),
+                    Some(Order::Run { tenant, answer }) => self.obey(&mut begun, tenant, answer),
+                },
+                () = until(due) => {
+                    match &begun {
+                        Some(begun) => self.leave_out(begun.view.number).await,
+                        None => begun = Some(self.begin(By::Schedule, None, broadcast::channel(1).0)),
+                    }
+                    let now = Timestamp::now();
+                    due = self.due_after(due.map_or(now, |due| due.max(now)));
+                }
+            }
+        }
+        self.board.next_is(None);
+        if begun.is_some() {
+            // It has been told to end by the same word as we.
+            let verdicts = over(&mut begun).await;
+            self.conclude(begun.take(), verdicts).await;
+        }
+    }
+
+    fn due_after(&self, after: Timestamp) -> Option<Timestamp> {
+        match &self.board.plan().when {
+            When::Scheduled(schedule) => schedule.next(after),
+            When::Always => None,
+        }
+    }
+
+    fn obey(
+        &self,
+        begun: &mut Option<Begun>,
+        tenant: Option<TenantId>,
+        answer: oneshot::Sender<Result<Watching, JobError>>,
+    ) {
+        if let Some(begun) = begun {
+            let (job, number) = (self.board.name.clone(), begun.view.number);
+            drop(answer.send(Err(JobError::UnderWay { job, number })));
+            return;
+        }
+        let (verdicts, seen) = broadcast::channel(VERDICTS_WAITING_MAX);
+        let (told, over) = oneshot::channel();
+        // Before it begins, so that its first line is among them.
+        let lines = self.board.plan().backend.follow();
+        let run = self.begin(By::Order, tenant, verdicts);
+        // Whoever asked may have gone away; the run goes on all the same.
+        drop(answer.send(Ok(Watching { run: run.view.clone(), lines, verdicts: seen, over })));
+        *begun = Some(Begun { told: Some(told), ..run });
+    }
+
+    fn begin(&self, by: By, tenant: Option<TenantId>, verdicts: broadcast::Sender<Verdict>) -> Begun {
+        let started = Timestamp::now();
+        let view = self.board.begins(|number| UnderWay { number, by, started, ended: 0, total: 0 });
+        let job = &self.board.name;
+        tracing::info!(job, run = view.number, "job begins");
+        self.metrics.jobs_under_way.get_or_create(&JobLabels { job: job.clone() }).set(1);
+        let run = Run {
+            counter: self.counter.clone(),
+            board: Arc::clone(&self.board),
+            plan: self.board.plan(),
+            verdicts,
+            ending: self.ending.clone(),
+        };
+        Begun { work: Box::pin(run.carry_out(tenant)), view, clock: Instant::now(), told: None }
+    }
+
+    async fn leave_out(&self, number: u64) {
+        let job = &self.board.name;
+        tracing::warn!(job, run = number, "job is due, but a run of it is under way: left out");
+        self.metrics.job_overlaps_total.get_or_create(&JobLabels { job: job.clone() }).inc();
+        self.board.overlap().await;
+    }
+
+    async fn conclude(&self, begun: Option<Begun>, verdicts: Vec<Verdict>) {
+        let Some(Begun { view: UnderWay { number, by, started, .. }, clock, told, .. }) = begun else {
+            return;
+        };
+        let outcome = verdicts.iter().map(|verdict| verdict.outcome).max().unwrap_or(Outcome::Done);
+        let duration_ms = u64::try_from(clock.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let run = RunView { number, by, started, duration_ms, outcome, verdicts, verdicts_left_out: 0 };
+        let job = self.board.name.clone();
+        let (word, bad) = (outcome.word(), run.verdicts.iter().filter(|one| !one.outcome.is_good()).count());
+        if outcome.is_good() {
+            tracing::info!(job, run = number, outcome = word, duration_ms, "job is over");
+        } else {
+            tracing::error!(job, run = number, outcome = word, duration_ms, bad, "job is over");
+        }
+        let labels = JobRunLabels { job: job.clone(), outcome: word };
+        self.metrics.job_runs_total.get_or_create(&labels).inc();
+        let labels = JobLabels { job };
+        self.metrics.jobs_under_way.get_or_create(&labels).set(0);
+        if outcome.is_good() {
+            let now = Timestamp::now().as_second();
+            self.metrics.job_last_success_seconds.get_or_create(&labels).set(now);
+        }
+        self.board.over(run.clone()).await;
+        // Told when the status says it as well.
+        drop(told.map(|told| told.send(run)));
+    }
+}
+
+/// Resolves when the run under way is over; never, if there is none. Cancel safe.
+async fn over(begun: &mut Option<Begun>) -> Vec<Verdict> {
+    match begun {
+        Some(begun) => begun.work.as_mut().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the clock shows that moment; never, if there is none. Cancel safe.
+async fn until(due: Option<Timestamp>) {
+    let Some(due) = due else { return std::future::pending().await };
+    loop {
+        let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+        if left.is_zero() {
+            return;
+        }
+        tokio::time::sleep(left.min(LOOK_EVERY)).await;
+    }
+}

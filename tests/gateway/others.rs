@@ -1,0 +1,94 @@
+//! A server with what others have brought: ufw or firewalld that rule it, packages to install, settings to raise. Real ones,
+//! told what they need to be told, and told again when everything is taken back.
+
+use crate::{booted, bootstrap::Server, eventually, machine::Disk};
+
+const ORDER: &str =
+    "/root/gateway bootstrap --app /srv/app --domain api.example --command 'node app.mjs' --tls local --yes";
+
+const CLOCK_OF_ITS_OWN: &str =
+    "[Unit]\nConditionVirtualization=\n[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\n";
+
+fn served(server: &Server) {
+    assert_eq!(booted::served(&server.machine, "/"), "hello");
+}
+
+#[test]
+fn ufw_rules_and_is_told_to_open_the_edge() {
+    let server = Server::on(Disk::debian_with_others(), "22", "");
+    server.machine.shell("ufw allow 22/tcp && ufw --force enable").ok().says(&["active"]);
+    let before = server.machine.shell("ufw status numbered; nft list tables").ok().stdout;
+    assert!(server.reached("22")[0] && !server.reached("443")[0]);
+
+    server.ssh(ORDER).ok().says(&["ufw opens 80, 443 too"]);
+    served(&server);
+    let shown = server.machine.run(&["ufw", "status"]).ok();
+    shown.says(&["80/tcp", "443/tcp"]);
+    assert!(
+        !server.machine.run(&["nft", "list", "tables"]).stdout.contains("inet gateway"),
+        "no table of ours"
+    );
+    server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
+    server.machine.run(&["gateway", "doctor"]).says(&["ufw"]);
+
+    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: ufw: 80, 443"]);
+    assert_eq!(server.machine.shell("ufw status numbered; nft list tables").ok().stdout, before);
+}
+
+#[test]
+fn firewalld_rules_and_is_told_to_open_the_edge() {
+    let server = Server::on(Disk::debian_with_others(), "22", "");
+    server.machine.run(&["systemctl", "start", "firewalld"]).ok();
+    eventually("firewalld runs", || {
+        (server.machine.run(&["firewall-cmd", "--state"]).code == 0).then_some(())
+    });
+    let ports =
+        || server.machine.shell("firewall-cmd --list-all; firewall-cmd --permanent --list-all").ok().stdout;
+    let before = ports();
+    assert!(server.reached("22")[0] && !server.reached("443")[0]);
+
+    server.ssh(ORDER).ok().says(&["firewalld opens 80, 443 too"]);
+    served(&server);
+    assert!(ports().contains("ports: 80/tcp 443/tcp"), "{}", ports());
+    server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
+
+    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: firewalld: 80, 443"]);
+    assert_eq!(ports(), before);
+}
+
+#[test]
+fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {
+    // A clock of its own, as no container has.
+    let disk = Disk::debian_with_others()
+        // Where it thinks itself in a container, timesyncd does not even start; setting the clock it may not do here.
+        .file("/etc/systemd/system/systemd-timesyncd.service.d/test.conf", CLOCK_OF_ITS_OWN)
+        .script("/usr/bin/systemd-detect-virt", "#!/bin/sh\necho none\nexit 1\n");
+    let server = Server::on(disk, "22", "");
+    let shell = |script: &str| server.machine.shell(script).stdout;
+    // As on kernels before 5.4.
+    server.machine.run(&["sysctl", "-w", "net.core.somaxconn=128"]).ok();
+    let packages = || shell("dpkg-query -W -f '${Package} ${db:Status-Status}\\n' | grep ' installed'");
+    let (before, installed) = (server.picture(), packages());
+
+    server.machine.shell(&format!("{ORDER} --updates")).ok().says(&["package unattended-upgrades"]);
+    served(&server);
+    assert_eq!(shell("sysctl -n net.core.somaxconn"), "4096\n");
+    assert!(shell("apt-config dump").contains("APT::Periodic::Unattended-Upgrade \"1\";"));
+    assert!(shell("unattended-upgrade --dry-run --debug 2>&1").contains("Allowed origins"));
+    assert_eq!(shell("systemctl is-active systemd-timesyncd"), "active\n");
+    assert!(shell("systemd-analyze cat-config systemd/journald.conf").contains("SystemMaxUse=1G"));
+    assert!(
+        shell("journalctl -b -u systemd-journald -o cat").contains("max 1.0G"),
+        "the journal has taken its limit"
+    );
+    server.machine.shell(&format!("{ORDER} --updates")).ok().says(&["nothing to do"]);
+
+    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: packages "]);
+    assert_eq!(packages(), installed);
+    assert_eq!(shell("sysctl -n net.core.somaxconn"), "128\n");
+    assert!(!shell("journalctl -b -u systemd-journald -o cat | tail -n 1").contains("max 1.0G,"));
+    let ours = |picture: String| {
+        picture.lines().filter(|line| line.contains("gateway")).map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(ours(server.picture()), ours(before));
+}
