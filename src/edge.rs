@@ -287,7 +287,7 @@ impl Edge {
 
     /// How often each thread that serves has beaten: one that beats no more hangs.
     pub(crate) fn beats(&self) -> Vec<usize> {
-        self.shared.pulse.beats()
+        self.shared.pulse.feel()
     }
 
     fn settings(&self) -> MutexGuard<'_, EdgeSettings> {

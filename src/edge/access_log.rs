@@ -209,6 +209,7 @@ impl Record {
         if self.answered.get().is_none() {
             self.broke_off(CLIENT_GONE);
         }
+        self.thread.stir();
         let first_byte = self.answered.get().map(|answered| answered.duration_since(self.started));
         self.thread.tally.count(&self.tenant.borrow(), self.status.get(), first_byte);
         if self.thread.writes_log() {
@@ -246,6 +247,7 @@ impl Record {
 
 /// The line of a request that could not be read: the same fields, most of them empty.
 pub(crate) fn unreadable(thread: &Thread, peer: &Peer, id: &RequestId, refusal: &Refusal) {
+    thread.stir();
     thread.tally.count(&None, refusal.status().as_u16(), None);
     if !thread.writes_log() {
         return;

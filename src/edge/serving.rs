@@ -15,9 +15,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    EdgeError,
-    access_log::FLUSH_EVERY,
-    listen,
+    EdgeError, listen,
     listeners::{Listen, ON_THEIR_WAY_MAX},
     thread::{Shared, Thread},
     tls::Certificates,
@@ -132,7 +130,7 @@ async fn serve(thread: &Rc<Thread>, mut start: Start) {
     };
     let ticks = async {
         loop {
-            tokio::time::sleep(FLUSH_EVERY).await;
+            thread.tick_due().await;
             thread.tick();
         }
     };

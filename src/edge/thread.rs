@@ -14,6 +14,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use tokio::sync::Notify;
 
 use crate::{
     metrics::{Metrics, RequestLabels},
@@ -22,7 +23,7 @@ use crate::{
 };
 
 use super::{
-    access_log::{AccessLog, Lines},
+    access_log::{AccessLog, FLUSH_EVERY, Lines},
     acme::Challenges,
     admit::Admit,
     clients::Clients,
@@ -60,10 +61,17 @@ pub(crate) struct Shared {
 
 /// The heartbeats of the threads that serve: one that hangs in a loop or a lock beats no more.
 #[derive(Debug, Default)]
-pub(crate) struct Pulse(Mutex<Vec<Weak<AtomicUsize>>>);
+pub(crate) struct Pulse(Mutex<Vec<Weak<Heart>>>);
+
+/// One thread's heart: it beats when it is felt, and not at rest, where each beat would wake a core for nothing.
+#[derive(Debug, Default)]
+struct Heart {
+    beats: AtomicUsize,
+    felt: Notify,
+}
 
 impl Pulse {
-    fn join(&self) -> Arc<AtomicUsize> {
+    fn join(&self) -> Arc<Heart> {
         let heart = Arc::default();
         let mut hearts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of threads that have ended in order.
@@ -72,10 +80,14 @@ impl Pulse {
         heart
     }
 
-    /// How often each thread that serves now has beaten.
-    pub(crate) fn beats(&self) -> Vec<usize> {
+    /// How often each thread that serves now has beaten. Each beats soon after it, if it lives: look again.
+    pub(crate) fn feel(&self) -> Vec<usize> {
         let hearts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        hearts.iter().filter_map(Weak::upgrade).map(|heart| heart.load(Relaxed)).collect()
+        let feel = |heart: Arc<Heart>| {
+            heart.felt.notify_one();
+            heart.beats.load(Relaxed)
+        };
+        hearts.iter().filter_map(Weak::upgrade).map(feel).collect()
     }
 }
 
@@ -91,7 +103,15 @@ pub(crate) struct Thread {
     pub(crate) sockets: Sockets,
     pub(crate) turns: Turns,
     pub(crate) spare: Rc<Spare>,
-    heart: Arc<AtomicUsize>,
+    heart: Arc<Heart>,
+    stir: Stir,
+}
+
+/// Is there something that the next tick sees to? A thread at rest has no ticks.
+#[derive(Debug, Default)]
+struct Stir {
+    stirred: Cell<bool>,
+    told: Notify,
 }
 
 impl Thread {
@@ -107,6 +127,7 @@ impl Thread {
             turns: Turns::default(),
             spare: Rc::default(),
             heart: shared.pulse.join(),
+            stir: Stir::default(),
             shared,
         })
     }
@@ -116,12 +137,39 @@ impl Thread {
         self.shared.settings.load().access_log
     }
 
+    /// A request ends: there will be something to do at the next tick.
+    pub(crate) fn stir(&self) {
+        if !self.stir.stirred.replace(true) {
+            // It may have rested for days, in which the clocks went apart.
+            self.lines.set_clock();
+            self.stir.told.notify_one();
+        }
+    }
+
+    /// Resolves when a tick is due: some time after something has stirred, or when the pulse is felt. Cancel safe.
+    pub(crate) async fn tick_due(&self) {
+        let stirred = async {
+            self.stir.told.notified().await;
+            tokio::time::sleep(FLUSH_EVERY).await;
+        };
+        tokio::select! {
+            () = stirred => {}
+            () = self.heart.felt.notified() => {}
+        }
+    }
+
     /// What is done every now and then instead of with every request.
     pub(crate) fn tick(&self) {
         self.lines.flush();
         self.tally.flush(&self.shared.metrics);
         self.upstreams.sweep();
-        self.heart.fetch_add(1, Relaxed);
+        self.heart.beats.fetch_add(1, Relaxed);
+        // Idle connections to workers are to be closed in time.
+        let busy = !self.upstreams.is_empty();
+        self.stir.stirred.set(busy);
+        if busy {
+            self.stir.told.notify_one();
+        }
     }
 }
 

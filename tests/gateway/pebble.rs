@@ -124,6 +124,8 @@ impl Pebble {
         };
         self.authority = Some(spawn(command, &self.file("pebble.log")));
         self.listens(self.ports.directory, "pebble");
+        // It is opened beside, and may come later.
+        self.listens(self.ports.management, "pebble's management");
     }
 
     /// Stop the authority.

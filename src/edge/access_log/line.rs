@@ -54,13 +54,18 @@ impl Lines {
 
     /// Hand the finished lines to the writer.
     pub(crate) fn flush(&self) {
-        self.wall.set(wall());
+        self.set_clock();
         if self.buffer.borrow().is_empty() {
             return;
         }
         // Growing from nothing each time would copy every line several times.
         let buffer = self.buffer.replace(Vec::with_capacity(FLUSH_BYTES + LINE_BYTES));
         self.log.write(buffer, self.lines.take());
+    }
+
+    /// Ask the clock on the wall anew.
+    pub(crate) fn set_clock(&self) {
+        self.wall.set(wall());
     }
 
     fn time_stamp(&self, now: Instant, buffer: &mut Vec<u8>) {

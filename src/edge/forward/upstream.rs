@@ -94,6 +94,11 @@ impl Upstreams {
         });
     }
 
+    /// Is none idle?
+    pub(crate) fn is_empty(&self) -> bool {
+        self.idle.borrow().is_empty()
+    }
+
     /// Close all of them.
     pub(crate) fn clear(&self) {
         self.idle.borrow_mut().clear();
