@@ -27,6 +27,7 @@ mod listen;
 mod listeners;
 mod lookup;
 mod names;
+mod patience;
 mod peer;
 mod proxy_protocol;
 mod recorded;

@@ -9,16 +9,25 @@ use std::{
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::{config::Health, generation::Generation, health, memory::Memory, roster::Worker, state::Slot};
+use super::{
+    config::Health,
+    generation::Generation,
+    health,
+    memory::{self, Memory},
+    roster::Worker,
+    state::Slot,
+};
 
 /// How often memory and requests are looked at.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// All workers are looked at in the same moment: one that sleeps is woken once for all of them.
-fn until_next_look() -> Duration {
+/// All workers are looked at in the same moment: a processor that sleeps is woken once for all of them, and what the
+/// first look has brought into its caches serves the others.
+fn until_next(every: Duration) -> Duration {
     static FIRST: OnceLock<Instant> = OnceLock::new();
     let since = FIRST.get_or_init(Instant::now).elapsed();
-    LOOK_EVERY.saturating_sub(Duration::from_nanos(u64::from(since.subsec_nanos())))
+    let over = since.as_nanos().checked_rem(every.as_nanos()).unwrap_or_default();
+    every.saturating_sub(Duration::from_nanos(u64::try_from(over).unwrap_or_default()))
 }
 
 /// Why a worker that runs is to be replaced.
@@ -96,7 +105,7 @@ impl Vigil {
         let Some(path) = &health.path else { return std::future::pending().await };
         let mut misses = 0;
         loop {
-            tokio::time::sleep(health.watch_interval).await;
+            tokio::time::sleep(until_next(health.watch_interval)).await;
             let began = Instant::now();
             match health::check(self.worker.address(), Some(path), health.timeout).await {
                 Ok(()) => {
@@ -138,7 +147,7 @@ impl Vigil {
             return std::future::pending().await;
         }
         tokio::time::sleep(self.respite).await;
-        let mut memory = Some(Memory::of_group(self.pid));
+        let mut memory = Memory::of_group(self.pid);
         loop {
             if let Some(max) = config.max_requests.filter(|max| self.worker.taken() >= *max) {
                 return Weary::Served(max);
@@ -146,17 +155,17 @@ impl Vigil {
             if config.max_age.is_some_and(|max| self.ready_at.elapsed() >= max) {
                 return Weary::Old(self.ready_at.elapsed());
             }
-            if let (Some(max_mb), Some(mut looked_at)) = (config.memory_max_mb, memory.take()) {
-                // Reading /proc blocks, if only for a moment. An error is a panic in there: look again.
-                let look = tokio::task::spawn_blocking(move || (looked_at.resident_bytes(), looked_at));
-                let (bytes, looked_at) = look.await.unwrap_or_else(|_| (0, Memory::of_group(self.pid)));
-                memory = Some(looked_at);
-                let resident_mb = bytes / (1024 * 1024);
+            if let Some(max_mb) = config.memory_max_mb {
+                if memory::census_is_due() {
+                    // It reads all of /proc. An error is a panic in there: the list stays as old as it is.
+                    drop(tokio::task::spawn_blocking(memory::take_census).await);
+                }
+                let resident_mb = memory.resident_bytes() / (1024 * 1024);
                 if resident_mb > max_mb {
                     return Weary::Large { resident_mb, max_mb };
                 }
             }
-            tokio::time::sleep(until_next_look().min(config.max_age.unwrap_or(LOOK_EVERY))).await;
+            tokio::time::sleep(until_next(LOOK_EVERY).min(config.max_age.unwrap_or(LOOK_EVERY))).await;
         }
     }
 }

@@ -14,7 +14,7 @@ use std::{
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
-use super::{clients::ClientPlace, config::Limits, cuts::Cut, heads::Heads};
+use super::{clients::ClientPlace, config::Limits, cuts::Cut, heads::Heads, patience::bytes_min};
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
@@ -37,6 +37,9 @@ pub(crate) struct Activity {
     idle_since_ms: AtomicU64,
     /// Since when the client takes no bytes; 0 when it does.
     blocked_since_ms: AtomicU64,
+    /// For how long it took none before that, and what it has taken since the first of it: what is enough ends both.
+    blocked_ms: AtomicU64,
+    taken_bytes: AtomicU64,
     /// What is known of its request heads, on HTTP/1.
     pub(crate) heads: Heads,
     /// Its place among its client's connections: held as long as the io, whoever has that.
@@ -72,7 +75,14 @@ impl Activity {
     /// A request's answer is complete or given up.
     pub(crate) fn request_ends(&self, now: Instant) {
         self.idle_since_ms.store(ms_at(now), Relaxed);
+        self.blocked_ms.store(0, Relaxed);
+        self.taken_bytes.store(0, Relaxed);
         self.in_flight.fetch_sub(1, Relaxed);
+    }
+
+    /// Requests in flight.
+    pub(crate) fn in_flight(&self) -> u32 {
+        self.in_flight.load(Relaxed)
     }
 
     /// Is any request in flight?
@@ -99,9 +109,7 @@ impl Activity {
         let now = now_ms();
         let since = |at: &AtomicU64| Duration::from_millis(now.saturating_sub(at.load(Relaxed)));
         let tick = limits.header_timeout.min(limits.body_idle_timeout).min(limits.idle_timeout);
-        if self.blocked_since_ms.load(Relaxed) != 0
-            && since(&self.blocked_since_ms) >= limits.body_idle_timeout
-        {
+        if self.is_stalled(limits, now) {
             return Verdict::Stuck(Cut::NotReading);
         }
         if self.in_flight.load(Relaxed) > 0 {
@@ -114,6 +122,25 @@ impl Activity {
         }
         let left = limits.idle_timeout.checked_sub(since(&self.idle_since_ms)).filter(|left| !left.is_zero());
         left.map_or(Verdict::Idle, |left| Verdict::Fine(left.min(tick)))
+    }
+
+    /// Has the client been waited for long enough without taking what it must at the least?
+    fn is_stalled(&self, limits: &Limits, now_ms: u64) -> bool {
+        let (since, before) = (self.blocked_since_ms.load(Relaxed), self.blocked_ms.load(Relaxed));
+        if since == 0 && before == 0 {
+            return false;
+        }
+        let enough = bytes_min(limits.body_idle_timeout, limits.answer_bytes_per_second_min).max(1);
+        if self.taken_bytes.load(Relaxed) >= enough {
+            self.taken_bytes.store(0, Relaxed);
+            self.blocked_ms.store(0, Relaxed);
+            if since != 0 {
+                self.blocked_since_ms.store(now_ms, Relaxed);
+            }
+            return false;
+        }
+        let now_blocked = if since == 0 { 0 } else { now_ms.saturating_sub(since) };
+        Duration::from_millis(before + now_blocked) >= limits.body_idle_timeout
     }
 }
 
@@ -131,10 +158,18 @@ impl<T> Watched<T> {
     }
 
     fn note_write(&self, outcome: &Poll<io::Result<usize>>) {
-        let blocked = &self.activity.blocked_since_ms;
+        let Activity { blocked_since_ms, blocked_ms, taken_bytes, .. } = &*self.activity;
+        let since = blocked_since_ms.load(Relaxed);
         match outcome {
-            Poll::Pending if blocked.load(Relaxed) == 0 => blocked.store(now_ms(), Relaxed),
-            Poll::Ready(_) if blocked.load(Relaxed) != 0 => blocked.store(0, Relaxed),
+            Poll::Pending if since == 0 => blocked_since_ms.store(now_ms(), Relaxed),
+            Poll::Ready(taken) if since != 0 || blocked_ms.load(Relaxed) != 0 => {
+                if since != 0 {
+                    blocked_ms.fetch_add(now_ms().saturating_sub(since), Relaxed);
+                    blocked_since_ms.store(0, Relaxed);
+                }
+                let taken = taken.as_ref().map_or(0, |bytes| *bytes as u64);
+                taken_bytes.fetch_add(taken, Relaxed);
+            }
             _ => {}
         }
     }
@@ -220,6 +255,10 @@ mod tests {
         activity.blocked_since_ms.store(1, Relaxed);
         assert_eq!(activity.judge(&at_once, true), Verdict::Stuck(Cut::NotReading), "but must be taken");
         activity.blocked_since_ms.store(0, Relaxed);
+        activity.blocked_ms.store(1, Relaxed);
+        assert_eq!(activity.judge(&at_once, true), Verdict::Stuck(Cut::NotReading), "in more than drops");
+        activity.taken_bytes.store(500, Relaxed);
+        assert!(matches!(activity.judge(&at_once, true), Verdict::Fine(_)), "or fast enough");
         activity.request_ends(Instant::now());
         assert!(matches!(activity.judge(&later, true), Verdict::Fine(_)));
     }

@@ -2,7 +2,6 @@
 //! count. They stream; nothing here ever collects one.
 
 use std::{
-    future::Future,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -14,13 +13,13 @@ use http::{header, request::Parts};
 use http_body::{Body as _, Frame, SizeHint};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use tokio::time::Sleep;
 
 use super::{
     access_log::Record,
     compress::Compressed,
     forward::{Broken, Flight},
     names,
+    patience::Patience,
     site::FileBody,
     terms::Terms,
 };
@@ -112,43 +111,6 @@ pub(crate) struct WorkerBody {
     idle: Duration,
     /// Present until its end.
     flight: Option<Flight>,
-}
-
-/// How long a client is waited for: an idle timeout, which begins anew only once enough bytes have come. A byte now and
-/// then is no progress. Only waiting counts, not the time in which nobody asks; while bytes come it costs nothing.
-#[derive(Debug)]
-struct Patience {
-    idle: Duration,
-    /// What must come in `idle` of waiting.
-    bytes_min: u64,
-    bytes: u64,
-    waited: Duration,
-    waiting: Option<(Instant, Pin<Box<Sleep>>)>,
-}
-
-impl Patience {
-    fn new(idle: Duration, bytes_per_second_min: u32) -> Self {
-        let bytes_min = idle.as_secs().max(1).saturating_mul(bytes_per_second_min.into());
-        Self { idle, bytes_min, bytes: 0, waited: Duration::ZERO, waiting: None }
-    }
-
-    /// Called when nothing came: is it enough?
-    fn is_over(&mut self, cx: &mut Context<'_>) -> bool {
-        let left = self.idle.saturating_sub(self.waited);
-        let (_, timer) =
-            self.waiting.get_or_insert_with(|| (Instant::now(), Box::pin(tokio::time::sleep(left))));
-        timer.as_mut().poll(cx).is_ready()
-    }
-
-    /// Called when so many bytes came.
-    fn got(&mut self, bytes: u64) {
-        let Some((since, _)) = self.waiting.take() else { return };
-        self.waited += since.elapsed();
-        self.bytes += bytes;
-        if self.bytes >= self.bytes_min {
-            (self.bytes, self.waited) = (0, Duration::ZERO);
-        }
-    }
 }
 
 /// Next frame, or an error when none comes in time.

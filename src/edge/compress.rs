@@ -12,7 +12,10 @@ use std::sync::{
     atomic::{AtomicUsize, Ordering::Relaxed},
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, header, request::Parts};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Response, StatusCode, Uri, header, request::Parts,
+    uri::Authority,
+};
 use http_body::Body as _;
 
 pub(crate) use self::{
@@ -151,11 +154,26 @@ fn no_transform(value: &HeaderValue) -> bool {
 }
 
 /// Could somebody measure a secret by it (BREACH)? A stranger's page can make a browser ask with the victim's cookies,
-/// choose a part of the answer, and see on the wire how long it gets.
+/// choose a part of the answer, and see on the wire how long it gets. Where a browser does not say whose page asks, it
+/// may be a stranger's, and surely is if the page that leads here is another host's.
 fn is_measured(holds: Holds, head: &Parts) -> bool {
-    holds == Holds::Secrets
-        && head.headers.get(FETCH_SITE).is_some_and(|site| site == "cross-site")
-        && head.headers.contains_key(header::COOKIE)
+    if holds == Holds::Nothing {
+        return false;
+    }
+    let with_cookies = head.headers.contains_key(header::COOKIE);
+    match head.headers.get(FETCH_SITE) {
+        Some(site) => site == "cross-site" && with_cookies,
+        None => with_cookies || head.headers.get(header::REFERER).is_some_and(|page| !is_ours(page, head)),
+    }
+}
+
+/// Is that page on the host that is asked?
+fn is_ours(page: &HeaderValue, head: &Parts) -> bool {
+    let host = head.headers.get(header::HOST).and_then(|host| host.to_str().ok()?.parse().ok());
+    let host: Option<Authority> = head.uri.authority().cloned().or(host);
+    let page = page.to_str().ok().and_then(|page| page.parse::<Uri>().ok());
+    let page = page.as_ref().and_then(Uri::host);
+    page.zip(host.as_ref()).is_some_and(|(page, host)| page.eq_ignore_ascii_case(host.host()))
 }
 
 fn vary(headers: &mut HeaderMap) {

@@ -67,7 +67,7 @@ impl Default for Config {
             hosts: Vec::new(),
             public_addresses: Vec::new(),
             trusted_proxies: Vec::new(),
-            forwarding_header: ForwardingHeader::Either,
+            forwarding_header: ForwardingHeader::XForwardedFor,
             proxy_protocol: ProxyProtocol::Off,
             no_origin: NoOrigin::Anonymous,
             threads: 0,
@@ -211,6 +211,9 @@ pub(crate) struct Limits {
     pub(crate) body_idle_timeout: Duration,
     /// Bytes of a request's body a second, at the least, on an average over `body_idle_timeout`; 0 is no limit.
     pub(crate) body_bytes_per_second_min: u32,
+    /// Bytes of its answers that a client takes a second, at the least, on an average over `body_idle_timeout` in which it
+    /// is waited for; an HTTP/2 stream, its part of that. 0 is no limit.
+    pub(crate) answer_bytes_per_second_min: u32,
     /// An upgraded connection (WebSocket) on which nothing moves for this long is closed.
     #[serde(with = "humantime_serde")]
     pub(crate) upgrade_idle_timeout: Duration,
@@ -265,6 +268,7 @@ impl Default for Limits {
             body_idle_timeout: Duration::from_secs(30),
             // The slowest phone sends four times as much.
             body_bytes_per_second_min: 500,
+            answer_bytes_per_second_min: 500,
             upgrade_idle_timeout: Duration::from_secs(600),
             // A goodbye takes one round trip; browsers and `ws` hang up then.
             upgrade_close_timeout: Duration::from_secs(10),

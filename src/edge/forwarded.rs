@@ -1,5 +1,5 @@
 //! Which of a proxy's two chains is believed, `X-Forwarded-For` or `Forwarded` (RFC 7239), and what it says. Most proxies
-//! write one and pass on anybody's other: where the two tell different stories, neither may decide who the client is.
+//! write one and pass on anybody's other: the other must never decide who the client is.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -17,10 +17,8 @@ pub(crate) const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwar
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub(crate) enum ForwardingHeader {
-    /// The one that is there; both, if they name the same client.
-    #[default]
-    Either,
     /// `X-Forwarded-For` and `X-Forwarded-Proto`; `Forwarded` is anybody's.
+    #[default]
     XForwardedFor,
     /// `Forwarded`; the others are anybody's.
     Forwarded,
@@ -51,21 +49,14 @@ pub(super) fn told(
     (trusted, written): (&[Network], ForwardingHeader),
     headers: &HeaderMap,
 ) -> Told {
-    let by_x = (written != ForwardingHeader::Forwarded).then(|| by_x(peer, trusted, headers));
-    let by_rfc = (written != ForwardingHeader::XForwardedFor).then(|| by_rfc(peer, trusted, headers));
-    let (x_for, x_proto) = by_x.unwrap_or_default();
-    let (rfc_for, rfc_proto) = by_rfc.unwrap_or_default();
-    let (address, chain) = match (x_for, rfc_for) {
-        (Some(x), Some(rfc)) if x != rfc => (peer, Chain::Ours),
-        (Some(x), _) => (x, Chain::XForwardedFor),
-        (None, Some(rfc)) => (rfc, Chain::Forwarded),
-        (None, None) => (peer, Chain::Ours),
+    let (found, chain) = match written {
+        ForwardingHeader::XForwardedFor => (by_x(peer, trusted, headers), Chain::XForwardedFor),
+        ForwardingHeader::Forwarded => (by_rfc(peer, trusted, headers), Chain::Forwarded),
     };
-    let scheme = match (x_proto, rfc_proto) {
-        (Some(x), Some(rfc)) if x != rfc => None,
-        (x, rfc) => x.or(rfc),
-    };
-    Told { address, scheme, chain }
+    match found {
+        (Some(address), scheme) => Told { address, scheme, chain },
+        (None, scheme) => Told { address: peer, scheme, chain: Chain::Ours },
+    }
 }
 
 type Client = (Option<IpAddr>, Option<Scheme>);
@@ -234,50 +225,32 @@ mod tests {
             ("for, for=203.0.113.9", PROXY, None),
             ("", PROXY, None),
         ] {
-            for written in [ForwardingHeader::Either, ForwardingHeader::Forwarded] {
-                assert_eq!(check(written, &[("forwarded", line)]), (client.into(), scheme), "{line}");
-            }
+            let told = check(ForwardingHeader::Forwarded, &[("forwarded", line)]);
+            assert_eq!(told, (client.into(), scheme), "{line}");
             assert_eq!(check(ForwardingHeader::XForwardedFor, &[("forwarded", line)]), (PROXY.into(), None));
         }
         let lines = [("forwarded", "for=1.1.1.1"), ("forwarded", "for=203.0.113.9;proto=https")];
-        assert_eq!(check(ForwardingHeader::Either, &lines), ("203.0.113.9".into(), Some(Scheme::Https)));
+        assert_eq!(check(ForwardingHeader::Forwarded, &lines), ("203.0.113.9".into(), Some(Scheme::Https)));
     }
 
     #[test]
-    fn two_stories_are_believed_only_if_they_are_one() {
-        use ForwardingHeader::{Either, Forwarded, XForwardedFor};
-        let agree = [("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=203.0.113.9:1;proto=https")];
-        let differ = [
+    fn of_two_stories_the_one_that_the_proxies_write_is_heard() {
+        use ForwardingHeader::{Forwarded, XForwardedFor};
+        let both = [
             ("x-forwarded-for", "203.0.113.9"),
             ("x-forwarded-proto", "https"),
             ("forwarded", "for=1.1.1.1;proto=http"),
         ];
         for (written, lines, client, scheme) in [
-            (Either, &agree[..], "203.0.113.9", Some(Scheme::Https)),
-            (Either, &differ, PROXY, None),
-            (XForwardedFor, &differ, "203.0.113.9", Some(Scheme::Https)),
-            (Forwarded, &differ, "1.1.1.1", Some(Scheme::Http)),
-            // The one says who, the other how.
-            (
-                Either,
-                &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "proto=https")],
-                "203.0.113.9",
-                Some(Scheme::Https),
-            ),
-            (
-                Either,
-                &[("forwarded", "for=203.0.113.9"), ("x-forwarded-proto", "https")],
-                "203.0.113.9",
-                Some(Scheme::Https),
-            ),
-            (Either, &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=\"")], PROXY, None),
+            (XForwardedFor, &both[..], "203.0.113.9", Some(Scheme::Https)),
+            (Forwarded, &both, "1.1.1.1", Some(Scheme::Http)),
             (
                 XForwardedFor,
                 &[("x-forwarded-for", "203.0.113.9"), ("forwarded", "for=\"")],
                 "203.0.113.9",
                 None,
             ),
-            (Forwarded, &[("x-forwarded-for", "203.0.113.9")], PROXY, None),
+            (Forwarded, &[("x-forwarded-for", "203.0.113.9"), ("x-forwarded-proto", "https")], PROXY, None),
         ] {
             assert_eq!(check(written, lines), (client.into(), scheme), "{written:?} {lines:?}");
         }

@@ -107,7 +107,7 @@ mod tests {
         if let Some(proto) = proto {
             headers.insert(FORWARDED_PROTO, HeaderValue::from_static(proto));
         }
-        let client = peer.client((&trusted, ForwardingHeader::Either), &headers);
+        let client = peer.client((&trusted, ForwardingHeader::XForwardedFor), &headers);
         (client.address.to_string(), client.scheme)
     }
 

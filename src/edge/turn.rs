@@ -51,15 +51,15 @@ impl Turns {
 /// How far the bytes handed to HTTP/2 have gone.
 #[derive(Debug, Default)]
 pub(crate) struct Taken {
-    moved: Cell<bool>,
+    moved_bytes: Cell<u64>,
     held: Cell<usize>,
     waker: RefCell<Option<Waker>>,
 }
 
 impl Taken {
-    /// Have any gone since the last time this was asked?
-    pub(crate) fn has_moved(&self) -> bool {
-        self.moved.replace(false)
+    /// How many have gone since the last time this was asked?
+    pub(crate) fn moved_bytes(&self) -> u64 {
+        self.moved_bytes.take()
     }
 
     /// Have all gone? If not, the task is woken when they have.
@@ -90,6 +90,12 @@ impl Piece {
         taken.held.set(taken.held.get() + 1);
         Self { bytes, taken: Some(taken.clone()) }
     }
+
+    fn note(&self, count: usize) {
+        if let Some(taken) = &self.taken {
+            taken.moved_bytes.set(taken.moved_bytes.get() + count as u64);
+        }
+    }
 }
 
 impl Drop for Piece {
@@ -112,13 +118,12 @@ impl Buf for Piece {
     }
 
     fn advance(&mut self, count: usize) {
-        if let Some(taken) = &self.taken {
-            taken.moved.set(true);
-        }
+        self.note(count);
         self.bytes.advance(count);
     }
 
     fn copy_to_bytes(&mut self, length: usize) -> Bytes {
+        self.note(length);
         self.bytes.copy_to_bytes(length)
     }
 }
@@ -132,9 +137,9 @@ mod tests {
         let taken = Rc::<Taken>::default();
         let mut piece = Piece::watched(Bytes::from_static(b"answer"), &taken);
         let mut cx = Context::from_waker(Waker::noop());
-        assert_eq!((taken.has_moved(), taken.is_all(&mut cx)), (false, false));
+        assert_eq!((taken.moved_bytes(), taken.is_all(&mut cx)), (0, false));
         piece.advance(2);
-        assert_eq!((taken.has_moved(), taken.has_moved(), piece.remaining()), (true, false, 4));
+        assert_eq!((taken.moved_bytes(), taken.moved_bytes(), piece.remaining()), (2, 0, 4));
         drop(piece);
         assert!(taken.is_all(&mut cx));
     }

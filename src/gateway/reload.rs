@@ -20,6 +20,10 @@ const AT_ONCE: [&str; 5] = ["edge", "tls", "cors", "tenant", "job"];
 /// Keys below those that are made once, at the start.
 const BOUND: [&str; 1] = ["edge.threads"];
 
+/// What is said beside what failed.
+const PARTLY: &str =
+    "\neverything else of the new configuration is in force, but for the jobs, which go on as they were";
+
 /// Reads the configuration anew as this process was told to.
 pub(super) struct Reloader {
     flags: Flags,
@@ -82,7 +86,8 @@ impl Reloader {
                 failures.push(Problem::of(&error));
             }
         }
-        if let Some(problem) = together(failures) {
+        if let Some(mut problem) = together(failures) {
+            problem.detail.push_str(PARTLY);
             return Err(problem);
         }
         // After the backends: what they run beside is the new release.

@@ -2,7 +2,7 @@
 
 use std::io::Read;
 
-use crate::{Answer, NAVAJA, STRANGER, TestGateway, client::Request, node};
+use crate::{Answer, HOST, NAVAJA, STRANGER, TestGateway, client::Request, node};
 
 fn gateway(config: &str) -> TestGateway {
     TestGateway::builder().shops().worker("echo.mjs").config(config).start()
@@ -168,6 +168,20 @@ fn a_strangers_page_cannot_measure_an_answer_that_cookies_open() {
     // A listed page is no stranger.
     assert!(ask("cross-site", true, Some(NAVAJA)));
     gateway.get("/x").origin(STRANGER).send().is(403);
+    // Older browsers do not say whose page asks.
+    let old = |headers: &[(&str, &str)]| {
+        let path = format!("/headers?set=content-type:text/html&body={body}");
+        let mut request = gateway.get(&path).header("accept-encoding", "gzip");
+        for (name, value) in headers {
+            request = request.header(name, value);
+        }
+        request.send().is(200).header("content-encoding").is_some()
+    };
+    let here = format!("https://{HOST}/page");
+    assert!(old(&[]) && old(&[("referer", &here)]));
+    assert!(!old(&[("cookie", "session=1"), ("referer", &here)]));
+    assert!(!old(&[("referer", "https://search.example/")]) && !old(&[("referer", "?")]));
+    assert!(old(&[("referer", "https://navaja.example/"), ("origin", NAVAJA)]), "a listed page");
 }
 
 #[test]

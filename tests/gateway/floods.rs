@@ -1,7 +1,7 @@
 //! Clients that ask for much with few bytes over HTTP/2. Each flood ends with its connection, is counted, costs
 //! bounded memory, and leaves everybody else alone.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use crate::{
     HOST, NAVAJA, TestGateway,
@@ -220,6 +220,39 @@ fn answers_for_which_a_client_opens_no_window_are_given_up() {
     h2.send(frame(SETTINGS, 0, 0, &[0, 4, 0, 1, 0, 0]));
     h2.send(request(301, "/small"));
     assert!(matches!(h2.outcome(301), h2_frames::Outcome::Answered { status: 200, .. }));
+}
+
+#[test]
+fn answers_that_a_client_takes_byte_by_byte_are_given_up() {
+    let gateway = gateway("edge.limits.body_idle_timeout = \"2s\"");
+    let bystander = Bystander::of(&gateway);
+    let mut h2 = H2::open(&gateway);
+    h2.send(frame(SETTINGS, 0, 0, &[0, 4, 0, 0, 0, 1]));
+    let mut open: BTreeSet<u32> = (0..20).map(|number| number * 2 + 1).collect();
+    for stream in &open {
+        h2.send(request(*stream, "/big?bytes=100000"));
+    }
+    let mut rounds = 0;
+    while !open.is_empty() {
+        rounds += 1;
+        assert!(rounds < 300, "{} streams still drip", open.len());
+        for stream in &open {
+            h2.send(frame(WINDOW_UPDATE, 0, *stream, &1_u32.to_be_bytes()));
+        }
+        let mut waiting = open.clone();
+        while !waiting.is_empty() {
+            let frame = h2.frame().expect("the connection lives");
+            if frame.kind == RST_STREAM {
+                open.remove(&frame.stream);
+            }
+            if matches!(frame.kind, DATA | RST_STREAM) {
+                waiting.remove(&frame.stream);
+            }
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    bystander.was_served();
+    assert!(metric(&gateway, "gateway_cuts_total{code=\"stream-not-reading\"}") >= 20);
 }
 
 #[test]

@@ -142,11 +142,15 @@ impl Load {
     /// Several requests at a time from Node's own HTTP/2 client, which is given no second try; how many were
     /// answered.
     pub(crate) fn over_http2(&self, gateway: &TestGateway) -> u64 {
+        self.over_http2_trusting(gateway, gateway.status()["local_ca"].as_str().unwrap())
+    }
+
+    /// The same, of whoever is certified by what this file holds.
+    pub(crate) fn over_http2_trusting(&self, gateway: &TestGateway, ca: &str) -> u64 {
         let stop_file = gateway.site().path().join("stop-http2");
         let url = format!("https://{}", gateway.https());
-        let ca = gateway.status()["local_ca"].as_str().unwrap().to_owned();
         thread::scope(|scope| {
-            let arguments = [url.as_str(), HOST, NAVAJA, ca.as_str(), stop_file.to_str().unwrap()];
+            let arguments = [url.as_str(), HOST, NAVAJA, ca, stop_file.to_str().unwrap()];
             let load = scope.spawn(move || node::run("http2-load.mjs", &arguments, &[]));
             while self.goes_on() && !load.is_finished() {
                 thread::sleep(Duration::from_millis(20));

@@ -15,21 +15,27 @@ use crate::{
     websocket::connect_as,
 };
 
+/// How many kinds of change there are.
+const TURNS: usize = 8;
+
 /// What each reload changes in turn.
 fn change(number: usize, extra: SocketAddr) -> String {
-    match number % 5 {
+    match number % TURNS {
         0 => format!("[cors]\nmax_age = \"{}m\"", number + 1),
         1 => format!("[edge.limits]\nbody_bytes_max = {}", 1_000_000 + number),
         2 => "[[tenant]]\nid = \"third\"\norigins = [\"https://third.example\"]".to_owned(),
         // The certificate.
         3 => String::new(),
-        _ => format!("edge.http = [\"127.0.0.1:0\", \"{extra}\"]"),
+        4 => format!("edge.http = [\"127.0.0.1:0\", \"{extra}\"]"),
+        5 => "[[edge.site]]\nhost = \"old.example\"\nredirect = \"https://new.example{path}\"".to_owned(),
+        6 => "[edge.compression]\nenabled = false\n[edge.admit]\nclient_in_flight_max = 400".to_owned(),
+        _ => "[edge]\ntrusted_proxies = [\"127.0.0.0/8\"]".to_owned(),
     }
 }
 
 /// Did it take hold?
 fn check_change(gateway: &TestGateway, number: usize, extra: SocketAddr, trusted: &[Arc<ClientConfig>; 2]) {
-    match number % 5 {
+    match number % TURNS {
         0 => {
             let answer = gateway.preflight("/x", NAVAJA, "PUT", "").send().is(204);
             let max_age = ((number + 1) * 60).to_string();
@@ -37,11 +43,25 @@ fn check_change(gateway: &TestGateway, number: usize, extra: SocketAddr, trusted
         }
         1 => drop(gateway.post("/sink", "x".repeat(1_000_001 + number)).origin(NAVAJA).send().is(413)),
         2 => drop(gateway.get("/x").origin("https://third.example").send().is(200)),
-        3 => drop(Wire::tls(gateway.https(), HOST, trusted[number % 2].clone())),
-        _ => {
+        3 => drop(Wire::tls(gateway.https(), HOST, trusted[number / TURNS % 2].clone())),
+        4 => {
             let mut wire = Wire::tcp(extra);
             wire.send(gateway.get("/x").origin(NAVAJA).bytes());
             wire.answer().is(200);
+        }
+        5 => {
+            let answer = gateway.get("/a").host("old.example").send();
+            assert_eq!(answer.header("location"), Some("https://new.example/a"));
+        }
+        6 => {
+            let page = format!("/headers?set=content-type:text/html&body={}", "x".repeat(5000));
+            let answer = gateway.get(&page).origin(NAVAJA).header("accept-encoding", "gzip").send().is(200);
+            assert_eq!(answer.header("content-encoding"), None);
+        }
+        _ => {
+            let told =
+                gateway.get("/x").origin(NAVAJA).header("x-forwarded-for", "203.0.113.9").send().is(200);
+            assert_eq!(told.seen_header("x-forwarded-for").as_deref(), Some("203.0.113.9, 127.0.0.1"));
         }
     }
 }
@@ -56,10 +76,12 @@ fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
         let key = site.write(&format!("{name}.key"), made.signing_key.serialize_pem());
         std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o600)).unwrap();
         let certificate = format!("tls.certificate = [{{ cert = {cert:?}, key = {key:?} }}]");
-        (certificate, trusting(made.cert.pem().as_bytes(), &["http/1.1"]))
+        (certificate, trusting(made.cert.pem().as_bytes(), &["http/1.1"]), made.cert.pem())
     });
-    let [(first, trusts_first), (second, trusts_second)] = pairs;
+    let [(first, trusts_first, first_pem), (second, trusts_second, second_pem)] = pairs;
     let (certificates, trusted) = ([first, second], [trusts_first, trusts_second]);
+    let either = format!("{first_pem}{second_pem}");
+    let either_path = site.write("either.pem", &either);
     let base: toml::Table = std::fs::read_to_string(site.config_path()).unwrap().parse().unwrap();
     // Lists of tables grow when they are laid over, so the base has none.
     let with = |certificate: &str, change: &str| {
@@ -75,26 +97,28 @@ fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
     let extra = SocketAddr::from(([127, 0, 0, 1], free_port()));
     let load = Load::default();
     let plain = Target::plain(&gateway);
-    let secure = Target { address: gateway.https(), tls: Some(trusted[0].clone()) };
+    let secure = Target { address: gateway.https(), tls: Some(trusting(either.as_bytes(), &["http/1.1"])) };
     let mut past: Vec<Wire> = Vec::new();
     thread::scope(|scope| {
         let ending = load.ending();
         let mut asking = Vec::new();
         for target in [&plain, &secure] {
-            for path in ["/x", "/slow?ms=100"] {
+            for path in ["/x", "/slow?ms=100", "POST /sink"] {
                 asking.push(scope.spawn(|| load.keep_asking(&gateway, target, path)));
             }
             scope.spawn(|| load.keep_talking(target));
             scope.spawn(|| load.keep_listening(&gateway, target));
         }
         scope.spawn(|| load.keep_connecting(&gateway, &plain));
+        scope.spawn(|| load.keep_connecting(&gateway, &secure));
+        let http2 = scope.spawn(|| load.over_http2_trusting(&gateway, either_path.to_str().unwrap()));
         for number in 0..RELOADS {
-            let certificate = &certificates[if number % 5 == 3 { number % 2 } else { 0 }];
+            let certificate = &certificates[if number % TURNS == 3 { number / TURNS % 2 } else { 0 }];
             gateway.site().write("gateway.toml", with(certificate, &change(number, extra)));
             let outcome = gateway.cli(&["reload"]).ok();
             assert_eq!(outcome.stdout.trim(), "reloaded", "{}", outcome.stderr);
             check_change(&gateway, number, extra, &trusted);
-            if number % 5 == 4 {
+            if number % TURNS == 4 {
                 past.push(Wire::tcp(extra));
                 past.last_mut().unwrap().send(gateway.get("/x").origin(NAVAJA).bytes());
                 past.last_mut().unwrap().answer().is(200);
@@ -104,6 +128,7 @@ fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
         for client in asking {
             assert_eq!(client.join().unwrap(), 1, "a kept connection was closed");
         }
+        assert!(http2.join().unwrap() > 100, "there was no load over HTTP/2");
     });
     assert_eq!(gateway.worker_pids(), pids, "workers that did not change were started anew");
     // What came over a listener that is listed no longer lives on, and the address is free.
@@ -115,6 +140,20 @@ fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
     }
     drop(std::net::TcpListener::bind(extra).expect("nobody listens there any more"));
     assert!(load.answered() > 500, "there was no load");
+}
+
+#[test]
+fn a_reload_of_which_a_part_fails_says_what_is_in_force() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let workers = gateway.worker_pids();
+    gateway
+        .site()
+        .configure("cors.max_age = \"77m\"\n[backend.api]\nready_timeout = \"1s\"\nenv.ECHO_NEVER = \"1\"");
+    let told = gateway.cli(&["reload"]).fails(5);
+    told.says(&["worker api/0 is not ready", "everything else of the new configuration is in force"]);
+    let max_age = gateway.preflight("/x", NAVAJA, "PUT", "").send().is(204);
+    assert_eq!(max_age.header("access-control-max-age"), Some("4620"));
+    assert_eq!(gateway.worker_pids(), workers, "those of before serve on");
 }
 
 #[test]

@@ -1,7 +1,10 @@
 //! Clients that hold connections and do little: each has its limit, costs bounded memory, and everybody else is
 //! served all the while.
 
-use std::net::{IpAddr, Ipv4Addr, TcpStream};
+use std::{
+    io::{Read, Write},
+    net::{IpAddr, Ipv4Addr, TcpStream},
+};
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -147,6 +150,31 @@ fn clients_that_do_not_read_are_cut_and_nobody_else_notices() {
         (stalled == 40).then_some(())
     });
     drop(held);
+}
+
+#[test]
+fn a_client_that_takes_less_than_it_must_is_cut_and_one_that_takes_more_is_not() {
+    // Far more than any line brings, so that whoever waits between two reads is too slow.
+    let gateway =
+        gateway("[edge.limits]\nbody_idle_timeout = \"2s\"\nanswer_bytes_per_second_min = 50_000_000");
+    let ask = |bytes: &str| {
+        let mut stream = TcpStream::connect(gateway.http()).unwrap();
+        stream.write_all(&gateway.get(bytes).origin(NAVAJA).bytes()).unwrap();
+        stream
+    };
+    let mut slow = ask("/big?bytes=1000000000");
+    let mut buffer = vec![0; 100_000];
+    let mut rounds = 0;
+    // A cut connection ends with a reset, or with less than it has promised.
+    while slow.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {
+        rounds += 1;
+        assert!(rounds < 1500, "it is never cut");
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    assert_eq!(metric(&gateway, "gateway_cuts_total{code=\"not-reading\"}"), 1);
+    // Whom the gateway waits for is not this one: it is the worker that takes its time.
+    gateway.get("/slow?ms=3000").origin(NAVAJA).send().is(200);
+    gateway.get("/big?bytes=20000000").origin(NAVAJA).send().is(200);
 }
 
 #[test]

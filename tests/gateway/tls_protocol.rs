@@ -239,7 +239,7 @@ const OF_THE_SURROUNDINGS: [(&str, &str); 4] = [
 fn testssl_finds_nothing_above_low() {
     let site = TestGateway::builder()
         .shops()
-        .worker("echo.mjs")
+        .worker("page.mjs")
         .config("tls.mode = \"files\"\nedge.hosts = [\"localhost\"]\n[tls.hsts]\nenabled = true")
         .site();
     let ca = TestCa::new();

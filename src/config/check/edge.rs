@@ -39,7 +39,7 @@ impl Check<'_> {
             let remedy = "name the load balancer's addresses in `edge.trusted_proxies`";
             self.contradiction(&["edge", "proxy_protocol"], &[&["edge", "trusted_proxies"]], message, remedy);
         }
-        if edge.forwarding_header != ForwardingHeader::Either && edge.trusted_proxies.is_empty() {
+        if edge.forwarding_header == ForwardingHeader::Forwarded && edge.trusted_proxies.is_empty() {
             let message = "nobody is trusted, so no forwarding header is read";
             let remedy = "name the proxy's addresses in `edge.trusted_proxies`, or leave this out";
             self.warn(&["edge", "forwarding_header"], message, remedy);

@@ -6,7 +6,8 @@ use figment::value::Value;
 use super::Check;
 
 /// Numbers and times for which zero has a meaning, by the end of their key.
-const ZERO_IS_FINE: [&str; 11] = [
+const ZERO_IS_FINE: [&str; 12] = [
+    "answer_bytes_per_second_min",
     "body_bytes_per_second_min",
     "edge.threads",
     "pool.tenant_max",

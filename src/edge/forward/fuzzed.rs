@@ -22,7 +22,7 @@ pub(crate) fn sent(
     head: &Parts,
     url: &HeaderValue,
 ) -> Vec<u8> {
-    let chain = peer.client((&[], ForwardingHeader::Either), &head.headers).chain;
+    let chain = peer.client((&[], ForwardingHeader::XForwardedFor), &head.headers).chain;
     let sender = Sender { peer, scheme: peer.scheme, chain, id };
     let mut bytes = Vec::new();
     rebuild(sender, caller, head, (Some(url), false), &mut bytes);
