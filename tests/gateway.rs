@@ -54,6 +54,8 @@ mod drivers;
 mod floods;
 #[path = "gateway/front.rs"]
 mod front;
+#[path = "gateway/guard.rs"]
+mod guard;
 #[path = "gateway/h2_frames.rs"]
 mod h2_frames;
 #[path = "gateway/headers.rs"]
