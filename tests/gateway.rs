@@ -88,6 +88,8 @@ mod logs;
 mod machine;
 #[path = "gateway/memory.rs"]
 mod memory;
+#[path = "gateway/mirrors.rs"]
+mod mirrors;
 #[path = "gateway/moving.rs"]
 mod moving;
 #[path = "gateway/node.rs"]
