@@ -11,7 +11,7 @@ use std::{
 use super::{
     BootstrapError, Plan, Step, facts, firewall,
     journal::{Journal, Made},
-    machine, places,
+    machine, places, share,
     plan::{Action, Then},
 };
 
@@ -39,6 +39,7 @@ impl Action {
             Self::Accounts => accounts(journal),
             Self::Directories => directories(journal),
             Self::SealKey { drop_in, content } => seal_key(journal, drop_in, content),
+            Self::Share(path) => share::give(journal, path),
             Self::Access { read, write, own } => access(read, write, own),
             Self::Certificates(hosts) => certificates(hosts),
             Self::Packages(names) => packages(journal, names),
