@@ -170,10 +170,14 @@ fn elsewhere(word: &str) -> Option<String> {
     let verb = match word {
         "ls" | "ps" => "list",
         "show" | "info" => "describe",
-        "list" | "describe" | "scale" | "restart" | "stop" | "start" | "signal" | "rollback" | "deploy" => word,
+        "list" | "describe" | "scale" | "restart" | "stop" | "start" | "signal" | "rollback" | "deploy" => {
+            word
+        }
         "monit" => return Some("`gateway status`, and `gateway logs -f`".to_owned()),
         "delete" | "del" => {
-            return Some("take its `[backend.NAME]` out of the configuration, then `gateway reload`".to_owned());
+            return Some(
+                "take its `[backend.NAME]` out of the configuration, then `gateway reload`".to_owned(),
+            );
         }
         "log" => return Some("`gateway logs`".to_owned()),
         _ => return None,

@@ -11,8 +11,9 @@ use std::{
 use super::{
     BootstrapError, Plan, Step, facts, firewall,
     journal::{Journal, Made},
-    machine, places, share,
+    machine, places,
     plan::{Action, Then},
+    share,
 };
 
 /// Carry out a plan; `before` is told of each step, with its number, before it is done.

@@ -1,11 +1,7 @@
 //! A gateway that is killed: its workers hear of it, have a moment for what must not be lost, and none outlives it, nor
 //! anybody whom they have started. Whoever else is killed with it.
 
-use std::{
-    fs,
-    os::unix::fs::PermissionsExt,
-    path::{Path, PathBuf},
-};
+use std::{fs, os::unix::fs::PermissionsExt, path::PathBuf};
 
 use nix::{
     sys::signal::{Signal, kill},
@@ -24,9 +20,15 @@ fn guard_of(gateway: i32) -> Option<i32> {
     let all = fs::read_dir("/proc").unwrap().flatten();
     let mut pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
     pids.find(|pid| {
-        let named = fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "worker-guard\n");
+        let named =
+            fs::read_to_string(format!("/proc/{pid}/comm")).is_ok_and(|name| name == "worker-guard\n");
         named && fs::read_link(format!("/proc/{pid}/fd/0")).is_ok_and(|input| pipes.contains(&input))
     })
+}
+
+/// It runs no more, whether somebody has seen to it or not.
+fn has_ended(pid: i32) -> bool {
+    fs::read_link(format!("/proc/{pid}/exe")).is_err()
 }
 
 fn send(pid: i32, signal: Signal) {
@@ -35,7 +37,11 @@ fn send(pid: i32, signal: Signal) {
 
 fn mourning() -> TestGateway {
     let gateway = TestGateway::builder().shops().worker("mourns.mjs").workers(2).start();
-    assert_eq!(left_behind::processes(gateway.site().path()).len(), 7, "gateway, two workers, two children each");
+    assert_eq!(
+        left_behind::processes(gateway.site().path()).len(),
+        7,
+        "gateway, two workers, two children each"
+    );
     gateway
 }
 
@@ -102,7 +108,22 @@ fn a_guard_is_deaf_to_what_ends_services_and_ends_with_its_gateway() {
     gateway.cli(&["backend", "restart"]).ok();
     assert_eq!(guard_of(gateway.pid()), Some(guard));
     gateway.stop();
-    eventually("it has ended", || (!Path::new(&format!("/proc/{guard}")).exists()).then_some(()));
+    eventually("it has ended", || has_ended(guard).then_some(()));
+}
+
+#[test]
+fn a_program_that_takes_over_has_a_guard_of_its_own_and_the_other_one_ends() {
+    let gateway = mourning();
+    let first = guard_of(gateway.pid()).expect("there is a guard");
+    gateway.cli(&["swap"]).ok();
+    eventually("its workers are ready", || (gateway.worker_pids().len() == 2).then_some(()));
+    assert_ne!(guard_of(gateway.pid()).expect("there is a guard"), first);
+    eventually("the other one has ended", || has_ended(first).then_some(()));
+    assert!(
+        !gateway.site().path().join("disconnected").exists(),
+        "workers that were ended in good order heard of it"
+    );
+    told_after_kill(gateway);
 }
 
 /// Who has left its worker's group is nobody's then: only the guard knew of it.

@@ -63,7 +63,8 @@ impl NodeMirror {
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-        let config = ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
         Self::serving("https", "localhost", move |stream| {
             let connection = ServerConnection::new(config.clone()).ok()?;
@@ -230,7 +231,10 @@ fn serve(mut stream: impl Read + Write, top: &Path, shared: &Shared) -> Option<(
         Fault::Endless { ending, drips } if path.ends_with(ending) => {
             stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").ok()?;
             loop {
-                stream.write_all(if *drips { b"x" } else { &[b'x'; 65536] }).and_then(|()| stream.flush()).ok()?;
+                stream
+                    .write_all(if *drips { b"x" } else { &[b'x'; 65536] })
+                    .and_then(|()| stream.flush())
+                    .ok()?;
                 thread::sleep(if *drips { Duration::from_millis(5) } else { Duration::ZERO });
             }
         }

@@ -115,7 +115,8 @@ impl Stray {
     fn has_ended(&self) -> bool {
         let text =
             fs::read_to_string(format!("/proc/self/fdinfo/{}", self.held.as_raw_fd())).unwrap_or_default();
-        let pid = text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse().ok());
+        let pid =
+            text.lines().find_map(|line| line.strip_prefix("Pid:")).and_then(|pid| pid.trim().parse().ok());
         pid.and_then(process_group::see).is_none()
     }
 }

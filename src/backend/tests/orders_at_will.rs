@@ -51,7 +51,8 @@ impl Model {
     fn build(&self, program: &str, label: u8) -> Config {
         let watched = Health {
             watch_interval: Duration::from_millis(50),
-            timeout: Duration::from_secs(1),
+            // A machine under load is not a worker that stands still.
+            timeout: Duration::from_secs(4),
             unhealthy_after: 1,
             ..health_path("/health")
         };
@@ -89,10 +90,12 @@ impl Model {
                 self.halted = true;
             }
             Step::Crash(which) => {
-                let (pid, before) = (self.one(bench, *which), restarts(&bench.backend.status()));
+                let pid = self.one(bench, *which);
                 kill(pid);
-                bench.until("it is started again", |status| restarts(status) == before + 1).await;
-                until_dead(pid).await;
+                // Whether its end or its silence is noticed first: another takes its place.
+                bench
+                    .until("it is gone", |status| status.workers.iter().all(|one| one.pid != Some(pid)))
+                    .await;
             }
             Step::Freeze(which) => {
                 let pid = self.one(bench, *which);
@@ -130,10 +133,6 @@ impl Model {
         }
         assert_eq!(answered, pids, "the roster is not who runs");
     }
-}
-
-fn restarts(status: &BackendStatus) -> u64 {
-    status.workers.iter().map(|one| one.restarts).sum()
 }
 
 /// Carry it out, and see that somebody serves all the while.

@@ -136,7 +136,8 @@ async fn rows(place: &Place) -> Vec<Row> {
         && !rows.iter().any(|row| row.program == program)
     {
         let version = say_version(&program).unwrap_or_else(|problem| format!("? ({problem})"));
-        let lts = version.strip_prefix('v').and_then(|version| lts_line(&version.parse().ok()?)).map(str::to_owned);
+        let lts =
+            version.strip_prefix('v').and_then(|version| lts_line(&version.parse().ok()?)).map(str::to_owned);
         rows.push(Row {
             version,
             source: "PATH",

@@ -119,7 +119,8 @@ fn look(groups: &mut Groups) -> bool {
     let mut found = false;
     for (id, group) in groups {
         let id = id.unsigned_abs();
-        let members = all.iter().filter(|seen| seen.group == id && !group.empty).map(|seen| seen.pid).collect();
+        let members =
+            all.iter().filter(|seen| seen.group == id && !group.empty).map(|seen| seen.pid).collect();
         found |= group.strays.look(id, members);
     }
     found
