@@ -19,6 +19,7 @@ mod health;
 mod instances;
 mod isolation;
 mod job;
+mod lifeline;
 mod listening;
 mod log_files;
 mod memory;

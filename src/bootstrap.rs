@@ -16,6 +16,7 @@ mod machine;
 mod places;
 mod plan;
 mod ruleset;
+mod share;
 mod undo;
 
 pub(crate) use self::{

@@ -152,9 +152,37 @@ fn told_by_clap(error: &clap::Error) -> ExitCode {
         out::remark(Cli::command().render_help().to_string().trim_end());
         return failure::Exit::Usage.into();
     }
+    if error.kind() == ErrorKind::InvalidSubcommand
+        && let Some(ContextValue::String(word)) = error.get(ContextKind::InvalidSubcommand)
+        && let Some(hint) = elsewhere(word)
+    {
+        // clap would propose what is spelled alike, such as `restore` for `restart`.
+        out::remark(format!("error: there is no such command as `{word}` here\nhint: {hint}"));
+        return failure::Exit::Usage.into();
+    }
     // A reader that went away is no failure either.
     let _gone = error.print();
     if error.use_stderr() { failure::Exit::Usage.into() } else { ExitCode::SUCCESS }
+}
+
+/// Where the orders are that hands know from pm2.
+fn elsewhere(word: &str) -> Option<String> {
+    let verb = match word {
+        "ls" | "ps" => "list",
+        "show" | "info" => "describe",
+        "list" | "describe" | "scale" | "restart" | "stop" | "start" | "signal" | "rollback" | "deploy" => {
+            word
+        }
+        "monit" => return Some("`gateway status`, and `gateway logs -f`".to_owned()),
+        "delete" | "del" => {
+            return Some(
+                "take its `[backend.NAME]` out of the configuration, then `gateway reload`".to_owned(),
+            );
+        }
+        "log" => return Some("`gateway logs`".to_owned()),
+        _ => return None,
+    };
+    Some(format!("`gateway backend {verb}`"))
 }
 
 impl Command {

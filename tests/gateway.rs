@@ -54,6 +54,8 @@ mod drivers;
 mod floods;
 #[path = "gateway/front.rs"]
 mod front;
+#[path = "gateway/guard.rs"]
+mod guard;
 #[path = "gateway/h2_frames.rs"]
 mod h2_frames;
 #[path = "gateway/headers.rs"]
@@ -86,6 +88,8 @@ mod logs;
 mod machine;
 #[path = "gateway/memory.rs"]
 mod memory;
+#[path = "gateway/mirrors.rs"]
+mod mirrors;
 #[path = "gateway/moving.rs"]
 mod moving;
 #[path = "gateway/node.rs"]

@@ -9,7 +9,7 @@ mod strays;
 use std::{
     ffi::OsString,
     io::{self, Read},
-    os::fd::OwnedFd,
+    os::fd::{AsRawFd, OwnedFd},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     sync::Arc,
@@ -34,6 +34,7 @@ use super::{
     confinement::Confinement,
     environment::Environment,
     hands::{self, Target},
+    lifeline::{self, LIFELINE_VARIABLE},
     process_group,
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
@@ -90,24 +91,13 @@ impl Child {
     /// Start it; returns when the program (or its launcher) has been executed. Not cancel safe in the sense
     /// that a start once asked for happens, but then the child is killed at once.
     pub(super) async fn spawn(program: &Program) -> io::Result<Self> {
-        let (mut command, runtime) = (command(program), Handle::current());
-        command.process_group(0);
+        let (program, runtime) = (program.clone(), Handle::current());
         let forked = hands::done(move || {
             let _guard = runtime.enter();
-            command.spawn()
+            fork(&program)
         });
-        let mut process = forked.await??;
-        let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-        let Some(pid) = pid else {
-            drop(process.start_kill());
-            return Err(io::Error::other("the process ended before it had an id"));
-        };
-        let mut child = Self { process, pid, reaped: false, guarded: None, strays: Strays::default() };
-        if let Launcher::Through(gateway) = program.launcher.clone() {
-            // There too: the guard may have to end what is another user's.
-            child.guarded = hands::done(move || Guarded::new(&gateway, pid)).await.ok();
-        }
-        Ok(child)
+        let (process, pid, guarded) = forked.await??;
+        Ok(Self { process, pid, reaped: false, guarded, strays: Strays::default() })
     }
 
     /// Its process id, and its group's.
@@ -257,6 +247,29 @@ pub(super) fn say(
     let mut said = String::new();
     child.stdout?.take(SAID_BYTES_MAX).read_to_string(&mut said).ok()?;
     Some(said.trim().to_owned())
+}
+
+/// On the thread of `hands`.
+fn fork(program: &Program) -> io::Result<(tokio::process::Child, Pid, Option<Guarded>)> {
+    let mut command = command(program);
+    command.process_group(0);
+    let watched = match &program.launcher {
+        Launcher::Through(gateway) => guard::stands(gateway),
+        Launcher::Direct => false,
+    };
+    // Who has a channel hears of the gateway's end and has a moment for it; the guard sees that it is no longer one.
+    if watched && program.channel.is_some() {
+        command.env(LIFELINE_VARIABLE, lifeline::held()?.as_raw_fd().to_string());
+    }
+    let mut process = command.spawn()?;
+    let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
+    let Some(pid) = pid else {
+        drop(process.start_kill());
+        return Err(io::Error::other("the process ended before it had an id"));
+    };
+    // Even without a guard: one that is started later is told of it.
+    let guarded = matches!(program.launcher, Launcher::Through(_)).then(|| Guarded::new(pid));
+    Ok((process, pid, guarded))
 }
 
 fn command(program: &Program) -> Command {

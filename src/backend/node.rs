@@ -18,7 +18,7 @@ pub(crate) use self::{
     lookup::{Source, here, homes, program_at},
     mirror::{Mirror, Release},
     problem::NodeProblem,
-    spec::{Spec, Wanted},
+    spec::{Spec, Wanted, lts_line},
     store::{Installed, Store},
 };
 

@@ -6,6 +6,7 @@ mod farewells;
 mod launcher;
 mod lives;
 mod orders;
+mod orders_at_will;
 mod reloads;
 mod upstreams;
 mod vigils;

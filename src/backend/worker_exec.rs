@@ -21,7 +21,10 @@ use nix::{
     unistd,
 };
 
-use super::confinement::Confinement;
+use super::{
+    confinement::Confinement,
+    lifeline::{LIFELINE_VARIABLE, Lifeline},
+};
 
 /// Tells the launcher who started it; the worker itself never sees it.
 pub(super) const PARENT_VARIABLE: &str = "GATEWAY_PARENT_PID";
@@ -44,8 +47,8 @@ const EXIT_CANNOT_RUN: i32 = 127;
 /// Closed one by one up to here where `/proc` is missing, and no further: soft limits can be in the billions.
 const DESCRIPTORS_MAX: u64 = 65_536;
 
-/// Become the worker: inherit nothing but output, error and the channel, give up every right, settle where it
-/// belongs, die with the gateway, and exec.
+/// Become the worker: inherit nothing but output, error, the channel and the lifeline, give up every right, settle
+/// where it belongs, die with the gateway or soon after it, and exec.
 ///
 /// The death signal comes when the *thread* that forked ends, not only its process. `child`'s forking thread
 /// therefore lives as long as the process.
@@ -76,6 +79,8 @@ fn become_worker(command: &[OsString]) -> String {
         Err(error) => return format!("cannot hand on the channel: {error}"),
     };
     close_inherited(channel);
+    // While we are still who may open it.
+    let lifeline = lifeline();
     let confinement = match confinement() {
         Ok(confinement) => confinement,
         Err(problem) => return problem,
@@ -84,13 +89,14 @@ fn become_worker(command: &[OsString]) -> String {
         .give_up_rights()
         // Again: becoming another user has cleared it.
         .and_then(|()| die_with_the_gateway())
+        .and_then(|()| lifeline.as_ref().map_or(Ok(()), outlive_the_gateway_a_moment))
         .and_then(|()| confinement.settle());
     if let Err(problem) = confined {
         return problem;
     }
     let mut command = Command::new(program);
     command.args(arguments);
-    for variable in [PARENT_VARIABLE, CHANNEL_VARIABLE, CONFINEMENT_VARIABLE] {
+    for variable in [PARENT_VARIABLE, CHANNEL_VARIABLE, LIFELINE_VARIABLE, CONFINEMENT_VARIABLE] {
         command.env_remove(variable);
     }
     if let Some(channel) = channel {
@@ -123,6 +129,21 @@ fn die_with_the_gateway() -> Result<(), String> {
         return Err("the gateway is gone".to_owned());
     }
     Ok(())
+}
+
+fn lifeline() -> Option<Lifeline> {
+    let (parent, number) = (std::env::var(PARENT_VARIABLE).ok()?, std::env::var(LIFELINE_VARIABLE).ok()?);
+    Lifeline::of(&parent, &number).ok()
+}
+
+/// Instead of with it: the guard kills us a moment after the gateway, and the kernel when the guard has ended as well.
+/// A system that has no such thing leaves us to die with the gateway.
+fn outlive_the_gateway_a_moment(lifeline: &Lifeline) -> Result<(), String> {
+    if lifeline.arm().is_err() {
+        return Ok(());
+    }
+    // Not before: so there is no moment in which nothing would end us.
+    prctl::set_pdeathsig(None).map_err(|error| format!("cannot ask to outlive the gateway: {error}"))
 }
 
 /// Put the channel behind standard error, and nothing into its place.

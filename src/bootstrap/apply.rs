@@ -13,6 +13,7 @@ use super::{
     journal::{Journal, Made},
     machine, places,
     plan::{Action, Then},
+    share,
 };
 
 /// Carry out a plan; `before` is told of each step, with its number, before it is done.
@@ -39,6 +40,7 @@ impl Action {
             Self::Accounts => accounts(journal),
             Self::Directories => directories(journal),
             Self::SealKey { drop_in, content } => seal_key(journal, drop_in, content),
+            Self::Share(path) => share::give(journal, path),
             Self::Access { read, write, own } => access(read, write, own),
             Self::Certificates(hosts) => certificates(hosts),
             Self::Packages(names) => packages(journal, names),

@@ -31,6 +31,13 @@ pub(super) enum Made {
     Directories(Vec<PathBuf>),
     /// Directories that were there before, with their permissions, owners and groups.
     Rights(Vec<(PathBuf, u32, u32, u32)>),
+    /// A file that root alone could read, with the permissions that it had.
+    Shared {
+        /// Where.
+        path: PathBuf,
+        /// As it was.
+        mode: u32,
+    },
     /// `user NAME` and `group NAME`.
     Accounts(Vec<String>),
     /// The encrypted sealing key.

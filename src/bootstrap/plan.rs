@@ -78,6 +78,8 @@ pub(super) enum Action {
         /// What it says.
         content: String,
     },
+    /// Let the gateway's group read a file that root alone may read.
+    Share(PathBuf),
     /// See as the users themselves whether the application can be read and written.
     Access {
         /// What the workers must be able to read.
@@ -180,6 +182,7 @@ pub(crate) fn plan(facts: &Facts, answers: &Answers) -> Plan {
     system::clock(&mut plan, facts);
     system::updates(&mut plan, facts, answers);
     node::node(&mut plan, facts, answers);
+    service::environment_file(&mut plan, facts, answers);
     service::access(&mut plan, facts, answers);
     service::start(&mut plan, facts);
     service::certificates(&mut plan, facts, answers);

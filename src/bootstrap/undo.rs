@@ -10,7 +10,7 @@ use std::{
 use super::{
     BootstrapError,
     journal::{Journal, Made},
-    machine, places, ruleset,
+    machine, places, ruleset, share,
 };
 
 /// Directories that the gateway and its workers fill by themselves: they go with what is in them.
@@ -71,6 +71,7 @@ impl Made {
                 let list: Vec<PathBuf> = list.iter().map(|(path, ..)| path.clone()).collect();
                 format!("rights of {}", paths(&list))
             }
+            Self::Shared { path, .. } => format!("rights of {}", path.display()),
             Self::Accounts(names) => names.join(", "),
             Self::Packages(names) => format!("packages {}", names.join(", ")),
             Self::Unit { name, .. } => name.clone(),
@@ -97,6 +98,7 @@ impl Made {
             Self::SealKey(_) => Ok(Some("databases are sealed with it".to_owned())),
             Self::Directories(list) => take_back_directories(list),
             Self::Rights(list) => take_back_rights(list).map(|()| None),
+            Self::Shared { path, mode } => share::take_back(path, *mode).map(|()| None),
             Self::Accounts(names) => take_back_accounts(names),
             Self::Packages(names) if names.is_empty() => Ok(None),
             Self::Packages(names) => {

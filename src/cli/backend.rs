@@ -12,7 +12,9 @@ use crate::admin::BackendStatus;
 /// Show, scale, reload, deploy, roll back, stop and start the Node.js backends
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Backend {
+    #[command(visible_alias = "ls")]
     List(List),
+    #[command(visible_alias = "show")]
     Describe(describe::Describe),
     Scale(orders::Scale),
     Restart(orders::Restart),

@@ -2,7 +2,7 @@
 
 mod run;
 
-use jiff::Timestamp;
+use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Client, Failure, logs::escape, out};
 use crate::admin::{JobView, Outcome, RunView, Verdict};
@@ -100,6 +100,7 @@ pub(super) fn row(job: &JobView, now: Timestamp) -> [String; 7] {
         (Some(schedule), Some(zone)) => format!("{schedule} {zone}"),
         _ => "always".to_owned(),
     };
+    let zone = job.timezone.as_deref();
     let each = if job.each_tenant { ", each tenant" } else { "" };
     let state = match (&job.under_way, &job.program) {
         (Some(run), _) => format!("run {} under way ({}/{})", run.number, run.ended, run.total),
@@ -118,9 +119,9 @@ pub(super) fn row(job: &JobView, now: Timestamp) -> [String; 7] {
         job.name.clone(),
         job.backend.clone(),
         format!("{when}{each}"),
-        job.next.map(|next| moment(next, now)).unwrap_or_default(),
+        job.next.map(|next| moment(next, now, zone)).unwrap_or_default(),
         state,
-        last.map(|run| moment(run.started, now)).unwrap_or_default(),
+        last.map(|run| moment(run.started, now, zone)).unwrap_or_default(),
         outcome,
     ]
 }
@@ -181,11 +182,12 @@ fn took(duration_ms: u64) -> String {
     out::duration(duration_ms / 1000)
 }
 
-/// `2026-11-24 17:30 (in 5 h)`, as the gateway's clock has it: UTC.
-fn moment(at: Timestamp, now: Timestamp) -> String {
+/// `2026-11-24 17:30 (in 5 h)`, by the clock that the job goes by; UTC where this machine does not know its zone.
+fn moment(at: Timestamp, now: Timestamp, zone: Option<&str>) -> String {
     let seconds = at.as_second() - now.as_second();
     let away = out::duration(seconds.unsigned_abs());
-    let text = at.strftime("%F %H:%M");
+    let there = zone.and_then(|zone| at.in_tz(zone).ok()).unwrap_or_else(|| at.to_zoned(TimeZone::UTC));
+    let text = there.strftime("%F %H:%M");
     if seconds < 0 { format!("{text} ({away} ago)") } else { format!("{text} (in {away})") }
 }
 
@@ -218,6 +220,8 @@ mod tests {
         let fresh = row(&job(serde_json::json!({})), now);
         let when = "30 3 * * * UTC, each tenant";
         assert_eq!(fresh, ["nightly", "api", when, "2026-01-02 03:30 (in 1 d 0 h)", "waiting", "", ""]);
+        let madrid = row(&job(serde_json::json!({"timezone": "Europe/Madrid"})), now);
+        assert_eq!(madrid[2..4], ["30 3 * * * Europe/Madrid, each tenant", "2026-01-02 04:30 (in 1 d 0 h)"]);
         let verdicts = vec![verdict(Some("a"), "done"), verdict(Some("b"), "failed")];
         let failed = job(serde_json::json!({"runs": run("failed", verdicts)}));
         assert_eq!(row(&failed, now)[5..], ["2026-01-01 03:29 (1 min 0 s ago)", "failed: 1 of 2"]);

@@ -27,6 +27,7 @@ const SAY_TIMEOUT: Duration = Duration::from_secs(20);
 /// Install, choose and remove Node versions, and run commands with a backend's own
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Node {
+    #[command(visible_alias = "ls")]
     List(list::List),
     Install(install::Install),
     Use(choose::Use),

@@ -1,7 +1,11 @@
 //! What commands print: tables and lines for people, JSON for scripts, all on standard output. Progress and
 //! errors go to standard error, so that `--json | jq` and `backup -` stay clean.
 
-use std::io::{self, Write};
+use std::{
+    borrow::Cow,
+    fmt::Write as _,
+    io::{self, Write},
+};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
@@ -30,8 +34,28 @@ pub(crate) fn remark(text: impl AsRef<str>) {
 fn whole(mut stream: impl Write, text: &str) {
     // Written at once, so that lines of parallel tenants do not mix. There is nobody left to tell of a
     // standard stream that cannot be written.
-    let _gone = stream.write_all(format!("{text}\n").as_bytes());
+    let _gone = stream.write_all(format!("{}\n", harmless(text)).as_bytes());
     let _gone = stream.flush();
+}
+
+/// The text without anything that a terminal obeys: what workers and strangers have written is shown, and can neither
+/// move the cursor nor colour, rename or ask the terminal. Control characters stand there as JSON writes them, so that
+/// JSON stays JSON; line ends and tabs stay what they are.
+fn harmless(text: &str) -> Cow<'_, str> {
+    let harms = |char: &char| char.is_control() && !matches!(char, '\n' | '\t');
+    if !text.chars().any(|char| harms(&char)) {
+        return Cow::Borrowed(text);
+    }
+    let mut shown = String::with_capacity(text.len());
+    for char in text.chars() {
+        if harms(&char) {
+            // Nothing can fail in a string.
+            let _written = write!(shown, "\\u{:04x}", u32::from(char));
+        } else {
+            shown.push(char);
+        }
+    }
+    Cow::Owned(shown)
 }
 
 /// A value as indented JSON on standard output.
@@ -93,6 +117,22 @@ mod tests {
             [["acme".to_owned(), "active".to_owned()], ["navaja-shop".to_owned(), String::new()]],
         );
         assert_eq!(text, "TENANT       STATUS\nacme         active\nnavaja-shop  -");
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_and_json_stays_json() {
+        for (text, want) in [
+            ("plain é \u{1f600}\ttab\nline", "plain é \u{1f600}\ttab\nline"),
+            ("\u{1b}]0;mine\u{7}\r\u{0}", "\\u001b]0;mine\\u0007\\u000d\\u0000"),
+            ("\u{9b}31m\u{7f}\u{85}", "\\u009b31m\\u007f\\u0085"),
+        ] {
+            assert_eq!(harmless(text), want);
+        }
+        let value = serde_json::json!({"text": "a\u{1b}b\u{9b}c\u{7f}\td"});
+        let text = serde_json::to_string_pretty(&value).unwrap();
+        let shown = harmless(&text);
+        assert!(shown.contains("\\u009b") && shown.contains("\\u007f"), "{shown}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&shown).unwrap(), value);
     }
 
     #[test]

@@ -135,6 +135,29 @@ fn what_makes_no_sense_is_refused_with_clap_s_words() {
 }
 
 #[test]
+fn verbs_that_hands_know_from_pm2_are_found_where_they_are() {
+    for line in ["gateway backend ls", "gateway backend show api", "gateway node ls"] {
+        assert!(Cli::try_parse_from(line.split(' ')).is_ok(), "{line}");
+    }
+    for (word, hint) in [
+        ("restart", Some("`gateway backend restart`")),
+        ("ls", Some("`gateway backend list`")),
+        ("monit", Some("`gateway status`, and `gateway logs -f`")),
+        ("frobnicate", None),
+    ] {
+        let error = Cli::try_parse_from(["gateway", word]).map(drop).unwrap_err();
+        let named = ContextValue::String(word.to_owned());
+        assert_eq!(error.get(ContextKind::InvalidSubcommand), Some(&named));
+        assert_eq!(elsewhere(word).as_deref(), hint, "{word}");
+        assert_eq!(error.exit_code(), 2, "{word}");
+    }
+    for verb in ["list", "describe", "scale", "restart", "stop", "start", "signal", "rollback", "deploy"] {
+        let backend = Cli::command().find_subcommand("backend").cloned().unwrap();
+        assert!(backend.find_subcommand(verb).is_some() && elsewhere(verb).is_some(), "{verb}");
+    }
+}
+
+#[test]
 fn the_settings_may_stand_anywhere_and_reach_the_loader() {
     for line in [
         "gateway --config a.toml --set log.level=debug status",

@@ -232,11 +232,18 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     server.machine.shell("chmod 755 /srv; umask 077; echo A=1 > /etc/api.env").ok();
     // Environment files are read by the gateway, not by its workers.
     let order = format!("{ORDER} --env-file /etc/api.env");
+    server.machine.shell("chown nobody /etc/api.env").ok();
     let hidden = server.machine.shell(&order);
     assert_ne!(hidden.code, 0);
     hidden.says(&["`gateway` cannot read `/etc/api.env`", "`chgrp gateway /etc/api.env` and `chmod 640"]);
-    server.machine.shell("chgrp gateway /etc/api.env && chmod 640 /etc/api.env").ok();
-    server.machine.shell(&order).ok();
+    // What is root's alone it may open itself, and says so.
+    server.machine.shell("chown root /etc/api.env").ok();
+    let opened = server.machine.shell(&order).ok();
+    opened.says(&["/etc/api.env", "root's alone (600)", "read by the group gateway too (640)"]);
+    let rights = || server.machine.shell("stat -c '%a %U:%G' /etc/api.env").ok().stdout;
+    assert_eq!(rights().trim(), "640 root:gateway");
     served(&server.machine);
     assert_eq!(HOST, "api.example");
+    server.machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&["rights of /etc/api.env"]);
+    assert_eq!(rights().trim(), "600 root:root");
 }

@@ -332,3 +332,54 @@ fn a_reload_moves_the_files_and_one_that_cannot_changes_nothing() {
     let lines = json!(texts(&written(&old)));
     assert!(!lines.to_string().contains("second"), "{lines}");
 }
+
+/// What clears the screen, renames the window, and colours with the control sequence of eight bits.
+const OBEYED: &str = "\u{1b}[2J\u{1b}]0;mine\u{7}\u{9b}31m red\r";
+
+#[track_caller]
+fn is_harmless(text: &str) {
+    let harmful = text.chars().find(|char| char.is_control() && !matches!(char, '\n' | '\t'));
+    assert_eq!(harmful, None, "{text:?}");
+    assert!(text.contains("\\u001b[2J") && text.contains("\\u009b31m red"), "it is not there: {text:?}");
+}
+
+#[test]
+fn no_worker_gives_orders_to_the_terminal_of_who_reads_its_lines() {
+    let gateway = chatty().start();
+    let in_json = json!({"msg": format!("in JSON {OBEYED}"), "tenant": "navaja"}).to_string();
+    say(&gateway, "stdout", &format!("in text {OBEYED}."));
+    say(&gateway, "stdout", &in_json);
+    eventually("both are kept", || {
+        let text = gateway.cli(&["logs"]).ok().stdout;
+        (text.contains("in text") && text.contains("in JSON")).then_some(())
+    });
+    for arguments in [&["logs"][..], &["logs", "--json"], &["logs", "--tenant", "navaja"]] {
+        is_harmless(&gateway.cli(arguments).ok().all());
+    }
+    let lines = shown(&gateway, &[]);
+    assert!(lines.iter().any(|line| line["json"]["msg"] == format!("in JSON {OBEYED}")), "{lines:?}");
+    assert!(texts(&lines).contains(&&*format!("in text {OBEYED}.")), "{lines:?}");
+    // The gateway's own log is read in terminals as well.
+    let log = gateway.log();
+    assert!(!log.contains('\u{1b}') && !log.contains('\u{9b}') && log.contains("red"), "{log:?}");
+}
+
+#[test]
+fn last_words_in_a_status_and_a_failure_are_harmless_too() {
+    let dying = format!("process.stderr.write({}); process.exit(1)", json!(format!("{OBEYED}\n")));
+    let command = format!("backend.api.command = [\"node\", \"-e\", {}]", json!(dying));
+    let gateway = chatty().start();
+    gateway.site().configure(&command);
+    is_harmless(&gateway.cli(&["backend", "reload"]).fails(5).all());
+    gateway.stop();
+
+    let site = chatty().site();
+    site.configure(&command);
+    let gateway = TestGateway::start_without_workers(site);
+    eventually("its last words are in the status", || {
+        gateway.cli(&["status"]).ok().stdout.contains("red").then_some(())
+    });
+    for arguments in [&["status"][..], &["backend", "describe", "api"], &["status", "--json"]] {
+        is_harmless(&gateway.cli(arguments).ok().all());
+    }
+}

@@ -2,8 +2,8 @@
 
 use std::{
     fs::{self, File},
-    io::{BufRead, BufReader, Read, Write},
-    net::{SocketAddr, TcpListener, TcpStream},
+    io::{Read, Write},
+    net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::Command,
     sync::{Arc, Mutex},
@@ -13,13 +13,17 @@ use std::{
 
 use aws_lc_rs::digest::{SHA256, digest};
 use flate2::{Compression, write::GzEncoder};
+use rustls::{
+    ServerConfig, ServerConnection, StreamOwned,
+    pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+};
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
-use crate::node;
+use crate::{certificates::TestCa, node};
 
 /// What happens to the next archives that are asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Fault {
     /// Nothing.
     None,
@@ -27,12 +31,16 @@ pub(crate) enum Fault {
     Truncate(usize),
     /// It stands still after so many, until there is no fault any more.
     Hold(usize),
+    /// Whatever has this ending is a stream that does not end, as fast as it is read or a byte at a time.
+    Endless { ending: &'static str, drips: bool },
+    /// It lies elsewhere.
+    Elsewhere(String),
 }
 
 /// The mirror: a directory, and a server for it.
 pub(crate) struct NodeMirror {
     directory: tempfile::TempDir,
-    address: SocketAddr,
+    base: String,
     shared: Arc<Shared>,
     index: Mutex<Vec<Value>>,
 }
@@ -46,24 +54,47 @@ struct Shared {
 impl NodeMirror {
     /// An empty one that serves.
     pub(crate) fn start() -> Self {
+        Self::serving("http", "127.0.0.1", Some)
+    }
+
+    /// The same over TLS, with a certificate of that authority for `localhost`.
+    pub(crate) fn start_secure(ca: &TestCa) -> Self {
+        let (chain, key) = ca.certify("localhost");
+        let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
+        let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
+        let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+        let config =
+            ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+        let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
+        Self::serving("https", "localhost", move |stream| {
+            let connection = ServerConnection::new(config.clone()).ok()?;
+            Some(StreamOwned::new(connection, stream))
+        })
+    }
+
+    fn serving<S: Read + Write>(
+        scheme: &str,
+        host: &str,
+        open: impl Fn(TcpStream) -> Option<S> + Send + Sync + 'static,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
-        let address = listener.local_addr().unwrap();
+        let base = format!("{scheme}://{host}:{}/dist", listener.local_addr().unwrap().port());
         let shared = Arc::new(Shared { fault: Mutex::new(Fault::None), asked: Mutex::default() });
-        let (top, served) = (directory.path().to_owned(), shared.clone());
+        let (top, served, open) = (directory.path().to_owned(), shared.clone(), Arc::new(open));
         // It ends with the tests' process.
         thread::spawn(move || {
             for stream in listener.incoming().flatten() {
-                let (top, shared) = (top.clone(), served.clone());
-                thread::spawn(move || serve(stream, &top, &shared));
+                let (top, shared, open) = (top.clone(), served.clone(), open.clone());
+                thread::spawn(move || serve(open(stream)?, &top, &shared));
             }
         });
-        Self { directory, address, shared, index: Mutex::default() }
+        Self { directory, base, shared, index: Mutex::default() }
     }
 
     /// `node.mirror` for it.
     pub(crate) fn url(&self) -> String {
-        format!("http://{}/dist", self.address)
+        self.base.clone()
     }
 
     /// The directory that it serves.
@@ -181,15 +212,34 @@ fn hex(bytes: &[u8]) -> String {
 }
 
 /// One request. A client that is gone is none of our business.
-fn serve(stream: TcpStream, top: &Path, shared: &Shared) -> Option<()> {
-    let mut reader = BufReader::new(stream);
-    let mut head = String::new();
-    while !head.ends_with("\r\n\r\n") {
-        (reader.read_line(&mut head).ok()? > 0).then_some(())?;
+fn serve(mut stream: impl Read + Write, top: &Path, shared: &Shared) -> Option<()> {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).ok()?;
+        head.extend(byte);
     }
-    let path = head.split(' ').nth(1)?.to_owned();
+    let path = String::from_utf8(head).ok()?.split(' ').nth(1)?.to_owned();
     shared.asked.lock().unwrap().push(path.clone());
-    let mut stream = reader.into_inner();
+    let fault = shared.fault.lock().unwrap().clone();
+    match &fault {
+        Fault::Elsewhere(base) => {
+            let place = path.strip_prefix("/dist").unwrap_or(&path);
+            let head = "HTTP/1.1 302 Found\r\ncontent-length: 0\r\nconnection: close\r\nlocation: ";
+            return stream.write_all(format!("{head}{base}{place}\r\n\r\n").as_bytes()).ok();
+        }
+        Fault::Endless { ending, drips } if path.ends_with(ending) => {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\n\r\n").ok()?;
+            loop {
+                stream
+                    .write_all(if *drips { b"x" } else { &[b'x'; 65536] })
+                    .and_then(|()| stream.flush())
+                    .ok()?;
+                thread::sleep(if *drips { Duration::from_millis(5) } else { Duration::ZERO });
+            }
+        }
+        _ => {}
+    }
     let mut body = Vec::new();
     if File::open(top.join(path.trim_start_matches('/')))
         .and_then(|mut file| file.read_to_end(&mut body))
@@ -198,17 +248,16 @@ fn serve(stream: TcpStream, top: &Path, shared: &Shared) -> Option<()> {
         return stream.write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 0\r\n\r\n").ok();
     }
     write!(stream, "HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len()).ok()?;
-    let fault = *shared.fault.lock().unwrap();
     let cut = match fault {
         Fault::Truncate(bytes) | Fault::Hold(bytes) if path.ends_with(".tar.gz") => bytes.min(body.len()),
         _ => body.len(),
     };
-    stream.write_all(&body[..cut]).ok()?;
+    stream.write_all(&body[..cut]).and_then(|()| stream.flush()).ok()?;
     if let (Fault::Hold(_), true) = (fault, cut < body.len()) {
         while *shared.fault.lock().unwrap() != Fault::None {
             thread::sleep(Duration::from_millis(10));
         }
-        stream.write_all(&body[cut..]).ok()?;
+        stream.write_all(&body[cut..]).and_then(|()| stream.flush()).ok()?;
     }
     Some(())
 }

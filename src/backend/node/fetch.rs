@@ -16,6 +16,7 @@ use rustls::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
+    time::Instant,
 };
 use tokio_rustls::TlsConnector;
 use url::Url;
@@ -36,6 +37,8 @@ pub(super) struct Fetch {
     base: Url,
     tls: TlsConnector,
     idle: Duration,
+    /// For one download in all.
+    limit: Duration,
 }
 
 /// Something on its way.
@@ -48,6 +51,8 @@ pub(super) struct Download {
     /// How many have come.
     pub(super) read: u64,
     idle: Duration,
+    limit: Duration,
+    deadline: Instant,
 }
 
 enum Pieces {
@@ -65,7 +70,7 @@ impl Fetch {
         }
         let tls = trust(config.ca_file.as_deref())
             .map_err(|reason| NodeProblem::Setting { key: "node.ca_file", reason })?;
-        Ok(Self { base, tls, idle: config.idle_timeout })
+        Ok(Self { base, tls, idle: config.idle_timeout, limit: config.download_timeout })
     }
 
     /// The mirror, as people read it.
@@ -77,8 +82,10 @@ impl Fetch {
     pub(super) async fn open(&self, path: &str) -> Result<Download, NodeProblem> {
         let answer = |url: &Url, reason: String| NodeProblem::Answer { url: url.to_string(), reason };
         let mut url = self.base.join(path).map_err(|error| answer(&self.base, error.to_string()))?;
+        let (idle, limit, deadline) = (self.idle, self.limit, Instant::now() + self.limit);
         if url.scheme() == "file" {
-            return self.open_file(&url);
+            let (source, bytes) = open_file(&url)?;
+            return Ok(Download { source, url: url.to_string(), bytes, read: 0, idle, limit, deadline });
         }
         for _ in 0..=REDIRECTS_MAX {
             let response = tokio::time::timeout(self.idle, self.ask(&url)).await;
@@ -90,7 +97,7 @@ impl Fetch {
                 let length = response.headers().get(header::CONTENT_LENGTH);
                 let bytes = length.and_then(|length| length.to_str().ok()?.parse().ok());
                 let (source, url) = (Pieces::Http(response.into_body()), url.to_string());
-                return Ok(Download { source, url, bytes, read: 0, idle: self.idle });
+                return Ok(Download { source, url, bytes, read: 0, idle, limit, deadline });
             }
             let location = response.headers().get(header::LOCATION).and_then(|to| to.to_str().ok());
             let Some(location) = location.filter(|_| status.is_redirection()) else {
@@ -103,18 +110,6 @@ impl Fetch {
             url = next;
         }
         Err(answer(&url, format!("it leads on more than {REDIRECTS_MAX} times")))
-    }
-
-    fn open_file(&self, url: &Url) -> Result<Download, NodeProblem> {
-        let answer = |reason: String| NodeProblem::Answer { url: url.to_string(), reason };
-        let path = url.to_file_path().map_err(|()| answer("this is no path".to_owned()))?;
-        let file = File::open(&path).map_err(|error| answer(error.to_string()))?;
-        let metadata = file.metadata().map_err(|error| answer(error.to_string()))?;
-        if !metadata.is_file() {
-            return Err(answer("it is no file".to_owned()));
-        }
-        let (url, bytes) = (url.to_string(), Some(metadata.len()));
-        Ok(Download { source: Pieces::File(file), url, bytes, read: 0, idle: self.idle })
     }
 
     async fn ask(&self, url: &Url) -> Result<http::Response<Incoming>, NodeProblem> {
@@ -130,6 +125,18 @@ impl Fetch {
         let tls = self.tls.connect(name, tcp).await.map_err(|error| failed(error.to_string()))?;
         exchange(url, tls).await
     }
+}
+
+/// A file, and its bytes.
+fn open_file(url: &Url) -> Result<(Pieces, Option<u64>), NodeProblem> {
+    let answer = |reason: String| NodeProblem::Answer { url: url.to_string(), reason };
+    let path = url.to_file_path().map_err(|()| answer("this is no path".to_owned()))?;
+    let file = File::open(&path).map_err(|error| answer(error.to_string()))?;
+    let metadata = file.metadata().map_err(|error| answer(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(answer("it is no file".to_owned()));
+    }
+    Ok((Pieces::File(file), Some(metadata.len())))
 }
 
 /// One request on a connection of its own.
@@ -163,6 +170,11 @@ impl Download {
     pub(super) async fn next(&mut self) -> Result<Option<Bytes>, NodeProblem> {
         let piece = match &mut self.source {
             Pieces::File(file) => read_piece(file).map_err(|error| error.to_string()),
+            // One that drips is never idle, and never done.
+            Pieces::Http(_) if Instant::now() >= self.deadline => {
+                let limit = humantime::format_duration(self.limit);
+                Err(format!("it took longer than {limit} (node.download_timeout)"))
+            }
             Pieces::Http(body) => match tokio::time::timeout(self.idle, body.frame()).await {
                 Err(_) => Err(format!("nothing came for {}", humantime::format_duration(self.idle))),
                 Ok(None) => Ok(None),
@@ -183,11 +195,11 @@ impl Download {
     }
 
     /// All of something small.
-    pub(super) async fn whole(mut self, max: u64, key: &'static str) -> Result<Vec<u8>, NodeProblem> {
+    pub(super) async fn whole(mut self, max: u64) -> Result<Vec<u8>, NodeProblem> {
         let mut all = Vec::new();
         while let Some(piece) = self.next().await? {
             if self.read > max {
-                return Err(NodeProblem::TooLarge { url: self.url, max, key });
+                return Err(NodeProblem::NoList { url: self.url, max });
             }
             all.extend_from_slice(&piece);
         }

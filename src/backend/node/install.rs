@@ -127,13 +127,7 @@ impl Work<'_> {
         let part = self.store.part(version);
         DirBuilder::new().mode(0o700).create(&part).map_err(|source| self.disk(source))?;
         let archive = part.join("archive");
-        let limit = self.config.download_timeout;
-        let loading = self.load(mirror, version, &file, &archive);
-        let is = tokio::time::timeout(limit, loading).await.unwrap_or_else(|_| {
-            let limit = humantime::format_duration(limit);
-            let reason = format!("it took longer than {limit} (node.download_timeout)");
-            Err(NodeProblem::Broken { url: file.clone(), bytes: 0, reason })
-        });
+        let is = self.load(mirror, version, &file, &archive).await;
         let kept = is.and_then(|is| {
             if is != should {
                 return Err(NodeProblem::Checksum { file, is, should: should.clone() });

@@ -78,7 +78,7 @@ impl Mirror {
     pub(crate) async fn releases(&self) -> Result<Vec<Release>, NodeProblem> {
         let index = self.fetch.open("index.json").await?;
         let url = index.url.clone();
-        let text = index.whole(INDEX_BYTES_MAX, "node.mirror").await?;
+        let text = index.whole(INDEX_BYTES_MAX).await?;
         let entries: Vec<Entry> = serde_json::from_slice(&text)
             .map_err(|error| NodeProblem::Answer { url, reason: format!("it is no index ({error})") })?;
         Ok(releases(entries, &self.platform))
@@ -107,7 +107,7 @@ impl Mirror {
     /// What the archive's SHA-256 must be.
     pub(super) async fn checksum(&self, version: &Version, file: &str) -> Result<String, NodeProblem> {
         let sums = self.fetch.open(&format!("v{version}/SHASUMS256.txt")).await?;
-        let text = sums.whole(CHECKSUMS_BYTES_MAX, "node.mirror").await?;
+        let text = sums.whole(CHECKSUMS_BYTES_MAX).await?;
         checksum_of(&String::from_utf8_lossy(&text), file)
             .ok_or_else(|| NodeProblem::NoChecksum { version: format!("v{version}"), file: file.to_owned() })
     }

@@ -22,6 +22,12 @@ pub(crate) enum NodeProblem {
     /// More than we take.
     #[error("{url} has more than {max} bytes\nhint: raise `{key}` if that is right")]
     TooLarge { url: String, max: u64, key: &'static str },
+    /// More than any list of versions or checksums has.
+    #[error(
+        "{url} has more than {max} bytes, which is no list of Node's\nhint: nothing was installed; `node.mirror` has to have \
+         the layout of https://nodejs.org/dist"
+    )]
+    NoList { url: String, max: u64 },
     /// Something in the configuration.
     #[error("{key}: {reason}")]
     Setting { key: &'static str, reason: String },

@@ -9,7 +9,7 @@ use std::{
 use serde::Serialize;
 use serde_json::Value;
 
-use super::super::{App, import::is_own, machine};
+use super::super::{App, import::is_own, machine, share};
 
 /// An application as it lies there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -24,6 +24,8 @@ pub(crate) struct AppFacts {
     pub(crate) names_now: BTreeSet<String>,
     /// Names in the environment file.
     pub(crate) names_then: BTreeSet<String>,
+    /// The environment file's permissions, if root alone may read it.
+    pub(crate) env_closed: Option<u32>,
 }
 
 /// Entry files that people use, the likeliest first.
@@ -43,6 +45,7 @@ impl AppFacts {
             node: machine::program("node"),
             names_now: names_now(Path::new("/proc"), &app.directory),
             names_then: names_of_file(&file),
+            env_closed: app.env_file.as_deref().and_then(share::closed),
         }
     }
 

@@ -86,6 +86,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
             node: Some("/usr/bin/node".into()),
             names_now: BTreeSet::new(),
             names_then: BTreeSet::new(),
+            env_closed: Some(0o600),
         }),
         installed: false,
     }
@@ -105,6 +106,7 @@ pub(in crate::bootstrap) fn set_up() -> Facts {
                 facts.directories.extend(made.map(|(path, mode)| (path, format!("{mode} 0:0"))));
             }
             Action::Install => facts.installed = true,
+            Action::Share(_) => facts.app.as_mut().unwrap().env_closed = None,
             Action::SealKey { drop_in, content } => {
                 facts.seal_key = Some(places::SEALED_KEY.into());
                 facts.files.insert(drop_in, FileFact { mode: 0o644, content });

@@ -3,8 +3,8 @@
 use std::path::Path;
 
 use super::{
-    super::{App, facts::AppFacts},
-    Action, Answers, Facts, Plan, Then, places, settings,
+    super::{App, facts::AppFacts, share},
+    Action, Answers, Facts, GATEWAY, Plan, Then, places, settings,
     shipped::{SYSUSERS, Shipped, TMPFILES, UNITS, directories_of},
 };
 
@@ -151,6 +151,18 @@ pub(super) fn units(plan: &mut Plan, facts: &Facts, answers: &Answers) {
     {
         let why = "the unit's sandbox lets the application reach what it needs, and nothing else";
         plan.file(facts, settings::DROP_IN, &content, (why, Then::ReloadUnits));
+    }
+}
+
+/// `chmod 600` is what everybody is told to do with secrets, and the service is not root.
+pub(super) fn environment_file(plan: &mut Plan, facts: &Facts, answers: &Answers) {
+    let file = answers.app.as_ref().and_then(|app| app.env_file.clone());
+    let closed = facts.app.as_ref().and_then(|app| app.env_closed);
+    if let (Some(file), Some(mode)) = (file, closed) {
+        let is = format!("root's alone ({mode:o})");
+        let will = format!("read by the group {GATEWAY} too ({:o})", share::opened(mode));
+        let why = "the gateway reads it for the application, and is not root";
+        plan.step(file.display().to_string(), (is, will), why, Action::Share(file));
     }
 }
 

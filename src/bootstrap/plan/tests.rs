@@ -162,6 +162,14 @@ fn names_that_the_environment_would_lack_are_told_before_anything_is_done() {
 }
 
 #[test]
+fn an_environment_file_that_the_gateway_can_read_already_is_left_alone() {
+    let told = after(|facts, _| facts.app.as_mut().unwrap().env_closed = None);
+    assert!(!told.contains("/etc/gateway/api.env:"), "{told}");
+    let without = after(|_, answers| answers.app.as_mut().unwrap().env_file = None);
+    assert!(!without.contains("api.env"), "{without}");
+}
+
+#[test]
 fn certificates_of_certbot_are_taken_for_the_hosts_that_are_served() {
     let told =
         after(|facts, _| facts.certbot = ["api.example.com", "mail.example.com"].map(str::to_owned).into());

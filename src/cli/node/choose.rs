@@ -1,5 +1,7 @@
 //! `gateway node use`: the version of those backends whose configuration names none.
 
+use serde::Serialize;
+
 use super::Place;
 use crate::{
     backend::{NodeWish, node::Spec},
@@ -14,12 +16,26 @@ before `gateway backend reload`.
 
 Examples:
   gateway node use 22
-  gateway node use lts/jod --backend api")]
+  gateway node use lts/jod --backend api
+  gateway node use 22 --json")]
 pub(crate) struct Use {
     /// The version, which must be installed
     version: Spec,
     /// For this backend alone
     #[arg(long, value_name = "NAME")]
+    backend: Option<String>,
+    #[command(flatten)]
+    form: out::Form,
+}
+
+/// What was chosen, and for whom.
+#[derive(Debug, Serialize)]
+struct Said {
+    version: String,
+    lts: Option<String>,
+    source: &'static str,
+    directory: std::path::PathBuf,
+    /// None: all whose configuration names none.
     backend: Option<String>,
 }
 
@@ -49,6 +65,15 @@ impl Use {
         let failed = |error: std::io::Error| Failure::io("write to", place.store.directory(), &error);
         let _lock = place.store.try_lock().map_err(failed)?.ok_or_else(busy)?;
         place.store.choose(self.backend.as_deref(), &one.prefix).map_err(failed)?;
+        if self.form.json {
+            return out::json(&Said {
+                version: format!("v{}", one.version),
+                lts: one.lts,
+                source: source.word(),
+                directory: one.prefix,
+                backend: self.backend,
+            });
+        }
         let (whose, reload) = match &self.backend {
             Some(name) => (format!("backend {name}"), format!("gateway backend reload {name}")),
             None => ("backends that name none".to_owned(), "gateway backend reload NAME".to_owned()),

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{Place, say_version, used_by};
 use crate::{
-    backend::node::{Mirror, Release},
+    backend::node::{Mirror, Release, lts_line},
     cli::{Failure, out},
 };
 
@@ -136,12 +136,13 @@ async fn rows(place: &Place) -> Vec<Row> {
         && !rows.iter().any(|row| row.program == program)
     {
         let version = say_version(&program).unwrap_or_else(|problem| format!("? ({problem})"));
-        let (lts, chosen) = (None, Vec::new());
+        let lts =
+            version.strip_prefix('v').and_then(|version| lts_line(&version.parse().ok()?)).map(str::to_owned);
         rows.push(Row {
             version,
             source: "PATH",
             lts,
-            chosen,
+            chosen: Vec::new(),
             used_by: used_by(&backends, &program),
             program,
         });

@@ -1,5 +1,7 @@
 //! `gateway node remove`: a version that nobody runs.
 
+use serde::Serialize;
+
 use super::{Place, used_by};
 use crate::{
     backend::node::Spec,
@@ -11,10 +13,21 @@ use crate::{
 #[command(after_help = "\
 Examples:
   gateway node remove 20.9.0
-  gateway node remove 20")]
+  gateway node remove 20
+  gateway node remove 20 --json")]
 pub(crate) struct Remove {
     /// The version; one that fits only one installed
     version: Spec,
+    #[command(flatten)]
+    form: out::Form,
+}
+
+/// What was removed.
+#[derive(Debug, Serialize)]
+struct Said {
+    version: String,
+    /// Whose choice by `gateway node use` it was: a backend's name, or `default`.
+    chosen_by: Vec<String>,
 }
 
 impl Remove {
@@ -42,10 +55,15 @@ impl Remove {
             return Err(Failure::failed(message)
                 .hint("give them another version, `gateway backend reload`, and remove it then"));
         }
-        for name in place.store.remove(&one.version, &lock).map_err(failed)? {
+        let chosen_by = place.store.remove(&one.version, &lock).map_err(failed)?;
+        let version = format!("v{}", one.version);
+        if self.form.json {
+            return out::json(&Said { version, chosen_by });
+        }
+        for name in chosen_by {
             out::remark(format!("it was chosen by `gateway node use` ({name}): that choice is gone with it"));
         }
-        out::line(format!("Node v{} removed", one.version));
+        out::line(format!("Node {version} removed"));
         Ok(())
     }
 }
