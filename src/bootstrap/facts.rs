@@ -4,6 +4,7 @@
 mod app;
 mod distribution;
 mod filters;
+mod node;
 mod processes;
 mod sockets;
 mod ssh;
@@ -21,6 +22,7 @@ pub(crate) use self::{
     app::AppFacts,
     distribution::Distribution,
     filters::{Published, Ruler},
+    node::{NodeFacts, NodeOffer, NodeThere, NodeWanted},
     ssh::{Session, Ssh},
 };
 use self::{processes::Processes, sockets::Socket};
@@ -77,6 +79,8 @@ pub(crate) struct Facts {
     pub(crate) certbot: BTreeSet<String>,
     /// The application.
     pub(crate) app: Option<AppFacts>,
+    /// Node, once somebody who knows has looked for it.
+    pub(crate) node: NodeFacts,
     /// Is the program in its place the one that runs now?
     pub(crate) installed: bool,
 }
@@ -178,6 +182,7 @@ impl Facts {
             seal_key: keys.iter().map(PathBuf::from).find(|path| path.exists()),
             certbot: certbot(Path::new(places::CERTBOT), Path::new(places::IMPORTED)),
             app: answers.app.as_ref().map(AppFacts::read),
+            node: NodeFacts::default(),
             installed: installed(),
         }
     }
@@ -185,6 +190,17 @@ impl Facts {
     /// Does systemd run this machine?
     pub(crate) fn systemd(&self) -> bool {
         self.init == "systemd" && self.programs.contains("systemctl")
+    }
+
+    /// Is the application one that is started with Node?
+    pub(crate) fn needs_node(&self, answers: &Answers) -> bool {
+        let of_app = self.app.as_ref().filter(|app| answers.app.is_some() && app.exists);
+        of_app.is_some_and(AppFacts::begins_with_node)
+    }
+
+    /// What PATH finds, for every user.
+    pub(crate) fn node_in_path() -> Option<PathBuf> {
+        machine::program("node")
     }
 
     /// A unit; one that is not known is off.

@@ -33,6 +33,8 @@ pub(super) enum Made {
     Rights(Vec<(PathBuf, u32, u32, u32)>),
     /// `user NAME` and `group NAME`.
     Accounts(Vec<String>),
+    /// A version of Node, in its directory.
+    Node(PathBuf),
     /// The encrypted sealing key.
     SealKey(PathBuf),
     /// Packages.

@@ -47,7 +47,7 @@ pub(crate) fn served(machine: &Machine, path: &str) -> String {
 }
 
 /// The pid of the worker that answers, as the machine counts.
-fn worker(machine: &Machine) -> String {
+pub(crate) fn worker(machine: &Machine) -> String {
     let who: serde_json::Value = serde_json::from_str(&served(machine, "/who")).unwrap();
     who["pid"].to_string()
 }

@@ -60,6 +60,13 @@ impl Disk {
         Self::on(&["debian-12"])
     }
 
+    /// The same without any Node.
+    pub(crate) fn debian_without_node() -> Self {
+        let mut disk = Self::debian();
+        disk.binds.clear();
+        disk
+    }
+
     /// The same with nginx, ufw and firewalld installed and off, and some packages more to install.
     pub(crate) fn debian_with_others() -> Self {
         Self::on(&["debian-12-others", "debian-12"])

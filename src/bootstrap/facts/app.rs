@@ -18,8 +18,6 @@ pub(crate) struct AppFacts {
     pub(crate) exists: bool,
     /// How it is started, where that can be told.
     pub(crate) command: Vec<String>,
-    /// Node, where it is.
-    pub(crate) node: Option<PathBuf>,
     /// Names in the environment of what runs in that directory now, under pm2 or whatever else.
     pub(crate) names_now: BTreeSet<String>,
     /// Names in the environment file.
@@ -40,7 +38,6 @@ impl AppFacts {
         Self {
             exists: app.directory.is_dir(),
             command,
-            node: machine::program("node"),
             names_now: names_now(Path::new("/proc"), &app.directory),
             names_then: names_of_file(&file),
         }
@@ -49,6 +46,11 @@ impl AppFacts {
     /// Names that what runs now has, and what will run has not.
     pub(crate) fn names_missing(&self) -> Vec<&str> {
         self.names_now.difference(&self.names_then).map(String::as_str).collect()
+    }
+
+    /// Is it Node that the command starts, by itself or as npm does?
+    pub(super) fn begins_with_node(&self) -> bool {
+        self.command.first().is_some_and(|program| ["node", "npm", "npx"].contains(&program.as_str()))
     }
 
     /// The file that the command names, if it names one.
