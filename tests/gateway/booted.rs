@@ -133,6 +133,21 @@ fn a_configuration_that_is_bad_for_an_hour_costs_no_visit() {
 }
 
 #[test]
+fn a_reload_that_takes_longer_than_a_start_may_is_waited_for() {
+    let config = CONFIG.replace("workers = 2", "workers = 1");
+    let machine = installed(&config).boot();
+    served(&machine, "/");
+    let before = worker(&machine);
+    machine.write("/etc/systemd/system/gateway.service.d/short.conf", "[Service]\nTimeoutStartSec=3\n");
+    machine.run(&["systemctl", "daemon-reload"]).ok();
+    let slow = r#"["sh", "-c", "sleep 8 && exec node /srv/app/app.mjs"]"#;
+    machine.write("/etc/gateway/gateway.toml", config.replace(r#"["node", "/srv/app/app.mjs"]"#, slow));
+    machine.run(&["systemctl", "reload", "gateway"]).ok();
+    assert_ne!(worker(&machine), before);
+    machine.run(&["systemctl", "is-active", "gateway.service"]).ok();
+}
+
+#[test]
 fn a_node_that_root_installs_is_run_by_the_services_workers_after_a_reload_and_a_restart() {
     let (mirror, (program, version)) = (NodeMirror::start(), node_mirror::other());
     mirror.add(&version, &program);
