@@ -47,6 +47,8 @@ pub(crate) struct Facts {
     pub(crate) ruler: Ruler,
     /// TCP ports that the ruler lets everybody reach.
     pub(crate) open: BTreeSet<u16>,
+    /// Those and the ones that it lets somebody reach: how SSH is guarded is its owner's business.
+    pub(crate) admitted: BTreeSet<u16>,
     /// Tables of nftables that are not ours, and those that drop.
     pub(crate) tables: Vec<String>,
     /// Of those, the ones that drop what comes in.
@@ -144,7 +146,7 @@ impl Facts {
         let (files, units) = super::plan::touched();
         let processes = Processes::read(Path::new("/proc"));
         let sockets = sockets();
-        let (ruler, open) = ruler();
+        let (ruler, open, admitted) = ruler();
         let (tables, dropping) = filters::dropping_tables(&machine::hear(&["nft", "-j", "list", "ruleset"]));
         let container = machine::hear(&["systemd-detect-virt", "--container"]).trim().to_owned();
         let keys = [places::SEALED_KEY, places::PLAIN_KEY];
@@ -162,6 +164,7 @@ impl Facts {
             ssh: ssh(&sockets, &processes),
             ruler,
             open,
+            admitted,
             tables,
             dropping,
             live: firewall::live(),
@@ -201,6 +204,11 @@ impl Facts {
     /// What PATH finds, for every user.
     pub(crate) fn node_in_path() -> Option<PathBuf> {
         machine::program("node")
+    }
+
+    /// TCP ports that the ruler must still open: the edge's for everybody, SSH's where it lets nobody in.
+    pub(crate) fn to_open(&self, edge: &BTreeSet<u16>, ssh: &BTreeSet<u16>) -> BTreeSet<u16> {
+        edge.difference(&self.open).chain(ssh.difference(&self.admitted)).copied().collect()
     }
 
     /// A unit; one that is not known is off.
@@ -249,17 +257,19 @@ fn ssh(sockets: &[Socket], processes: &Processes) -> Ssh {
     ssh::ssh(&sources, processes, std::process::id())
 }
 
-fn ruler() -> (Ruler, BTreeSet<u16>) {
+fn ruler() -> (Ruler, BTreeSet<u16>, BTreeSet<u16>) {
     let ufw = machine::hear(&["ufw", "status", "verbose"]);
     if filters::ufw_active(&ufw) {
-        return (Ruler::Ufw, filters::ufw_open(&ufw));
+        let (open, admitted) = filters::ufw_open(&ufw);
+        return (Ruler::Ufw, open, admitted);
     }
     if machine::hear(&["firewall-cmd", "--state"]).trim() == "running" {
         let list = |what| machine::hear(&["firewall-cmd", "--permanent", what]);
         let text = format!("{} {}", list("--list-services"), list("--list-ports"));
-        return (Ruler::Firewalld, filters::firewalld_open(&text));
+        let open = filters::firewalld_open(&text);
+        return (Ruler::Firewalld, open.clone(), open);
     }
-    (Ruler::Nobody, BTreeSet::new())
+    (Ruler::Nobody, BTreeSet::new(), BTreeSet::new())
 }
 
 fn listeners(sockets: &[Socket], processes: &Processes) -> Vec<Listener> {

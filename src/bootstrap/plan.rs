@@ -237,7 +237,7 @@ fn ports_are_free(plan: &mut Plan, facts: &Facts, answers: &Answers) {
             let names = names.into_iter().collect::<Vec<_>>().join(", ");
             plan.problem(
                 format!("{names} listens on port {} already", wanted.port()),
-                format!("stop it (`systemctl disable --now {names}`), or set other ports with `--listen`"),
+                "stand beside it and take over when you like (`--beside --upstream URL`, then `gateway cutover`), or stop it",
             );
         }
     }

@@ -67,6 +67,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         ssh: Ssh { ports: [22, 2222].into(), session },
         ruler: Ruler::Nobody,
         open: BTreeSet::new(),
+        admitted: BTreeSet::new(),
         tables: Vec::new(),
         dropping: Vec::new(),
         live: Live::default(),
