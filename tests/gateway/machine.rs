@@ -101,6 +101,12 @@ impl Disk {
         self
     }
 
+    /// Show a directory of this machine in it, for reading alone.
+    pub(crate) fn shows(mut self, path: &str, from: impl AsRef<Path>) -> Self {
+        self.binds.push(format!("--bind-ro={}:{path}", from.as_ref().display()));
+        self
+    }
+
     /// Copy a directory into it.
     pub(crate) fn directory(self, path: &str, from: impl AsRef<Path>) -> Self {
         let to = self.at(path);
