@@ -31,7 +31,7 @@ The firewall goes back by itself unless it is confirmed over a second SSH sessio
 Examples:
   gateway bootstrap --app /srv/app --domain api.example.com --dry-run
   gateway bootstrap --app /srv/app --domain api.example.com
-  gateway bootstrap --app /srv/app --domain api.example.com --node 22 --node-mirror file:///srv/node-dist
+  gateway bootstrap --app /srv/app --domain api.example.com --node 22
   gateway bootstrap --beside --upstream http://127.0.0.1:3000 --domain api.example.com
   gateway bootstrap confirm
   gateway bootstrap --undo")]
