@@ -21,11 +21,11 @@ mod undo;
 
 pub(crate) use self::{
     answers::{Answers, App, edge_ports},
-    apply::apply,
+    apply::{Progress, apply},
     confirm::confirm,
     error::BootstrapError,
     examine::{Finding, Verdict, examine},
-    facts::{Facts, Session},
+    facts::{Facts, NodeFacts, NodeOffer, NodeThere, NodeWanted, Session},
     firewall::{Change, cut_over, follow, live},
     import::{Carried, Lineage, certbot, lineages, nginx, pm2},
     plan::{Plan, Step, plan},

@@ -11,14 +11,14 @@ mod project;
 mod spec;
 mod store;
 
-pub(super) use self::{choice::Asking, spec::version};
+pub(super) use self::choice::Asking;
 pub(crate) use self::{
     choice::NodeStatus,
     install::{Outcome, Step, Work},
-    lookup::{Source, here, homes, program_at},
+    lookup::{Source, everybody_runs, here, homes, program_at},
     mirror::{Mirror, Release},
     problem::NodeProblem,
-    spec::{Spec, Wanted, lts_line},
+    spec::{Spec, Wanted, lts_line, version},
     store::{Installed, Store},
 };
 
@@ -27,4 +27,9 @@ use std::path::Path;
 /// The version that an application's own files want.
 pub(crate) fn wanted_by(directory: &Path) -> Result<Spec, String> {
     project::wanted(directory).map(|(spec, _)| spec)
+}
+
+/// What an application's own files say about the version, and which of them; none where nothing does.
+pub(crate) fn asked_by(directory: &Path) -> Result<Option<(Spec, &'static str)>, String> {
+    project::asked(directory)
 }

@@ -11,6 +11,10 @@ pub(crate) struct Answers {
     pub(crate) app: Option<App>,
     /// What serves already, and goes on serving behind the gateway.
     pub(crate) upstream: Option<String>,
+    /// The version of Node that the application is started with, if its own files do not say it.
+    pub(crate) node: Option<String>,
+    /// Where Node comes from, instead of the Node.js project's own site.
+    pub(crate) node_mirror: Option<String>,
     /// Hosts of the API.
     pub(crate) domains: Vec<String>,
     /// Where certificates come from: `acme` or `local`.

@@ -1,6 +1,8 @@
 //! The plan carried out, one step at a time: recorded first, done, then verified. The first failure ends it: what was done
 //! stays done, and the next run goes on there.
 
+mod node;
+
 use std::{
     collections::BTreeSet,
     fs,
@@ -16,21 +18,28 @@ use super::{
     share,
 };
 
-/// Carry out a plan; `before` is told of each step, with its number, before it is done.
-pub(crate) fn apply(
-    plan: &Plan,
-    mut before: impl FnMut(usize, &Step),
-) -> Result<(), (usize, BootstrapError)> {
+/// What happens, for whoever watches.
+#[derive(Debug)]
+pub(crate) enum Progress<'a> {
+    /// This step, with its number, is begun.
+    Begun(usize, &'a Step),
+    /// What a step that takes its time says meanwhile.
+    Words(&'a str),
+}
+
+/// Carry out a plan, and tell of it.
+pub(crate) fn apply(plan: &Plan, mut tell: impl FnMut(Progress<'_>)) -> Result<(), (usize, BootstrapError)> {
     for (index, step) in plan.steps.iter().enumerate() {
-        before(index, step);
-        let outcome = Journal::read().and_then(|mut journal| step.action.carry_out(&mut journal));
+        tell(Progress::Begun(index, step));
+        let mut words = |line: &str| tell(Progress::Words(line));
+        let outcome = Journal::read().and_then(|mut journal| step.action.carry_out(&mut journal, &mut words));
         outcome.map_err(|error| (index, error))?;
     }
     Ok(())
 }
 
 impl Action {
-    fn carry_out(&self, journal: &mut Journal) -> Result<(), BootstrapError> {
+    fn carry_out(&self, journal: &mut Journal, words: &mut dyn FnMut(&str)) -> Result<(), BootstrapError> {
         match self {
             Self::Install => install(journal),
             Self::Write { path, mode, content, then } => {
@@ -42,6 +51,10 @@ impl Action {
             Self::SealKey { drop_in, content } => seal_key(journal, drop_in, content),
             Self::Share(path) => share::give(journal, path),
             Self::Access { read, write, own } => access(read, write, own),
+            Self::Node { version, mirror, backend } => {
+                node::Installation { version, mirror: mirror.as_deref(), backend: backend.as_deref() }
+                    .carry_out(journal, words)
+            }
             Self::Certificates(hosts) => certificates(hosts),
             Self::Packages(names) => packages(journal, names),
             Self::Enable(units) => enable(journal, units),

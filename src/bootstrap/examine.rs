@@ -139,7 +139,8 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
     let wanted: BTreeSet<u16> = answers.edge_ports().union(&facts.ssh.ports).copied().collect();
     if facts.ruler != Ruler::Nobody {
         let name = if facts.ruler == Ruler::Ufw { "ufw" } else { "firewalld" };
-        let missing: Vec<String> = wanted.difference(&facts.open).map(u16::to_string).collect();
+        let missing = facts.to_open(&answers.edge_ports(), &facts.ssh.ports);
+        let missing: Vec<String> = missing.iter().map(u16::to_string).collect();
         return match missing.is_empty() {
             true => Finding::good(NAME, format!("{name} lets SSH and the edge in")),
             false => {

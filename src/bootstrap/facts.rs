@@ -4,6 +4,7 @@
 mod app;
 mod distribution;
 mod filters;
+mod node;
 mod processes;
 mod sockets;
 mod ssh;
@@ -21,6 +22,7 @@ pub(crate) use self::{
     app::AppFacts,
     distribution::Distribution,
     filters::{Published, Ruler},
+    node::{NodeFacts, NodeOffer, NodeThere, NodeWanted},
     ssh::{Session, Ssh},
 };
 use self::{processes::Processes, sockets::Socket};
@@ -45,6 +47,8 @@ pub(crate) struct Facts {
     pub(crate) ruler: Ruler,
     /// TCP ports that the ruler lets everybody reach.
     pub(crate) open: BTreeSet<u16>,
+    /// Those and the ones that it lets somebody reach: how SSH is guarded is its owner's business.
+    pub(crate) admitted: BTreeSet<u16>,
     /// Tables of nftables that are not ours, and those that drop.
     pub(crate) tables: Vec<String>,
     /// Of those, the ones that drop what comes in.
@@ -77,6 +81,8 @@ pub(crate) struct Facts {
     pub(crate) certbot: BTreeSet<String>,
     /// The application.
     pub(crate) app: Option<AppFacts>,
+    /// Node, once somebody who knows has looked for it.
+    pub(crate) node: NodeFacts,
     /// Is the program in its place the one that runs now?
     pub(crate) installed: bool,
 }
@@ -140,7 +146,7 @@ impl Facts {
         let (files, units) = super::plan::touched();
         let processes = Processes::read(Path::new("/proc"));
         let sockets = sockets();
-        let (ruler, open) = ruler();
+        let (ruler, open, admitted) = ruler();
         let (tables, dropping) = filters::dropping_tables(&machine::hear(&["nft", "-j", "list", "ruleset"]));
         let container = machine::hear(&["systemd-detect-virt", "--container"]).trim().to_owned();
         let keys = [places::SEALED_KEY, places::PLAIN_KEY];
@@ -158,6 +164,7 @@ impl Facts {
             ssh: ssh(&sockets, &processes),
             ruler,
             open,
+            admitted,
             tables,
             dropping,
             live: firewall::live(),
@@ -178,6 +185,7 @@ impl Facts {
             seal_key: keys.iter().map(PathBuf::from).find(|path| path.exists()),
             certbot: certbot(Path::new(places::CERTBOT), Path::new(places::IMPORTED)),
             app: answers.app.as_ref().map(AppFacts::read),
+            node: NodeFacts::default(),
             installed: installed(),
         }
     }
@@ -185,6 +193,22 @@ impl Facts {
     /// Does systemd run this machine?
     pub(crate) fn systemd(&self) -> bool {
         self.init == "systemd" && self.programs.contains("systemctl")
+    }
+
+    /// Is the application one that is started with Node?
+    pub(crate) fn needs_node(&self, answers: &Answers) -> bool {
+        let of_app = self.app.as_ref().filter(|app| answers.app.is_some() && app.exists);
+        of_app.is_some_and(AppFacts::begins_with_node)
+    }
+
+    /// What PATH finds, for every user.
+    pub(crate) fn node_in_path() -> Option<PathBuf> {
+        machine::program("node")
+    }
+
+    /// TCP ports that the ruler must still open: the edge's for everybody, SSH's where it lets nobody in.
+    pub(crate) fn to_open(&self, edge: &BTreeSet<u16>, ssh: &BTreeSet<u16>) -> BTreeSet<u16> {
+        edge.difference(&self.open).chain(ssh.difference(&self.admitted)).copied().collect()
     }
 
     /// A unit; one that is not known is off.
@@ -233,17 +257,19 @@ fn ssh(sockets: &[Socket], processes: &Processes) -> Ssh {
     ssh::ssh(&sources, processes, std::process::id())
 }
 
-fn ruler() -> (Ruler, BTreeSet<u16>) {
+fn ruler() -> (Ruler, BTreeSet<u16>, BTreeSet<u16>) {
     let ufw = machine::hear(&["ufw", "status", "verbose"]);
     if filters::ufw_active(&ufw) {
-        return (Ruler::Ufw, filters::ufw_open(&ufw));
+        let (open, admitted) = filters::ufw_open(&ufw);
+        return (Ruler::Ufw, open, admitted);
     }
     if machine::hear(&["firewall-cmd", "--state"]).trim() == "running" {
         let list = |what| machine::hear(&["firewall-cmd", "--permanent", what]);
         let text = format!("{} {}", list("--list-services"), list("--list-ports"));
-        return (Ruler::Firewalld, filters::firewalld_open(&text));
+        let open = filters::firewalld_open(&text);
+        return (Ruler::Firewalld, open.clone(), open);
     }
-    (Ruler::Nobody, BTreeSet::new())
+    (Ruler::Nobody, BTreeSet::new(), BTreeSet::new())
 }
 
 fn listeners(sockets: &[Socket], processes: &Processes) -> Vec<Listener> {

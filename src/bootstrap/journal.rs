@@ -40,6 +40,8 @@ pub(super) enum Made {
     },
     /// `user NAME` and `group NAME`.
     Accounts(Vec<String>),
+    /// A version of Node, in its directory.
+    Node(PathBuf),
     /// The encrypted sealing key.
     SealKey(PathBuf),
     /// Packages.

@@ -3,10 +3,11 @@
 
 use std::{
     fs::{self, OpenOptions},
-    io::{self, Read, Write},
+    io::{self, BufRead, BufReader, Read, Write},
     os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, Command, ExitStatus, Stdio},
+    sync::mpsc,
     thread,
     time::{Duration, Instant},
 };
@@ -23,6 +24,9 @@ const PACKAGES_TIMEOUT: Duration = Duration::from_secs(600);
 const POLL: Duration = Duration::from_millis(5);
 /// Longest output kept.
 const OUTPUT_BYTES_MAX: u64 = 8 * 1024 * 1024;
+
+/// Lines that a program has said and nobody has told yet.
+const LINES_WAITING_MAX: usize = 64;
 
 /// What a program said.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -73,7 +77,37 @@ fn must(command: &[&str], said: Said) -> Result<String, BootstrapError> {
     }
     let words = if said.complaint.trim().is_empty() { said.text.trim() } else { said.complaint.trim() };
     let problem = if words.is_empty() { "failed".to_owned() } else { format!("failed: {words}") };
-    Err(BootstrapError::Program { command: command.join(" "), problem })
+    Err(failed(command, problem))
+}
+
+/// A program that takes its time and must end well: each line of its standard error is told as it comes.
+pub(super) fn order_telling(
+    command: &[&str],
+    limit: Duration,
+    tell: &mut dyn FnMut(&str),
+) -> Result<String, BootstrapError> {
+    let mut child = start(command, &[], Stdio::null())?;
+    let text = collect(child.stdout.take());
+    let (lines, heard) = mpsc::sync_channel::<String>(LINES_WAITING_MAX);
+    let pipe = child.stderr.take();
+    let complaint = thread::spawn(move || {
+        let mut all = String::new();
+        let pipe = pipe.into_iter().flat_map(|pipe| BufReader::new(pipe.take(OUTPUT_BYTES_MAX)).lines());
+        for line in pipe.map_while(Result::ok) {
+            all += &format!("{line}\n");
+            // Who waits for it has given up.
+            let _gone = lines.send(line);
+        }
+        all
+    });
+    let status = wait(command, &mut child, limit, || match heard.recv_timeout(POLL) {
+        Ok(line) => tell(&line),
+        Err(mpsc::RecvTimeoutError::Timeout) => {}
+        Err(mpsc::RecvTimeoutError::Disconnected) => thread::sleep(POLL),
+    })?;
+    heard.iter().for_each(|line| tell(&line));
+    let said = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
+    must(command, Said { good: status.success(), text: said(text), complaint: said(complaint) })
 }
 
 fn run(
@@ -82,37 +116,53 @@ fn run(
     input: &str,
     limit: Duration,
 ) -> Result<Said, BootstrapError> {
-    let failed = |problem: String| BootstrapError::Program { command: command.join(" "), problem };
-    let [name, arguments @ ..] = command else { return Err(failed("is no command".to_owned())) };
-    let mut child = Command::new(program(name).unwrap_or_else(|| PathBuf::from(name)))
-        .args(arguments)
-        .env_clear()
-        .envs([("PATH", PATH), ("LC_ALL", "C.UTF-8"), ("HOME", "/root"), ("SYSTEMD_PAGER", "")])
-        .envs(environment.iter().copied())
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| failed(format!("cannot be started: {error}")))?;
+    let mut child = start(command, environment, Stdio::piped())?;
     if let Some(mut stdin) = child.stdin.take() {
         // A program that does not read its input says by its exit code whether that matters.
         let _unread = stdin.write_all(input.as_bytes());
     }
     let (text, complaint) = (collect(child.stdout.take()), collect(child.stderr.take()));
+    let status = wait(command, &mut child, limit, || thread::sleep(POLL))?;
+    let said = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
+    Ok(Said { good: status.success(), text: said(text), complaint: said(complaint) })
+}
+
+fn start(command: &[&str], environment: &[(&str, &str)], stdin: Stdio) -> Result<Child, BootstrapError> {
+    let [name, arguments @ ..] = command else { return Err(failed(command, "is no command")) };
+    Command::new(program(name).unwrap_or_else(|| PathBuf::from(name)))
+        .args(arguments)
+        .env_clear()
+        .envs([("PATH", PATH), ("LC_ALL", "C.UTF-8"), ("HOME", "/root"), ("SYSTEMD_PAGER", "")])
+        .envs(environment.iter().copied())
+        .stdin(stdin)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .map_err(|error| failed(command, format!("cannot be started: {error}")))
+}
+
+fn wait(
+    command: &[&str],
+    child: &mut Child,
+    limit: Duration,
+    mut meanwhile: impl FnMut(),
+) -> Result<ExitStatus, BootstrapError> {
     let give_up = Instant::now() + limit;
-    let status = loop {
-        match child.try_wait().map_err(|error| failed(error.to_string()))? {
-            Some(status) => break status,
+    loop {
+        match child.try_wait().map_err(|error| failed(command, error.to_string()))? {
+            Some(status) => return Ok(status),
             None if Instant::now() > give_up => {
                 let _gone = child.kill();
                 let _reaped = child.wait();
-                return Err(failed(format!("did not end within {} s", limit.as_secs())));
+                return Err(failed(command, format!("did not end within {} s", limit.as_secs())));
             }
-            None => thread::sleep(POLL),
+            None => meanwhile(),
         }
-    };
-    let said = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
-    Ok(Said { good: status.success(), text: said(text), complaint: said(complaint) })
+    }
+}
+
+fn failed(command: &[&str], problem: impl Into<String>) -> BootstrapError {
+    BootstrapError::Program { command: command.join(" "), problem: problem.into() }
 }
 
 fn collect(pipe: Option<impl Read + Send + 'static>) -> thread::JoinHandle<String> {
@@ -218,6 +268,10 @@ mod tests {
         let failed = order(&["sh", "-c", "echo why >&2; exit 3"]).unwrap_err();
         assert_eq!(failed.to_string(), "`sh -c echo why >&2; exit 3` failed: why");
         assert!(order(&["no-such-program"]).unwrap_err().to_string().contains("cannot be started"));
+        let mut told = Vec::new();
+        let script = ["sh", "-c", "echo one >&2; echo two >&2; echo out"];
+        let out = order_telling(&script, PROGRAM_TIMEOUT, &mut |line| told.push(line.to_owned())).unwrap();
+        assert_eq!((out.as_str(), told), ("out\n", vec!["one".to_owned(), "two".to_owned()]));
         let late = run(&["sleep", "60"], &[], "", Duration::from_millis(20)).unwrap_err();
         assert!(late.to_string().contains("did not end"), "{late}");
     }

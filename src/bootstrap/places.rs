@@ -21,6 +21,8 @@ pub(super) const ARMED: &str = "/run/gateway-bootstrap/armed.json";
 pub(super) const ROLLBACK: &str = "gateway-firewall-rollback";
 /// Registry, keys and tenants' databases.
 pub(super) const STATE: &str = "/var/lib/gateway";
+/// Node's versions, as `gateway node install` lays them down.
+pub(super) const NODES: &str = "/var/lib/gateway/node";
 /// The sealing key, encrypted for this machine by systemd.
 pub(super) const SEALED_KEY: &str = "/etc/credstore.encrypted/gateway.seal.key";
 /// What the sealing key is without systemd's encryption, and what the gateway makes by itself.

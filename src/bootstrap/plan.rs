@@ -89,6 +89,15 @@ pub(super) enum Action {
         /// What the gateway reads for them.
         own: Vec<PathBuf>,
     },
+    /// Have the gateway's own installer bring a Node.
+    Node {
+        /// Such as `v22.11.0`.
+        version: String,
+        /// Where it comes from, if not from where the configuration says.
+        mirror: Option<String>,
+        /// The backend that will be started with it.
+        backend: Option<String>,
+    },
     /// Give the gateway copies of certbot's certificates for these hosts.
     Certificates(Vec<String>),
     /// Install packages of the distribution.
@@ -181,9 +190,9 @@ pub(crate) fn plan(facts: &Facts, answers: &Answers) -> Plan {
     system::journal(&mut plan, facts);
     system::clock(&mut plan, facts);
     system::updates(&mut plan, facts, answers);
-    node::node(&mut plan, facts, answers);
     service::environment_file(&mut plan, facts, answers);
     service::access(&mut plan, facts, answers);
+    node::node(&mut plan, facts, answers);
     service::start(&mut plan, facts);
     service::certificates(&mut plan, facts, answers);
     guard::firewall(&mut plan, facts, answers);
@@ -231,7 +240,7 @@ fn ports_are_free(plan: &mut Plan, facts: &Facts, answers: &Answers) {
             let names = names.into_iter().collect::<Vec<_>>().join(", ");
             plan.problem(
                 format!("{names} listens on port {} already", wanted.port()),
-                format!("stop it (`systemctl disable --now {names}`), or set other ports with `--listen`"),
+                "stand beside it and take over when you like (`--beside --upstream URL`, then `gateway cutover`), or stop it",
             );
         }
     }

@@ -63,7 +63,7 @@ impl Made {
         };
         let ports = |list: &[u16]| list.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
         match self {
-            Self::File { path, .. } | Self::Program { path, .. } | Self::SealKey(path) => {
+            Self::File { path, .. } | Self::Program { path, .. } | Self::SealKey(path) | Self::Node(path) => {
                 path.display().to_string()
             }
             Self::Directories(list) => format!("directories {}", paths(list)),
@@ -94,6 +94,7 @@ impl Made {
                 // This very program: it goes on until it ends.
                 _ => machine::remove(path).map(|()| None),
             },
+            Self::Node(path) => take_back_node(path).map(|()| None),
             Self::SealKey(path) if databases().is_empty() => machine::remove(path).map(|()| None),
             Self::SealKey(_) => Ok(Some("databases are sealed with it".to_owned())),
             Self::Directories(list) => take_back_directories(list),
@@ -157,6 +158,13 @@ fn take_back_file(
         machine::order(&["systemctl", "restart", "systemd-journald.service"])?;
     }
     Ok(None)
+}
+
+fn take_back_node(path: &Path) -> Result<(), BootstrapError> {
+    match fs::remove_dir_all(path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
+        other => other.map_err(BootstrapError::file("remove", path)),
+    }
 }
 
 /// Tenants' databases in the state directory: what nobody can make again.

@@ -1,6 +1,8 @@
 //! `gateway bootstrap`: from an empty server to a running service. It shows the plan, asks, carries it out, and ends with
 //! the doctor.
 
+mod node;
+
 use std::{
     io::{self, IsTerminal},
     net::SocketAddr,
@@ -12,8 +14,9 @@ use serde_json::json;
 
 use super::{Failure, Settings, doctor::Doctor, out, reach};
 use crate::{
-    bootstrap::{self, Answers, App, BootstrapError, Facts, Plan, Taken},
-    config::Config,
+    backend::node::Spec,
+    bootstrap::{self, Answers, App, BootstrapError, Facts, Plan, Progress, Taken},
+    config::Loaded,
 };
 
 /// Ports that are free where something else holds 443 and 80.
@@ -28,6 +31,7 @@ The firewall goes back by itself unless it is confirmed over a second SSH sessio
 Examples:
   gateway bootstrap --app /srv/app --domain api.example.com --dry-run
   gateway bootstrap --app /srv/app --domain api.example.com
+  gateway bootstrap --app /srv/app --domain api.example.com --node 22
   gateway bootstrap --beside --upstream http://127.0.0.1:3000 --domain api.example.com
   gateway bootstrap confirm
   gateway bootstrap --undo")]
@@ -55,6 +59,12 @@ pub(crate) struct Bootstrap {
     /// A directory that the application writes to; may be repeated
     #[arg(long, value_name = "DIR", requires = "app")]
     data: Vec<PathBuf>,
+    /// The version of Node that it is started with, if .nvmrc, .node-version and package.json do not say it
+    #[arg(long, value_name = "VERSION", requires = "app")]
+    node: Option<Spec>,
+    /// Where Node comes from if none that is here will do, such as file:///srv/node-dist, instead of https://nodejs.org/dist
+    #[arg(long, value_name = "URL", requires = "app", value_parser = super::node::mirror)]
+    node_mirror: Option<String>,
     /// Where certificates come from
     #[arg(long, value_name = "MODE", value_parser = ["acme", "local"], default_value = "acme")]
     tls: String,
@@ -133,7 +143,8 @@ impl Bootstrap {
             return self.take_back();
         }
         let answers = self.answers(settings)?;
-        let facts = Facts::gather(&answers);
+        let mut facts = Facts::gather(&answers);
+        facts.node = node::look(&facts, &answers, settings)?;
         let plan = bootstrap::plan(&facts, &answers);
         self.show(&facts, &plan)?;
         if !plan.problems.is_empty() {
@@ -144,10 +155,12 @@ impl Bootstrap {
         }
         self.ask("Go ahead?")?;
         let quiet = self.form.json;
-        let carried_out = bootstrap::apply(&plan, |index, step| {
-            if !quiet {
+        let carried_out = bootstrap::apply(&plan, |progress| match progress {
+            _ if quiet => {}
+            Progress::Begun(index, step) => {
                 out::remark(format!("[{}/{}] {}: {}", index + 1, plan.steps.len(), step.subject, step.will));
             }
+            Progress::Words(line) => out::remark(format!("      {line}")),
         });
         if let Err((done, error)) = carried_out {
             return Err(stopped(&plan, done, &error));
@@ -181,6 +194,8 @@ impl Bootstrap {
         Ok(Answers {
             app,
             upstream: self.upstream.clone(),
+            node: self.node.as_ref().map(ToString::to_string),
+            node_mirror: self.node_mirror.clone(),
             domains: self.domain.clone(),
             tls: self.tls.clone(),
             contact: self.contact.clone(),
@@ -307,7 +322,12 @@ fn stopped(plan: &Plan, done: usize, error: &BootstrapError) -> Failure {
 
 /// Where the configuration that is there makes the edge listen; the defaults where there is none.
 pub(super) fn configured(settings: &Settings) -> Result<Vec<SocketAddr>, Failure> {
-    let there = settings.config.is_some() || std::path::Path::new(bootstrap::CONFIG).exists();
-    let config = if there { reach::configuration(settings)?.config } else { Config::default() };
+    let config = there(settings)?.map(|loaded| loaded.config).unwrap_or_default();
     Ok(config.edge.https.iter().chain(&config.edge.http).copied().collect())
+}
+
+/// The configuration that is there already.
+fn there(settings: &Settings) -> Result<Option<Loaded>, Failure> {
+    let there = settings.config.is_some() || std::path::Path::new(bootstrap::CONFIG).exists();
+    there.then(|| reach::configuration(settings)).transpose()
 }

@@ -97,6 +97,8 @@ fn answers(settings: &Settings, config: &Config) -> Answers {
     Answers {
         app: None,
         upstream: None,
+        node: None,
+        node_mirror: None,
         domains: Vec::new(),
         tls: String::new(),
         contact: Vec::new(),

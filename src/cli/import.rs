@@ -32,11 +32,8 @@ Examples:
   gateway import nginx --from nginx-T.txt
   gateway import nginx --json")]
 pub(crate) struct Nginx {
-    /// A file with what `nginx -T` prints (`-`: standard input), instead of running it
-    #[arg(long, value_name = "FILE")]
-    from: Option<PathBuf>,
     #[command(flatten)]
-    form: out::Form,
+    reading: Reading,
 }
 
 /// pm2's applications: `pm2 jlist` is asked for them
@@ -49,7 +46,14 @@ Examples:
   gateway import pm2 --from /home/me/.pm2/dump.pm2
   sudo -u me pm2 jlist | gateway import pm2 --from -")]
 pub(crate) struct Pm2 {
-    /// A file with what `pm2 jlist` prints, or pm2's own dump (`-`: standard input), instead of running it
+    #[command(flatten)]
+    reading: Reading,
+}
+
+/// What is read, and how it is told.
+#[derive(Debug, clap::Args)]
+struct Reading {
+    /// A file with what it prints (`-`: standard input), instead of asking it
     #[arg(long, value_name = "FILE")]
     from: Option<PathBuf>,
     #[command(flatten)]
@@ -83,15 +87,15 @@ pub(crate) struct Certbot {
 impl Import {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
         match self {
-            Self::Nginx(nginx) => {
-                tell(&bootstrap::nginx(&text(nginx.from.as_deref(), &["nginx", "-T"])?), &nginx.form)
+            Self::Nginx(Nginx { reading }) => {
+                reading.tell(&bootstrap::nginx(&reading.text(&["nginx", "-T"])?))
             }
-            Self::Pm2(pm2) => {
-                let text = text(pm2.from.as_deref(), &["pm2", "jlist"])?;
+            Self::Pm2(Pm2 { reading }) => {
+                let text = reading.text(&["pm2", "jlist"])?;
                 let carried = bootstrap::pm2(&text).map_err(|why| {
                     Failure::usage(why).hint("`pm2 jlist` prints it, and ~/.pm2/dump.pm2 holds it")
                 })?;
-                tell(&carried, &pm2.form)
+                reading.tell(&carried)
             }
             Self::Certbot(certbot) if certbot.copy => certbot.copy(settings),
             Self::Certbot(certbot) => {
@@ -99,6 +103,16 @@ impl Import {
                 tell(&bootstrap::certbot(&live, &certbot.lineages()?), &certbot.form)
             }
         }
+    }
+}
+
+impl Reading {
+    fn text(&self, command: &[&str]) -> Result<String, Failure> {
+        text(self.from.as_deref(), command)
+    }
+
+    fn tell(&self, carried: &Carried) -> Result<(), Failure> {
+        tell(carried, &self.form)
     }
 }
 

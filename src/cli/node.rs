@@ -7,6 +7,8 @@ mod install;
 mod list;
 mod remove;
 
+pub(super) use self::install::mirror;
+
 use std::{
     io::Read,
     path::{Path, PathBuf},
@@ -119,7 +121,7 @@ impl From<NodeProblem> for Failure {
 }
 
 /// A text that may end in its remedy.
-fn told(text: &str) -> Failure {
+pub(super) fn told(text: &str) -> Failure {
     match text.split_once("\nhint: ") {
         Some((message, hint)) => Failure::failed(message).hint(hint),
         None => Failure::failed(text),
@@ -127,7 +129,7 @@ fn told(text: &str) -> Failure {
 }
 
 /// What a Node says that it is, such as `v22.1.0`; or why it says nothing.
-fn say_version(program: &Path) -> Result<String, String> {
+pub(super) fn say_version(program: &Path) -> Result<String, String> {
     let mut child = Command::new(program)
         .arg("--version")
         .env_clear()

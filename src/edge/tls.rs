@@ -4,6 +4,7 @@
 mod acceptor;
 mod config;
 mod files;
+mod hello;
 mod import;
 mod inventory;
 mod local;

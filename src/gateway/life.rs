@@ -146,7 +146,11 @@ impl Life {
         };
         notify::reloading("reloading");
         let before = names();
-        reloader.carry_out(&self.rooms, order).await;
+        // Workers may need their whole `ready_timeout` and `drain_timeout`, one after another.
+        tokio::select! {
+            () = reloader.carry_out(&self.rooms, order) => {}
+            () = notify::lasting() => {}
+        }
         let after = names();
         let gone: Vec<_> = before.into_iter().filter(|name| !after.contains(name)).collect();
         notify::forget(&gone);
@@ -191,6 +195,7 @@ impl Life {
         let before = house.edge().websockets_drained();
         tokio::select! {
             () = self.rooms.drain(grace) => {}
+            () = notify::lasting() => {}
             () = signals.impatience() => {
                 tracing::warn!("stopped without draining");
                 return End::Stopped;

@@ -7,6 +7,12 @@ use sd_notify::NotifyState;
 
 use crate::edge::Edge;
 
+/// What is awaited once more each time. No more than the watchdog's limit, which systemd extends with it.
+const LASTING_USEC: u32 = 30_000_000;
+
+/// A third of it, so that two may be late.
+const LASTING_INTERVAL: Duration = Duration::from_secs(10);
+
 /// Serving, or serving again.
 pub(super) fn ready() {
     tell(&[NotifyState::Ready, NotifyState::Status("serving")]);
@@ -18,6 +24,14 @@ pub(super) fn reloading(status: &str) {
     match NotifyState::monotonic_usec_now() {
         Ok(now) => tell(&[NotifyState::Reloading, now, NotifyState::Status(status)]),
         Err(error) => tracing::warn!(%error, "no clock to tell systemd of"),
+    }
+}
+
+/// What was announced lasts: systemd waits on, whatever TimeoutStartSec says, for as long as it hears of it. Never ends.
+pub(super) async fn lasting() {
+    loop {
+        tell(&[NotifyState::ExtendTimeoutUsec(LASTING_USEC)]);
+        tokio::time::sleep(LASTING_INTERVAL).await;
     }
 }
 

@@ -47,7 +47,7 @@ pub(crate) fn served(machine: &Machine, path: &str) -> String {
 }
 
 /// The pid of the worker that answers, as the machine counts.
-fn worker(machine: &Machine) -> String {
+pub(crate) fn worker(machine: &Machine) -> String {
     let who: serde_json::Value = serde_json::from_str(&served(machine, "/who")).unwrap();
     who["pid"].to_string()
 }
@@ -130,6 +130,21 @@ fn a_configuration_that_is_bad_for_an_hour_costs_no_visit() {
         assert_eq!(waiting.join().unwrap().ok().stdout, "hello");
     });
     machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
+}
+
+#[test]
+fn a_reload_that_takes_longer_than_a_start_may_is_waited_for() {
+    let config = CONFIG.replace("workers = 2", "workers = 1");
+    let machine = installed(&config).boot();
+    served(&machine, "/");
+    let before = worker(&machine);
+    machine.write("/etc/systemd/system/gateway.service.d/short.conf", "[Service]\nTimeoutStartSec=3\n");
+    machine.run(&["systemctl", "daemon-reload"]).ok();
+    let slow = r#"["sh", "-c", "sleep 8 && exec node /srv/app/app.mjs"]"#;
+    machine.write("/etc/gateway/gateway.toml", config.replace(r#"["node", "/srv/app/app.mjs"]"#, slow));
+    machine.run(&["systemctl", "reload", "gateway"]).ok();
+    assert_ne!(worker(&machine), before);
+    machine.run(&["systemctl", "is-active", "gateway.service"]).ok();
 }
 
 #[test]

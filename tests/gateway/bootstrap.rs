@@ -6,6 +6,7 @@ use std::{fs, path::Path, process::Command};
 use crate::{
     HOST, Output, booted, eventually,
     machine::{self, Disk, INSIDE, Machine},
+    node_mirror::{self, NodeMirror},
 };
 
 /// A port that somebody forgot: open before, closed by the firewall.
@@ -198,16 +199,89 @@ fn a_firewall_that_nobody_confirms_goes_back_by_itself_and_by_a_power_cut() {
     eventually("nor is it after an ordinary boot", || (server.reached(FORGOTTEN) == [true; 2]).then_some(()));
 }
 
+/// What was written for later boots is what the kernel has now, and what the unit grants is what the process has.
+fn kernel_and_descriptors_are_as_planned(machine: &Machine) {
+    let written = machine.run(&["cat", "/etc/sysctl.d/60-gateway.conf"]).ok().stdout;
+    let settings: Vec<_> = written.lines().filter_map(|line| line.split_once(" = ")).collect();
+    assert_eq!(settings, [("net.core.somaxconn", "4096"), ("net.ipv4.tcp_syncookies", "1")]);
+    for (name, value) in settings {
+        assert_eq!(machine.run(&["sysctl", "-n", name]).ok().stdout.trim(), value, "{name}");
+    }
+    let gateway = machine.main_pid("gateway").unwrap();
+    let files = |pid: i32| -> [u64; 2] {
+        let limits = machine.run(&["cat", &format!("/proc/{pid}/limits")]).ok().stdout;
+        let files = limits.lines().find_map(|line| line.strip_prefix("Max open files")).unwrap();
+        let mut numbers = files.split_whitespace().map(|number| number.parse().unwrap());
+        [numbers.next().unwrap(), numbers.next().unwrap()]
+    };
+    let granted = machine.run(&["systemctl", "show", "--property=LimitNOFILE", "--value", "gateway"]).ok();
+    let unit = include_str!("../../systemd/gateway.service");
+    let planned = unit.lines().find_map(|line| line.strip_prefix("LimitNOFILE=")).unwrap();
+    assert_eq!(granted.stdout.trim(), planned);
+    // No process can be given more than the first one may have, which in a container its host says.
+    let most: u64 = planned.parse::<u64>().unwrap().min(files(1)[1]);
+    assert_eq!(files(gateway), [most; 2]);
+    // The queue of the listening socket itself: what the kernel cut it to.
+    let queue = machine.shell("ss --listening --tcp --numeric --no-header 'sport = :443'").ok().stdout;
+    let queues: Vec<_> = queue.lines().filter_map(|line| line.split_whitespace().nth(2)).collect();
+    assert!(!queues.is_empty() && queues.iter().all(|queue| *queue == "4096"), "{queue}");
+}
+
 #[test]
 fn taken_back_the_machine_is_as_it_was() {
     let server = Server::rented("22", "");
+    // As an old kernel has it, and somebody who read too many blogs.
+    let kernel = ["net.core.somaxconn=128", "net.ipv4.tcp_syncookies=0"];
+    kernel.iter().for_each(|setting| drop(server.machine.run(&["sysctl", "-w", setting]).ok()));
     let before = server.picture();
     // Nobody is in over SSH, as under cloud-init: there is nobody to cut off, and the rules last at once.
     server.machine.shell(ORDER).ok();
     served(&server.machine);
     server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
+    kernel_and_descriptors_are_as_planned(&server.machine);
     server.machine.shell(ORDER).ok().says(&["nothing to do"]);
     server.machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&["taken back: firewall"]);
+    same(&before, &server.picture());
+}
+
+#[test]
+fn on_a_machine_without_node_the_one_that_the_application_asks_for_is_installed() {
+    let (mirror, (program, version)) = (NodeMirror::start(), node_mirror::other());
+    mirror.add(&version, &program);
+    let disk = Disk::debian_without_node()
+        .file("/srv/app/.nvmrc", "22\n")
+        .directory("/srv/node-dist", mirror.dist());
+    let server = Server::on(disk, "22", "");
+    let machine = &server.machine;
+    assert_ne!(machine.shell("command -v node").code, 0, "there is a Node already");
+    let before = server.picture();
+
+    let lost = machine.shell(&format!("{ORDER} --node-mirror https://127.0.0.1:1/dist"));
+    assert_ne!(lost.code, 0);
+    lost.says(&["cannot reach the mirror", "--node-mirror file:///DIR", "nothing has been touched"]);
+    let other = machine.shell(&format!("{ORDER} --node 99 --node-mirror file:///srv/node-dist"));
+    assert_ne!(other.code, 0);
+    other.says(&["no version at file:///srv/node-dist", "fits 99", "nothing has been touched"]);
+    same(&before, &server.picture());
+
+    let order = format!("{ORDER} --node-mirror file:///srv/node-dist");
+    let plan = machine.shell(&format!("{order} --dry-run")).ok();
+    plan.says(&["none is here", &format!("{version} (.nvmrc asks for 22) from file:///srv/node-dist")]);
+    same(&before, &server.picture());
+    machine.shell(&order).ok().says(&["the checksum is right", "files unpacked"]);
+    served(machine);
+    let place = format!("/var/lib/gateway/node/{version}");
+    machine.run(&["stat", "--format", "%U %G %a", &place]).ok().says(&["gateway gateway 755"]);
+    let worker = booted::worker(machine);
+    let worker = machine.run(&["readlink", &format!("/proc/{worker}/exe")]).ok();
+    assert_eq!(worker.stdout.trim(), format!("{place}/bin/node"));
+    machine
+        .run(&["cat", "/etc/gateway/gateway.toml"])
+        .says(&["version = \"auto\"", "mirror = \"file:///srv"]);
+    let set_up = server.picture();
+    machine.shell(&order).ok().says(&["nothing to do"]);
+    same(&set_up, &server.picture());
+    machine.shell("gateway bootstrap --undo --yes").ok().says(&[&format!("taken back: {place}")]);
     same(&before, &server.picture());
 }
 

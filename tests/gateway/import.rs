@@ -3,7 +3,7 @@
 
 use std::{fs, os::unix::fs::PermissionsExt};
 
-use crate::{HOST, Site, TestGateway, certificates::TestCa};
+use crate::{HOST, Output, Site, TestGateway, certificates::TestCa, node};
 
 /// What cannot be told from anything else in an output.
 const SECRET: &str = "hunter2";
@@ -65,6 +65,62 @@ fn what_pm2_runs_becomes_a_configuration_that_check_takes_once_it_has_hosts() {
     let failed = failed.says(&["`pm2 jlist` failed", "--from FILE"]);
     assert!(!failed.all().contains(SECRET), "{}", failed.all());
     site.cli(&["import", "pm2", "--from", "/dev/null"]).fails(2).says(&["no list of pm2's"]);
+}
+
+/// pm2 itself, as npm has brought it, with a daemon of its own.
+struct Pm2 {
+    home: std::path::PathBuf,
+}
+
+impl Pm2 {
+    /// In an environment in which nothing is anybody's.
+    fn order(&self, words: &[&str]) -> Output {
+        let program = node::directory().join("node_modules/pm2/bin/pm2");
+        let mut command = std::process::Command::new("node");
+        command.arg(program).args(words).env_clear().env("PATH", std::env::var("PATH").unwrap());
+        command.env("HOME", &self.home).env("PM2_HOME", &self.home).stdin(std::process::Stdio::null());
+        Output::of(&command.output().unwrap())
+    }
+}
+
+impl Drop for Pm2 {
+    fn drop(&mut self) {
+        self.order(&["kill"]);
+    }
+}
+
+#[test]
+fn what_a_real_pm2_says_and_saves_is_read_alike() {
+    const APP: &str = "require('http').createServer((_, answer) => answer.end()).listen(0)";
+    let site = Site::new();
+    site.write("api/server.cjs", APP);
+    let config = serde_json::json!({"apps": [
+        {"name": "api", "script": "server.cjs", "cwd": site.path().join("api"), "instances": 2, "exec_mode": "cluster",
+         "max_memory_restart": "300M", "env": {"JWT_SECRET": SECRET, "PORT": "3000"}},
+        {"name": "mailer", "script": "server.cjs", "cwd": site.path().join("api"), "args": format!("--smtp-password {SECRET}"),
+         "exp_backoff_restart_delay": 100, "env": {"SMTP_HOST": SECRET}},
+    ]});
+    let started = site.write("eco.config.json", config.to_string());
+    let pm2 = Pm2 { home: site.path().join("pm2") };
+    pm2.order(&["start", started.to_str().unwrap()]).ok();
+    let said = site.write("jlist.json", pm2.order(&["jlist"]).ok().stdout);
+    pm2.order(&["save"]).ok();
+
+    let import = |from: &std::path::Path| site.cli(&["import", "pm2", "--from", from.to_str().unwrap()]).ok();
+    let (listed, saved) = (import(&said), import(&pm2.home.join("dump.pm2")));
+    assert_eq!(listed.all(), saved.all());
+    let listed = listed.says(&[
+        "[backend.api]",
+        "workers = 2",
+        "memory_max_mb = 300",
+        "[backend.mailer]",
+        "`api`: the values of JWT_SECRET\n",
+        "`mailer`: the values of SMTP_HOST\n",
+        "`mailer`: --smtp-password on its command line",
+    ]);
+    assert!(!listed.all().contains(SECRET), "{}", listed.all());
+    let config = listed.stdout.replacen("hosts = []", "hosts = [\"api.example.com\"]", 1);
+    taking(&config.replacen("hosts = []", "hosts = [\"m.example.com\"]", 1)).cli(&["check"]).ok();
 }
 
 #[test]

@@ -60,6 +60,13 @@ impl Disk {
         Self::on(&["debian-12"])
     }
 
+    /// The same without any Node.
+    pub(crate) fn debian_without_node() -> Self {
+        let mut disk = Self::debian();
+        disk.binds.clear();
+        disk
+    }
+
     /// The same with nginx, ufw and firewalld installed and off, and some packages more to install.
     pub(crate) fn debian_with_others() -> Self {
         Self::on(&["debian-12-others", "debian-12"])
@@ -91,6 +98,12 @@ impl Disk {
     /// Copy a program into it.
     pub(crate) fn program(self, path: &str, from: impl AsRef<Path>) -> Self {
         write(&self.at(path), &fs::read(from).unwrap(), 0o755);
+        self
+    }
+
+    /// Show a directory of this machine in it, for reading alone.
+    pub(crate) fn shows(mut self, path: &str, from: impl AsRef<Path>) -> Self {
+        self.binds.push(format!("--bind-ro={}:{path}", from.as_ref().display()));
         self
     }
 

@@ -1,9 +1,9 @@
-//! Moving over from nginx, certbot and Node under a supervisor like pm2, while strangers ask all the time: beside, cut over,
+//! Moving over from nginx, certbot and Node under pm2, while strangers ask all the time: beside, cut over,
 //! and back, with nobody refused and no open connection touched; then everything taken back.
 
 use std::{net::SocketAddr, sync::Arc};
 
-use rustls::{ClientConfig, client::Resumption};
+use rustls::ClientConfig;
 
 use crate::{
     HOST, Wire,
@@ -11,6 +11,7 @@ use crate::{
     certificates::TestCa,
     eventually,
     machine::{Disk, INSIDE},
+    node,
     upgrade::under_load,
 };
 
@@ -28,14 +29,8 @@ server {
 }
 ";
 
-/// Like pm2: it starts two processes in the application's directory with an environment of its own, and anew when they end.
-const SUPERVISOR: &str = "
-const { fork } = require('child_process');
-const cluster = require('cluster');
-cluster.setupPrimary({ exec: '/srv/app/app.mjs' });
-cluster.on('exit', () => cluster.fork());
-cluster.fork(); cluster.fork();
-";
+/// pm2 itself, as npm has brought it for the tests.
+const PM2: &str = "PM2_HOME=/var/tmp/pm2 node /opt/pm2/node_modules/pm2/bin/pm2";
 
 /// All strangers come from one address.
 const MANY: &str =
@@ -55,12 +50,13 @@ fn served_by_nginx() -> (Server, TestCa) {
         .file("/etc/nginx/sites-enabled/default", NGINX)
         .file(&format!("{live}/fullchain.pem"), chain)
         .file(&format!("{live}/privkey.pem"), key)
-        .file("/srv/supervisor.cjs", SUPERVISOR)
+        .shows("/opt/pm2/node_modules", node::directory().join("node_modules"))
         .file("/etc/gateway/conf.d/load.toml", MANY);
     let server = Server::on(disk, "22", "");
     let old = format!(
-        "systemd-run --quiet --unit=supervisor --property=WorkingDirectory=/srv/app --setenv=PORT=3000 \
-         --setenv=SHOP_SECRET={SECRET} /usr/bin/node /srv/supervisor.cjs && systemctl start nginx"
+        "systemd-run --quiet --unit=pm2 --property=Type=oneshot --property=RemainAfterExit=yes \
+         --property=WorkingDirectory=/srv/app --setenv=PORT=3000 --setenv=SHOP_SECRET={SECRET} -- \
+         sh -c '{PM2} start app.mjs --name shop --instances 2' && systemctl start nginx"
     );
     server.machine.shell(&old).ok();
     (server, ca)
@@ -87,10 +83,8 @@ impl Visit {
 #[test]
 fn beside_nginx_strangers_are_led_over_and_back_and_nobody_notices() {
     let (server, ca) = served_by_nginx();
-    // Strangers who have never been here: none brings a ticket of nginx's along.
-    let mut tls = (*ca.trusted()).clone();
-    tls.resumption = Resumption::disabled();
-    let tls = Arc::new(tls);
+    // Strangers bring along what nginx gave them, its tickets and its choice of keys, and ours to nginx.
+    let tls = ca.trusted();
     let machine = &server.machine;
     // This thread's own sockets are made outside from now on, as those of the strangers.
     machine.outside().enter();
@@ -116,6 +110,10 @@ fn beside_nginx_strangers_are_led_over_and_back_and_nobody_notices() {
         "gateway cert import api.example",
     ]);
     assert!(carried.stdout.starts_with("[backend.api]"), "{}", carried.stdout);
+
+    let of_pm2 = machine.shell(&format!("{PM2} jlist | /root/gateway import pm2 --from -")).ok();
+    let of_pm2 = of_pm2.says(&["[backend.shop]", "workers = 2", "the values of SHOP_SECRET\n"]);
+    assert!(!of_pm2.all().contains(SECRET), "{}", of_pm2.all());
 
     machine.shell(&format!("/root/{BESIDE}")).ok().says(&["copies of them are the gateway's"]);
     assert_eq!(through_nginx(), [true; 2], "beside it nothing has changed");
@@ -145,6 +143,13 @@ fn beside_nginx_strangers_are_led_over_and_back_and_nobody_notices() {
         assert_eq!(through_nginx(), [false; 2]);
         eventually("nobody confirmed it", || (through_nginx() == [true; 2]).then_some(()));
     });
+
+    // Both processes that pm2 started are still those, and on duty.
+    let processes: serde_json::Value =
+        serde_json::from_str(&machine.shell(&format!("{PM2} jlist")).ok().stdout).unwrap();
+    let states: Vec<_> = processes.as_array().unwrap().iter().map(|one| &one["pm2_env"]).collect();
+    assert_eq!(states.len(), 2, "{processes}");
+    assert!(states.iter().all(|env| env["status"] == "online" && env["restart_time"] == 0), "{states:?}");
 
     machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: firewall"]);
     assert_eq!(through_nginx(), [true; 2]);

@@ -48,10 +48,19 @@ impl Browser {
         config: &Arc<ClientConfig>,
         gateway: &TestGateway,
     ) -> std::io::Result<Agreed> {
+        Self::visit_at(gateway.https(), host, config)
+    }
+
+    /// The same to whatever server.
+    fn visit_at(
+        address: std::net::SocketAddr,
+        host: &'static str,
+        config: &Arc<ClientConfig>,
+    ) -> std::io::Result<Agreed> {
         use std::io::{Read, Write};
         let name = ServerName::try_from(host).unwrap();
         let mut connection = ClientConnection::new(config.clone(), name).unwrap();
-        let mut tcp = std::net::TcpStream::connect(gateway.https())?;
+        let mut tcp = std::net::TcpStream::connect(address)?;
         let mut stream = rustls::Stream::new(&mut connection, &mut tcp);
         let request =
             format!("GET /x HTTP/1.1\r\nhost: {host}\r\norigin: {NAVAJA}\r\nconnection: close\r\n\r\n");
@@ -59,7 +68,11 @@ impl Browser {
         let mut answer = Vec::new();
         // Closed with or without goodbye.
         let _end = stream.read_to_end(&mut answer);
-        assert!(answer.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&answer));
+        assert!(
+            answer.get(..12).is_some_and(|head| head.ends_with(b" 200")),
+            "{}",
+            String::from_utf8_lossy(&answer)
+        );
         Ok(Agreed {
             version: connection.protocol_version().unwrap(),
             kind: connection.handshake_kind().unwrap(),
@@ -177,6 +190,85 @@ impl ClientSessionStore for OneName {
     fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
         self.tls13.lock().unwrap().pop()
     }
+}
+
+/// Another server of that host, as the one that stood here before: OpenSSL's, which takes the client's first cipher.
+struct Predecessor {
+    process: std::process::Child,
+    address: std::net::SocketAddr,
+    _files: tempfile::TempDir,
+}
+
+impl Predecessor {
+    fn start(ca: &TestCa, cipher: &str) -> Self {
+        use std::io::BufRead;
+        let files = tempfile::tempdir().unwrap();
+        let (chain, key) = ca.certify(HOST);
+        let paths = ["chain.pem", "key.pem"].map(|name| files.path().join(name));
+        paths.iter().zip([chain, key]).for_each(|(path, text)| std::fs::write(path, text).unwrap());
+        let mut process = Command::new("openssl")
+            .args(["s_server", "-accept", "127.0.0.1:0", "-tls1_3", "-ciphersuites", cipher, "-www"])
+            .arg("-cert")
+            .arg(&paths[0])
+            .arg("-key")
+            .arg(&paths[1])
+            .stdin(std::process::Stdio::null())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let lines = std::io::BufReader::new(process.stdout.take().unwrap()).lines();
+        let address = lines.map_while(Result::ok).find_map(|line| line.strip_prefix("ACCEPT ")?.parse().ok());
+        Self { process, address: address.expect("openssl says where it listens"), _files: files }
+    }
+}
+
+impl Drop for Predecessor {
+    fn drop(&mut self) {
+        let _gone = self.process.kill();
+        let _reaped = self.process.wait();
+    }
+}
+
+#[test]
+fn a_client_that_brings_another_servers_ticket_gets_a_full_handshake() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let other_ca = TestCa::new();
+    let trust = [ca(&gateway), other_ca.pem().into_bytes()].concat();
+    for cipher in ["TLS_AES_256_GCM_SHA384", "TLS_AES_128_GCM_SHA256"] {
+        let predecessor = Predecessor::start(&other_ca, cipher);
+        let config = Arc::new(Browser::new(&trust, &[&TLS13], |_| ()).config);
+        let visit = |at| Browser::visit_at(at, HOST, &config).unwrap();
+        visit(predecessor.address);
+        assert_eq!(visit(predecessor.address).kind, HandshakeKind::Resumed, "{cipher}: it keeps tickets");
+        let first = visit(gateway.https());
+        // It remembers the other one's key exchange as well, and is asked for a better one.
+        let want = (HandshakeKind::FullWithHelloRetryRequest, Some(NamedGroup::X25519MLKEM768));
+        assert_eq!((first.kind, first.group), want, "{cipher}");
+        let kinds: Vec<_> = (0..4).map(|_| visit(gateway.https()).kind).collect();
+        assert_eq!(kinds.last(), Some(&HandshakeKind::Resumed), "{cipher}: {kinds:?}");
+    }
+}
+
+#[test]
+fn openssl_with_another_servers_session_gets_a_full_handshake_too() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    let other_ca = TestCa::new();
+    let predecessor = Predecessor::start(&other_ca, "TLS_AES_256_GCM_SHA384");
+    let session = gateway.site().path().join("session.pem");
+    let client = |at: std::net::SocketAddr, option: &str| {
+        // What is said after the end of input is read all the same: the session comes after the handshake.
+        let script = format!(
+            "printf 'GET /x HTTP/1.1\\r\\nhost: {HOST}\\r\\norigin: {NAVAJA}\\r\\nconnection: close\\r\\n\\r\\n' | \
+             timeout 20 openssl s_client -connect {at} -servername {HOST} -ign_eof {option} {} 2>&1",
+            session.display()
+        );
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    };
+    let before = client(predecessor.address, "-sess_out");
+    assert!(before.contains("Cipher is TLS_AES_256_GCM_SHA384") && session.exists(), "{before}");
+    let after = client(gateway.https(), "-sess_in");
+    assert!(after.contains("New, TLSv1.3") && after.contains("HTTP/1.1 200"), "{after}");
 }
 
 #[test]

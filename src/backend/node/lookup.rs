@@ -95,6 +95,14 @@ pub(crate) fn program_at(path: &Path) -> Result<PathBuf, String> {
     Ok(directory.map_or(program.clone(), |directory| directory.join("node")))
 }
 
+/// May a user start this program who is nobody here, and in no group?
+pub(crate) fn everybody_runs(program: &Path) -> bool {
+    // The last ids that there are: the number after them means none.
+    let id = u32::MAX - 1;
+    let nobody = Identity { user: String::new(), uid: id, gid: id, groups: vec![id], home: PathBuf::new() };
+    may_run(program, Some(&nobody))
+}
+
 /// May that user start this program? By the modes alone: what an access list opens does not count.
 pub(super) fn may_run(program: &Path, identity: Option<&Identity>) -> bool {
     let Some(identity) = identity else { return access(program, AccessFlags::X_OK).is_ok() };

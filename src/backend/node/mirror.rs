@@ -99,6 +99,14 @@ impl Mirror {
         })
     }
 
+    /// The newest release that is meant, if its archive for this machine can be had: nothing is downloaded yet.
+    pub(crate) async fn offer(&self, spec: &Spec) -> Result<Release, NodeProblem> {
+        let release = self.pick(spec).await?;
+        let file = format!("{}.tar.gz", self.archive_stem(&release.version));
+        self.checksum(&release.version, &file).await?;
+        Ok(release)
+    }
+
     /// The archive's name without its ending, which is also the directory in it.
     pub(super) fn archive_stem(&self, version: &Version) -> String {
         format!("node-v{version}-{}", self.platform)

@@ -23,29 +23,35 @@ const PACKAGE: &str = "package.json";
 
 /// What is wanted, and by which file; or why nobody can tell.
 pub(super) fn wanted(directory: &Path) -> Result<(Spec, &'static str), String> {
+    asked(directory)?.ok_or_else(|| {
+        format!(
+            "node.version is \"auto\", and {} has no .nvmrc, no .node-version and no package.json with engines.node\nhint: \
+             write one of them (`echo 22 > .nvmrc`), or the version into the configuration",
+            directory.display()
+        )
+    })
+}
+
+/// The same; none where no file says anything.
+pub(super) fn asked(directory: &Path) -> Result<Option<(Spec, &'static str)>, String> {
     for name in VERSION_FILES {
         if let Some(text) = text(directory, name)? {
             let mut lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
             let said = lines.find(|line| !line.is_empty()).unwrap_or_default();
             let spec =
                 said.parse().map_err(|_| unreadable(directory, name, "it names no version of Node"))?;
-            return Ok((spec, name));
+            return Ok(Some((spec, name)));
         }
     }
-    let nothing = || {
-        format!(
-            "node.version is \"auto\", and {} has no .nvmrc, no .node-version and no package.json with engines.node\nhint: \
-             write one of them (`echo 22 > .nvmrc`), or the version into the configuration",
-            directory.display()
-        )
-    };
-    let package = text(directory, PACKAGE)?.ok_or_else(nothing)?;
+    let Some(package) = text(directory, PACKAGE)? else { return Ok(None) };
     let package: serde_json::Value =
         serde_json::from_str(&package).map_err(|_| unreadable(directory, PACKAGE, "it is no JSON"))?;
-    let said = package.pointer("/engines/node").and_then(serde_json::Value::as_str).ok_or_else(nothing)?;
+    let Some(said) = package.pointer("/engines/node").and_then(serde_json::Value::as_str) else {
+        return Ok(None);
+    };
     let spec =
         said.parse().map_err(|_| unreadable(directory, PACKAGE, "engines.node is no range of versions"))?;
-    Ok((spec, PACKAGE))
+    Ok(Some((spec, PACKAGE)))
 }
 
 fn text(directory: &Path, name: &str) -> Result<Option<String>, String> {

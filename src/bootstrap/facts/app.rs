@@ -18,8 +18,6 @@ pub(crate) struct AppFacts {
     pub(crate) exists: bool,
     /// How it is started, where that can be told.
     pub(crate) command: Vec<String>,
-    /// Node, where it is.
-    pub(crate) node: Option<PathBuf>,
     /// Names in the environment of what runs in that directory now, under pm2 or whatever else.
     pub(crate) names_now: BTreeSet<String>,
     /// Names in the environment file.
@@ -42,7 +40,6 @@ impl AppFacts {
         Self {
             exists: app.directory.is_dir(),
             command,
-            node: machine::program("node"),
             names_now: names_now(Path::new("/proc"), &app.directory),
             names_then: names_of_file(&file),
             env_closed: app.env_file.as_deref().and_then(share::closed),
@@ -52,6 +49,11 @@ impl AppFacts {
     /// Names that what runs now has, and what will run has not.
     pub(crate) fn names_missing(&self) -> Vec<&str> {
         self.names_now.difference(&self.names_then).map(String::as_str).collect()
+    }
+
+    /// Is it Node that the command starts, by itself or as npm does?
+    pub(super) fn begins_with_node(&self) -> bool {
+        self.command.first().is_some_and(|program| ["node", "npm", "npx"].contains(&program.as_str()))
     }
 
     /// The file that the command names, if it names one.
@@ -83,19 +85,56 @@ fn names_now(proc: &Path, directory: &Path) -> BTreeSet<String> {
     for entry in fs::read_dir(proc).into_iter().flatten().flatten() {
         let process = entry.path();
         let here = fs::read_link(process.join("cwd")).is_ok_and(|cwd| cwd == directory);
-        let named_node = machine::text(process.join("comm"));
-        if !here || !matches!(named_node.trim(), "node" | "MainThread" | "bun" | "deno") {
+        // By its program: pm2 names its processes after the application.
+        let program = fs::read_link(process.join("exe")).unwrap_or_default();
+        let program = program.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        if !here || !["node", "bun", "deno"].contains(&program.trim_end_matches(" (deleted)")) {
             continue;
         }
         let environment = zeroize::Zeroizing::new(fs::read(process.join("environ")).unwrap_or_default());
-        let lines = environment.split(|byte| *byte == 0);
-        let names = lines.filter_map(|line| line.split(|byte| *byte == b'=').next());
-        let names: BTreeSet<String> = names.map(|name| String::from_utf8_lossy(name).into_owned()).collect();
+        let names = names_of_environment(&environment);
         if !names.contains("GATEWAY_WORKER") {
             found.extend(names.into_iter().filter(|name| !name.is_empty() && is_own(name)));
         }
     }
     found
+}
+
+/// Names of the variables of a `/proc/PID/environ`. pm2 puts all that it knows of an application between them, or into one
+/// of its own for those of its cluster.
+fn names_of_environment(environment: &[u8]) -> BTreeSet<String> {
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let variables: Vec<(String, &[u8])> = environment
+        .split(|byte| *byte == 0)
+        .filter_map(|line| line.split_at_checked(line.iter().position(|byte| *byte == b'=')?))
+        .map(|(name, value)| (text(name), value.get(1..).unwrap_or_default()))
+        .collect();
+    let value = |wanted: &str| variables.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
+    let cluster = value("pm2_env");
+    // Its daemon, too, stands where it was first started.
+    let under_pm2 = ["pm2_env", "pm_exec_path", "PM2_HOME"].iter().any(|name| value(name).is_some());
+    let app = value("name").map(text).filter(|_| under_pm2);
+    let names = variables.iter().map(|(name, _)| name.clone());
+    let names = names.filter(|name| !(under_pm2 && is_pm2s(name)) && app.as_ref() != Some(name));
+    names.chain(cluster.map(names_of_pm2).unwrap_or_default()).collect()
+}
+
+/// pm2's own begin with a small letter, as hardly any of an application does but those about proxies.
+fn is_pm2s(name: &str) -> bool {
+    name == "SILENT" || name.starts_with(|c: char| c.is_ascii_lowercase()) && !name.ends_with("_proxy")
+}
+
+/// pm2 7 writes down what it knows of the application; its environment is in there, and by its name so is something of pm2's.
+fn names_of_pm2(json: &[u8]) -> Vec<String> {
+    #[derive(serde::Deserialize)]
+    struct Known {
+        #[serde(default)]
+        name: String,
+        #[serde(default)]
+        env: std::collections::BTreeMap<String, serde::de::IgnoredAny>,
+    }
+    let Ok(Known { name, env }) = serde_json::from_slice(json) else { return Vec::new() };
+    env.into_keys().filter(|key| *key != name).collect()
 }
 
 /// `NAME=value`, `export NAME=value`.
@@ -113,18 +152,43 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_pm2_puts_between_an_applications_variables_is_told_from_them() {
+        // As pm2 7.0.4 starts a process of its own (fork), the values shortened.
+        let fork = "name=api\0cwd=/srv\0cron_restart=0 4 * * *\0autorestart=true\0pm_exec_path=/srv/a.js\0exec_mode=fork_mode\0\
+            km_link=false\0PM2_HOME=/x\0https_proxy=http://p\0JWT_SECRET=hunter2\0api={}\0unique_id=7\0pm_id=0\0";
+        let own = |text: &str| -> Vec<String> {
+            names_of_environment(text.as_bytes()).into_iter().filter(|name| is_own(name)).collect()
+        };
+        assert_eq!(own(fork), ["JWT_SECRET", "https_proxy"]);
+        // And one of its cluster: beside the variable stands what its daemon was started with.
+        let cluster = r#"SILENT=true|DAEMONS=1|windowsHide=true|pm2_env={"name":"API","env":{"JWT_SECRET":"hunter2","API":"{}"}}"#;
+        assert_eq!(own(&cluster.replace('|', "\0")), ["DAEMONS", "JWT_SECRET"]);
+        assert_eq!(own("name=1\0cwd=/srv\0SILENT=1\0"), ["SILENT", "cwd", "name"]);
+        assert_eq!(own("PM2_HOME=/x\0SILENT=true\0A=1\0"), ["A"], "the daemon");
+        assert_eq!(own("pm2_env=no json\0A=1\0"), ["A"]);
+    }
+
+    #[test]
     fn names_that_would_be_missing_are_found_and_no_value() {
         assert_eq!(
             names_of_file("A=1\n# B=2\nexport C='x=y'\n\nnonsense\n"),
             BTreeSet::from(["A".to_owned(), "C".to_owned()])
         );
         let directory = tempfile::tempdir().unwrap();
+        // As pm2 starts a process of its cluster: called after the application, its environment in one variable.
         let mut node = std::process::Command::new("node")
-            .args(["-e", "setInterval(() => {}, 1000); console.log('up')"])
+            .args([
+                "-e",
+                "process.title = 'node /srv/app/server.js'; setInterval(() => {}, 1000); console.log('up')",
+            ])
             .current_dir(directory.path())
             .env_clear()
             .envs([("PATH", std::env::var("PATH").unwrap()), ("SHOP_SECRET", "hunter2".to_owned())])
             .env("PORT", "3000")
+            .env(
+                "pm2_env",
+                r#"{"name":"api","env":{"JWT_SECRET":"hunter2","PM2_HOME":"/x","api":"{}"},"instances":2}"#,
+            )
             .stdout(std::process::Stdio::piped())
             .spawn()
             .unwrap();
@@ -133,7 +197,7 @@ mod tests {
         let names = names_now(Path::new("/proc"), directory.path());
         node.kill().unwrap();
         node.wait().unwrap();
-        assert_eq!(names, BTreeSet::from(["SHOP_SECRET".to_owned()]));
+        assert_eq!(names, ["JWT_SECRET", "SHOP_SECRET"].map(str::to_owned).into());
     }
 
     #[test]

@@ -32,19 +32,27 @@ pub(super) fn ufw_active(text: &str) -> bool {
     text.lines().any(|line| line.trim() == "Status: active")
 }
 
-/// TCP ports that ufw lets everybody reach.
-pub(super) fn ufw_open(text: &str) -> BTreeSet<u16> {
-    let of_line = |line: &str| {
-        let (to, rest) = line.split_once("ALLOW IN")?;
-        // From some addresses only is not open; the lines for v6 repeat those for v4.
-        (rest.trim() == "Anywhere").then_some(())?;
-        let (port, protocol) = match to.split_whitespace().next()?.split_once('/') {
-            Some((port, protocol)) => (port, protocol),
-            None => (to.split_whitespace().next()?, "tcp"),
-        };
-        (protocol == "tcp").then(|| port.split(',').filter_map(|port| port.parse().ok()).collect::<Vec<_>>())
-    };
-    text.lines().filter_map(of_line).flatten().collect()
+/// TCP ports that ufw lets everybody reach, and those that it lets anybody reach at all.
+pub(super) fn ufw_open(text: &str) -> (BTreeSet<u16>, BTreeSet<u16>) {
+    let (mut open, mut admitted) = (BTreeSet::new(), BTreeSet::new());
+    for (ports, everybody) in text.lines().filter_map(ufw_rule) {
+        admitted.extend(&ports);
+        if everybody {
+            open.extend(ports);
+        }
+    }
+    (open, admitted)
+}
+
+/// `22/tcp (OpenSSH)  LIMIT IN  Anywhere  # comment`: the ports, and whether they are everybody's. What is limited is open.
+fn ufw_rule(line: &str) -> Option<(Vec<u16>, bool)> {
+    let rule = line.split(" # ").next().unwrap_or_default();
+    let (to, from) = rule.split_once("ALLOW IN").or_else(|| rule.split_once("LIMIT IN"))?;
+    let to = to.split_whitespace().next()?;
+    let (ports, protocol) = to.split_once('/').unwrap_or((to, "tcp"));
+    let ports = ports.split(',').filter_map(|port| port.parse().ok()).collect();
+    // The lines for v6 repeat those for v4.
+    (protocol == "tcp").then(|| (ports, from.trim() == "Anywhere"))
 }
 
 /// TCP ports that firewalld lets everybody reach: what `--list-services` and `--list-ports` print.
@@ -78,12 +86,17 @@ pub(super) fn published(text: &str) -> Vec<Published> {
     let of_line = |line: &str| {
         let (ports, container) = line.split_once('\t')?;
         let outside = ports.split(", ").filter_map(|port| Some(port.split_once("->")?.0.to_owned()));
-        let outside = outside.filter(|address| {
-            !address.starts_with("127.") && !address.starts_with("[::1]") && !address.starts_with("[::]")
-        });
-        Some(
-            outside.map(|address| Published { container: container.to_owned(), address }).collect::<Vec<_>>(),
-        )
+        let outside: Vec<String> =
+            outside.filter(|address| !address.starts_with("127.") && !address.starts_with("[::1]")).collect();
+        // Mostly both families are named.
+        let twice = |address: &&String| {
+            let v6 = address.strip_prefix("[::]").or_else(|| address.strip_prefix("::"));
+            v6.is_some_and(|port| outside.contains(&format!("0.0.0.0{port}")))
+        };
+        let once = outside.iter().filter(|address| !twice(address));
+        let published =
+            |address: &String| Published { container: container.to_owned(), address: address.clone() };
+        Some(once.map(published).collect::<Vec<_>>())
     };
     text.lines().filter_map(of_line).flatten().collect()
 }
@@ -96,7 +109,9 @@ mod tests {
     fn ufw_opens_what_everybody_may_reach() {
         let text = include_str!("../../../tests/data/bootstrap/ufw-status");
         assert!(ufw_active(text) && !ufw_active("Status: inactive\n"));
-        assert_eq!(ufw_open(text), BTreeSet::from([22, 80, 443]), "5432 is for a few, 25 is denied");
+        let (open, admitted) = ufw_open(text);
+        assert_eq!(open, BTreeSet::from([22, 80, 443, 2200]), "5432 is for a few, 25 is denied");
+        assert_eq!(admitted, BTreeSet::from([22, 80, 443, 2200, 5432]));
     }
 
     #[test]
@@ -119,6 +134,6 @@ mod tests {
         let text = include_str!("../../../tests/data/bootstrap/docker-ps");
         let told: Vec<_> =
             published(text).into_iter().map(|p| format!("{} {}", p.container, p.address)).collect();
-        assert_eq!(told, ["db 0.0.0.0:5432", "app 0.0.0.0:8000-8001"]);
+        assert_eq!(told, ["db 0.0.0.0:5432", "app 0.0.0.0:8000-8001", "old 0.0.0.0:81", "six [::]:82"]);
     }
 }

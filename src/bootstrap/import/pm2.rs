@@ -8,6 +8,9 @@ use super::{Carried, is_own, list, name_of, quoted};
 /// What names of options contain whose value nobody else should read.
 const SECRET: [&str; 6] = ["pass", "secret", "token", "key", "credential", "auth"];
 
+/// Where every user finds it.
+const EVERYBODYS: [&str; 3] = ["/usr/bin/node", "/usr/local/bin/node", "/bin/node"];
+
 /// From the list of applications; several processes of one name are one backend.
 pub(crate) fn pm2(json: &str) -> Result<Carried, String> {
     const NO_LIST: &str = "this is no list of pm2's";
@@ -106,12 +109,14 @@ impl<'v> App<'v> {
         if let Some(program) = interpreter {
             let node = program.rsplit('/').next() == Some("node");
             command.push(if node { "node".to_owned() } else { program.to_owned() });
-            if node && program.starts_with('/') {
-                let version =
-                    self.text("node_version").map(|version| format!(" ({version})")).unwrap_or_default();
+            let own = program.starts_with('/') && !EVERYBODYS.contains(&program);
+            if let Some(version) = self.text("node_version").filter(|_| node && own) {
                 carried.leave(
-                    format!("`{}`: runs with {program}{version}", self.name),
-                    "install that Node where every user may start it, such as /usr/local/bin",
+                    format!("`{}`: runs with {program} ({version})", self.name),
+                    format!(
+                        "`gateway node install {version}`, and `version = \"{version}\"` below `[backend.{}.node]`",
+                        self.key
+                    ),
                 );
             }
         }
@@ -146,7 +151,7 @@ impl<'v> App<'v> {
     fn leave(&self, carried: &mut Carried, env: &Value) {
         let name = self.name;
         carried.leave(format!("`{name}`: which hosts it serves"), "nginx knows: `gateway import nginx`");
-        let names = environment(env);
+        let names = environment(name, env);
         if !names.is_empty() {
             carried.leave(
                 format!("`{name}`: the values of {}", names.join(", ")),
@@ -214,9 +219,10 @@ fn bytes(value: &Value) -> Option<u64> {
 }
 
 /// The names that the application itself has, sorted.
-fn environment(env: &Value) -> Vec<&str> {
-    // A value that is an object is pm2's own: the environment of an application of that name.
-    let names = env.as_object().into_iter().flatten().filter(|(_, value)| !value.is_object());
+fn environment<'v>(app: &str, env: &'v Value) -> Vec<&'v str> {
+    // What is called like the application is pm2's own, an empty object or its text.
+    let pm2s = |name: &str, value: &Value| value.is_object() || name == app && value.as_str() == Some("{}");
+    let names = env.as_object().into_iter().flatten().filter(|(name, value)| !pm2s(name, value));
     let mut names: Vec<&str> = names.map(|(name, _)| name.as_str()).filter(|name| is_own(name)).collect();
     names.sort_unstable();
     names

@@ -52,8 +52,7 @@ pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
 
 /// Opening ports cuts off nobody: no dead man's switch is needed.
 fn spoken_to(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: &BTreeSet<u16>) {
-    let wanted: BTreeSet<u16> = answers.edge_ports().union(ssh).copied().collect();
-    let missing: BTreeSet<u16> = wanted.difference(&facts.open).copied().collect();
+    let missing = facts.to_open(&answers.edge_ports(), ssh);
     if missing.is_empty() {
         return;
     }

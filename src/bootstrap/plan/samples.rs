@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{
     super::{
         App,
-        facts::{AppFacts, Distribution, FileFact, Ruler, Session, Ssh, UnitFact},
+        facts::{AppFacts, Distribution, FileFact, NodeFacts, NodeThere, Ruler, Session, Ssh, UnitFact},
         firewall::Live,
     },
     *,
@@ -21,6 +21,8 @@ pub(in crate::bootstrap) fn answers() -> Answers {
             data: vec!["/srv/app/uploads".into()],
         }),
         upstream: None,
+        node: None,
+        node_mirror: None,
         domains: vec!["api.example.com".to_owned()],
         tls: "acme".to_owned(),
         contact: vec!["me@example.com".to_owned()],
@@ -65,6 +67,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         ssh: Ssh { ports: [22, 2222].into(), session },
         ruler: Ruler::Nobody,
         open: BTreeSet::new(),
+        admitted: BTreeSet::new(),
         tables: Vec::new(),
         dropping: Vec::new(),
         live: Live::default(),
@@ -83,12 +86,23 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         app: Some(AppFacts {
             exists: true,
             command: vec!["node".to_owned(), "server.js".to_owned()],
-            node: Some("/usr/bin/node".into()),
             names_now: BTreeSet::new(),
             names_then: BTreeSet::new(),
             env_closed: Some(0o600),
         }),
+        node: NodeFacts { there: vec![in_path("v22.11.0")], ..NodeFacts::default() },
         installed: false,
+    }
+}
+
+/// A Node that everybody finds.
+pub(in crate::bootstrap) fn in_path(version: &str) -> NodeThere {
+    NodeThere {
+        version: version.to_owned(),
+        source: "PATH".to_owned(),
+        program: "/usr/bin/node".into(),
+        fits: true,
+        everybodys: true,
     }
 }
 

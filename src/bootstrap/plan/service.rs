@@ -79,7 +79,7 @@ pub(super) fn configuration(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         let remedy = "`--app DIR --domain HOST`, or a `[backend.NAME]` in the configuration later";
         plan.note("no application is named: the gateway starts without a backend", remedy);
     }
-    let content = settings::configuration(answers, facts.app.as_ref());
+    let content = settings::configuration(answers, facts);
     let action = Action::Write { path: places::CONFIG.into(), mode: 0o640, content, then: Then::Nothing };
     let will = match &answers.domains[..] {
         [] => "written".to_owned(),
@@ -146,8 +146,8 @@ pub(super) fn units(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         let content = settings::socket_drop_in(answers);
         plan.file(facts, settings::SOCKET_DROP_IN, &content, (why, Then::ReloadUnits));
     }
-    if let (Some(app), Some(found)) = (&answers.app, &facts.app)
-        && let Some(content) = settings::drop_in(app, found)
+    if let Some(app) = &answers.app
+        && let Some(content) = settings::drop_in(app, facts.node.chosen())
     {
         let why = "the unit's sandbox lets the application reach what it needs, and nothing else";
         plan.file(facts, settings::DROP_IN, &content, (why, Then::ReloadUnits));
@@ -215,7 +215,7 @@ pub(super) fn start(plan: &mut Plan, facts: &Facts) {
         return;
     }
     let concerns = |action: &Action| match action {
-        Action::Install => true,
+        Action::Install | Action::Node { .. } => true,
         Action::Write { path, .. } => path.to_string_lossy().contains("/gateway.s"),
         _ => false,
     };

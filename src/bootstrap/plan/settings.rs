@@ -3,8 +3,11 @@
 use std::{collections::BTreeSet, path::PathBuf};
 
 use super::{
-    super::{Answers, App, facts::AppFacts},
-    Action, WORKER,
+    super::{
+        Answers, App, Facts,
+        facts::{AppFacts, NodeThere},
+    },
+    Action, WORKER, node,
 };
 
 /// What the unit needs for this application.
@@ -19,7 +22,8 @@ pub(super) fn usual_ports(answers: &Answers) -> bool {
 }
 
 /// `/etc/gateway/gateway.toml` from the answers.
-pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String {
+pub(super) fn configuration(answers: &Answers, facts: &Facts) -> String {
+    let app = facts.app.as_ref();
     let list = |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
     let mut text = "# Written by `gateway bootstrap`; yours from now on. `gateway check` says what is wrong with it, `gateway reload`\n\
                     # brings it into force. Every key with its default: docs/configuration.md.\n\n"
@@ -66,6 +70,21 @@ pub(super) fn configuration(answers: &Answers, app: Option<&AppFacts>) -> String
     if let Some(file) = &answer.env_file {
         text += &format!("env_file = {}\n", quoted(&file.display().to_string()));
     }
+    if facts.needs_node(answers) {
+        text += &node_tables(facts, answers);
+    }
+    text
+}
+
+/// Which Node the application is started with, and where others come from.
+fn node_tables(facts: &Facts, answers: &Answers) -> String {
+    let mut text = String::new();
+    if let Some((key, value)) = node::wish(&facts.node) {
+        text += &format!("\n[backend.api.node]\n{key} = {}\n", quoted(&value));
+    }
+    if let Some(mirror) = &answers.node_mirror {
+        text += &format!("\n[node]\nmirror = {}\n", quoted(mirror));
+    }
     text
 }
 
@@ -79,12 +98,12 @@ fn quoted(text: &str) -> String {
 }
 
 /// What the sandbox of the unit must let the application do; nothing, if nothing is special.
-pub(super) fn drop_in(app: &App, facts: &AppFacts) -> Option<String> {
+pub(super) fn drop_in(app: &App, node: Option<&NodeThere>) -> Option<String> {
     let mut lines = Vec::new();
     for path in &app.data {
         lines.push(format!("ReadWritePaths={}", path.display()));
     }
-    let node = facts.node.clone().into_iter();
+    let node = node.map(|node| node.program.clone());
     let homes = |path: &PathBuf| ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home));
     let read = [app.directory.clone()].into_iter().chain(node).chain(app.data.clone());
     if read.chain(app.env_file.clone()).any(|path| homes(&path)) {

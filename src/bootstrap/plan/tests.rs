@@ -3,7 +3,7 @@
 use super::{
     super::{
         App,
-        facts::{Listener, Published, Ruler, Session},
+        facts::{Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session},
     },
     *,
 };
@@ -109,11 +109,13 @@ fn ufw_and_firewalld_are_spoken_to_where_they_rule() {
     for (ruler, name) in [(Ruler::Ufw, "ufw"), (Ruler::Firewalld, "firewalld")] {
         let told = after(|facts, _| {
             facts.ruler = ruler;
-            facts.open = [22, 2222, 80].into();
+            facts.open = [22, 80].into();
+            // From the office alone, and that is how it stays.
+            facts.admitted = [22, 80, 2222].into();
             facts.programs.remove("nft");
         });
         assert!(
-            told.contains(&format!("firewall: {name} rules; open: 22, 80, 2222 -> {name} opens 443 too")),
+            told.contains(&format!("firewall: {name} rules; open: 22, 80 -> {name} opens 443 too")),
             "{told}"
         );
     }
@@ -146,7 +148,6 @@ fn an_application_that_cannot_be_started_is_told_before_anything_is_done() {
     };
     assert!(of_app(|app| app.exists = false).contains("there is no directory `/srv/app`"));
     assert!(of_app(|app| app.command.clear()).contains("--command"));
-    assert!(of_app(|app| app.node = None).contains("no Node that every user can start"));
     assert!(after(|_, answers| answers.domains.clear()).contains("--domain"));
 }
 
@@ -201,14 +202,13 @@ fn an_application_in_a_home_is_let_out_of_the_units_sandbox() {
         env_file: None,
         data: data.iter().map(PathBuf::from).collect(),
     };
-    let facts = samples::fresh().app.unwrap();
     for (app, want) in [
         (app("/srv/app", &[]), None),
         (app("/home/me/app", &[]), Some("ProtectHome=read-only")),
         (app("/home/me/app", &["/home/me/data"]), Some("ProtectHome=no")),
         (app("/srv/app", &["/srv/data"]), Some("ReadWritePaths=/srv/data")),
     ] {
-        let text = settings::drop_in(&app, &facts);
+        let text = settings::drop_in(&app, None);
         assert_eq!(text.is_some(), want.is_some(), "{app:?}");
         assert!(text.unwrap_or_default().contains(want.unwrap_or_default()), "{app:?}");
     }
@@ -216,20 +216,129 @@ fn an_application_in_a_home_is_let_out_of_the_units_sandbox() {
 
 #[test]
 fn the_configuration_that_is_written_is_one_that_can_be_read() {
-    let mut answers = samples::answers();
-    let text = settings::configuration(&answers, samples::fresh().app.as_ref());
+    let (mut answers, mut facts) = (samples::answers(), samples::fresh());
+    let text = settings::configuration(&answers, &facts);
     assert_eq!(text, include_str!("../../../tests/data/bootstrap/expected/gateway.toml"));
     answers.listen = ["[::]:8443", "[::]:8080"].iter().map(|text| text.parse().unwrap()).collect();
-    answers.app = None;
+    (answers.app, facts.app) = (None, None);
     let beside = settings::socket_drop_in(&answers);
     assert!(beside.contains("ListenStream=\nListenStream=8443\nListenStream=8080\n"), "{beside}");
     answers.upstream = Some("http://127.0.0.1:3000".to_owned());
-    let text = settings::configuration(&answers, None);
+    let text = settings::configuration(&answers, &facts);
     let value: toml::Value = toml::from_str(&text).unwrap();
     assert_eq!(value["backend"]["api"]["upstream"].as_str(), Some("http://127.0.0.1:3000"), "{text}");
     answers.upstream = None;
-    let text = settings::configuration(&answers, None);
+    let text = settings::configuration(&answers, &facts);
     let value: toml::Value = toml::from_str(&text).unwrap();
     assert_eq!(value["edge"]["http"][0].as_str(), Some("[::]:8080"), "{text}");
     assert_eq!(value["edge"]["hosts"][0].as_str(), Some("api.example.com"), "{text}");
+}
+
+/// A machine on which no Node is, and a mirror that has one.
+fn without_node(facts: &mut Facts) {
+    facts.node = NodeFacts {
+        wanted: Some(NodeWanted { version: "22".into(), by: ".nvmrc".into() }),
+        offer: Some(NodeOffer {
+            version: "v22.11.0".into(),
+            mirror: "https://nodejs.org/dist".into(),
+            named: false,
+        }),
+        backend: Some("api".to_owned()),
+        ..NodeFacts::default()
+    };
+}
+
+#[test]
+fn a_node_that_is_asked_for_and_not_here_is_installed_by_our_own_installer() {
+    let told = after(|facts, _| without_node(facts));
+    let want = "node: none is here -> v22.11.0 (.nvmrc asks for 22) from https://nodejs.org/dist into \
+                /var/lib/gateway/node\n  the application is started with it\n";
+    assert!(told.contains(want), "{told}");
+    let at = |subject: &str| told.find(&format!("\n{subject}: ")).unwrap();
+    assert!(at("access") < at("node") && at("node") < at("start"), "{told}");
+    let old = after(|facts, _| {
+        without_node(facts);
+        facts.node.there = vec![NodeThere { fits: false, ..samples::in_path("v18.19.0") }];
+    });
+    assert!(old.contains("node: only v18.19.0 (PATH) -> v22.11.0"), "{old}");
+    let in_a_shut_home = after(|facts, _| {
+        without_node(facts);
+        let nvm = NodeThere { source: "nvm".into(), everybodys: false, ..samples::in_path("v22.9.0") };
+        facts.node.there = vec![nvm];
+    });
+    assert!(in_a_shut_home.contains("node: only v22.9.0 (nvm, not everybody's) ->"), "{in_a_shut_home}");
+}
+
+#[test]
+fn one_that_is_here_and_will_do_makes_no_step_and_no_other_program_needs_one() {
+    for source in ["PATH", "gateway", "nvm"] {
+        let told = after(|facts, _| {
+            without_node(facts);
+            facts.node.there = vec![NodeThere { source: source.into(), ..samples::in_path("v22.9.0") }];
+        });
+        assert!(!told.contains("\nnode: "), "{told}");
+    }
+    let bun = after(|facts, _| {
+        without_node(facts);
+        facts.app.as_mut().unwrap().command = vec!["bun".into(), "server.ts".into()];
+    });
+    assert!(!bun.contains("\nnode: "), "{bun}");
+}
+
+#[test]
+fn a_mirror_that_cannot_be_reached_stops_it_before_anything_is_touched() {
+    let told = after(|facts, _| {
+        without_node(facts);
+        facts.node.offer = None;
+        facts.node.problem = Some(("cannot reach the mirror".into(), "`--node-mirror URL`".into()));
+    });
+    assert!(told.starts_with("problem: cannot reach the mirror\n  `--node-mirror URL`\n"), "{told}");
+    assert!(!told.contains("->"), "{told}");
+    let nothing = after(|facts, _| facts.node = NodeFacts::default());
+    assert!(nothing.contains("no Node that every user can start"), "{nothing}");
+}
+
+#[test]
+fn the_configuration_asks_for_the_node_that_the_application_is_started_with() {
+    let written = |change: fn(&mut Facts, &mut Answers)| {
+        let (mut facts, mut answers) = (samples::fresh(), samples::answers());
+        without_node(&mut facts);
+        change(&mut facts, &mut answers);
+        let value: toml::Value = toml::from_str(&settings::configuration(&answers, &facts)).unwrap();
+        let own = value["backend"]["api"].get("node").map(ToString::to_string).unwrap_or_default();
+        (own, value.get("node").map(ToString::to_string).unwrap_or_default())
+    };
+    assert_eq!(written(|_, _| {}), ("{ version = \"auto\" }".into(), String::new()));
+    let named = written(|facts, answers| {
+        facts.node.wanted = Some(NodeWanted { version: "22".into(), by: "--node".into() });
+        answers.node_mirror = Some("file:///srv/dist".into());
+    });
+    assert_eq!(named, ("{ version = \"22\" }".into(), "{ mirror = \"file:///srv/dist\" }".into()));
+    let nobody = written(|facts, _| facts.node.wanted = None);
+    assert_eq!(nobody.0, "{ version = \"lts\" }");
+    let nvm = written(|facts, _| {
+        let program = "/home/me/.nvm/versions/node/v22.1.0/bin/node".into();
+        facts.node.there = vec![NodeThere { source: "nvm".into(), program, ..samples::in_path("v22.1.0") }];
+    });
+    assert_eq!(nvm.0, "{ path = \"/home/me/.nvm/versions/node/v22.1.0/bin/node\" }");
+    let path = written(|facts, _| {
+        facts.node = NodeFacts { there: vec![samples::in_path("v18.1.0")], ..NodeFacts::default() };
+    });
+    assert_eq!(path, (String::new(), String::new()));
+}
+
+#[test]
+fn a_configuration_that_is_there_is_not_changed_for_a_node_and_that_is_said() {
+    let told = after(|facts, answers| {
+        *facts = samples::set_up();
+        without_node(facts);
+        facts.node.wanted = Some(NodeWanted { version: "22".into(), by: "--node".into() });
+        answers.node = Some("22".into());
+    });
+    assert!(told.contains("node: none is here -> v22.11.0 (--node asks for 22)"), "{told}");
+    assert!(told.contains("restart: "), "{told}");
+    assert!(
+        told.contains("does not ask for Node 22\n  put `version = \"22\"` below its `[backend.api.node]`"),
+        "{told}"
+    );
 }

@@ -24,10 +24,14 @@ next reload (`gateway backend reload`).
 Examples:
   gateway node install 22
   gateway node install lts/jod
-  gateway node install")]
+  gateway node install
+  gateway node install 22 --mirror file:///srv/node-dist")]
 pub(crate) struct Install {
     /// The version; what the configuration wants, if left out
     version: Option<Spec>,
+    /// Take it from there this time, instead of `node.mirror`
+    #[arg(long, value_name = "URL", value_parser = mirror)]
+    mirror: Option<String>,
     #[command(flatten)]
     form: out::Form,
 }
@@ -47,10 +51,11 @@ impl Install {
             Some(spec) => vec![spec],
             None => wanted(place)?,
         };
+        let mut config = place.config.node.clone();
+        config.mirror = self.mirror.unwrap_or(config.mirror);
         let mut said = Vec::new();
         for spec in specs {
-            let Outcome { installed, fresh, unasked } =
-                install(&place.config.node, &place.store, &spec).await?;
+            let Outcome { installed, fresh, unasked } = install(&config, &place.store, &spec).await?;
             if let Some(problem) = unasked {
                 let problem = told(&problem.to_string()).message;
                 out::remark(format!("warning: {problem}: whether there is a newer one is not known"));
@@ -63,6 +68,15 @@ impl Install {
             said.push(Said { version, lts: installed.lts, directory: installed.prefix, fresh });
         }
         if self.form.json { out::json(&said) } else { Ok(()) }
+    }
+}
+
+/// The address of a mirror, as the configuration takes it.
+pub(crate) fn mirror(text: &str) -> Result<String, String> {
+    let config = NodeConfig { mirror: text.to_owned(), ..NodeConfig::default() };
+    match config.mirror_problem() {
+        Some((problem, remedy)) => Err(format!("{problem}: {remedy}")),
+        None => Ok(config.mirror),
     }
 }
 

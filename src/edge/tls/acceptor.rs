@@ -10,11 +10,12 @@ use rustls::{
     version::{TLS12, TLS13},
 };
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
-use tokio_rustls::{LazyConfigAcceptor, server::TlsStream};
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake, server::TlsStream};
 
 use super::{
     super::{EdgeError, acme::ACME_TLS, thread::Shared},
     Certificates,
+    hello::{self, Overheard},
     resolver::Resolver,
 };
 
@@ -46,6 +47,13 @@ const AES_128: [CipherSuite; 3] = [
     CipherSuite::TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256,
 ];
 
+/// With 256 bits, whose tickets' keys are made with SHA-384.
+const AES_256: [CipherSuite; 3] = [
+    CipherSuite::TLS13_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384,
+    CipherSuite::TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
+];
+
 /// Accepts TLS on connections. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct TlsAcceptor(Arc<Ways>);
@@ -55,7 +63,18 @@ pub(crate) struct TlsAcceptor(Arc<Ways>);
 struct Ways {
     certificates: Arc<Certificates>,
     resolver: Arc<Resolver>,
-    configs: [Arc<ServerConfig>; 8],
+    configs: [Arc<ServerConfig>; Way::COUNT],
+}
+
+/// Whose order of ciphers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Order {
+    Ours,
+    Clients,
+    /// For a client that is asked for another key share and brings a ticket of SHA-384, as nginx gives them: under a cipher
+    /// of another hash it could not show the ticket again, whoever's it is. rustls and OpenSSL then leave it out, and
+    /// rustls refuses that. So the cipher fits the ticket, and the handshake is a full one.
+    Tickets,
 }
 
 /// What a client is spoken to with.
@@ -65,30 +84,36 @@ struct Way {
     tls13_alone: bool,
     /// For clients that can: post-quantum, though they would rather not.
     post_quantum: bool,
-    /// The client's order of ciphers, not ours.
-    clients_order: bool,
+    order: Order,
 }
 
 impl Way {
+    const ORDERS: [Order; 3] = [Order::Ours, Order::Clients, Order::Tickets];
+    const COUNT: usize = 4 * Self::ORDERS.len();
+
     fn index(self) -> usize {
-        usize::from(self.tls13_alone) << 2
-            | usize::from(self.post_quantum) << 1
-            | usize::from(self.clients_order)
+        (self.order as usize) << 2 | usize::from(self.tls13_alone) << 1 | usize::from(self.post_quantum)
     }
 
     fn at(index: usize) -> Self {
         let bit = |at: usize| index >> at & 1 == 1;
-        Self { tls13_alone: bit(2), post_quantum: bit(1), clients_order: bit(0) }
+        Self { tls13_alone: bit(1), post_quantum: bit(0), order: Self::ORDERS[index >> 2] }
     }
 
-    fn of(hello: &ClientHello<'_>, tls13_alone: bool) -> Self {
+    fn of(hello: &ClientHello<'_>, records: &[u8], tls13_alone: bool) -> Self {
         let suites = hello.cipher_suites();
         let post_quantum = hello.named_groups().is_some_and(|groups| groups.contains(&POST_QUANTUM))
             && suites.iter().any(|suite| OF_TLS13.contains(suite));
         // Who puts ChaCha20 first has no AES in hardware: ours would cost it battery.
         let first = suites.iter().find(|suite| suite.as_str().is_some_and(|name| !name.contains("GREASE")));
-        let clients_order = first.is_some_and(|suite| CHACHA20.contains(suite));
-        Self { tls13_alone, post_quantum, clients_order }
+        let order = if post_quantum && hello::brings_sha384_ticket_without(POST_QUANTUM, records) {
+            Order::Tickets
+        } else if first.is_some_and(|suite| CHACHA20.contains(suite)) {
+            Order::Clients
+        } else {
+            Order::Ours
+        };
+        Self { tls13_alone, post_quantum, order }
     }
 }
 
@@ -100,8 +125,9 @@ impl TlsAcceptor {
         // resumes what another began. They are in memory alone, so that a restart ends them.
         let tickets = aws_lc_rs::Ticketer::new()?;
         let config = |index| server_config(Way::at(index), &resolver, &tickets);
-        let configs =
-            [config(0)?, config(1)?, config(2)?, config(3)?, config(4)?, config(5)?, config(6)?, config(7)?];
+        let configs: Vec<_> = (0..Way::COUNT).map(config).collect::<Result<_, EdgeError>>()?;
+        // As many as were counted.
+        let configs = configs.try_into().map_err(|_| rustls::Error::General("ways".to_owned()))?;
         Ok(Self(Arc::new(Ways { certificates: certificates.clone(), resolver, configs })))
     }
 
@@ -110,7 +136,9 @@ impl TlsAcceptor {
     where
         IO: AsyncRead + AsyncWrite + Unpin,
     {
-        let mut start = LazyConfigAcceptor::new(Acceptor::default(), io).await?;
+        let heard = LazyConfigAcceptor::new(Acceptor::default(), Overheard::new(io)).await?;
+        let Overheard { io, bytes } = heard.io;
+        let mut start = StartHandshake::from_parts(heard.accepted, io);
         let named = start.client_hello().server_name().is_some();
         if self.0.resolver.resolve(start.client_hello()).is_none() {
             // rustls would say "access denied", which browsers show as anything but the reason.
@@ -119,7 +147,7 @@ impl TlsAcceptor {
             start.io.shutdown().await?;
             return Err(io::Error::new(io::ErrorKind::NotFound, "no certificate for the name asked for"));
         }
-        let way = Way::of(&start.client_hello(), self.0.certificates.speaks_tls13_alone());
+        let way = Way::of(&start.client_hello(), &bytes, self.0.certificates.speaks_tls13_alone());
         start.into_stream(self.0.configs[way.index()].clone()).await
     }
 }
@@ -133,13 +161,14 @@ fn server_config(
     provider.kx_groups.retain(|group| !way.post_quantum || group.name() == POST_QUANTUM);
     // As browsers would have it: with 256 bits comes SHA-384, for which processors have no instructions as they have
     // for SHA-256. The order among the others stays.
-    provider.cipher_suites.sort_by_key(|suite| !AES_128.contains(&suite.suite()));
+    let first = if way.order == Order::Tickets { AES_256 } else { AES_128 };
+    provider.cipher_suites.sort_by_key(|suite| !first.contains(&suite.suite()));
     let versions = if way.tls13_alone { &[&TLS13][..] } else { &[&TLS13, &TLS12] };
     let mut config = ServerConfig::builder_with_provider(Arc::new(provider))
         .with_protocol_versions(versions)?
         .with_no_client_auth()
         .with_cert_resolver(resolver.clone());
-    config.ignore_client_order = !way.clients_order;
+    config.ignore_client_order = way.order != Order::Clients;
     // The last one is spoken by certificate authorities alone, and only as far as the handshake.
     config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec(), ACME_TLS.to_vec()];
     config.ticketer = tickets.clone();
