@@ -1,7 +1,13 @@
 //! Who belongs to a process group, read from `/proc`. It must never decide who is signalled: between reading and
 //! signalling an id may have been given to somebody else.
 
-use std::fs;
+use std::{
+    fs::{self, File},
+    io::Read,
+};
+
+/// More than a line of `/proc/PID/stat` can have: 52 numbers of at most 20 digits, and a name.
+const LINE_BYTES: usize = 1536;
 
 /// What `/proc/PID/stat` says about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +34,10 @@ pub(super) fn all() -> Vec<Seen> {
 
 /// One process, unless it has ended.
 pub(super) fn see(pid: u32) -> Option<Seen> {
-    parse(pid, &fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+    // The kernel gives the one line whole; `read_to_string` would ask for its length and its end as well.
+    let mut line = [0; LINE_BYTES];
+    let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
+    parse(pid, &String::from_utf8_lossy(&line[..length]))
 }
 
 /// The processes that a process's main thread has started: all that a Node program starts, but from its worker threads.

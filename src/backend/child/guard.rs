@@ -21,6 +21,7 @@ use nix::unistd::Pid;
 
 pub(crate) use self::watchman::worker_guard;
 use super::super::{hands, lifeline};
+use crate::privileges;
 
 /// What the guard's own start is called by, and what it is called in lists of processes: a name that is not the
 /// gateway's, so that `killall gateway` leaves it to do its work.
@@ -133,6 +134,7 @@ impl Post {
 
 /// Wait for the end of a guard, then start the next. The guard says nothing: its standard error ends with it.
 fn replace_when_it_ends(mut end: ChildStderr, gateway: &Path) {
+    privileges::give_up();
     // What cannot be read has ended as well.
     let _ended = io::copy(&mut end, &mut io::sink());
     with_post(|post| post.pipe = None);
