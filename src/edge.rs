@@ -77,7 +77,7 @@ use self::{
     tls::TlsAcceptor,
 };
 pub(crate) use self::{
-    acme::RenewProblem,
+    acme::{RenewProblem, Wait},
     bind::{Bound, Inherited},
     config::{
         CertificateFiles, Config, Does, ForwardingHeader, HttpMode, OpenPath, ProxyProtocol, SiteConfig,
@@ -304,8 +304,8 @@ impl Edge {
         drop(self.shared.shutdown.spawn(self.acme.clone().run()));
     }
 
-    /// Order a host's certificate anew, as soon as the limits allow.
-    pub(crate) fn renew(&self, host: &str) -> Result<(), RenewProblem> {
+    /// Order a host's certificate anew, as soon as the limits and the authority allow.
+    pub(crate) fn renew(&self, host: &str) -> Result<Option<Wait>, RenewProblem> {
         self.acme.renew(host)
     }
 

@@ -76,6 +76,9 @@ fn word(one: &HostCertificate, now: Timestamp) -> String {
             text = format!("{text}; next try in {}", out::duration(seconds));
         }
     }
+    if let Some(warning) = one.order.as_ref().and_then(|order| order.warning.as_ref()) {
+        text = format!("{text}; warning: {warning}");
+    }
     text
 }
 
