@@ -61,7 +61,7 @@ struct Heard {
     /// The paths of all requests.
     paths: Vec<String>,
     refusal: Option<Refusal>,
-    /// Requests below this path are not passed on as long as it is there.
+    /// Requests below this path are lost.
     stopped_path: Option<String>,
     /// Answers to requests below this path are held back, though the authority has seen to them.
     held_path: Option<String>,
@@ -109,7 +109,7 @@ impl Front {
         (heard.held_path, heard.holds) = (path.map(str::to_owned), false);
     }
 
-    /// Keep the next requests below this path from the authority.
+    /// The next requests below this path never come to the authority, and have no answer.
     pub(crate) fn stop(&self, path: Option<&str>) {
         let mut heard = self.heard.lock().unwrap();
         (heard.stopped_path, heard.holds) = (path.map(str::to_owned), false);
@@ -155,7 +155,9 @@ fn serve(
     let request = request(&mut stream)?;
     let path = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap_or_default().to_owned();
     heard.lock().unwrap().paths.push(path.clone());
-    wait(heard, |heard| heard.stopped_path.as_deref().is_some_and(|stopped| path.starts_with(stopped)));
+    if wait(heard, |heard| heard.stopped_path.as_deref().is_some_and(|stopped| path.starts_with(stopped))) {
+        return Ok(());
+    }
     let answer = if let Some(id) = path.strip_prefix("/renewal-info/") {
         when(id, later, &mut heard.lock().unwrap())
     } else if let Some(refusal) = refusal(&path, &request, (manners, heard)) {
@@ -181,16 +183,19 @@ fn serve(
     stream.flush()
 }
 
-/// As long as this is to be held back.
-fn wait(heard: &Mutex<Heard>, is_held: impl Fn(&Heard) -> bool) {
+/// As long as this is to be held back. Was it at all?
+fn wait(heard: &Mutex<Heard>, is_held: impl Fn(&Heard) -> bool) -> bool {
     let held = |mut heard: std::sync::MutexGuard<'_, Heard>| {
         let held = is_held(&heard);
         heard.holds |= held;
         held
     };
+    let mut was_held = false;
     while held(heard.lock().unwrap()) {
+        was_held = true;
         thread::sleep(Duration::from_millis(20));
     }
+    was_held
 }
 
 /// The window of a certificate.

@@ -137,9 +137,8 @@ impl Session {
                 fresh
             }
         };
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|error| {
-            AuthorityError::Ours(format!("{} holds no P-256 key: {error}", path.display()))
-        })
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)
+            .map_err(|error| AuthorityError::Ours(format!("{} holds no P-256 key: {error}", path.display())))
     }
 
     async fn register(&self, directory: &Directory, key: &EcdsaKeyPair) -> Result<String, AuthorityError> {

@@ -249,8 +249,7 @@ impl Office {
         let now = Timestamp::now().as_millisecond();
         let id = format!("{}-{now}-{}", self.tag, random().map_err(Failure::ours)?);
         let stored = self.acme.vault.store(Kept::Acme, &id, &brought.chain_pem, &brought.key_pem);
-        let ours =
-            |error| Failure::ours(format!("the certificate that came cannot be kept: {error}"));
+        let ours = |error| Failure::ours(format!("the certificate that came cannot be kept: {error}"));
         stored.map(|_| id).map_err(ours)
     }
 

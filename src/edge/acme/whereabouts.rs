@@ -133,8 +133,8 @@ impl Whereabouts {
     ) -> Vec<(IpAddr, Look)> {
         let of = |v6: bool| others.iter().filter(move |address| address.is_ipv6() == v6);
         let looked_at = of(true).take(PROBED_OF_A_FAMILY_MAX).chain(of(false).take(PROBED_OF_A_FAMILY_MAX));
-        let looks = looked_at
-            .map(|address| async move { (*address, self.look(host, *address, challenges).await) });
+        let looks =
+            looked_at.map(|address| async move { (*address, self.look(host, *address, challenges).await) });
         join_all(looks).await
     }
 
@@ -311,7 +311,10 @@ mod tests {
     fn addresses_of_somebody_else_are_named_and_not_endlessly() {
         let many: Vec<IpAddr> = (1..=9).map(|n| format!("192.0.2.{n}").parse().unwrap()).collect();
         let text = warning(&many.iter().collect::<Vec<_>>());
-        assert!(text.starts_with("also resolves to 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, …, where"), "{text}");
+        assert!(
+            text.starts_with("also resolves to 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, …, where"),
+            "{text}"
+        );
         assert!(!text.contains("IPv6") && warning(&[&"::2".parse().unwrap()]).contains("IPv6 first"));
     }
 

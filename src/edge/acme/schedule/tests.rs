@@ -341,7 +341,9 @@ fn an_authority_that_is_down_is_asked_less_and_less_and_hosts_keep_their_turn() 
 fn one_host_that_the_authority_fails_at_holds_up_no_other() {
     for fails in [
         |names: &[String]| blames(names).map(|_| Failure::Trouble("500".into(), None)),
-        |names: &[String]| blames(names).map(|_| Failure::Trouble("500".into(), Some(after(START, DAY * 500)))),
+        |names: &[String]| {
+            blames(names).map(|_| Failure::Trouble("500".into(), Some(after(START, DAY * 500))))
+        },
     ] {
         let mut world = World::new(&["bad.example.com"]);
         world.run(HOUR, fails);
@@ -404,7 +406,8 @@ fn an_order_that_was_made_goes_on_when_its_hosts_may_and_none_is_made_beside_it(
     });
     let resumed = |world: &mut World| {
         let orders = world.plan().orders;
-        let ordered = orders.iter().flat_map(|order| &order.names).filter(|name| names.contains(name)).count();
+        let ordered =
+            orders.iter().flat_map(|order| &order.names).filter(|name| names.contains(name)).count();
         (orders.into_iter().filter(|order| order.resumes.is_some()).count(), ordered)
     };
     assert_eq!(resumed(&mut world), (0, 0), "it is under way");
