@@ -77,7 +77,7 @@ use self::{
     tls::TlsAcceptor,
 };
 pub(crate) use self::{
-    acme::{RenewProblem, Wait},
+    acme::{RenewProblem, RenewWait},
     bind::{Bound, Inherited},
     config::{
         CertificateFiles, Config, Does, ForwardingHeader, HttpMode, OpenPath, ProxyProtocol, SiteConfig,
@@ -305,7 +305,7 @@ impl Edge {
     }
 
     /// Order a host's certificate anew, as soon as the limits and the authority allow.
-    pub(crate) fn renew(&self, host: &str) -> Result<Option<Wait>, RenewProblem> {
+    pub(crate) fn renew(&self, host: &str) -> Result<Option<RenewWait>, RenewProblem> {
         self.acme.renew(host)
     }
 

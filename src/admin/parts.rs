@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     backend::Backend,
-    edge::{Certificates, HostCertificate, RenewProblem, Wait},
+    edge::{Certificates, HostCertificate, RenewProblem, RenewWait},
     job::Jobs,
     metrics::Metrics,
     pool::{self, Pools},
@@ -126,7 +126,7 @@ pub(crate) trait House: Send + Sync {
     /// Every host with the certificate that is served for it.
     fn certificates(&self) -> Vec<HostCertificate>;
     /// Order a host's certificate anew; what that still waits for.
-    fn renew(&self, host: &str) -> Result<Option<Wait>, RenewProblem>;
+    fn renew(&self, host: &str) -> Result<Option<RenewWait>, RenewProblem>;
     /// Where certificates are kept.
     fn certificate_store(&self) -> Arc<Certificates>;
     /// The hosts on which a tenant without hosts of its own is served: the edge's and those of its backend.

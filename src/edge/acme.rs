@@ -88,7 +88,7 @@ pub(crate) struct Setup {
 
 /// What an operator's wish for a certificate waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Wait {
+pub(crate) struct RenewWait {
     /// Not before then.
     pub(crate) until: Timestamp,
     pub(crate) why: String,
@@ -209,7 +209,7 @@ impl Acme {
     }
 
     /// Order a host's certificate anew, as soon as the limits and the authority allow.
-    pub(crate) fn renew(&self, host: &str) -> Result<Option<Wait>, RenewProblem> {
+    pub(crate) fn renew(&self, host: &str) -> Result<Option<RenewWait>, RenewProblem> {
         if self.setup.load().is_none() {
             return Err(RenewProblem::Off);
         }
@@ -223,7 +223,7 @@ impl Acme {
         }
         let wait = self.desk().ask(host, Timestamp::now());
         self.changed.notify_one();
-        Ok(wait.map(|(until, why)| Wait { until, why: why.to_owned() }))
+        Ok(wait.map(|(until, why)| RenewWait { until, why: why.to_owned() }))
     }
 
     /// The hosts to order for, and those that are none of ours to order for.

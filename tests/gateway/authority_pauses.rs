@@ -118,6 +118,21 @@ fn a_host_whose_orders_the_authority_fails_at_holds_up_no_other() {
 }
 
 #[test]
+fn an_order_at_which_the_authority_fails_on_the_way_goes_on_later_and_is_not_made_again() {
+    for path in ["/authZ/", "/chalZ/", "/finalize-order/", "/certZ/"] {
+        let (pebble, front) = set_up();
+        front.refuse(Some(Refusal { path, status: 502, retry_after: None, kind: None, ..BUSY }));
+        let config = format!("{}\nedge.hosts = [\"a.example.com\"]", front.config());
+        let gateway = pebble.builder().config(&config).start();
+        host_until(gateway.site(), "a.example.com", |history| history["failures"].as_u64() >= Some(1));
+        front.refuse(None);
+        soon_served(&gateway, "a.example.com", &pebble.root());
+        let history = host_until(gateway.site(), "a.example.com", |history| history["failures"] == 0);
+        assert_eq!((attempts(&history), front.orders_of("a.example.com")), (1, 1), "{path}: {history}");
+    }
+}
+
+#[test]
 fn an_authority_that_fails_at_three_different_orders_in_a_row_is_left_alone_for_a_while() {
     let (pebble, front) = set_up();
     front.refuse(Some(Refusal { status: 500, retry_after: None, ..BUSY }));

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Desk, Order, Path};
 use crate::{
     admin::Problem,
-    edge::{Certificates, HostCertificate, ImportOrder, ImportProblem, Imported, Wait},
+    edge::{Certificates, HostCertificate, ImportOrder, ImportProblem, Imported, RenewWait},
     tenant::HostName,
 };
 
@@ -20,7 +20,7 @@ pub(crate) struct Renewal {
     pub(crate) hosts: Vec<String>,
     /// What that still waits for.
     #[serde(default)]
-    pub(crate) wait: Option<Wait>,
+    pub(crate) wait: Option<RenewWait>,
 }
 
 /// Every host with its certificate.

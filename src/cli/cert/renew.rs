@@ -4,7 +4,7 @@ use http::Method;
 
 use super::path;
 use crate::{
-    admin::{Renewal, Wait},
+    admin::{RenewWait, Renewal},
     cli::{Client, Failure, out},
 };
 
@@ -26,7 +26,9 @@ impl Renew {
         let renewal: Renewal = client.order(Method::POST, &path, None::<&()>).await?;
         let hosts = renewal.hosts.join(", ");
         out::line(match renewal.wait {
-            Some(Wait { until, why }) => format!("{hosts} is ordered anew, but not before {until:.0}: {why}"),
+            Some(RenewWait { until, why }) => {
+                format!("{hosts} is ordered anew, but not before {until:.0}: {why}")
+            }
             None => format!("ordered anew for {hosts}; `gateway cert list` shows how it goes"),
         });
         Ok(())

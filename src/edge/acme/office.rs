@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -108,12 +108,14 @@ impl Office {
 
     /// A new order, for those of its names that lead here.
     async fn new_one(&self, proposal: &Proposal) -> Option<Job> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
         let names = self.leading_here(&proposal.names).await;
         if names.is_empty() {
             return None;
         }
         let renewal = proposal.renewal && proposal.names == names;
-        let (id, begun) = (random().ok()?, Timestamp::now());
+        let begun = Timestamp::now();
+        let id = format!("{}-{}", begun.as_millisecond(), NEXT.fetch_add(1, Relaxed));
         Some(Job { id, names, begun, renewal, kept: None, made: AtomicBool::new(false) })
     }
 
@@ -246,8 +248,10 @@ impl Office {
     }
 
     fn keep(&self, brought: &Brought) -> Result<String, Failure> {
-        let now = Timestamp::now().as_millisecond();
-        let id = format!("{}-{now}-{}", self.tag, random().map_err(Failure::ours)?);
+        let mut bytes = [0; 4];
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::ours("the system gives no randomness"))?;
+        let (now, random) = (Timestamp::now().as_millisecond(), u32::from_be_bytes(bytes));
+        let id = format!("{}-{now}-{random:08x}", self.tag);
         let stored = self.acme.vault.store(Kept::Acme, &id, &brought.chain_pem, &brought.key_pem);
         let ours = |error| Failure::ours(format!("the certificate that came cannot be kept: {error}"));
         stored.map(|_| id).map_err(ours)
@@ -323,13 +327,6 @@ impl Office {
             }
         }
     }
-}
-
-/// Eight digits that no other order or certificate has.
-fn random() -> Result<String, &'static str> {
-    let mut bytes = [0; 4];
-    aws_lc_rs::rand::fill(&mut bytes).map_err(|_| "the system gives no randomness")?;
-    Ok(format!("{:08x}", u32::from_be_bytes(bytes)))
 }
 
 /// Certificates and history of one authority must not pass for another's, staging least of all.
