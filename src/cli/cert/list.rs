@@ -21,6 +21,7 @@ States:
   elsewhere  the host does not lead to this machine
   unfit      no authority signs such a name
   unused     it is kept, but no host has this name
+A warning behind it names addresses of the host that do not lead here.
 
 Examples:
   gateway cert list
