@@ -32,6 +32,6 @@ pub(crate) use self::{
 /// What travels over the socket as the rooms have it.
 pub(crate) use crate::{
     backend::{BackendKind, BackendStatus, Deployed, OutputLine, Record, WorkerStatus},
-    edge::{CertificateView, HostCertificate, HostCertificateState, ImportOrder, Imported},
+    edge::{CertificateView, HostCertificate, HostCertificateState, ImportOrder, Imported, RenewWait},
     job::{By, JobView, Outcome, RunView, Verdict},
 };

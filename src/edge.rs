@@ -78,7 +78,7 @@ use self::{
     tls::TlsAcceptor,
 };
 pub(crate) use self::{
-    acme::RenewProblem,
+    acme::{RenewProblem, RenewWait},
     bind::{Bound, Inherited},
     config::{
         CertificateFiles, Config, Does, ForwardingHeader, HttpMode, OpenPath, ProxyProtocol, SiteConfig,
@@ -305,8 +305,8 @@ impl Edge {
         drop(self.shared.shutdown.spawn(self.acme.clone().run()));
     }
 
-    /// Order a host's certificate anew, as soon as the limits allow.
-    pub(crate) fn renew(&self, host: &str) -> Result<(), RenewProblem> {
+    /// Order a host's certificate anew, as soon as the limits and the authority allow.
+    pub(crate) fn renew(&self, host: &str) -> Result<Option<RenewWait>, RenewProblem> {
         self.acme.renew(host)
     }
 

@@ -20,6 +20,8 @@ mod adoption;
 mod answer;
 #[path = "gateway/authorities.rs"]
 mod authorities;
+#[path = "gateway/authority_pauses.rs"]
+mod authority_pauses;
 #[path = "gateway/bad_input.rs"]
 mod bad_input;
 #[path = "gateway/bodies.rs"]
@@ -104,6 +106,8 @@ mod notify;
 mod order_ends;
 #[path = "gateway/orders.rs"]
 mod orders;
+#[path = "gateway/orders_kept.rs"]
+mod orders_kept;
 #[path = "gateway/origins.rs"]
 mod origins;
 #[path = "gateway/others.rs"]

@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     backend::Backend,
-    edge::{Certificates, HostCertificate, RenewProblem},
+    edge::{Certificates, HostCertificate, RenewProblem, RenewWait},
     job::Jobs,
     metrics::Metrics,
     pool::{self, Pools},
@@ -125,8 +125,8 @@ pub(crate) trait House: Send + Sync {
     fn doors(&self) -> Vec<DoorView>;
     /// Every host with the certificate that is served for it.
     fn certificates(&self) -> Vec<HostCertificate>;
-    /// Order a host's certificate anew.
-    fn renew(&self, host: &str) -> Result<(), RenewProblem>;
+    /// Order a host's certificate anew; what that still waits for.
+    fn renew(&self, host: &str) -> Result<Option<RenewWait>, RenewProblem>;
     /// Where certificates are kept.
     fn certificate_store(&self) -> Arc<Certificates>;
     /// The hosts on which a tenant without hosts of its own is served: the edge's and those of its backend.

@@ -4,11 +4,13 @@
 
 mod account;
 mod authority;
+mod authorization;
 mod backoff;
 mod challenges;
 mod config;
 mod desk;
 mod disk;
+mod failure;
 mod grouping;
 mod history;
 mod http;
@@ -16,6 +18,7 @@ mod jose;
 mod ledger_file;
 mod office;
 mod order;
+mod order_keys;
 mod renewal_info;
 mod schedule;
 mod status;
@@ -33,7 +36,8 @@ use std::{
 use arc_swap::ArcSwapOption;
 use futures_util::{StreamExt, future::BoxFuture, stream::FuturesUnordered};
 use jiff::Timestamp;
-use tokio::sync::Notify;
+use serde::{Deserialize, Serialize};
+use tokio::sync::{Notify, RwLock};
 
 use crate::metrics::{Metrics, StateLabels};
 
@@ -55,6 +59,9 @@ use super::{
 /// A ledger or a directory that cannot be used is looked at again after this.
 const UNUSABLE_PAUSE: Duration = Duration::from_secs(60);
 
+/// So long the drain waits for the URLs of orders: a request to an authority that is well takes less.
+const NAMING_PATIENCE: Duration = Duration::from_secs(5);
+
 /// Timers may fire a little early; the schedule must find its moment past.
 const TIMER_SLACK: Duration = Duration::from_millis(20);
 
@@ -68,6 +75,8 @@ pub(crate) struct Acme {
     /// The configuration or an operator's wish has changed something.
     changed: Notify,
     desk: Mutex<Desk>,
+    /// Held by each order from its first request until its URL is kept: from then on it can be taken up again.
+    naming: RwLock<()>,
 }
 
 /// What of the configuration it goes by.
@@ -75,6 +84,14 @@ pub(crate) struct Acme {
 pub(crate) struct Setup {
     pub(crate) config: AcmeConfig,
     pub(crate) public_addresses: Vec<IpAddr>,
+}
+
+/// What an operator's wish for a certificate waits for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct RenewWait {
+    /// Not before then.
+    pub(crate) until: Timestamp,
+    pub(crate) why: String,
 }
 
 /// Why a host's certificate is not ordered anew.
@@ -111,6 +128,7 @@ impl Acme {
             setup: ArcSwapOption::from(Setup::of(settings).map(Arc::new)),
             changed: Notify::new(),
             desk: Mutex::default(),
+            naming: RwLock::default(),
         })
     }
 
@@ -120,20 +138,25 @@ impl Acme {
         self.changed.notify_one();
     }
 
-    /// Order what is needed until the drain begins. An order under way then has counted, and is made again.
+    /// Order what is needed until the drain begins. An order under way then is taken up again by whoever runs next.
     pub(crate) async fn run(self: Arc<Self>) {
         let shutdown = self.shared.shutdown.clone();
-        let life = async {
+        let mut life = std::pin::pin!(async {
             loop {
                 match self.setup.load_full() {
                     Some(setup) => self.work(&setup).await,
                     None => self.changed.notified().await,
                 }
             }
-        };
+        });
+        tokio::select! {
+            () = &mut life => {}
+            () = shutdown.begun() => {}
+        }
+        // Once all have their URLs; whoever asks for one meanwhile waits until this is over.
         tokio::select! {
             () = life => {}
-            () = shutdown.begun() => {}
+            _named = tokio::time::timeout(NAMING_PATIENCE, self.naming.write()) => {}
         }
     }
 
@@ -153,7 +176,11 @@ impl Acme {
         let at_once_max = usize::try_from(setup.config.orders_at_once_max).unwrap_or(usize::MAX);
         loop {
             if self.setup.load().as_deref() != Some(&**setup) {
-                return;
+                // Those that have their URL go on in the next office; the others get it first.
+                tokio::select! {
+                    Some(()) = running.next(), if !running.is_empty() => continue,
+                    _named = self.naming.write() => return,
+                }
             }
             let now = Timestamp::now();
             let (plan, renewals) = office.plan(now, at_once_max.saturating_sub(running.len()));
@@ -181,8 +208,8 @@ impl Acme {
         all
     }
 
-    /// Order a host's certificate anew, as soon as the limits allow.
-    pub(crate) fn renew(&self, host: &str) -> Result<(), RenewProblem> {
+    /// Order a host's certificate anew, as soon as the limits and the authority allow.
+    pub(crate) fn renew(&self, host: &str) -> Result<Option<RenewWait>, RenewProblem> {
         if self.setup.load().is_none() {
             return Err(RenewProblem::Off);
         }
@@ -194,9 +221,9 @@ impl Acme {
         if !wanted.contains(host) {
             return Err(RenewProblem::Unknown(host.to_owned()));
         }
-        self.desk().ask(host);
+        let wait = self.desk().ask(host, Timestamp::now());
         self.changed.notify_one();
-        Ok(())
+        Ok(wait.map(|(until, why)| RenewWait { until, why: why.to_owned() }))
     }
 
     /// The hosts to order for, and those that are none of ours to order for.

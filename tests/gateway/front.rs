@@ -38,12 +38,31 @@ pub(crate) struct Manners {
     pub(crate) refuses_replacing: bool,
 }
 
+/// An answer that it gives itself: the authority hears nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Refusal {
+    /// To requests below this path
+    pub(crate) path: &'static str,
+    /// that say this somewhere.
+    pub(crate) about: &'static str,
+    pub(crate) status: u16,
+    /// `Retry-After`.
+    pub(crate) retry_after: Option<&'static str>,
+    /// With a problem document of this kind, or with none.
+    pub(crate) kind: Option<&'static str>,
+}
+
 type Window = (jiff::Timestamp, jiff::Timestamp);
 
 #[derive(Debug, Default)]
 struct Heard {
     asked: Vec<String>,
     orders: Vec<Value>,
+    /// The paths of all requests.
+    paths: Vec<String>,
+    refusal: Option<Refusal>,
+    /// Requests below this path are lost.
+    stopped_path: Option<String>,
     /// Answers to requests below this path are held back, though the authority has seen to them.
     held_path: Option<String>,
     /// There is one.
@@ -90,6 +109,27 @@ impl Front {
         (heard.held_path, heard.holds) = (path.map(str::to_owned), false);
     }
 
+    /// The next requests below this path never come to the authority, and have no answer.
+    pub(crate) fn stop(&self, path: Option<&str>) {
+        let mut heard = self.heard.lock().unwrap();
+        (heard.stopped_path, heard.holds) = (path.map(str::to_owned), false);
+    }
+
+    /// Answer so from now on.
+    pub(crate) fn refuse(&self, refusal: Option<Refusal>) {
+        self.heard.lock().unwrap().refusal = refusal;
+    }
+
+    /// How many requests below this path there were.
+    pub(crate) fn requests(&self, path: &str) -> usize {
+        self.heard.lock().unwrap().paths.iter().filter(|heard| heard.starts_with(path)).count()
+    }
+
+    /// The orders with this host.
+    pub(crate) fn orders_of(&self, host: &str) -> usize {
+        self.orders().iter().filter(|order| order["identifiers"].to_string().contains(host)).count()
+    }
+
     /// Is one held back?
     pub(crate) fn holds(&self) -> bool {
         self.heard.lock().unwrap().holds
@@ -108,51 +148,26 @@ impl Front {
 
 fn serve(
     mut stream: StreamOwned<ServerConnection, TcpStream>,
-    (behind, ca): (SocketAddr, &[u8]),
+    behind: (SocketAddr, &[u8]),
     (own, later, manners): (SocketAddr, Window, Manners),
     heard: &Mutex<Heard>,
 ) -> std::io::Result<()> {
     let request = request(&mut stream)?;
     let path = String::from_utf8_lossy(&request).split(' ').nth(1).unwrap_or_default().to_owned();
-    let answer = if let Some(id) = path.strip_prefix("/renewal-info/") {
-        let mut heard = heard.lock().unwrap();
-        heard.asked.push(id.to_owned());
-        let over = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::UNIX_EPOCH);
-        let (start, end) = if heard.asked[0] == id { over } else { later };
-        let window = json!({ "start": start.to_string(), "end": end.to_string() });
-        Answer {
-            status: 200,
-            body: json!({ "suggestedWindow": window }).to_string().into(),
-            ..Answer::default()
-        }
-    } else if manners.refuses_replacing && payload(&request).is_some_and(|said| said["replaces"].is_string())
-    {
-        heard.lock().unwrap().orders.extend(payload(&request));
-        let detail = "requester account did not request the certificate being replaced by this order";
-        let kind = "urn:ietf:params:acme:error:unauthorized";
-        let problem = json!({ "type": kind, "detail": detail, "status": 403 });
-        let headers = vec![("content-type".to_owned(), "application/problem+json".to_owned())];
-        Answer { status: 403, headers, body: problem.to_string().into(), ..Answer::default() }
-    } else {
-        let order = payload(&request).filter(|said| said["identifiers"].is_array());
-        heard.lock().unwrap().orders.extend(order);
-        let mut wire = Wire::tls(behind, "localhost", trusting(ca, &["http/1.1"]));
-        wire.send(&request);
-        let mut answer = wire.answer();
-        if path == "/dir" && manners.says_when {
-            let mut directory = answer.json();
-            directory["renewalInfo"] = json!(format!("https://localhost:{}/renewal-info", own.port()));
-            answer.body = directory.to_string().into();
-        }
-        answer
-    };
-    let is_held = |heard: &mut Heard| {
-        heard.holds |= heard.held_path.as_deref().is_some_and(|held| path.starts_with(held));
-        heard.held_path.as_deref().is_some_and(|held| path.starts_with(held))
-    };
-    while is_held(&mut heard.lock().unwrap()) {
-        thread::sleep(Duration::from_millis(20));
+    heard.lock().unwrap().paths.push(path.clone());
+    if wait(heard, |heard| heard.stopped_path.as_deref().is_some_and(|stopped| path.starts_with(stopped))) {
+        return Ok(());
     }
+    let answer = if let Some(id) = path.strip_prefix("/renewal-info/") {
+        when(id, later, &mut heard.lock().unwrap())
+    } else if let Some(refusal) = refusal(&path, &request, (manners, heard)) {
+        heard.lock().unwrap().orders.extend(order(&request));
+        refusal
+    } else {
+        heard.lock().unwrap().orders.extend(order(&request));
+        passed_on(&request, behind, (path == "/dir" && manners.says_when).then_some(own))
+    };
+    wait(heard, |heard| heard.held_path.as_deref().is_some_and(|held| path.starts_with(held)));
     let mut head = format!("HTTP/1.1 {} Said\r\nconnection: close\r\n", answer.status);
     for (name, value) in &answer.headers {
         if !["connection", "content-length", "transfer-encoding"].contains(&name.as_str()) {
@@ -166,6 +181,73 @@ fn serve(
     }
     stream.conn.send_close_notify();
     stream.flush()
+}
+
+/// As long as this is to be held back. Was it at all?
+fn wait(heard: &Mutex<Heard>, is_held: impl Fn(&Heard) -> bool) -> bool {
+    let held = |mut heard: std::sync::MutexGuard<'_, Heard>| {
+        let held = is_held(&heard);
+        heard.holds |= held;
+        held
+    };
+    let mut was_held = false;
+    while held(heard.lock().unwrap()) {
+        was_held = true;
+        thread::sleep(Duration::from_millis(20));
+    }
+    was_held
+}
+
+/// The window of a certificate.
+fn when(id: &str, later: Window, heard: &mut Heard) -> Answer {
+    heard.asked.push(id.to_owned());
+    let over = (jiff::Timestamp::UNIX_EPOCH, jiff::Timestamp::UNIX_EPOCH);
+    let (start, end) = if heard.asked[0] == id { over } else { later };
+    let window = json!({ "start": start.to_string(), "end": end.to_string() });
+    Answer { status: 200, body: json!({ "suggestedWindow": window }).to_string().into(), ..Answer::default() }
+}
+
+/// What is answered instead of the authority, if anything is.
+fn refusal(path: &str, request: &[u8], (manners, heard): (Manners, &Mutex<Heard>)) -> Option<Answer> {
+    let said = payload(request).unwrap_or_default();
+    let refused = manners.refuses_replacing && said["replaces"].is_string();
+    let replacing = refused.then_some(Refusal {
+        path: "/",
+        about: "",
+        status: 403,
+        retry_after: None,
+        kind: Some("unauthorized"),
+    });
+    let told = heard.lock().unwrap().refusal;
+    let told = told.filter(|one| path.starts_with(one.path) && said.to_string().contains(one.about));
+    let refusal = replacing.or(told)?;
+    let mut headers: Vec<_> =
+        refusal.retry_after.map(|wait| ("retry-after".to_owned(), wait.to_owned())).into_iter().collect();
+    let mut body = Vec::new();
+    if let Some(kind) = refusal.kind {
+        headers.push(("content-type".to_owned(), "application/problem+json".to_owned()));
+        let kind = format!("urn:ietf:params:acme:error:{kind}");
+        body = json!({ "type": kind, "detail": "not now", "status": refusal.status }).to_string().into();
+    }
+    Some(Answer { status: refusal.status, headers, body, ..Answer::default() })
+}
+
+/// What the authority says; of renewals too, at `own`.
+fn passed_on(request: &[u8], (behind, ca): (SocketAddr, &[u8]), own: Option<SocketAddr>) -> Answer {
+    let mut wire = Wire::tls(behind, "localhost", trusting(ca, &["http/1.1"]));
+    wire.send(request);
+    let mut answer = wire.answer();
+    if let Some(own) = own {
+        let mut directory = answer.json();
+        directory["renewalInfo"] = json!(format!("https://localhost:{}/renewal-info", own.port()));
+        answer.body = directory.to_string().into();
+    }
+    answer
+}
+
+/// What is ordered, if it is an order.
+fn order(request: &[u8]) -> Option<Value> {
+    payload(request).filter(|said| said["identifiers"].is_array())
 }
 
 /// One whole request.

@@ -142,17 +142,23 @@ impl Pebble {
     /// Let a name lead somewhere else.
     pub(crate) fn lead(&self, host: &str, address: &str) {
         // Adding alone would add to what was there.
-        for (order, body) in
-            [("clear-a", json!({ "host": host })), ("add-a", json!({ "host": host, "addresses": [address] }))]
-        {
-            let (mut wire, body) =
-                (Wire::tcp((Ipv4Addr::LOCALHOST, self.ports.dns_management).into()), body.to_string());
-            let length = body.len();
-            wire.send(format!(
-                "POST /{order} HTTP/1.1\r\nhost: names\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
-            ));
-            wire.answer().is(200);
-        }
+        self.tell("clear-a", &json!({ "host": host }));
+        self.tell("add-a", &json!({ "host": host, "addresses": [address] }));
+    }
+
+    /// Let it lead there as well, over IPv6.
+    pub(crate) fn lead_also(&self, host: &str, address: &str) {
+        self.tell("add-aaaa", &json!({ "host": host, "addresses": [address] }));
+    }
+
+    fn tell(&self, order: &str, body: &serde_json::Value) {
+        let names = (Ipv4Addr::LOCALHOST, self.ports.dns_management).into();
+        let (mut wire, body) = (Wire::tcp(names), body.to_string());
+        let length = body.len();
+        wire.send(format!(
+            "POST /{order} HTTP/1.1\r\nhost: names\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        ));
+        wire.answer().is(200);
     }
 
     /// Ready for a gateway that orders from it: listeners where it looks, pauses short enough for a test.

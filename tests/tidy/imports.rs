@@ -82,6 +82,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 11] = [
                     "ImportProblem",
                     "Imported",
                     "RenewProblem",
+                    "RenewWait",
                     "observe",
                     "warnings",
                 ]),

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::{Desk, Order, Path};
 use crate::{
     admin::Problem,
-    edge::{Certificates, HostCertificate, ImportOrder, ImportProblem, Imported},
+    edge::{Certificates, HostCertificate, ImportOrder, ImportProblem, Imported, RenewWait},
     tenant::HostName,
 };
 
@@ -18,6 +18,9 @@ use crate::{
 pub(crate) struct Renewal {
     /// The hosts whose certificate is ordered anew.
     pub(crate) hosts: Vec<String>,
+    /// What that still waits for.
+    #[serde(default)]
+    pub(crate) wait: Option<RenewWait>,
 }
 
 /// Every host with its certificate.
@@ -70,7 +73,10 @@ pub(super) async fn renew(
 ) -> Result<Json<Renewal>, Problem> {
     let (host, live) = (host_name(&host)?, desk.live("`cert renew`")?);
     let one = find(live.house.certificates(), &host)?;
-    let Err(problem) = live.house.renew(&host) else { return Ok(Json(Renewal { hosts: vec![host] })) };
+    let problem = match live.house.renew(&host) {
+        Ok(wait) => return Ok(Json(Renewal { hosts: vec![host], wait })),
+        Err(problem) => problem,
+    };
     let source = one.certificate.map(|certificate| certificate.source).unwrap_or_default();
     let remedy = match source.as_str() {
         "imported" => {

@@ -21,6 +21,7 @@ States:
   elsewhere  the host does not lead to this machine
   unfit      no authority signs such a name
   unused     it is kept, but no host has this name
+A warning behind it names addresses of the host that do not lead here.
 
 Examples:
   gateway cert list
@@ -75,6 +76,9 @@ fn word(one: &HostCertificate, now: Timestamp) -> String {
             let seconds = u64::try_from(next.as_second() - now.as_second()).unwrap_or(0);
             text = format!("{text}; next try in {}", out::duration(seconds));
         }
+    }
+    if let Some(warning) = one.order.as_ref().and_then(|order| order.warning.as_ref()) {
+        text = format!("{text}; warning: {warning}");
     }
     text
 }

@@ -40,6 +40,7 @@ fn text(one: &HostCertificate, now: Timestamp) -> String {
     if let Some(order) = &one.order {
         lines.push(format!("attempts  {} failed in a row", order.attempts));
         lines.extend(order.last_error.as_ref().map(|error| format!("error     {error}")));
+        lines.extend(order.warning.as_ref().map(|warning| format!("warning   {warning}")));
         lines.extend(order.next_try.map(|next| format!("next      {next:.0}")));
     }
     lines.join("\n")

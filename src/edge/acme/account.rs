@@ -70,11 +70,9 @@ impl Session {
             return Ok(account.clone());
         }
         let directory = self.authority.directory().await?;
-        let failed = |error: AuthorityError| match error {
-            AuthorityError::Refused { .. } => AuthorityError::Account(error.to_string()),
-            other => other,
-        };
-        let account = Arc::new(self.open(&directory).await.map_err(failed)?);
+        let account = self.open(&directory).await;
+        let no_account = "no account with the certificate authority: ";
+        let account = Arc::new(account.map_err(|error| error.before(no_account))?);
         *current = Some(account.clone());
         Ok(account)
     }
@@ -139,9 +137,8 @@ impl Session {
                 fresh
             }
         };
-        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8).map_err(|error| {
-            AuthorityError::Account(format!("{} holds no P-256 key: {error}", path.display()))
-        })
+        EcdsaKeyPair::from_pkcs8(&ECDSA_P256_SHA256_FIXED_SIGNING, &pkcs8)
+            .map_err(|error| AuthorityError::Ours(format!("{} holds no P-256 key: {error}", path.display())))
     }
 
     async fn register(&self, directory: &Directory, key: &EcdsaKeyPair) -> Result<String, AuthorityError> {
@@ -154,7 +151,7 @@ impl Session {
             None if directory.meta.external_account_required => {
                 let why = "it wants ours bound to one that you have with it: set \
                            `tls.acme.external_account_id` and `tls.acme.external_account_key_file`";
-                return Err(AuthorityError::Account(why.to_owned()));
+                return Err(AuthorityError::Ours(why.to_owned()));
             }
             None => {}
         }

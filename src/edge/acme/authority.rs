@@ -14,7 +14,7 @@ use tokio::{sync::Mutex as Turn, time::Instant};
 
 use super::{
     backoff::after,
-    http::{Answer, Http, HttpProblem},
+    http::{Answer, Http, HttpProblem, Way},
     jose::{self, By},
 };
 
@@ -112,9 +112,9 @@ pub(crate) enum AuthorityError {
     /// Its answer makes no sense.
     #[error("the certificate authority's answer makes no sense: {0}")]
     Nonsense(String),
-    /// There is no account to order with.
-    #[error("no account with the certificate authority: {0}")]
-    Account(String),
+    /// What comes before any order cannot be had: its directory, a nonce, an account. It has not heard of the order.
+    #[error("{why}")]
+    Before { why: String, retry_at: Option<Timestamp> },
     /// Something of ours.
     #[error("{0}")]
     Ours(String),
@@ -126,6 +126,27 @@ impl AuthorityError {
         match self {
             Self::Refused { problem, .. } => Some(problem),
             _ => None,
+        }
+    }
+
+    /// The same, of something that comes before any order.
+    pub(crate) fn before(self, what: &str) -> Self {
+        let retry_at = match &self {
+            Self::Refused { retry_at, .. } => *retry_at,
+            Self::Before { .. } => return self,
+            _ => None,
+        };
+        Self::Before { why: format!("{what}{self}"), retry_at }
+    }
+
+    /// May it have acted on the request, although its answer is no success?
+    pub(crate) fn may_have_acted(&self) -> bool {
+        match self {
+            Self::Http(problem) => problem.may_have_arrived(),
+            // It knows the error as its own, or what answers for it does not know what it has done.
+            Self::Refused { status, .. } => status.is_server_error(),
+            Self::Nonsense(_) => true,
+            Self::Before { .. } | Self::Ours(_) => false,
         }
     }
 }
@@ -152,18 +173,18 @@ impl Authority {
         {
             return Ok(directory.clone());
         }
-        let answer = self.get(&self.url).await?;
-        let directory = Arc::new(read::<Directory>(&answer)?);
+        let read = async { read::<Directory>(&self.get(&self.url).await?) };
+        let directory = Arc::new(read.await.map_err(|error| error.before(""))?);
         *known = Some((Instant::now(), directory.clone()));
         Ok(directory)
     }
 
     /// An answer to a plain request.
     pub(crate) async fn get(&self, url: &str) -> Result<Answer, AuthorityError> {
-        accepted(self.http.send(&Method::GET, url, None).await?)
+        accepted(self.http.send((&Method::GET, Way::Any), url, None).await?)
     }
 
-    /// An answer to a signed request; nonces that are refused are replaced.
+    /// An answer to a signed request; nonces that are refused are replaced. An order goes out once.
     pub(crate) async fn post(
         &self,
         key: &EcdsaKeyPair,
@@ -171,10 +192,11 @@ impl Authority {
         url: &str,
         payload: &str,
     ) -> Result<Answer, AuthorityError> {
+        let way = if self.directory().await?.new_order == url { Way::Fresh } else { Way::Any };
         for tries in 1.. {
-            let nonce = self.nonce().await?;
+            let nonce = self.nonce().await.map_err(|error| error.before(""))?;
             let body = jose::signed(key, by, (&nonce, url), payload).map_err(AuthorityError::Ours)?;
-            let answer = self.http.send(&Method::POST, url, Some(&body)).await?;
+            let answer = self.http.send((&Method::POST, way), url, Some(&body)).await?;
             self.keep_nonce(&answer.headers);
             match accepted(answer) {
                 Err(AuthorityError::Refused { problem, .. })
@@ -197,7 +219,7 @@ impl Authority {
             return Ok(nonce);
         }
         let directory = self.directory().await?;
-        let answer = accepted(self.http.send(&Method::HEAD, &directory.new_nonce, None).await?)?;
+        let answer = accepted(self.http.send((&Method::HEAD, Way::Any), &directory.new_nonce, None).await?)?;
         let nonce = nonce_of(&answer.headers);
         nonce.ok_or_else(|| AuthorityError::Nonsense("it gave no nonce when asked for one".to_owned()))
     }
@@ -257,6 +279,34 @@ mod tests {
         assert_eq!(at("Thu, 02 Jan 2020 04:00:00 GMT").as_deref(), Some("2026-01-02T03:04:05Z"));
         assert_eq!(at("999999999999").as_deref(), Some("2026-01-03T03:04:05Z"));
         assert_eq!(at("soon"), None);
+    }
+
+    #[test]
+    fn what_may_have_been_acted_on_is_told_from_what_surely_was_not() {
+        let authority = || "ca.example".to_owned();
+        let reason = || "reset".to_owned();
+        let slow = |sent| HttpProblem::Slow { authority: authority(), limit: Duration::from_secs(1), sent };
+        let refused = |status| AuthorityError::Refused {
+            status: StatusCode::from_u16(status).unwrap(),
+            problem: Problem::default(),
+            retry_at: None,
+        };
+        for (error, acted) in [
+            (HttpProblem::Unreachable { authority: authority(), reason: reason() }.into(), false),
+            (HttpProblem::Broken { authority: authority(), reason: reason() }.into(), true),
+            (slow(false).into(), false),
+            (slow(true).into(), true),
+            (refused(400), false),
+            (refused(403), false),
+            (refused(429), false),
+            (refused(500), true),
+            (refused(504), true),
+            (AuthorityError::Nonsense("an order without its URL".into()), true),
+            (AuthorityError::Http(slow(true)).before(""), false),
+            (AuthorityError::Ours("x".into()), false),
+        ] {
+            assert_eq!(error.may_have_acted(), acted, "{error:?}");
+        }
     }
 
     #[test]

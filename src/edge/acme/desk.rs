@@ -7,10 +7,13 @@ use jiff::Timestamp;
 
 use super::{
     super::tls::{Kept, KeptCertificate},
-    history::{Failure, Issued, Ledger, Renewal},
+    failure::Failure,
+    history::{Ended, Issued, Ledger, PendingOrder, Renewal},
     ledger_file::LedgerFile,
+    order::Made,
+    order_keys::OrderKeys,
     schedule::{Facts, Held, Plan, Rules, plan, superfluous},
-    status::{HostState, states},
+    status::{HostState, states, waits},
 };
 
 /// The ledger of one authority, and what is known of that authority.
@@ -18,25 +21,37 @@ use super::{
 pub(crate) struct Desk {
     ledger: Ledger,
     file: Option<LedgerFile>,
+    keys: Option<OrderKeys>,
     rules: Rules,
     /// What the ids of this authority's certificates begin with.
     tag: String,
 }
 
 impl Desk {
-    /// Work on this authority's ledger from now on. Orders that were under way have counted.
-    pub(crate) fn open(&mut self, file: LedgerFile, tag: &str, rules: Rules) -> Result<(), String> {
+    /// Work on this authority's ledger from now on. Orders that were under way have counted; those whose URL is known
+    /// go on.
+    pub(crate) fn open(
+        &mut self,
+        (file, keys): (LedgerFile, OrderKeys),
+        tag: &str,
+        rules: Rules,
+    ) -> Result<(), String> {
         self.ledger = file.read()?;
         if self.ledger.seed == 0 {
             self.ledger.seed = random()? | 1;
         }
         self.rules = Rules { seed: self.ledger.seed, ..rules };
         for host in self.ledger.interrupted() {
+            if self.ledger.pending.iter().any(|order| order.names.contains(&host)) {
+                continue;
+            }
             tracing::info!(host, "an order was under way when the gateway ended: it counts as made");
         }
         tag.clone_into(&mut self.tag);
-        self.file = Some(file);
-        self.save()
+        (self.file, self.keys) = (Some(file), Some(keys));
+        self.save()?;
+        self.sweep_keys();
+        Ok(())
     }
 
     /// There is nothing to work on, for this reason.
@@ -52,6 +67,7 @@ impl Desk {
         kept: &[Arc<KeptCertificate>],
         (now, orders_max): (Timestamp, usize),
     ) -> Plan {
+        self.drop_orders(|order| !order.names.iter().all(|name| wanted.contains(name)));
         self.ledger.keep(wanted, now);
         let held = self.held(kept);
         let facts = Facts { wanted, held: &held, ledger: &self.ledger, rules: &self.rules };
@@ -111,6 +127,47 @@ impl Desk {
         self.save()
     }
 
+    /// The authority has made this order: on the disk, with its key, before it goes on.
+    pub(crate) fn keep_order(&mut self, order: PendingOrder, key_pem: &str) -> Result<(), String> {
+        if let Some(keys) = &self.keys {
+            keys.write(&order.id, key_pem)?;
+        }
+        self.ledger.pending.push(order);
+        self.save()
+    }
+
+    /// An order that the authority has made before, and when.
+    pub(crate) fn kept_order(&self, id: &str) -> Option<(Made, PendingOrder)> {
+        let order = self.ledger.pending.iter().find(|order| order.id == id)?;
+        let key_pem = self.keys.as_ref()?.read(id)?;
+        Some((Made { url: order.url.clone(), key_pem }, order.clone()))
+    }
+
+    /// Nothing comes of this order any more.
+    pub(crate) fn drop_order(&mut self, id: &str) {
+        self.drop_orders(|order| order.id == id);
+    }
+
+    fn drop_orders(&mut self, is_over: impl Fn(&PendingOrder) -> bool) {
+        let before = self.ledger.pending.len();
+        self.ledger.pending.retain(|order| !is_over(order));
+        if self.ledger.pending.len() != before {
+            self.saved();
+            self.sweep_keys();
+        }
+    }
+
+    fn sweep_keys(&self) {
+        if let Some(keys) = &self.keys {
+            keys.sweep(|id| self.ledger.pending.iter().any(|order| order.id == id));
+        }
+    }
+
+    /// A host leads here, and perhaps elsewhere too.
+    pub(crate) fn leads_here(&mut self, host: &str, warning: Option<String>) {
+        self.ledger.leads_here(host, warning);
+    }
+
     /// A host does not lead here. When it is looked at again.
     pub(crate) fn strayed(&mut self, host: &str, why: &str, now: Timestamp) -> Option<Timestamp> {
         self.ledger.strayed(host, why, now, &self.rules);
@@ -128,44 +185,41 @@ impl Desk {
         }
     }
 
-    /// The authority is about to make a certificate: it counts, whatever becomes of us.
+    /// The authority is about to make a certificate: it counts, once, whatever becomes of us.
     pub(crate) fn commit(&mut self, issued: Issued) -> Result<(), String> {
+        if self.ledger.issued.contains(&issued) {
+            return Ok(());
+        }
         self.ledger.issued.push(issued);
         self.save()
     }
 
     /// The order brought a certificate.
-    pub(crate) fn succeeded(&mut self, names: &[String]) {
+    pub(crate) fn succeeded(&mut self, names: &[String], id: &str) {
         self.ledger.succeeded(names);
         self.release(names);
+        self.ledger.pending.retain(|order| order.id != id);
         self.saved();
+        self.sweep_keys();
     }
 
-    /// The order made at `begun` brought none. When each host's turn comes again.
-    pub(crate) fn failed(
-        &mut self,
-        names: &[String],
-        failure: &Failure,
-        (begun, now): (Timestamp, Timestamp),
-    ) {
-        self.ledger.failed(names, failure, now, &self.rules);
-        if !matches!(failure, Failure::Authority(_)) {
+    /// The order brought none. When each host's turn comes again, and whether the order itself is kept.
+    pub(crate) fn failed(&mut self, names: &[String], id: &str, (failure, ended): (&Failure, Ended)) {
+        self.ledger.failed(names, failure, ended, &self.rules);
+        self.ledger.judge_order(id, failure);
+        if !failure.leaves_the_order() {
             // It said that there is no certificate.
-            self.ledger.issued.retain(|issued| issued.at != begun || issued.names != names);
+            self.ledger.issued.retain(|issued| issued.at != ended.begun || issued.names != names);
         }
         self.release(names);
         self.saved();
-    }
-
-    /// The order begun then never reached the authority: it counts for nobody.
-    pub(crate) fn unmade(&mut self, names: &[String], begun: Timestamp) {
-        self.ledger.unmade(names, begun);
+        self.sweep_keys();
     }
 
     /// When a host's turn comes again.
     pub(crate) fn next_try(&self, host: &str) -> Option<Timestamp> {
-        let own = self.ledger.hosts.get(host).and_then(|history| history.next_try);
-        own.max(self.ledger.authority.next_try)
+        let own = self.ledger.hosts.get(host).and_then(super::history::HostHistory::turn);
+        own.max(self.ledger.authority.turn())
     }
 
     /// Which challenges the next order with these names begins with.
@@ -175,10 +229,13 @@ impl Desk {
         names.iter().filter(over_http).cloned().collect()
     }
 
-    /// The operator wants a new certificate for it.
-    pub(crate) fn ask(&mut self, host: &str) {
+    /// The operator wants a new certificate for it. Until when that must wait, and why.
+    pub(crate) fn ask(&mut self, host: &str, now: Timestamp) -> Option<(Timestamp, &'static str)> {
         self.ledger.ask(host);
         self.saved();
+        let wanted = BTreeSet::new();
+        let facts = Facts { wanted: &wanted, held: &[], ledger: &self.ledger, rules: &self.rules };
+        waits(facts, host, now)
     }
 
     /// The certificates whose authority has not been asked lately when it wants them renewed.

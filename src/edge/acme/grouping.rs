@@ -73,6 +73,7 @@ pub(crate) fn group(facts: Facts<'_>, wants: &[Want<'_>]) -> Vec<Proposal> {
             names: names.into_iter().map(str::to_owned).collect(),
             replaces: Some(old.id.clone()),
             renewal: same && !asked,
+            resumes: None,
         });
     }
     let rest: Vec<_> = wants.iter().filter(|want| want.is_ready() && !taken.contains(want.host)).collect();
@@ -87,7 +88,12 @@ pub(crate) fn group(facts: Facts<'_>, wants: &[Want<'_>]) -> Vec<Proposal> {
             .filter(|want| want.share_max.unwrap_or(names_max).min(names_max) == size)
             .map(|want| want.host.to_owned())
             .collect();
-        let lone = |names: &[String]| Proposal { names: names.to_vec(), replaces: None, renewal: false };
+        let lone = |names: &[String]| Proposal {
+            names: names.to_vec(),
+            replaces: None,
+            renewal: false,
+            resumes: None,
+        };
         orders.extend(alike.chunks(size.max(1)).map(lone));
     }
     orders

@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     backoff::{after, before, pause, spread},
+    failure::Failure,
     schedule::Rules,
 };
 
@@ -19,6 +20,15 @@ pub(crate) const HOUR: Duration = Duration::from_secs(3600);
 
 /// The window in which certificates of a domain are counted.
 pub(crate) const WEEK: Duration = Duration::from_secs(7 * 24 * 3600);
+
+/// So many different orders in a row at which the authority failed make it one that is down.
+const TROUBLES_MAX: usize = 3;
+
+/// The longest pause of an authority that fails at orders: it can be reached, and some of it may work.
+const TROUBLE_PAUSE_MAX: Duration = Duration::from_secs(900);
+
+/// An order is taken up again until the authority has failed at it so often; then another one is made.
+const ORDER_TROUBLES_MAX: u32 = 3;
 
 /// Characters kept of an error: authorities quote whole pages.
 const ERROR_CHARS_MAX: usize = 400;
@@ -37,6 +47,8 @@ pub(crate) struct Ledger {
     pub(crate) issued: Vec<Issued>,
     /// Orders made in the last hour.
     pub(crate) orders: Vec<Timestamp>,
+    /// Orders that the authority has made and that have brought nothing yet.
+    pub(crate) pending: Vec<PendingOrder>,
     /// When the authority wants a certificate renewed, by the certificate's id.
     pub(crate) renewals: BTreeMap<String, Renewal>,
 }
@@ -65,6 +77,17 @@ pub(crate) struct HostHistory {
     pub(crate) ordering: bool,
     /// The operator asked for a new certificate.
     pub(crate) asked: bool,
+    /// The authority itself asked to wait until then.
+    pub(crate) held_until: Option<Timestamp>,
+    /// Where else it leads, as far as can be seen.
+    pub(crate) warning: Option<String>,
+}
+
+impl HostHistory {
+    /// When its turn comes, as far as it is about this host alone.
+    pub(crate) fn turn(&self) -> Option<Timestamp> {
+        self.next_try.max(self.held_until)
+    }
 }
 
 /// The authority as a whole.
@@ -77,6 +100,64 @@ pub(crate) struct AuthorityHistory {
     pub(crate) next_try: Option<Timestamp>,
     /// What it last failed with.
     pub(crate) last_error: Option<String>,
+    /// It asked everybody to wait until then: no success of another order makes that untrue.
+    pub(crate) held_until: Option<Timestamp>,
+    /// Orders that it failed at, in a row, no host in two of them.
+    pub(crate) troubles: Vec<Vec<String>>,
+}
+
+impl AuthorityHistory {
+    /// When it may be asked again.
+    pub(crate) fn turn(&self) -> Option<Timestamp> {
+        self.next_try.max(self.held_until)
+    }
+
+    /// It has given a certificate, or a judgement.
+    fn works(&mut self) {
+        *self = Self { held_until: self.held_until, ..Self::default() };
+    }
+
+    /// It has failed at an order with these names. Does it count as down?
+    fn is_down_after(&mut self, names: &[String]) -> bool {
+        self.troubles.retain(|others| !others.iter().any(|other| names.contains(other)));
+        self.troubles.push(names.to_vec());
+        let more = self.troubles.len().saturating_sub(TROUBLES_MAX);
+        self.troubles.drain(..more);
+        self.troubles.len() == TROUBLES_MAX
+    }
+
+    fn failed(&mut self, why: &str, (now, longest): (Timestamp, Duration), rules: &Rules) {
+        self.failures += 1;
+        let spread = spread(rules.seed, "authority", self.failures.into());
+        self.next_try = Some(after(now, pause(rules.soft_first(), longest, self.failures, spread)));
+        self.last_error = Some(shortened(why));
+    }
+}
+
+/// An order that the authority has made. Its key lies beside, under its id.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PendingOrder {
+    pub(crate) id: String,
+    /// Where the authority has it.
+    pub(crate) url: String,
+    pub(crate) names: Vec<String>,
+    /// When it was made.
+    pub(crate) begun: Timestamp,
+    /// See [`Issued::renewal`].
+    pub(crate) renewal: bool,
+    /// How often the authority failed at it.
+    #[serde(default)]
+    pub(crate) troubles: u32,
+}
+
+/// How an order ended that brought nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ended {
+    /// When it was made.
+    pub(crate) begun: Timestamp,
+    pub(crate) now: Timestamp,
+    /// May the authority have made it?
+    pub(crate) made: bool,
 }
 
 /// A certificate that was given out.
@@ -99,19 +180,6 @@ pub(crate) struct Renewal {
     pub(crate) look_again: Timestamp,
 }
 
-/// Why an order brought no certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Failure {
-    /// These names failed, each with its reason; the others are free of blame.
-    Names(Vec<(String, String)>),
-    /// The authority refused the order as a whole.
-    Order(String),
-    /// Too many orders; not before then, if it said so.
-    Limited(String, Option<Timestamp>),
-    /// The authority cannot be reached, is slow or broken: no host's fault.
-    Authority(String),
-}
-
 impl Ledger {
     /// Take in the hosts wanted now; forget those that are gone once nothing of them counts any more.
     pub(crate) fn keep(&mut self, wanted: &BTreeSet<String>, now: Timestamp) {
@@ -126,7 +194,7 @@ impl Ledger {
             history.attempts.retain(|at| *at > hour && *at <= now);
         }
         self.hosts.retain(|host, history| {
-            let counts = !history.attempts.is_empty() || history.next_try.is_some_and(|next| next > now);
+            let counts = !history.attempts.is_empty() || history.turn().is_some_and(|next| next > now);
             wanted.contains(host) || history.ordering || counts
         });
         self.orders.retain(|at| *at > hour && *at <= now);
@@ -143,8 +211,8 @@ impl Ledger {
         }
     }
 
-    /// The order begun then never reached the authority.
-    pub(crate) fn unmade(&mut self, names: &[String], begun: Timestamp) {
+    /// The order begun then was surely not made.
+    fn unmade(&mut self, names: &[String], begun: Timestamp) {
         if let Some(at) = self.orders.iter().rposition(|at| *at == begun) {
             self.orders.remove(at);
         }
@@ -169,12 +237,12 @@ impl Ledger {
     pub(crate) fn succeeded(&mut self, names: &[String]) {
         for name in names {
             let history = self.hosts.entry(name.clone()).or_default();
+            let old = std::mem::take(history);
             // What worked is what the next order begins with.
-            let (since, over_http) = (history.since, history.over_http);
-            let attempts = std::mem::take(&mut history.attempts);
-            *history = HostHistory { since, over_http, attempts, ..HostHistory::default() };
+            let HostHistory { since, over_http, attempts, warning, .. } = old;
+            *history = HostHistory { since, over_http, attempts, warning, ..HostHistory::default() };
         }
-        self.authority = AuthorityHistory::default();
+        self.authority.works();
     }
 
     /// A host does not lead here; no order was made with it.
@@ -184,18 +252,28 @@ impl Ledger {
         let spread = spread(rules.seed, host, history.strays.into());
         history.next_try = Some(after(now, pause(rules.soft_first(), HOUR, history.strays, spread)));
         history.last_error = Some(shortened(why));
+        history.warning = None;
+    }
+
+    /// A host leads here, and perhaps elsewhere too.
+    pub(crate) fn leads_here(&mut self, host: &str, warning: Option<String>) {
+        self.hosts.entry(host.to_owned()).or_default().warning = warning.as_deref().map(shortened);
     }
 
     /// The order brought none.
-    pub(crate) fn failed(&mut self, names: &[String], failure: &Failure, now: Timestamp, rules: &Rules) {
+    pub(crate) fn failed(&mut self, names: &[String], failure: &Failure, ended: Ended, rules: &Rules) {
+        let now = ended.now;
         for name in names {
             self.hosts.entry(name.clone()).or_default().ordering = false;
         }
+        if !ended.made && matches!(failure, Failure::Authority(..)) {
+            self.unmade(names, ended.begun);
+        }
         match failure {
             Failure::Names(culprits) => {
-                self.authority = AuthorityHistory::default();
+                self.authority.works();
                 for (name, why) in culprits {
-                    self.blame(name, why, now, rules);
+                    self.blame(name, why, (now, rules.retry_longest), rules);
                     let history = self.hosts.entry(name.clone()).or_default();
                     // On its own from now on: the others must not wait for it.
                     history.share_max = Some(1);
@@ -203,44 +281,72 @@ impl Ledger {
                 }
             }
             Failure::Order(why) => {
-                for name in names {
-                    self.blame(name, why, now, rules);
-                    self.hosts.entry(name.clone()).or_default().share_max = Some((names.len() / 2).max(1));
-                }
+                self.authority.troubles.clear();
+                self.blame_all(names, why, (now, rules.retry_longest), rules);
             }
             Failure::Limited(why, until) => {
+                self.authority.troubles.clear();
                 for name in names {
-                    self.blame(name, why, now, rules);
+                    self.blame(name, why, (now, rules.retry_longest), rules);
                     let history = self.hosts.entry(name.clone()).or_default();
-                    // An hour is the shortest window that authorities count in.
-                    let floor = until.unwrap_or(after(now, HOUR));
-                    history.next_try = history.next_try.max(Some(floor));
+                    history.held_until = history.held_until.max(*until);
+                    if until.is_none() {
+                        // An hour is the shortest window that authorities count in.
+                        history.next_try = history.next_try.max(Some(after(now, HOUR)));
+                    }
                 }
             }
-            Failure::Authority(why) => {
-                let authority = &mut self.authority;
-                authority.failures += 1;
-                let spread = spread(rules.seed, "authority", authority.failures.into());
-                let wait = pause(rules.soft_first(), HOUR, authority.failures, spread);
-                authority.next_try = Some(after(now, wait));
-                authority.last_error = Some(shortened(why));
+            Failure::Trouble(why, until) => {
+                if self.authority.is_down_after(names) {
+                    self.authority.failed(why, (now, TROUBLE_PAUSE_MAX), rules);
+                } else {
+                    // Not for half a day: it may be the authority's alone.
+                    self.blame_all(names, why, (now, HOUR.min(rules.retry_longest)), rules);
+                }
+                for name in names {
+                    let history = self.hosts.entry(name.clone()).or_default();
+                    history.held_until = history.held_until.max(*until);
+                }
             }
+            Failure::Authority(why, until) => {
+                self.authority.failed(why, (now, HOUR), rules);
+                self.authority.held_until = self.authority.held_until.max(*until);
+            }
+            Failure::Gone(_) => {}
         }
     }
 
-    /// Do what the operator asked for as soon as the limits allow.
+    /// The order of that id brought nothing this time: it is kept as long as it can bring something.
+    pub(crate) fn judge_order(&mut self, id: &str, failure: &Failure) {
+        self.pending.retain_mut(|order| {
+            let is_it = order.id == id;
+            order.troubles += u32::from(is_it && matches!(failure, Failure::Trouble(..)));
+            !is_it || (failure.leaves_the_order() && order.troubles < ORDER_TROUBLES_MAX)
+        });
+    }
+
+    /// Do what the operator asked for as soon as the limits and the authority allow: our own pauses are over.
     pub(crate) fn ask(&mut self, host: &str) {
         let history = self.hosts.entry(host.to_owned()).or_default();
         history.asked = true;
         history.next_try = None;
+        self.authority.next_try = None;
     }
 
-    fn blame(&mut self, host: &str, why: &str, now: Timestamp, rules: &Rules) {
+    /// A refusal of them all: each stands in smaller orders from now on, until it is found who is to blame.
+    fn blame_all(&mut self, names: &[String], why: &str, when: (Timestamp, Duration), rules: &Rules) {
+        for name in names {
+            self.blame(name, why, when, rules);
+            self.hosts.entry(name.clone()).or_default().share_max = Some((names.len() / 2).max(1));
+        }
+    }
+
+    fn blame(&mut self, host: &str, why: &str, (now, longest): (Timestamp, Duration), rules: &Rules) {
         let history = self.hosts.entry(host.to_owned()).or_default();
         history.failures += 1;
         history.strays = 0;
         let spread = spread(rules.seed, host, history.failures.into());
-        let wait = pause(rules.retry_first, rules.retry_longest, history.failures, spread);
+        let wait = pause(rules.retry_first, longest, history.failures, spread);
         history.next_try = Some(after(now, wait));
         history.last_error = Some(shortened(why));
     }
@@ -251,82 +357,4 @@ fn shortened(why: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const NOW: Timestamp = Timestamp::UNIX_EPOCH;
-
-    fn names(list: &[&str]) -> Vec<String> {
-        list.iter().map(|name| (*name).to_owned()).collect()
-    }
-
-    #[test]
-    fn a_culprit_backs_off_and_changes_its_challenge_and_its_neighbours_go_free() {
-        let mut ledger = Ledger::default();
-        let both = names(&["bad.example", "good.example"]);
-        ledger.begin(&both, NOW);
-        let failure = Failure::Names(vec![("bad.example".into(), "connection refused".into())]);
-        ledger.failed(&both, &failure, NOW, &Rules::default());
-        let bad = &ledger.hosts["bad.example"];
-        assert_eq!((bad.failures, bad.over_http, bad.share_max), (1, true, Some(1)));
-        assert!(bad.next_try.is_some() && bad.last_error.as_deref() == Some("connection refused"));
-        let good = &ledger.hosts["good.example"];
-        assert_eq!((good.failures, good.next_try, good.attempts.len()), (0, None, 1));
-    }
-
-    #[test]
-    fn an_order_that_never_reached_the_authority_counts_for_nobody() {
-        let mut ledger = Ledger::default();
-        let one = names(&["a.example"]);
-        ledger.begin(&one, NOW);
-        ledger.begin(&one, after(NOW, HOUR / 4));
-        ledger.unmade(&one, after(NOW, HOUR / 4));
-        assert_eq!((ledger.orders.len(), ledger.hosts["a.example"].attempts.clone()), (1, vec![NOW]));
-    }
-
-    #[test]
-    fn an_order_refused_as_a_whole_is_halved_until_each_name_stands_alone() {
-        let mut ledger = Ledger::default();
-        let four = names(&["a.example", "b.example", "c.example", "d.example"]);
-        let refused = Failure::Order("no".into());
-        ledger.failed(&four, &refused, NOW, &Rules::default());
-        assert!(four.iter().all(|name| ledger.hosts[name].share_max == Some(2)));
-        ledger.failed(&four[..1], &refused, NOW, &Rules::default());
-        assert_eq!(ledger.hosts["a.example"].share_max, Some(1));
-    }
-
-    #[test]
-    fn an_order_in_flight_when_the_process_ended_has_counted() {
-        let mut ledger = Ledger::default();
-        ledger.begin(&names(&["a.example"]), NOW);
-        let text = serde_json::to_string(&ledger).unwrap();
-        let mut again: Ledger = serde_json::from_str(&text).unwrap();
-        assert_eq!(again, ledger);
-        assert_eq!(again.interrupted(), ["a.example"]);
-        assert_eq!(again.hosts["a.example"].attempts.len(), 1);
-        assert_eq!(again.interrupted(), Vec::<String>::new());
-    }
-
-    #[test]
-    fn a_host_that_is_gone_is_forgotten_only_when_nothing_of_it_counts() {
-        let mut ledger = Ledger::default();
-        ledger.begin(&names(&["a.example"]), NOW);
-        ledger.interrupted();
-        ledger.keep(&BTreeSet::new(), after(NOW, HOUR / 2));
-        assert!(ledger.hosts.contains_key("a.example"), "removing and adding a host resets no limit");
-        ledger.keep(&BTreeSet::new(), after(NOW, HOUR * 2));
-        assert_eq!((ledger.hosts.len(), ledger.orders.len()), (0, 0));
-    }
-
-    #[test]
-    fn an_authority_that_fails_is_no_hosts_fault() {
-        let mut ledger = Ledger::default();
-        let one = names(&["a.example"]);
-        ledger.begin(&one, NOW);
-        ledger.failed(&one, &Failure::Authority("down".into()), NOW, &Rules::default());
-        assert_eq!(ledger.hosts["a.example"].failures, 0);
-        assert!(ledger.authority.next_try.is_some_and(|next| next > NOW));
-        ledger.succeeded(&one);
-        assert_eq!(ledger.authority, AuthorityHistory::default());
-    }
-}
+mod tests;

@@ -17,7 +17,10 @@ use rustls::{
     crypto::aws_lc_rs,
     pki_types::{CertificateDer, ServerName, pem::PemObject},
 };
-use tokio::net::TcpStream;
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout_at},
+};
 use tokio_rustls::TlsConnector;
 
 use crate::shutdown::Shutdown;
@@ -34,7 +37,7 @@ const USER_AGENT: &str = concat!("gateway/", env!("CARGO_PKG_VERSION"), " hyper/
 pub(crate) struct Http {
     tls: TlsConnector,
     timeout: Duration,
-    idle: Mutex<Vec<(String, Sender)>>,
+    idle: Arc<Mutex<Vec<(String, Sender)>>>,
     shutdown: Shutdown,
 }
 
@@ -60,9 +63,30 @@ pub(crate) enum HttpProblem {
     /// It broke off.
     #[error("{authority} broke off: {reason}")]
     Broken { authority: String, reason: String },
-    /// It took too long.
+    /// It took too long; the request had gone out, or no connection had come about.
     #[error("{authority} did not answer within {} s", limit.as_secs())]
-    Slow { authority: String, limit: Duration },
+    Slow { authority: String, limit: Duration, sent: bool },
+}
+
+impl HttpProblem {
+    /// May the other side have read the request, and acted on it?
+    pub(crate) fn may_have_arrived(&self) -> bool {
+        match self {
+            Self::Url(_) | Self::Unreachable { .. } => false,
+            Self::Broken { .. } => true,
+            Self::Slow { sent, .. } => *sent,
+        }
+    }
+}
+
+/// On which connection a request goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// On one that is open, if there is one. Sent again on another when that one was closed under it: only for what
+    /// may be done twice.
+    Any,
+    /// On one of its own, once.
+    Fresh,
 }
 
 impl Http {
@@ -82,13 +106,13 @@ impl Http {
             .with_root_certificates(roots)
             .with_no_client_auth();
         let tls = TlsConnector::from(Arc::new(config));
-        Ok(Self { tls, timeout, idle: Mutex::default(), shutdown })
+        Ok(Self { tls, timeout, idle: Arc::default(), shutdown })
     }
 
     /// One request, whole. Cancel safe in that nothing is left behind; the authority may have acted on it.
     pub(crate) async fn send(
         &self,
-        method: &Method,
+        (method, way): (&Method, Way),
         url: &str,
         body: Option<&str>,
     ) -> Result<Answer, HttpProblem> {
@@ -97,32 +121,31 @@ impl Http {
         if uri.scheme_str() != Some("https") || authority.is_empty() {
             return Err(HttpProblem::Url(url.to_owned()));
         }
-        let exchange = self.exchange(method, &uri, &authority, body);
-        tokio::time::timeout(self.timeout, exchange)
-            .await
-            .unwrap_or_else(|_| Err(HttpProblem::Slow { authority: authority.clone(), limit: self.timeout }))
+        let until = Instant::now() + self.timeout;
+        let slow = |sent| HttpProblem::Slow { authority: authority.clone(), limit: self.timeout, sent };
+        let kept = (way == Way::Any).then(|| self.kept(&authority)).flatten();
+        let was_kept = kept.is_some();
+        let sender = match kept {
+            Some(sender) => sender,
+            None => timeout_at(until, self.connect(&uri, &authority)).await.map_err(|_| slow(false))??,
+        };
+        let exchange = self.exchange((method, &uri, &authority), body, (sender, was_kept));
+        timeout_at(until, exchange).await.map_err(|_| slow(true))?
     }
 
     async fn exchange(
         &self,
-        method: &Method,
-        uri: &Uri,
-        authority: &str,
+        (method, uri, authority): (&Method, &Uri, &str),
         body: Option<&str>,
+        (mut sender, was_kept): (Sender, bool),
     ) -> Result<Answer, HttpProblem> {
         let broken = |error: hyper::Error| HttpProblem::Broken {
             authority: authority.to_owned(),
             reason: error.to_string(),
         };
-        let mut kept = self.kept(authority);
-        let was_kept = kept.is_some();
-        let mut sender = match kept.take() {
-            Some(sender) => sender,
-            None => self.connect(uri, authority).await?,
-        };
         let request = || request(method, uri, authority, body);
         let answer = match sender.send_request(request()?).await {
-            // A kept connection may have been closed under us: the authority has seen nothing then.
+            // A kept connection may have been closed under us.
             Err(error)
                 if was_kept
                     && (error.is_closed() || error.is_canceled() || error.is_incomplete_message()) =>
@@ -151,13 +174,16 @@ impl Http {
         let tls = self.tls.connect(name, tcp).await.map_err(|error| failed(error.to_string()))?;
         let handshake = http1::handshake(TokioIo::new(tls)).await;
         let (sender, connection) = handshake.map_err(|error| failed(error.to_string()))?;
-        let shutdown = self.shutdown.clone();
-        // The drain must not wait for an idle connection.
+        let (shutdown, idle, limit) = (self.shutdown.clone(), self.idle.clone(), self.timeout);
+        // The drain waits for requests, never for an idle connection: one without a sender ends.
         self.shutdown.spawn(async move {
+            let mut connection = std::pin::pin!(connection);
             tokio::select! {
-                _ended = connection => {}
+                _ended = &mut connection => return,
                 () = shutdown.begun() => {}
             }
+            idle.lock().unwrap_or_else(PoisonError::into_inner).clear();
+            let _ended = tokio::time::timeout(limit, connection).await;
         });
         Ok(sender)
     }
@@ -171,7 +197,7 @@ impl Http {
 
     fn keep(&self, authority: &str, sender: Sender) {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        if idle.len() < IDLE_MAX && !sender.is_closed() {
+        if idle.len() < IDLE_MAX && !sender.is_closed() && !self.shutdown.has_begun() {
             idle.push((authority.to_owned(), sender));
         }
     }

@@ -5,7 +5,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering::Relaxed},
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
 };
 
@@ -20,10 +20,12 @@ use super::{
     authority::Authority,
     backoff::spread,
     disk,
-    history::{Failure, Issued},
+    failure::Failure,
+    history::{Ended, Issued, PendingOrder},
     http::Http,
     ledger_file::LedgerFile,
-    order::{Brought, Progress, Wish, order},
+    order::{Brought, Made, Progress, Wish, is_unproven, order},
+    order_keys::OrderKeys,
     renewal_info,
     schedule::{Plan, Proposal, Rules},
     whereabouts::Whereabouts,
@@ -43,6 +45,20 @@ pub(crate) struct Office {
     asking: Arc<tokio::sync::Mutex<()>>,
 }
 
+/// One order that is carried out.
+struct Job {
+    /// What it is kept under.
+    id: String,
+    names: Vec<String>,
+    begun: Timestamp,
+    /// See [`Issued::renewal`].
+    renewal: bool,
+    /// The authority has made it before.
+    kept: Option<Made>,
+    /// May it have made it by now?
+    made: AtomicBool,
+}
+
 impl Office {
     /// Open it for this configuration; nothing is asked of the authority yet.
     pub(crate) fn open(acme: &Arc<Acme>, setup: &Arc<Setup>) -> Result<Self, String> {
@@ -57,7 +73,8 @@ impl Office {
         let session = Session::new(authority, config, directory.clone())?;
         let near = is_near(&config.directory);
         let whereabouts = Whereabouts::new(&config.resolvers, &setup.public_addresses, near)?;
-        acme.desk().open(LedgerFile::new(&directory), &tag, Rules::new(config, 0))?;
+        let files = (LedgerFile::new(&directory), OrderKeys::open(&directory)?);
+        acme.desk().open(files, &tag, Rules::new(config, 0))?;
         tracing::info!(directory = config.directory, "certificates are ordered from");
         let asking = Arc::default();
         Ok(Self { acme: acme.clone(), setup: setup.clone(), session, whereabouts, tag, asking })
@@ -76,33 +93,85 @@ impl Office {
     /// One order, to whatever end. It never fails: what went wrong is written down.
     pub(crate) fn carry_out(self: Arc<Self>, proposal: Proposal) -> BoxFuture<'static, ()> {
         Box::pin(async move {
-            let here = self.leading_here(&proposal.names).await;
-            if here.is_empty() {
-                return;
-            }
-            let (begun, made) = (Timestamp::now(), AtomicBool::new(false));
-            let outcome =
-                self.ordered(&proposal, &here, (begun, &made)).await.and_then(|brought| self.keep(&brought));
-            let names = here.join(", ");
-            match &outcome {
-                Ok(id) => {
-                    self.acme.desk().succeeded(&here);
-                    tracing::info!(certificate = id, hosts = names, "a certificate was issued and is served");
-                    self.sweep();
-                }
-                Err(failure) => {
-                    let mut desk = self.acme.desk();
-                    if matches!(failure, Failure::Authority(_)) && !made.load(Relaxed) {
-                        desk.unmade(&here, begun);
-                    }
-                    desk.failed(&here, failure, (begun, Timestamp::now()));
-                    drop(desk);
-                    self.tell(&here, failure);
-                }
-            }
-            let labels = OutcomeLabels { outcome: outcome_word(outcome.as_ref().err()) };
-            self.acme.shared.metrics.certificate_orders_total.get_or_create(&labels).inc();
+            let job = match &proposal.resumes {
+                Some(id) => self.taken_up(id, &proposal).await,
+                None => self.new_one(&proposal).await,
+            };
+            let Some(job) = job else { return };
+            let outcome = match self.ordered(&proposal, &job).await {
+                Ok(brought) => self.keep(&brought),
+                Err(failure) => Err(failure),
+            };
+            self.write_down(&job, outcome);
         })
+    }
+
+    /// A new order, for those of its names that lead here.
+    async fn new_one(&self, proposal: &Proposal) -> Option<Job> {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let names = self.leading_here(&proposal.names).await;
+        if names.is_empty() {
+            return None;
+        }
+        let renewal = proposal.renewal && proposal.names == names;
+        let begun = Timestamp::now();
+        let id = format!("{}-{}", begun.as_millisecond(), NEXT.fetch_add(1, Relaxed));
+        Some(Job { id, names, begun, renewal, kept: None, made: AtomicBool::new(false) })
+    }
+
+    /// An order that the authority has made before, if anything can still come of it.
+    async fn taken_up(&self, id: &str, proposal: &Proposal) -> Option<Job> {
+        let names = &proposal.names;
+        let kept = self.acme.desk().kept_order(id);
+        let Some((made, kept)) = kept else {
+            let mut desk = self.acme.desk();
+            desk.drop_order(id);
+            desk.release(names);
+            return None;
+        };
+        tracing::info!(hosts = names.join(", "), "an order is taken up again");
+        let unproven = is_unproven(&self.session, &made.url).await;
+        let (id, renewal) = (id.to_owned(), kept.renewal);
+        let (begun, made) = (kept.begun, Some(made));
+        let job = Job { id, names: names.clone(), begun, renewal, kept: made, made: AtomicBool::new(true) };
+        match unproven {
+            Ok(false) => {}
+            // The authority comes to look: as before any order, it must find us.
+            Ok(true) => {
+                let here = self.leading_here(names).await;
+                if here.len() < names.len() {
+                    let mut desk = self.acme.desk();
+                    desk.drop_order(&job.id);
+                    desk.release(&here);
+                    return None;
+                }
+            }
+            Err(failure) => {
+                self.write_down(&job, Err(failure));
+                return None;
+            }
+        }
+        Some(job)
+    }
+
+    fn write_down(&self, job: &Job, outcome: Result<String, Failure>) {
+        let names = job.names.join(", ");
+        match &outcome {
+            Ok(certificate) => {
+                self.acme.desk().succeeded(&job.names, &job.id);
+                tracing::info!(certificate, hosts = names, "a certificate was issued and is served");
+                self.sweep();
+            }
+            Err(failure) => {
+                let made = job.made.load(Relaxed);
+                let ended = Ended { begun: job.begun, now: Timestamp::now(), made };
+                self.acme.desk().failed(&job.names, &job.id, (failure, ended));
+                self.tell(&job.names, failure);
+            }
+        }
+        let outcome = outcome.err().map_or("issued", |failure| failure.word());
+        let labels = OutcomeLabels { outcome };
+        self.acme.shared.metrics.certificate_orders_total.get_or_create(&labels).inc();
     }
 
     /// The names that lead here; the others are written down and released.
@@ -116,7 +185,13 @@ impl Office {
         let mut here = Vec::new();
         for (name, led) in looks {
             match led {
-                Ok(()) => here.push(name),
+                Ok(warning) => {
+                    if let Some(warning) = &warning {
+                        tracing::warn!(host = name, "{warning}");
+                    }
+                    self.acme.desk().leads_here(&name, warning);
+                    here.push(name);
+                }
                 Err(why) => {
                     let next_try = self.acme.desk().strayed(&name, &why, Timestamp::now());
                     let next_try = next_try.map(|at| at.to_string()).unwrap_or_default();
@@ -127,30 +202,38 @@ impl Office {
         here
     }
 
-    async fn ordered(
-        &self,
-        proposal: &Proposal,
-        names: &[String],
-        (begun, made): (Timestamp, &AtomicBool),
-    ) -> Result<Brought, Failure> {
-        let renewal = proposal.renewal && proposal.names == names;
-        let issued = Issued { at: begun, names: names.to_vec(), renewal };
+    async fn ordered(&self, proposal: &Proposal, job: &Job) -> Result<Brought, Failure> {
+        let (names, limit) = (&job.names, self.setup.config.order_timeout);
+        // Whoever ends this office waits for the order's URL.
+        let naming = match &job.kept {
+            Some(_) => None,
+            None => Some(self.acme.naming.read().await),
+        };
         let over_http = {
             let mut desk = self.acme.desk();
-            desk.begin(names, begun).map_err(Failure::Authority)?;
+            if job.kept.is_none() {
+                desk.begin(names, job.begun).map_err(Failure::ours)?;
+            }
             desk.over_http(names)
         };
-        let limit = self.setup.config.order_timeout;
         let order = async {
             let replaces = self.replaces(proposal).await;
-            let wish = Wish { names: names.to_vec(), replaces, over_http };
+            let wish = Wish { names: names.clone(), replaces, over_http, made: job.kept.clone() };
+            let keep = |made: &Made| {
+                let (id, url) = (job.id.clone(), made.url.clone());
+                let (names, begun, renewal) = (names.clone(), job.begun, job.renewal);
+                let order = PendingOrder { id, url, names, begun, renewal, troubles: 0 };
+                self.acme.desk().keep_order(order, &made.key_pem)
+            };
+            let issued = Issued { at: job.begun, names: names.clone(), renewal: job.renewal };
             let commit = || self.acme.desk().commit(issued.clone());
-            let progress = Progress { made, commit: &commit };
-            order(&self.session, &self.acme.shared.challenges, &wish, progress).await
+            let progress = Progress { made: &job.made, keep: &keep, commit: &commit };
+            order(&self.session, &self.acme.shared.challenges, &wish, progress, naming).await
         };
         let slow = || {
             let limit = limit.as_secs();
-            Failure::Authority(format!("the order was not done within {limit} s (`tls.acme.order_timeout`)"))
+            let why = format!("the order was not done within {limit} s (`tls.acme.order_timeout`)");
+            Failure::Trouble(why, None)
         };
         tokio::time::timeout(limit, Box::pin(order)).await.unwrap_or_else(|_| Err(slow()))
     }
@@ -165,13 +248,13 @@ impl Office {
     }
 
     fn keep(&self, brought: &Brought) -> Result<String, Failure> {
-        let ours = Failure::Authority;
         let mut bytes = [0; 4];
-        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| ours("the system gives no randomness".to_owned()))?;
+        aws_lc_rs::rand::fill(&mut bytes).map_err(|_| Failure::ours("the system gives no randomness"))?;
         let (now, random) = (Timestamp::now().as_millisecond(), u32::from_be_bytes(bytes));
         let id = format!("{}-{now}-{random:08x}", self.tag);
         let stored = self.acme.vault.store(Kept::Acme, &id, &brought.chain_pem, &brought.key_pem);
-        stored.map(|_| id).map_err(|error| ours(format!("the certificate that came cannot be kept: {error}")))
+        let ours = |error| Failure::ours(format!("the certificate that came cannot be kept: {error}"));
+        stored.map(|_| id).map_err(ours)
     }
 
     /// Remove what the new certificate has replaced.
@@ -201,8 +284,11 @@ impl Office {
                     );
                 }
             }
-            Failure::Order(why) | Failure::Limited(why, _) | Failure::Authority(why) => {
-                let next_try = names.first().map(|host| next(host)).unwrap_or_default();
+            Failure::Gone(why) => {
+                tracing::info!(hosts = names.join(", "), "nothing can come of the order any more: {why}");
+            }
+            other => {
+                let (next_try, why) = (names.first().map(|host| next(host)).unwrap_or_default(), other.why());
                 tracing::warn!(hosts = names.join(", "), next_try, "the order brought no certificate: {why}");
             }
         }
@@ -240,16 +326,6 @@ impl Office {
                 None
             }
         }
-    }
-}
-
-fn outcome_word(failure: Option<&Failure>) -> &'static str {
-    match failure {
-        None => "issued",
-        Some(Failure::Names(_)) => "host-failed",
-        Some(Failure::Order(_)) => "refused",
-        Some(Failure::Limited(..)) => "rate-limited",
-        Some(Failure::Authority(_)) => "authority-failed",
     }
 }
 

@@ -1,5 +1,6 @@
-//! One order from its first request to its certificate (RFC 8555 7.4). It tries once and says who is to blame; when
-//! to try again, and with whom, is the schedule's. Cancel safe: what it showed to the authority goes with it.
+//! One order from its first request to its certificate (RFC 8555 7.4), or from wherever it was left. It tries once and
+//! says who is to blame; when to try again, and with whom, is the schedule's. Cancel safe: what it showed to the authority
+//! goes with it, and what the authority has made can be taken up again.
 
 use std::{
     collections::BTreeSet,
@@ -7,41 +8,42 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
-    time::Duration,
 };
 
 use http::{StatusCode, header};
-use jiff::Timestamp;
 use rcgen::{CertificateParams, DistinguishedName, KeyPair};
-use rustls_acme::acme::{Account, Auth, AuthStatus, Challenge, ChallengeType, Identifier};
 use serde::Deserialize;
 use serde_json::json;
+use tokio::sync::RwLockReadGuard;
 
 use super::{
     account::Session,
-    authority::{AuthorityError, Problem, read, retry_at},
-    backoff::between,
-    challenges::{Challenges, Shown},
-    history::Failure,
-    http::Answer,
+    authority::{AuthorityError, Problem, read},
+    authorization::{Looks, prove},
+    challenges::Challenges,
+    failure::{Failure, blame, refused},
     jose::base64url,
 };
 
-/// First pause between two looks at something that the authority works on; each is half as long again.
-const LOOK_FIRST: Duration = Duration::from_millis(250);
-const LOOK_LONGEST: Duration = Duration::from_secs(5);
-
-/// The longest pause that an authority may ask for between two looks; the order's own limit ends it all.
-const LOOK_ASKED_MAX: Duration = Duration::from_secs(30);
-
 /// What is ordered.
-#[derive(Debug, Clone, Default)]
+#[derive(Default)]
 pub(crate) struct Wish {
     pub(crate) names: Vec<String>,
     /// The certificate that it replaces, as the authority knows it (RFC 9773).
     pub(crate) replaces: Option<String>,
     /// Names whose last TLS-ALPN-01 failed.
     pub(crate) over_http: BTreeSet<String>,
+    /// The authority has made it already.
+    pub(crate) made: Option<Made>,
+}
+
+/// An order that the authority has made.
+#[derive(Clone)]
+pub(crate) struct Made {
+    /// Where it has it.
+    pub(crate) url: String,
+    /// The key that the certificate is to be for.
+    pub(crate) key_pem: String,
 }
 
 /// What it brought.
@@ -62,63 +64,86 @@ struct Order {
     error: Option<Problem>,
 }
 
-/// A name that the authority looks at now.
-struct Pending {
-    name: String,
-    url: String,
-    _shown: Shown,
-}
-
 /// What must be known of an order although it may be cut off at any moment.
 pub(crate) struct Progress<'a> {
-    /// The authority has made it: from here on it counts against our limits.
+    /// The authority may have made it: from here on it counts against our limits.
     pub(crate) made: &'a AtomicBool,
+    /// Called when it has, before anything else happens to it.
+    pub(crate) keep: &'a (dyn Fn(&Made) -> Result<(), String> + Sync),
     /// Called when nothing but the authority itself can keep the certificate from being made.
     pub(crate) commit: &'a (dyn Fn() -> Result<(), String> + Sync),
 }
 
-/// Carry it out.
+/// Carry it out. `naming` is let go once the order's URL is kept, or will never be known.
 pub(crate) async fn order(
     session: &Session,
     challenges: &Arc<Challenges>,
     wish: &Wish,
     progress: Progress<'_>,
+    naming: Option<RwLockReadGuard<'_, ()>>,
 ) -> Result<Brought, Failure> {
-    let (url, order) = begin(session, wish).await.map_err(blame)?;
-    progress.made.store(true, Relaxed);
-    let mut culprits = Vec::new();
-    let mut pending = Vec::new();
-    for authorization in &order.authorizations {
-        match show(session, challenges, wish, authorization).await.map_err(blame)? {
-            Outcome::Pending(one) => pending.push(one),
-            Outcome::Valid => {}
-            Outcome::Failed(name, why) => culprits.push((name, why)),
-        }
+    let (made, order) = match &wish.made {
+        Some(made) => (made.clone(), look(session, &made.url).await.map_err(blame)?),
+        None => make(session, wish, &progress).await?,
+    };
+    drop(naming);
+    if order.status == "pending" {
+        prove(session, challenges, wish, &order.authorizations).await?;
     }
-    // All of them to their end: the next order is then made without all who fail, not without the first.
-    culprits.extend(settle(session, pending).await.map_err(blame)?);
-    if !culprits.is_empty() {
-        return Err(Failure::Names(culprits));
-    }
-    let order = until(session, &url, |order| order.status != "pending").await.map_err(blame)?;
+    let order = until(session, &made.url, |order| order.status != "pending").await.map_err(blame)?;
     if order.status == "invalid" {
         return Err(refused(order.error.unwrap_or_default()));
     }
-    let (csr, key_pem) = request_for(&wish.names).map_err(Failure::Authority)?;
-    (progress.commit)().map_err(Failure::Authority)?;
+    let csr = request_for(&wish.names, &made.key_pem).map_err(Failure::ours)?;
+    (progress.commit)().map_err(Failure::ours)?;
     if order.status == "ready" {
         let payload = json!({ "csr": base64url(csr) }).to_string();
         session.post(&order.finalize, &payload).await.map_err(blame)?;
     }
     let done = |order: &Order| matches!(order.status.as_str(), "valid" | "invalid");
-    let order = until(session, &url, done).await.map_err(blame)?;
+    let order = until(session, &made.url, done).await.map_err(blame)?;
     let Some(certificate) = order.certificate.filter(|_| order.status == "valid") else {
         return Err(refused(order.error.unwrap_or_default()));
     };
     let answer = session.post(&certificate, "").await.map_err(blame)?;
     let chain_pem = String::from_utf8(answer.body.to_vec())
-        .map_err(|_| Failure::Authority("the certificate is no text".to_owned()))?;
-    Ok(Brought { chain_pem, key_pem })
+        .map_err(|_| Failure::Trouble("the certificate is no text".to_owned(), None))?;
+    Ok(Brought { chain_pem, key_pem: made.key_pem })
+}
+
+/// Does an order that was made before still wait for somebody to show what it wants to see? One that is over, or that
+/// the authority does not know, is gone.
+pub(crate) async fn is_unproven(session: &Session, url: &str) -> Result<bool, Failure> {
+    match look(session, url).await {
+        Ok(order) if order.status == "invalid" => Err(Failure::Gone("it is no longer valid".to_owned())),
+        Ok(order) => Ok(order.status == "pending"),
+        Err(error) if is_about_the_order(&error) => Err(Failure::Gone(error.to_string())),
+        Err(error) => Err(blame(error)),
+    }
+}
+
+/// Does it not know the order, or not as ours? Pace, nonces, the account and its own failures say nothing of that.
+fn is_about_the_order(error: &AuthorityError) -> bool {
+    let AuthorityError::Refused { status, problem, .. } = error else { return false };
+    let other = ["rateLimited", "badNonce", "accountDoesNotExist", "userActionRequired", "serverInternal"];
+    status.is_client_error()
+        && *status != StatusCode::TOO_MANY_REQUESTS
+        && !other.iter().any(|kind| problem.is(kind))
+}
+
+/// Make the order, and keep what it can be taken up by.
+async fn make(session: &Session, wish: &Wish, progress: &Progress<'_>) -> Result<(Made, Order), Failure> {
+    // Whatever must be there before it: it has not been sent as long as that is missing.
+    session.account().await.map_err(blame)?;
+    progress.made.store(true, Relaxed);
+    let (url, order) = begin(session, wish).await.map_err(|error| {
+        progress.made.store(error.may_have_acted(), Relaxed);
+        blame(error)
+    })?;
+    let key = KeyPair::generate().map_err(|error| Failure::ours(error.to_string()))?;
+    let made = Made { url, key_pem: key.serialize_pem() };
+    (progress.keep)(&made).map_err(Failure::ours)?;
+    Ok((made, order))
 }
 
 /// Make the order; its URL and what it asks for.
@@ -150,101 +175,8 @@ fn may_be_about_replacing(error: &AuthorityError) -> bool {
     !(problem.is("rateLimited") || *status == StatusCode::TOO_MANY_REQUESTS || status.is_server_error())
 }
 
-/// What came of looking at one authorization.
-enum Outcome {
-    Valid,
-    Pending(Pending),
-    Failed(String, String),
-}
-
-/// Show the authority what it wants to see for one name, and tell it to come.
-async fn show(
-    session: &Session,
-    challenges: &Arc<Challenges>,
-    wish: &Wish,
-    url: &str,
-) -> Result<Outcome, AuthorityError> {
-    let auth: Auth = read(&session.post(url, "").await?)?;
-    let Identifier::Dns(name) = &auth.identifier;
-    match auth.status {
-        AuthStatus::Valid => return Ok(Outcome::Valid),
-        AuthStatus::Pending => {}
-        other => return Ok(Outcome::Failed(name.clone(), format!("its authorization is {other:?} already"))),
-    }
-    let account = session.account().await?;
-    let over_http = wish.over_http.contains(name);
-    let Some((challenge, shown)) = shown(&account, challenges, (name, over_http), &auth.challenges)? else {
-        let why = "the certificate authority offers neither TLS-ALPN-01 nor HTTP-01 for it";
-        return Ok(Outcome::Failed(name.clone(), why.to_owned()));
-    };
-    session.post(&challenge.url, "{}").await?;
-    Ok(Outcome::Pending(Pending { name: name.clone(), url: url.to_owned(), _shown: shown }))
-}
-
-/// The challenge to take, and what is shown for it: the one whose turn it is, or else the other.
-fn shown<'c>(
-    account: &Account,
-    challenges: &Arc<Challenges>,
-    (name, over_http): (&str, bool),
-    offered: &'c [Challenge],
-) -> Result<Option<(&'c Challenge, Shown)>, AuthorityError> {
-    let ours = |error: rustls_acme::acme::AcmeError| AuthorityError::Ours(error.to_string());
-    let full = || AuthorityError::Ours("too many challenges are pending".to_owned());
-    let offers = |kind: ChallengeType| offered.iter().any(|challenge| challenge.typ == kind);
-    if offers(ChallengeType::Http01) && (over_http || !offers(ChallengeType::TlsAlpn01)) {
-        let (challenge, text) = account.http_01(offered).map_err(ours)?;
-        let shown = challenges.show_token(name, &challenge.token, text).ok_or_else(full)?;
-        return Ok(Some((challenge, shown)));
-    }
-    if !offers(ChallengeType::TlsAlpn01) {
-        return Ok(None);
-    }
-    let (challenge, certified) = account.tls_alpn_01(offered, name.to_owned()).map_err(ours)?;
-    let shown = challenges.show_certificate(name, certified).ok_or_else(full)?;
-    Ok(Some((challenge, shown)))
-}
-
-/// Wait until the authority has made up its mind on each name; those that failed, and why.
-async fn settle(
-    session: &Session,
-    mut pending: Vec<Pending>,
-) -> Result<Vec<(String, String)>, AuthorityError> {
-    let mut culprits = Vec::new();
-    let mut looks = Looks::default();
-    while !pending.is_empty() {
-        let mut left = Vec::new();
-        let mut last = None;
-        for one in pending {
-            let answer = session.post(&one.url, "").await?;
-            let auth: Auth = read(&answer)?;
-            match auth.status {
-                AuthStatus::Pending => {
-                    left.push(one);
-                    last = Some(answer);
-                }
-                AuthStatus::Valid => {}
-                _ => culprits.push((one.name, reason(&auth))),
-            }
-        }
-        pending = left;
-        if let Some(answer) = &last {
-            looks.pause(answer).await;
-        }
-    }
-    Ok(culprits)
-}
-
-/// Why an authorization failed, in the authority's words.
-fn reason(auth: &Auth) -> String {
-    let error = auth.challenges.iter().find_map(|challenge| Some((challenge.error.as_ref()?, challenge)));
-    let Some((problem, challenge)) = error else { return "the authority gave no reason".to_owned() };
-    let kind = problem.typ.as_deref().and_then(|kind| kind.rsplit(':').next()).unwrap_or("refused");
-    let way = match challenge.typ {
-        ChallengeType::TlsAlpn01 => "TLS-ALPN-01 on port 443",
-        ChallengeType::Http01 => "HTTP-01 on port 80",
-        _ => "its challenge",
-    };
-    format!("{way} failed: {} ({kind})", problem.detail.as_deref().unwrap_or("no reason given"))
+async fn look(session: &Session, url: &str) -> Result<Order, AuthorityError> {
+    read(&session.post(url, "").await?)
 }
 
 /// Look at the order until it is as wanted.
@@ -264,97 +196,19 @@ async fn until(
     }
 }
 
-/// The pauses between looks.
-struct Looks {
-    next: Duration,
-}
-
-impl Default for Looks {
-    fn default() -> Self {
-        Self { next: LOOK_FIRST }
-    }
-}
-
-impl Looks {
-    /// As long as the authority wants, or a little longer each time.
-    async fn pause(&mut self, answer: &Answer) {
-        let now = Timestamp::now();
-        let asked = retry_at(&answer.headers, now).map(|at| between(now, at).min(LOOK_ASKED_MAX));
-        tokio::time::sleep(asked.unwrap_or_default().max(self.next)).await;
-        self.next = (self.next * 3 / 2).min(LOOK_LONGEST);
-    }
-}
-
-/// A certificate request for these names under a new key: DER, and the key's PEM.
-fn request_for(names: &[String]) -> Result<(Vec<u8>, String), String> {
+/// A certificate request for these names under this key, in DER.
+fn request_for(names: &[String], key_pem: &str) -> Result<Vec<u8>, String> {
     let mut params = CertificateParams::new(names.to_vec()).map_err(|error| error.to_string())?;
     // Names stand in the alternative names alone.
     params.distinguished_name = DistinguishedName::new();
-    let key = KeyPair::generate().map_err(|error| error.to_string())?;
+    let key = KeyPair::from_pem(key_pem).map_err(|error| error.to_string())?;
     let csr = params.serialize_request(&key).map_err(|error| error.to_string())?;
-    Ok((csr.der().to_vec(), key.serialize_pem()))
-}
-
-/// Whose fault an error is.
-fn blame(error: AuthorityError) -> Failure {
-    let AuthorityError::Refused { status, problem, retry_at } = error else {
-        return Failure::Authority(error.to_string());
-    };
-    let text = problem.text();
-    if problem.is("rateLimited") || status == StatusCode::TOO_MANY_REQUESTS {
-        return Failure::Limited(text, retry_at);
-    }
-    let its_own = ["serverInternal", "badNonce", "accountDoesNotExist", "userActionRequired", "unauthorized"];
-    if status.is_server_error() || its_own.iter().any(|kind| problem.is(kind)) {
-        return Failure::Authority(format!("the certificate authority refused: {text}"));
-    }
-    refused(problem)
-}
-
-/// A refusal of the order: of the names that it blames, or as a whole.
-fn refused(problem: Problem) -> Failure {
-    let named: Vec<_> = problem
-        .subproblems
-        .iter()
-        .filter(|sub| !sub.identifier.value.is_empty())
-        .map(|sub| (sub.identifier.value.to_ascii_lowercase(), sub.detail.clone()))
-        .collect();
-    if named.is_empty() {
-        return Failure::Order(format!("the certificate authority refused: {}", problem.text()));
-    }
-    Failure::Names(named)
+    Ok(csr.der().to_vec())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn refusal(status: u16, kind: &str, subproblems: &[&str]) -> Failure {
-        let subproblems: Vec<_> = subproblems
-            .iter()
-            .map(|name| json!({ "detail": "no", "identifier": { "type": "dns", "value": name } }))
-            .collect();
-        let problem = json!({
-            "type": format!("urn:ietf:params:acme:error:{kind}"), "detail": "d", "subproblems": subproblems
-        });
-        let problem = serde_json::from_value(problem).unwrap();
-        let status = StatusCode::from_u16(status).unwrap();
-        blame(AuthorityError::Refused { status, problem, retry_at: None })
-    }
-
-    #[test]
-    fn the_blame_goes_to_names_to_the_order_to_the_pace_or_to_the_authority() {
-        assert!(matches!(refusal(429, "rateLimited", &[]), Failure::Limited(..)));
-        assert!(matches!(refusal(500, "serverInternal", &[]), Failure::Authority(_)));
-        assert!(matches!(refusal(503, "", &[]), Failure::Authority(_)));
-        assert!(matches!(refusal(400, "rejectedIdentifier", &[]), Failure::Order(_)));
-        assert_eq!(
-            refusal(400, "rejectedIdentifier", &["A.example"]),
-            Failure::Names(vec![("a.example".into(), "no".into())])
-        );
-        let down = AuthorityError::Nonsense("x".into());
-        assert!(matches!(blame(down), Failure::Authority(_)));
-    }
 
     #[test]
     fn an_order_that_replaces_is_made_without_it_after_any_refusal_that_could_be_about_it() {
@@ -381,9 +235,10 @@ mod tests {
     #[test]
     fn a_request_holds_every_name_and_no_subject() {
         let names = ["a.example.com".to_owned(), "xn--mnchen-3ya.example".to_owned()];
-        let (der, key) = request_for(&names).unwrap();
+        let key = KeyPair::generate().unwrap().serialize_pem();
+        let der = request_for(&names, &key).unwrap();
         let request = rcgen::CertificateSigningRequestParams::from_der(&der.as_slice().into()).unwrap();
         assert_eq!(request.params.subject_alt_names.len(), 2);
-        assert!(key.contains("PRIVATE KEY"));
+        assert!(request_for(&names, "no key").is_err());
     }
 }

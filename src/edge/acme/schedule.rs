@@ -105,6 +105,8 @@ pub(crate) struct Proposal {
     pub(crate) replaces: Option<String>,
     /// The same names, in its time: counted by no authority.
     pub(crate) renewal: bool,
+    /// The order that the authority has made for them already: nothing new is ordered.
+    pub(crate) resumes: Option<String>,
 }
 
 /// What to do.
@@ -120,13 +122,15 @@ pub(crate) struct Plan {
 pub(crate) fn plan(facts: Facts<'_>, now: Timestamp) -> Plan {
     let mut plan = Plan { orders: Vec::new(), look_again: after(now, LOOK_AGAIN_MAX) };
     let mut wake = Wake { now, at: &mut plan.look_again };
-    if let Some(next) = facts.ledger.authority.next_try.filter(|next| *next > now) {
+    if let Some(next) = facts.ledger.authority.turn().filter(|next| *next > now) {
         wake.at(next);
         return plan;
     }
+    plan.orders = resumed(facts, &mut wake);
+    let pending: BTreeSet<&String> = facts.ledger.pending.iter().flat_map(|order| &order.names).collect();
     let best = best(facts.held, now);
     let mut domains: BTreeMap<&str, Vec<Want<'_>>> = BTreeMap::new();
-    for host in facts.wanted {
+    for host in facts.wanted.iter().filter(|host| !pending.contains(host)) {
         let want = want(facts, host, &best, now);
         match want.blocked_until {
             Some(until) => wake.at(until),
@@ -154,6 +158,28 @@ pub(crate) fn plan(facts: Facts<'_>, now: Timestamp) -> Plan {
         }
     }
     plan
+}
+
+/// Orders that the authority has made before: they go on as soon as no pause of their hosts forbids it, and cost nothing
+/// that has not counted.
+fn resumed(facts: Facts<'_>, wake: &mut Wake<'_>) -> Vec<Proposal> {
+    let mut orders = Vec::new();
+    for order in &facts.ledger.pending {
+        let histories = || order.names.iter().filter_map(|name| facts.ledger.hosts.get(name));
+        if histories().any(|history| history.ordering) {
+            continue;
+        }
+        match histories().filter_map(HostHistory::turn).max().filter(|turn| *turn > wake.now) {
+            Some(turn) => wake.at(turn),
+            None => orders.push(Proposal {
+                names: order.names.clone(),
+                replaces: None,
+                renewal: order.renewal,
+                resumes: Some(order.id.clone()),
+            }),
+        }
+    }
+    orders
 }
 
 /// When a certificate is to be renewed: when the authority says, else at two thirds of its life and up to a
@@ -207,6 +233,8 @@ fn want<'a>(facts: Facts<'a>, host: &'a str, best: &HashMap<&str, usize>, now: T
         over_http: false,
         ordering: false,
         asked: false,
+        held_until: None,
+        warning: None,
     };
     let history = facts.ledger.hosts.get(host).unwrap_or(&NOTHING);
     let certificate = best.get(host).copied();
@@ -240,7 +268,7 @@ pub(crate) fn blocked_until(
     let gathering = (untouched && !covered).then(|| after(history.since, rules.gather));
     // A clock that was set back must not hold up a new host for years.
     let gathering = gathering.filter(|until| between(now, *until) <= rules.gather);
-    [full, history.next_try, gathering].into_iter().flatten().filter(|until| *until > now).max()
+    [full, history.turn(), gathering].into_iter().flatten().filter(|until| *until > now).max()
 }
 
 /// The earliest of all moments worth waking up for.

@@ -71,6 +71,9 @@ pub(crate) struct HostState {
     pub(crate) last_error: Option<String>,
     /// Not before then.
     pub(crate) next_try: Option<Timestamp>,
+    /// Where else it leads: nothing has failed, and something may.
+    #[serde(default)]
+    pub(crate) warning: Option<String>,
 }
 
 impl HostState {
@@ -84,6 +87,7 @@ impl HostState {
             attempts: 0,
             last_error: why.map(str::to_owned),
             next_try: None,
+            warning: None,
         }
     }
 }
@@ -120,7 +124,7 @@ fn state(
     };
     let blocked = blocked_until(history, held.is_some(), facts.rules, now).filter(|_| !history.ordering);
     // While the authority is down nobody's turn comes.
-    let authority = facts.ledger.authority.next_try.filter(|next| *next > now && state != State::Valid);
+    let authority = facts.ledger.authority.turn().filter(|next| *next > now && state != State::Valid);
     let down = facts.ledger.authority.last_error.clone().filter(|_| authority.is_some());
     HostState {
         host: host.to_owned(),
@@ -134,5 +138,20 @@ fn state(
             State::Ordering => None,
             _ => blocked.max(authority),
         },
+        warning: history.warning.clone(),
+    }
+}
+
+/// Until when an operator's wish for this host must wait, and why.
+pub(crate) fn waits(facts: Facts<'_>, host: &str, now: Timestamp) -> Option<(Timestamp, &'static str)> {
+    let history = facts.ledger.hosts.get(host)?;
+    let held = history.held_until.max(facts.ledger.authority.held_until).filter(|until| *until > now);
+    // An order that is under way is what was wished for.
+    let blocked = blocked_until(history, true, facts.rules, now).filter(|_| !history.ordering);
+    match (held, blocked) {
+        (Some(held), blocked) if blocked <= Some(held) => {
+            Some((held, "the certificate authority asked for this pause"))
+        }
+        (_, blocked) => blocked.map(|until| (until, "no host is in more than four orders an hour")),
     }
 }

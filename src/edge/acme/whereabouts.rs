@@ -3,7 +3,7 @@
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::future::join_all;
 use hickory_resolver::{
     Resolver,
     config::{
@@ -63,27 +63,38 @@ impl Whereabouts {
         Ok(Self { resolver, public: public.to_vec(), loopback_counts, probe_port: PROBE_PORT })
     }
 
-    /// Does it lead here? Else why not, in words for the operator. Cancel safe.
-    pub(crate) async fn leads_here(&self, host: &str, challenges: &Arc<Challenges>) -> Result<(), String> {
+    /// Does it lead here, and perhaps elsewhere too? Else why not, in words for the operator. One of its addresses is
+    /// enough: whether the authority takes that one is seen by ordering. Cancel safe.
+    pub(crate) async fn leads_here(
+        &self,
+        host: &str,
+        challenges: &Arc<Challenges>,
+    ) -> Result<Option<String>, String> {
         let addresses = self.addresses(host).await?;
         let own = interfaces();
-        let foreign: Vec<_> = addresses.into_iter().filter(|address| !self.is_ours(*address, &own)).collect();
-        if foreign.is_empty() {
-            return Ok(());
+        let (ours, others): (Vec<_>, Vec<_>) =
+            addresses.into_iter().partition(|address| self.is_ours(*address, &own));
+        if others.is_empty() {
+            return Ok(None);
         }
         // Behind NAT or another's network the address is not ours, and still leads here.
-        if self.one_comes_back(host, &foreign, challenges).await {
-            return Ok(());
+        let looks = self.look_at(host, &others, challenges).await;
+        if ours.is_empty() && !looks.iter().any(|(_, look)| *look == Look::CameBack) {
+            return Err(format!(
+                "does not lead here: resolves to {}; correct its DNS, or name the addresses in \
+                 `edge.public_addresses` if they lead to this machine",
+                listed(others.iter())
+            ));
         }
-        let mut list: Vec<_> = foreign.iter().take(SHOWN_MAX).map(ToString::to_string).collect();
-        if foreign.len() > SHOWN_MAX {
-            list.push("…".to_owned());
-        }
-        Err(format!(
-            "does not lead here: resolves to {}; correct its DNS, or name the addresses in `edge.public_addresses` \
-             if they lead to this machine",
-            list.join(", ")
-        ))
+        // Of a network in front, the family that this machine has not cannot be judged.
+        let is_foreign = |look: &Look| match look {
+            Look::CameBack => false,
+            Look::NoWay => !ours.is_empty(),
+            Look::Elsewhere => true,
+        };
+        let foreign: Vec<_> =
+            looks.iter().filter(|(_, look)| is_foreign(look)).map(|(address, _)| address).collect();
+        Ok((!foreign.is_empty()).then(|| warning(&foreign)))
     }
 
     /// Where it resolves to, IPv6 first: that is where authorities go first.
@@ -112,32 +123,65 @@ impl Whereabouts {
         own.contains(&address)
     }
 
-    /// Does one of them come back? All at once, and both families: from a machine without IPv6 the authority's way over
-    /// it cannot be gone, only the other's.
-    async fn one_comes_back(&self, host: &str, foreign: &[IpAddr], challenges: &Arc<Challenges>) -> bool {
-        let of = |v6: bool| foreign.iter().filter(move |address| address.is_ipv6() == v6);
-        let probed = of(true).take(PROBED_OF_A_FAMILY_MAX).chain(of(false).take(PROBED_OF_A_FAMILY_MAX));
-        let mut probes: FuturesUnordered<_> =
-            probed.map(|address| self.comes_back(host, *address, challenges)).collect();
-        while let Some(came) = probes.next().await {
-            if came {
-                return true;
-            }
-        }
-        false
+    /// What a look at each of them says. All at once, and of both families: from a machine without IPv6 the authority's
+    /// way over it cannot be gone, only the other's.
+    async fn look_at(
+        &self,
+        host: &str,
+        others: &[IpAddr],
+        challenges: &Arc<Challenges>,
+    ) -> Vec<(IpAddr, Look)> {
+        let of = |v6: bool| others.iter().filter(move |address| address.is_ipv6() == v6);
+        let looked_at = of(true).take(PROBED_OF_A_FAMILY_MAX).chain(of(false).take(PROBED_OF_A_FAMILY_MAX));
+        let looks =
+            looked_at.map(|address| async move { (*address, self.look(host, *address, challenges).await) });
+        join_all(looks).await
     }
 
     /// Does a request to that address for this host come back to this very process?
-    async fn comes_back(&self, host: &str, address: IpAddr, challenges: &Arc<Challenges>) -> bool {
+    async fn look(&self, host: &str, address: IpAddr, challenges: &Arc<Challenges>) -> Look {
         let mut bytes = [0; 16];
         if aws_lc_rs::rand::fill(&mut bytes).is_err() {
-            return false;
+            return Look::NoWay;
         }
         let nonce = format!("{:032x}", u128::from_be_bytes(bytes));
-        let Some(shown) = challenges.show_nonce(host, &nonce) else { return false };
+        let Some(shown) = challenges.show_nonce(host, &nonce) else { return Look::NoWay };
         let probe = probe(host, (address, self.probe_port), &nonce, &shown);
-        matches!(tokio::time::timeout(PATIENCE, probe).await, Ok(Ok(true)))
+        match tokio::time::timeout(PATIENCE, probe).await {
+            Ok(Ok(true)) => Look::CameBack,
+            Ok(Err(error)) if error.kind() == std::io::ErrorKind::NetworkUnreachable => Look::NoWay,
+            _ => Look::Elsewhere,
+        }
     }
+}
+
+/// What a look at an address says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Look {
+    CameBack,
+    /// From this machine there is no way to it.
+    NoWay,
+    Elsewhere,
+}
+
+/// What the operator reads of addresses that seem to be somebody else's.
+fn warning(foreign: &[&IpAddr]) -> String {
+    let v6 = foreign.iter().any(|address| address.is_ipv6());
+    let why = if v6 { " (authorities and browsers take IPv6 first)" } else { "" };
+    format!(
+        "also resolves to {}, where this gateway was not found{why}: correct its DNS, or name the addresses in \
+         `edge.public_addresses` if they lead to this machine",
+        listed(foreign.iter().copied())
+    )
+}
+
+fn listed<'a>(addresses: impl ExactSizeIterator<Item = &'a IpAddr>) -> String {
+    let more = addresses.len() > SHOWN_MAX;
+    let mut list: Vec<_> = addresses.take(SHOWN_MAX).map(ToString::to_string).collect();
+    if more {
+        list.push("…".to_owned());
+    }
+    list.join(", ")
 }
 
 /// The addresses that this machine's interfaces have. (Which can be bound says nothing: `ip_nonlocal_bind` lets any be.)
@@ -231,30 +275,47 @@ mod tests {
     #[tokio::test]
     async fn a_look_at_ourselves_succeeds_only_if_it_comes_back_to_this_process() {
         let mine = Arc::new(Challenges::default());
-        for (answering, comes_back) in [(mine.clone(), true), (Arc::default(), false)] {
+        for (answering, look) in [(mine.clone(), Look::CameBack), (Arc::default(), Look::Elsewhere)] {
             let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
             let mut whereabouts = knowing(&[], false);
             whereabouts.probe_port = listener.local_addr().unwrap().port();
             let address = "127.0.0.1".parse().unwrap();
-            let probe = whereabouts.comes_back("a.example", address, &mine);
-            let (came, ()) = tokio::join!(probe, one_answer(listener, answering));
-            assert_eq!(came, comes_back);
+            let probe = whereabouts.look("a.example", address, &mine);
+            let (seen, ()) = tokio::join!(probe, one_answer(listener, answering));
+            assert_eq!(seen, look);
         }
     }
 
     #[tokio::test]
-    async fn every_address_of_both_families_is_tried_until_one_comes_back() {
+    async fn every_address_of_both_families_is_tried_and_each_is_judged_by_itself() {
         let mine = Arc::new(Challenges::default());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut whereabouts = knowing(&[], false);
         whereabouts.probe_port = listener.local_addr().unwrap().port();
         // The first of each family leads nowhere, as IPv6 does from a machine that has none.
-        let foreign: Vec<IpAddr> =
-            ["::1", "2001:db8::1", "127.0.0.3", "127.0.0.1"].map(|address| address.parse().unwrap()).into();
-        let one_comes_back = whereabouts.one_comes_back("a.example", &foreign, &mine);
-        let (came, ()) = tokio::join!(one_comes_back, one_answer(listener, mine.clone()));
-        assert!(came);
-        assert!(!whereabouts.one_comes_back("a.example", &foreign, &mine).await, "nobody listens any more");
+        let others: Vec<IpAddr> =
+            ["::1", "127.0.0.3", "127.0.0.1"].map(|address| address.parse().unwrap()).into();
+        let look_at = whereabouts.look_at("a.example", &others, &mine);
+        let (looks, ()) = tokio::join!(look_at, one_answer(listener, mine.clone()));
+        let came: Vec<_> =
+            looks.iter().filter(|(_, look)| *look == Look::CameBack).map(|(address, _)| *address).collect();
+        assert_eq!((looks.len(), came), (3, vec![others[2]]));
+        let looks = whereabouts.look_at("a.example", &others, &mine).await;
+        assert!(looks.iter().all(|(_, look)| *look != Look::CameBack), "nobody listens any more: {looks:?}");
+        // Four of each family at most.
+        let many: Vec<IpAddr> = (1..=9).map(|n| format!("127.0.1.{n}").parse().unwrap()).collect();
+        assert_eq!(whereabouts.look_at("a.example", &many, &mine).await.len(), PROBED_OF_A_FAMILY_MAX);
+    }
+
+    #[test]
+    fn addresses_of_somebody_else_are_named_and_not_endlessly() {
+        let many: Vec<IpAddr> = (1..=9).map(|n| format!("192.0.2.{n}").parse().unwrap()).collect();
+        let text = warning(&many.iter().collect::<Vec<_>>());
+        assert!(
+            text.starts_with("also resolves to 192.0.2.1, 192.0.2.2, 192.0.2.3, 192.0.2.4, …, where"),
+            "{text}"
+        );
+        assert!(!text.contains("IPv6") && warning(&[&"::2".parse().unwrap()]).contains("IPv6 first"));
     }
 
     #[tokio::test]

@@ -40,7 +40,7 @@ impl admin::House for House {
         self.edge.certificates()
     }
 
-    fn renew(&self, host: &str) -> Result<(), edge::RenewProblem> {
+    fn renew(&self, host: &str) -> Result<Option<edge::RenewWait>, edge::RenewProblem> {
         self.edge.renew(host)
     }
 

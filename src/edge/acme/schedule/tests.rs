@@ -1,7 +1,10 @@
 //! The schedule, tabled and simulated over days: what it orders, when, and what it must never do.
 
 use super::{
-    super::history::{Failure, Issued, Renewal},
+    super::{
+        failure::Failure,
+        history::{Ended, Issued, PendingOrder, Renewal},
+    },
     *,
 };
 
@@ -47,9 +50,15 @@ impl World {
         assert!(plan.look_again > self.now, "the schedule spins");
         for order in plan.orders {
             self.ledger.begin(&order.names, self.now);
-            self.orders.push((self.now, order.names.clone()));
-            match outcome(&order.names) {
-                Some(failure) => self.ledger.failed(&order.names, &failure, self.now, &self.rules),
+            let outcome = outcome(&order.names);
+            // What cannot be reached makes no order; anything else may have, whatever became of its answer.
+            let made = !matches!(outcome, Some(Failure::Authority(_, None)));
+            if made {
+                self.orders.push((self.now, order.names.clone()));
+            }
+            let ended = Ended { begun: self.now, now: self.now, made };
+            match outcome {
+                Some(failure) => self.ledger.failed(&order.names, &failure, ended, &self.rules),
                 None => self.issue(&order),
             }
         }
@@ -124,7 +133,12 @@ fn a_host_that_fails_for_ever_is_never_in_more_than_four_orders_an_hour() {
             |names: &[String]| blames(names),
             |_: &[String]| Some(Failure::Order("refused".into())),
             |_: &[String]| Some(Failure::Limited("slow down".into(), None)),
-            |_: &[String]| Some(Failure::Authority("down".into())),
+            // Answers that are lost: nobody knows whether the order was made.
+            |_: &[String]| Some(Failure::Trouble("no answer".into(), None)),
+            |names: &[String]| (names.len() == 1).then(|| Failure::Trouble("no answer".into(), None)),
+            |_: &[String]| Some(Failure::Trouble("500".into(), Some(START))),
+            |_: &[String]| Some(Failure::Limited("slow down".into(), Some(START))),
+            |_: &[String]| Some(Failure::Authority("busy".into(), Some(START))),
         ] {
             let mut world = World::new(&["bad.example.com", "good.example.com"]);
             world.rules.retry_first = retry_first;
@@ -312,10 +326,105 @@ fn what_the_operator_asks_for_is_ordered_at_once_with_its_whole_certificate() {
 #[test]
 fn an_authority_that_is_down_is_asked_less_and_less_and_hosts_keep_their_turn() {
     let mut world = World::new(&["a.example.com"]);
-    world.run(DAY, |_| Some(Failure::Authority("down".into())));
-    assert!(world.orders.len() <= 30, "{} orders in a day", world.orders.len());
+    let tries = std::cell::Cell::new(0);
+    world.run(DAY, |_| {
+        tries.set(tries.get() + 1);
+        Some(Failure::Authority("down".into(), None))
+    });
+    assert!((10..=30).contains(&tries.get()), "{} tries in a day", tries.get());
+    assert_eq!(world.orders.len(), 0);
     world.run(HOUR * 2, good);
     assert_eq!(world.held.len(), 1);
+}
+
+#[test]
+fn one_host_that_the_authority_fails_at_holds_up_no_other() {
+    for fails in [
+        |names: &[String]| blames(names).map(|_| Failure::Trouble("500".into(), None)),
+        |names: &[String]| {
+            blames(names).map(|_| Failure::Trouble("500".into(), Some(after(START, DAY * 500))))
+        },
+    ] {
+        let mut world = World::new(&["bad.example.com"]);
+        world.run(HOUR, fails);
+        for number in 0..8 {
+            world.add(&format!("n.shop{number}.com"));
+            world.run(MINUTE, fails);
+            assert_eq!(world.held.len(), number + 1, "it waits for nobody");
+        }
+        // Nor does it take others with it: who shares with it stands apart before long.
+        world.add("good.example.com");
+        world.run(HOUR * 2, fails);
+        assert_eq!(world.held.len(), 9);
+    }
+}
+
+#[test]
+fn an_authority_that_fails_at_all_is_asked_every_quarter_of_an_hour_at_most_and_hosts_keep_their_turn() {
+    let hosts: Vec<String> = (0..40).map(|n| format!("api.shop-{n:03}.com")).collect();
+    let mut world = World::new(&hosts.iter().map(String::as_str).collect::<Vec<_>>());
+    world.rules.orders_hourly_max = 1000;
+    world.run(DAY, |_| Some(Failure::Trouble("500".into(), None)));
+    let moments: BTreeSet<_> = world.orders.iter().map(|(at, _)| *at).collect();
+    assert!(moments.len() <= 24 * 4 + 10, "{} times in a day", moments.len());
+    world.run(HOUR, good);
+    assert_eq!(world.held.len(), 40);
+}
+
+#[test]
+fn what_the_authority_asked_for_is_kept_to_by_all_and_ended_by_nobody() {
+    let mut world = World::new(&["a.example.com", "b.example.org"]);
+    let until = after(world.now, HOUR * 5);
+    let busy = |_: &[String]| Some(Failure::Authority("busy".into(), Some(until)));
+    world.run(MINUTE, busy);
+    let made = world.orders.len();
+    // An order that was under way brings its certificate, the operator is impatient, a host is added.
+    world.ledger.succeeded(&["b.example.org".to_owned()]);
+    world.ledger.ask("a.example.com");
+    world.add("c.example.net");
+    while world.now < until {
+        assert_eq!(world.plan().orders, []);
+        world.now = world.plan().look_again.min(until);
+    }
+    world.run(MINUTE, good);
+    assert_eq!((world.orders.len() - made, world.held.len()), (3, 3));
+}
+
+#[test]
+fn an_order_that_was_made_goes_on_when_its_hosts_may_and_none_is_made_beside_it() {
+    let mut world = World::new(&["a.example.com", "b.example.com", "c.example.com"]);
+    world.now = after(world.now, HOUR);
+    let names = ["a.example.com", "b.example.com"].map(str::to_owned).to_vec();
+    world.ledger.begin(&names, world.now);
+    world.ledger.pending.push(PendingOrder {
+        id: "1".into(),
+        url: "https://ca.example/o/1".into(),
+        names: names.clone(),
+        begun: world.now,
+        renewal: false,
+        troubles: 0,
+    });
+    let resumed = |world: &mut World| {
+        let orders = world.plan().orders;
+        let ordered =
+            orders.iter().flat_map(|order| &order.names).filter(|name| names.contains(name)).count();
+        (orders.into_iter().filter(|order| order.resumes.is_some()).count(), ordered)
+    };
+    assert_eq!(resumed(&mut world), (0, 0), "it is under way");
+    world.ledger.interrupted();
+    assert_eq!(resumed(&mut world), (1, 2));
+    let ended = Ended { begun: world.now, now: world.now, made: true };
+    let trouble = Failure::Trouble("no answer".into(), None);
+    world.ledger.failed(&names, &trouble, ended, &world.rules);
+    assert_eq!(resumed(&mut world), (0, 0), "its hosts have a pause");
+    world.now = after(world.now, MINUTE * 10);
+    assert_eq!(resumed(&mut world), (1, 2));
+    // Full hours are about new orders.
+    for _ in 0..ATTEMPTS_HOURLY_MAX {
+        world.ledger.begin(&names, world.now);
+    }
+    world.ledger.interrupted();
+    assert_eq!(resumed(&mut world), (1, 2));
 }
 
 #[test]
