@@ -234,3 +234,78 @@ pub(crate) fn authorities(path: &Path) -> Result<Vec<CertificateDer<'static>>, S
         Err(error) => Err(format!("{} is no PEM file: {error}", path.display())),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use futures_util::{StreamExt, stream::FuturesUnordered};
+    use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::TcpListener,
+    };
+    use tokio_rustls::TlsAcceptor;
+
+    use super::*;
+
+    /// Answers `/fine` on a connection that stays, and closes it when anything else is asked for.
+    async fn fickle(tcp: TcpStream, acceptor: TlsAcceptor, heard: Arc<Mutex<BTreeMap<String, u32>>>) {
+        let mut stream = acceptor.accept(tcp).await.unwrap();
+        let mut head = [0; 2048];
+        while let Ok(bytes @ 1..) = stream.read(&mut head).await {
+            let head = String::from_utf8_lossy(&head[..bytes]).into_owned();
+            let path = head.split(' ').nth(1).unwrap().to_owned();
+            *heard.lock().unwrap().entry(path.clone()).or_default() += 1;
+            if path != "/fine" {
+                return stream.shutdown().await.unwrap();
+            }
+            stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_must_not_be_done_twice_goes_out_once_on_a_connection_of_its_own() {
+        let directory = tempfile::tempdir().unwrap();
+        let mut ca = CertificateParams::new(Vec::new()).unwrap();
+        ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let ca = CertifiedIssuer::self_signed(ca, KeyPair::generate().unwrap()).unwrap();
+        let key = KeyPair::generate().unwrap();
+        let leaf = CertificateParams::new(["localhost".to_owned()]).unwrap().signed_by(&key, &ca).unwrap();
+        let ca_file = directory.path().join("ca.pem");
+        std::fs::write(&ca_file, ca.pem()).unwrap();
+        let config = rustls::ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![leaf.der().clone()], key.serialize_der().try_into().unwrap())
+            .unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let heard = Arc::<Mutex<BTreeMap<String, u32>>>::default();
+        let http = Http::new(Some(&ca_file), Duration::from_secs(20), Shutdown::new()).unwrap();
+        let requests = async {
+            for (path, way) in [("once", Way::Fresh), ("again", Way::Any)] {
+                let url = |path: &str| format!("https://localhost:{port}/{path}");
+                // From now on a connection is kept.
+                http.send((&Method::GET, Way::Any), &url("fine"), None).await.unwrap();
+                let broken = http.send((&Method::POST, way), &url(path), Some("{}")).await.unwrap_err();
+                assert!(broken.may_have_arrived(), "{broken}");
+            }
+        };
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let mut open = FuturesUnordered::new();
+        let mut requests = std::pin::pin!(requests);
+        loop {
+            tokio::select! {
+                () = &mut requests => break,
+                accepted = listener.accept() => {
+                    open.push(fickle(accepted.unwrap().0, acceptor.clone(), heard.clone()));
+                }
+                Some(()) = open.next() => {}
+            }
+        }
+        let heard = heard.lock().unwrap();
+        assert_eq!((heard["/once"], heard["/again"]), (1, 2), "{heard:?}");
+    }
+}
