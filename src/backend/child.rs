@@ -4,6 +4,7 @@
 //! It must never fork from a thread that can end before the process: all of it happens on the one of `hands`.
 
 mod guard;
+mod place;
 mod strays;
 
 use std::{
@@ -28,7 +29,8 @@ use tokio::{
 };
 
 pub(crate) use self::guard::worker_guard;
-use self::{guard::Guarded, strays::Strays};
+pub(super) use self::place::is_taken;
+use self::{guard::Guarded, place::Place, strays::Strays};
 use super::{
     LOOK_EVERY,
     confinement::Confinement,
@@ -85,19 +87,22 @@ pub(super) struct Child {
     guarded: Option<Guarded>,
     /// Descendants outside of the group, found when it is told to end.
     strays: Strays,
+    /// Where it runs.
+    _place: Place,
 }
 
 impl Child {
     /// Start it; returns when the program (or its launcher) has been executed. Not cancel safe in the sense
     /// that a start once asked for happens, but then the child is killed at once.
     pub(super) async fn spawn(program: &Program) -> io::Result<Self> {
+        let place = Place::take(&program.confinement.directory);
         let (program, runtime) = (program.clone(), Handle::current());
         let forked = hands::done(move || {
             let _guard = runtime.enter();
             fork(&program)
         });
         let (process, pid, guarded) = forked.await??;
-        Ok(Self { process, pid, reaped: false, guarded, strays: Strays::default() })
+        Ok(Self { process, pid, reaped: false, guarded, strays: Strays::default(), _place: place })
     }
 
     /// Its process id, and its group's.

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     BackendError, Config,
+    child::is_taken,
     generation::Generation,
     process::Stage,
     releases,
@@ -146,13 +147,16 @@ pub(super) async fn deploy(
     let ordered = site.supervisor.order(Order::Release(release.clone())).await;
     let standing = site.supervisor.standing();
     let in_force = standing.generations.iter().filter(|one| one.number == standing.generation);
-    let needed: Vec<_> = in_force.map(|one| one.directory.clone()).collect();
+    let in_force: Vec<_> = in_force.map(|one| one.directory.clone()).collect();
+    // Also by a worker that could not be taken back, another backend or a job.
+    let needed =
+        move |release: &Path| in_force.iter().any(|one| one.starts_with(release)) || is_taken(release);
     if let Err(error) = ordered {
-        unfinished.0 = Some(release).filter(|release| !needed.contains(release));
+        unfinished.0 = Some(release).filter(|release| !needed(release));
         return Err(error);
     }
     let (kept, place) = (site.config.releases_kept, link.clone());
-    let pruned = tokio::task::spawn_blocking(move || releases::prune(&place, kept, &needed)).await;
+    let pruned = tokio::task::spawn_blocking(move || releases::prune(&place, kept, needed)).await;
     if let Ok(Err(error)) | Err(error) = pruned.map_err(io::Error::other) {
         tracing::warn!(backend, %error, "old releases cannot be removed");
     }

@@ -71,9 +71,10 @@ pub(super) fn share(path: &Path, gid: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode & 0o777 | (mode & 0o700) >> 3))
 }
 
-/// Remove all releases but the newest `kept`, the one that the link points to, and those that are `needed`.
-pub(super) fn prune(link: &Path, kept: usize, needed: &[PathBuf]) -> io::Result<()> {
-    let current = link.canonicalize()?;
+/// Remove all releases but the newest `kept`, those that the link and the links beside it point to, and those that are
+/// `needed`. One that cannot be removed keeps none of the others; the first error is told in the end.
+pub(super) fn prune(link: &Path, kept: usize, needed: impl Fn(&Path) -> bool) -> io::Result<()> {
+    let pointed_to = pointed_to(link)?;
     let Some(releases) = directory_of(link) else { return Ok(()) };
     let releases = releases.canonicalize()?;
     let mut all = Vec::new();
@@ -93,12 +94,26 @@ pub(super) fn prune(link: &Path, kept: usize, needed: &[PathBuf]) -> io::Result<
     // Names alone would not do: the first release may have been put there by hand.
     all.sort();
     let surplus = all.len().saturating_sub(kept.max(1));
+    let mut outcome = Ok(());
     for (_, path) in all.into_iter().take(surplus) {
-        if path != current && !needed.contains(&path) {
-            fs::remove_dir_all(&path)?;
+        if !pointed_to.iter().any(|target| target.starts_with(&path)) && !needed(&path) {
+            outcome = outcome.and(fs::remove_dir_all(&path));
         }
     }
-    Ok(())
+    outcome
+}
+
+/// What the link points to, and what those beside it do: several backends may choose from the same releases.
+fn pointed_to(link: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut targets = vec![link.canonicalize()?];
+    for entry in fs::read_dir(link.parent().unwrap_or(Path::new("/")))? {
+        let beside = entry?.path();
+        if beside.is_symlink() {
+            // One that leads nowhere needs nothing.
+            targets.extend(beside.canonicalize());
+        }
+    }
+    Ok(targets)
 }
 
 #[cfg(test)]
@@ -146,9 +161,16 @@ mod tests {
             path
         });
         fs::File::open(&abandoned).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        prune(&link, 2, &made[2..3]).unwrap();
+        prune(&link, 2, |release| release == made[2]).unwrap();
         assert_eq!((abandoned.exists(), unpacking.exists()), (false, true));
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
         assert_eq!(left, [true, false, true, false, true, true]);
+        // Another backend's link beside it, to a part of a release.
+        fs::create_dir(made[2].join("api")).unwrap();
+        point(&root.join("staging"), &made[2].join("api")).unwrap();
+        point(&link, &made[5]).unwrap();
+        prune(&link, 1, |_| false).unwrap();
+        let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
+        assert_eq!(left, [false, false, true, false, false, true]);
     }
 }

@@ -159,12 +159,15 @@ pub(super) fn leading_nobody() -> String {
     format!("table inet gateway {{\n{}}}\n", redirects(&BTreeMap::new()))
 }
 
-/// Address translation decides at the first packet of a connection alone: those that are open stay where they are.
+/// Address translation decides at the first packet of a connection alone: those that are open stay where they are. Of one
+/// that is open already when the kernel begins to follow connections, the first packet that it sees is no SYN.
 fn redirects(led: &BTreeMap<u16, u16>) -> String {
     let mut text =
         format!("    {CUTOVER} {{\n        type nat hook prerouting priority dstnat; policy accept;\n");
     for (from, to) in led {
-        text += &format!("        fib daddr type local tcp dport {from} redirect to :{to}\n");
+        text += &format!(
+            "        fib daddr type local tcp dport {from} tcp flags & (fin | syn | rst | ack) == syn redirect to :{to}\n"
+        );
     }
     text + "    }\n"
 }
@@ -236,7 +239,11 @@ mod tests {
         let want = include_str!("../../tests/data/bootstrap/expected/rules.nft");
         assert_eq!(text(&full), want);
         let bare = text(&Firewall { bare: true, led: [(80, 8080)].into(), ..Firewall::default() });
-        assert!(bare.contains("tcp dport 80 redirect to :8080") && !bare.contains("policy drop"), "{bare}");
+        assert!(
+            bare.contains("tcp dport 80 tcp flags & (fin | syn | rst | ack) == syn redirect to :8080")
+                && !bare.contains("policy drop"),
+            "{bare}"
+        );
         let over = text(&Firewall { was_led: true, ..Firewall::default() });
         assert!(over.contains("chain cutover") && !over.contains("redirect"), "{over}");
         assert!(leading_nobody().contains("chain cutover"));

@@ -1,5 +1,5 @@
 //! Taking back what bootstrap made, last thing first, and nothing else: a file that its owner has changed since stays, and so
-//! do databases.
+//! do databases and what the application keeps.
 
 use std::{
     fs,
@@ -13,8 +13,11 @@ use super::{
     machine, places, ruleset, share,
 };
 
+/// The home of the workers' user, where the application may write.
+const APPLICATION: &str = "/var/lib/gateway-app";
+
 /// Directories that the gateway and its workers fill by themselves: they go with what is in them.
-const OWN: [&str; 3] = ["/var/lib/gateway-app", places::LOGS, "/run/gateway"];
+const OWN: [&str; 3] = [APPLICATION, places::LOGS, "/run/gateway"];
 
 /// One thing that was taken back, or not.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -173,6 +176,12 @@ fn databases() -> Vec<PathBuf> {
     entries.map(|entry| entry.path()).collect()
 }
 
+/// Has the application kept something at its home? Not what npm and Node leave in hidden directories.
+fn application_keeps() -> bool {
+    let mut entries = fs::read_dir(APPLICATION).into_iter().flatten().flatten();
+    entries.any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+}
+
 fn take_back_rights(list: &[(PathBuf, u32, u32, u32)]) -> Result<(), BootstrapError> {
     for (path, mode, uid, gid) in list.iter().filter(|(path, ..)| path.is_dir()) {
         std::os::unix::fs::chown(path, Some(*uid), Some(*gid))
@@ -192,6 +201,10 @@ fn take_back_directories(list: &[PathBuf]) -> Result<Option<String>, BootstrapEr
             stays.push(format!("{} holds tenants' databases", path.display()));
             continue;
         }
+        if path.starts_with(APPLICATION) && application_keeps() {
+            stays.push(format!("{} holds what the application keeps", path.display()));
+            continue;
+        }
         // What runs fills these by itself; in any other directory only what was made here is removed.
         let own = state || OWN.iter().any(|own| path.starts_with(own));
         let removed = if own { fs::remove_dir_all(path) } else { fs::remove_dir(path) };
@@ -207,8 +220,8 @@ fn take_back_directories(list: &[PathBuf]) -> Result<Option<String>, BootstrapEr
 }
 
 fn take_back_accounts(names: &[String]) -> Result<Option<String>, BootstrapError> {
-    if !databases().is_empty() {
-        return Ok(Some("they own the databases that stay".to_owned()));
+    if !databases().is_empty() || application_keeps() {
+        return Ok(Some("they own the databases or files that stay".to_owned()));
     }
     // Users first: a group that is somebody's own cannot go before them, and may go with them.
     for kind in ["user", "group"] {

@@ -62,7 +62,7 @@ pub(crate) struct Bootstrap {
     /// The version of Node that it is started with, if .nvmrc, .node-version and package.json do not say it
     #[arg(long, value_name = "VERSION", requires = "app")]
     node: Option<Spec>,
-    /// Where Node comes from if none that is here will do, such as file:///srv/node-dist, instead of https://nodejs.org/dist
+    /// Where Node comes from if none that is here will do, such as file:///srv/node-dist, instead of the Node project's own
     #[arg(long, value_name = "URL", requires = "app", value_parser = super::node::mirror)]
     node_mirror: Option<String>,
     /// Where certificates come from

@@ -8,7 +8,7 @@ use std::{
 };
 
 use flate2::bufread::MultiGzDecoder;
-use tar::{Archive, Entry, EntryType};
+use tar::{Archive, Entry, EntryType, PaxExtensions};
 
 /// The first bytes of what gzip wrote.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
@@ -55,17 +55,20 @@ fn measure(reader: impl Read, bounds: Bounds) -> Result<(), String> {
     let mut archive = limited(reader, bounds);
     let (mut files, mut bytes) = (0, 0_u64);
     for entry in archive.entries().map_err(broken)?.raw(true) {
-        let entry = entry.map_err(broken)?;
+        let mut entry = entry.map_err(broken)?;
         let size = entry.size();
         match entry.header().entry_type() {
             EntryType::GNULongName
             | EntryType::GNULongLink
             | EntryType::XHeader
-            | EntryType::XGlobalHeader => {
-                if size > NAME_BYTES_MAX {
-                    return Err(format!("a name in it has more than {NAME_BYTES_MAX} bytes"));
-                }
+            | EntryType::XGlobalHeader
+                if size > NAME_BYTES_MAX =>
+            {
+                return Err(format!("a name in it has more than {NAME_BYTES_MAX} bytes"));
             }
+            EntryType::XHeader => plain_size(&mut entry)?,
+            EntryType::GNULongName | EntryType::GNULongLink | EntryType::XGlobalHeader => {}
+            EntryType::GNUSparse => return Err("it has sparse files".to_owned()),
             _ => {
                 files += 1;
                 bytes = bytes.saturating_add(size);
@@ -79,6 +82,19 @@ fn measure(reader: impl Read, bounds: Bounds) -> Result<(), String> {
                 "its files have more than {} bytes ({})",
                 bounds.bytes_max, bounds.bytes_key
             ));
+        }
+    }
+    Ok(())
+}
+
+/// An extension (PAX) may say another size than the header; unpacking would go by it, and what is measured here by the
+/// header would not be what is unpacked. Nobody needs it below 8 GiB.
+fn plain_size(entry: &mut Entry<'_, impl Read>) -> Result<(), String> {
+    let mut records = Vec::new();
+    entry.read_to_end(&mut records).map_err(broken)?;
+    for record in PaxExtensions::new(&records) {
+        if record.map_err(broken)?.key_bytes() == b"size" {
+            return Err("it says the size of a file twice (PAX)".to_owned());
         }
     }
     Ok(())
@@ -116,6 +132,9 @@ fn entries(reader: impl Read, into: &Path, bounds: Bounds) -> Result<u64, String
             continue;
         }
         files += 1;
+        if files > bounds.files_max {
+            return Err(format!("it has more than {} files ({})", bounds.files_max, bounds.files_key));
+        }
         check(&entry)?;
         let path = entry.path().map_err(broken)?.display().to_string();
         match entry.unpack_in(into) {
@@ -249,6 +268,22 @@ mod tests {
         assert!(unpacked(&long, wide).0.is_err_and(|reason| reason.contains("a name in it")));
         assert!(unpacked(b"no archive at all", BOUNDS).0.is_err());
         assert_eq!(unpacked(&[0; 1024], BOUNDS).0, Err("it is empty".to_owned()));
+    }
+
+    #[test]
+    fn a_size_that_is_said_twice_hides_nothing() {
+        // By its header the file is empty, and what follows it the archive's end; by its extension it has 1024 bytes of
+        // zeros, and more files follow.
+        let mut builder = Builder::new(Vec::new());
+        append(&mut builder, EntryType::XHeader, "pax", ("", b"13 size=1024\n"));
+        append(&mut builder, EntryType::Regular, "first", ("", b""));
+        let mut bytes = builder.into_inner().unwrap();
+        bytes.truncate(bytes.len() - 1024);
+        bytes.extend([0; 1024]);
+        bytes.extend(archive(EntryType::Regular, "hidden", "", &[7; 5000]));
+        let (outcome, directory) = unpacked(&bytes, BOUNDS);
+        assert!(outcome.as_ref().is_err_and(|reason| reason.contains("twice")), "{outcome:?}");
+        assert!(!directory.path().join("into/hidden").exists());
     }
 
     #[test]
