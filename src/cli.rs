@@ -59,6 +59,7 @@ Exit codes:
   3  the order needs a running gateway and there is none
   4  you may not give orders to this gateway
   5  new workers did not get ready; where there were old ones, they go on
+  130  Ctrl-C ended the command; the gateway goes on with an order that it has begun
 
 Examples:
   gateway run --config config/quickstart.toml
@@ -130,7 +131,7 @@ pub fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return told_by_clap(&error),
     };
-    match cli.command.run(&cli.settings) {
+    match cli.command.run(&cli.settings).and_then(|()| out::written()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             let text = failure.to_string();

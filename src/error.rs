@@ -48,3 +48,43 @@ pub(crate) trait Fault: std::error::Error {
 pub(crate) fn is_out_of_descriptors(error: &io::Error) -> bool {
     matches!(error.raw_os_error().map(Errno::from_raw), Some(Errno::EMFILE | Errno::ENFILE))
 }
+
+/// The known name nearest to a mistyped one, if it is near enough to be meant.
+pub(crate) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    let close = |candidate: &&str| strsim::normalized_damerau_levenshtein(name, candidate);
+    known
+        .into_iter()
+        .map(|candidate| (close(&candidate), candidate))
+        // Two of three letters right: `htps` finds `https`, `workers_max` does not find `path`.
+        .filter(|(similarity, _)| *similarity >= 0.65)
+        .max_by(|(a, _), (b, _)| a.total_cmp(b))
+        .map(|(_, candidate)| candidate)
+}
+
+/// The remedy for a name that nobody has: the one that was meant, if that can be told, and the order that shows all.
+pub(crate) fn names_shown_by(order: &str, near: Option<&str>) -> String {
+    match near {
+        Some(near) => format!("did you mean `{near}`? `{order}` shows all of them"),
+        None => format!("`{order}` shows all of them"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_mistyped_name_is_found_and_another_word_is_not() {
+        let known = ["navaja", "barba", "tijera"];
+        for (name, want) in
+            [("navja", Some("navaja")), ("tjiera", Some("tijera")), ("acme", None), ("", None)]
+        {
+            assert_eq!(nearest(name, known), want, "{name}");
+        }
+        assert_eq!(
+            names_shown_by("gateway x list", Some("a")),
+            "did you mean `a`? `gateway x list` shows all of them"
+        );
+        assert_eq!(names_shown_by("gateway x list", None), "`gateway x list` shows all of them");
+    }
+}

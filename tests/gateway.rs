@@ -10,6 +10,8 @@
     reason = "a test that cannot go on fails"
 )]
 
+use std::io::Write as _;
+
 #[path = "gateway/acme.rs"]
 mod acme;
 #[path = "gateway/admin.rs"]
@@ -88,6 +90,8 @@ mod load;
 mod logs;
 #[path = "gateway/machine.rs"]
 mod machine;
+#[path = "gateway/manners.rs"]
+mod manners;
 #[path = "gateway/memory.rs"]
 mod memory;
 #[path = "gateway/mirrors.rs"]
@@ -183,6 +187,19 @@ pub(crate) const STRANGER: &str = "https://stranger.example";
 
 /// Longest wait for anything that should happen by itself.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// Is this root, as whom alone that can be shown? Where it is not, what is left out is said, past the test's captured
+/// output; in CI (`CI=true`) it is a failure.
+#[track_caller]
+pub(crate) fn as_root(what: &str) -> bool {
+    let root = nix::unistd::geteuid().is_root();
+    let ci = std::env::var_os("CI").is_some_and(|ci| ci == "true");
+    assert!(root || !ci, "only root can show {what}: run the tests as root");
+    if !root {
+        let _unheard = writeln!(std::io::stderr(), "LEFT OUT, not being root: {what}");
+    }
+    root
+}
 
 /// Polls until `happened` gives something, and fails with `what` when it never does.
 #[track_caller]

@@ -57,12 +57,6 @@ impl Problem {
             .hint("start it with `gateway run`")
     }
 
-    /// There is no such tenant.
-    pub(crate) fn no_tenant(id: &str) -> Self {
-        Self::new(404, "tenant-unknown", format!("there is no tenant `{id}`"))
-            .hint("`gateway tenant list` shows all of them")
-    }
-
     /// A failure of this machine: disk, permissions.
     pub(crate) fn machine(what: &str, error: &dyn std::fmt::Display) -> Self {
         Self::new(500, "machine", format!("cannot {what}: {error}"))
@@ -188,7 +182,8 @@ mod tests {
             TenantError::Database { id: id(), problem }
         };
         for (error, status, hint) in [
-            (TenantError::Unknown(id()), 404, "gateway tenant list"),
+            (TenantError::Unknown { id: id(), near: None }, 404, "gateway tenant list"),
+            (TenantError::Unknown { id: id(), near: "acne".parse().ok() }, 404, "did you mean `acne`?"),
             (TenantError::Exists(id()), 409, "gateway tenant set acme"),
             (TenantError::Declared(id()), 409, "gateway reload"),
             (TenantError::OwnFile(id()), 422, "name another file"),
@@ -210,7 +205,8 @@ mod tests {
     #[tokio::test]
     async fn a_problem_is_problem_json_and_reads_back() {
         use http_body_util::BodyExt;
-        let problem = Problem::no_tenant("acme");
+        let unknown = crate::tenant::TenantError::Unknown { id: "acme".parse().unwrap(), near: None };
+        let problem = Problem::of(&unknown);
         let response = problem.clone().into_response();
         assert_eq!(response.status(), 404);
         assert_eq!(response.headers()[header::CONTENT_TYPE], "application/problem+json");

@@ -102,7 +102,7 @@ pub(crate) enum BackendError {
         lines: Vec<String>,
     },
     /// An upstream has nothing that could be restarted.
-    #[error("backend {backend} is an upstream that something else runs: restart it there")]
+    #[error("backend {backend} is an upstream that something else runs: give such orders there")]
     NotSupervised {
         /// The backend.
         backend: String,

@@ -3,19 +3,24 @@
 
 use std::{fmt, io, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, StatusCode, header};
-use http_body_util::Empty;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::{StatusCode, uri::PathAndQuery};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
+    io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{TcpStream, UnixStream},
 };
 
 use crate::error::is_out_of_descriptors;
 
 use super::roster::Address;
+
+/// The longest head of an answer that is read. The body interests nobody.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+
+/// Its headers.
+const HEADERS_MAX: usize = 100;
+
+/// Read at a time: most heads at once.
+const CHUNK_BYTES: usize = 1024;
 
 /// Why something is not well.
 #[derive(Debug)]
@@ -27,9 +32,11 @@ pub(super) enum Unwell {
     /// It answered, and not with 2xx.
     Status(StatusCode),
     /// What it answered is no HTTP.
-    NotHttp(hyper::Error),
+    NotHttp(String),
+    /// The connection did not last until the answer.
+    Broken(io::Error),
     /// The health path can not be asked for.
-    BadPath(http::Error),
+    BadPath(http::uri::InvalidUri),
     /// What answers on its port is another program.
     Foreign(u16),
 }
@@ -48,6 +55,9 @@ impl fmt::Display for Unwell {
             Self::NoAnswer(timeout) => write!(f, "the health path did not answer within {timeout:?}"),
             Self::Status(status) => write!(f, "the health path answered {status}"),
             Self::NotHttp(error) => write!(f, "the health path answered something else than HTTP ({error})"),
+            Self::Broken(error) => {
+                write!(f, "the connection broke before the health path answered ({error})")
+            }
             Self::Foreign(port) => write!(f, "another program listens on its port ({port})"),
             Self::BadPath(error) => write!(f, "health.path can not be asked for ({error})"),
         }
@@ -71,25 +81,55 @@ pub(super) async fn check(address: &Address, path: Option<&str>, timeout: Durati
     tokio::time::timeout(timeout, asking).await.unwrap_or(Err(Unwell::NoAnswer(timeout)))
 }
 
-async fn ask<S>(stream: S, path: Option<&str>) -> Result<(), Unwell>
+/// One request by hand: a client for every kind of answer would take several times as long as this.
+async fn ask<S>(mut stream: S, path: Option<&str>) -> Result<(), Unwell>
 where
-    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: AsyncRead + AsyncWrite + Unpin,
 {
     let Some(path) = path else { return Ok(()) };
-    let request = Request::get(path)
-        .header(header::HOST, "localhost")
-        .header(header::USER_AGENT, "gateway-health")
-        .header(header::CONNECTION, "close")
-        .body(Empty::<Bytes>::new())
-        .map_err(Unwell::BadPath)?;
-    let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(Unwell::NotHttp)?;
-    // Driven here and dropped here: a health check leaves no task behind, and the body interests nobody.
-    let answer = sender.send_request(request);
-    let response = tokio::select! {
-        response = answer => response.map_err(Unwell::NotHttp)?,
-        Err(error) = connection => return Err(Unwell::NotHttp(error)),
-    };
-    if response.status().is_success() { Ok(()) } else { Err(Unwell::Status(response.status())) }
+    // Nothing that could end the line comes in.
+    let path: PathAndQuery = path.parse().map_err(Unwell::BadPath)?;
+    let request = format!(
+        "GET {path} HTTP/1.1\r\nhost: localhost\r\nuser-agent: gateway-health\r\nconnection: close\r\n\r\n"
+    );
+    stream.write_all(request.as_bytes()).await.map_err(Unwell::Broken)?;
+    let status = answered(&mut stream).await?;
+    if status.is_success() { Ok(()) } else { Err(Unwell::Status(status)) }
+}
+
+/// The status of the final answer, whose head must be there as a whole.
+async fn answered(stream: &mut (impl AsyncRead + Unpin)) -> Result<StatusCode, Unwell> {
+    let mut head = Vec::with_capacity(CHUNK_BYTES);
+    loop {
+        match parse(&head)? {
+            // Interim answers come before it.
+            Some((status, used))
+                if status.is_informational() && status != StatusCode::SWITCHING_PROTOCOLS =>
+            {
+                head.drain(..used);
+                continue;
+            }
+            Some((status, _)) => return Ok(status),
+            None if head.len() >= HEAD_BYTES_MAX => {
+                return Err(Unwell::NotHttp(format!("no end of its head within {HEAD_BYTES_MAX} bytes")));
+            }
+            None => {}
+        }
+        head.reserve(CHUNK_BYTES);
+        if stream.read_buf(&mut head).await.map_err(Unwell::Broken)? == 0 {
+            return Err(Unwell::Broken(io::ErrorKind::UnexpectedEof.into()));
+        }
+    }
+}
+
+/// Status and length of a whole head; none, if more of it must come.
+fn parse(head: &[u8]) -> Result<Option<(StatusCode, usize)>, Unwell> {
+    let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
+    let mut answer = httparse::Response::new(&mut headers);
+    let not_http = |error: httparse::Error| Unwell::NotHttp(error.to_string());
+    let httparse::Status::Complete(used) = answer.parse(head).map_err(not_http)? else { return Ok(None) };
+    let status = answer.code.and_then(|code| StatusCode::from_u16(code).ok());
+    status.map(|status| Some((status, used))).ok_or_else(|| Unwell::NotHttp("no status".to_owned()))
 }
 
 #[cfg(test)]
@@ -132,6 +172,34 @@ mod tests {
         assert_eq!(error, "the health path answered 503 Service Unavailable");
         let moved = Some("HTTP/1.1 302 Found\r\nlocation: /login\r\ncontent-length: 0\r\n\r\n");
         assert!(check_peer(moved, Some("/health")).await.unwrap_err().contains("302"));
+    }
+
+    #[tokio::test]
+    async fn interim_answers_are_none_and_half_a_head_is_none_either() {
+        let late = Some("HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\nHTTP/1.1 200 OK\r\n\r\n");
+        assert_eq!(check_peer(late, Some("/health")).await, Ok(()));
+        let half = Some("HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n");
+        let error = check_peer(half, Some("/health")).await.unwrap_err();
+        assert!(error.starts_with("the connection broke before the health path answered"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_head_without_end_is_read_to_its_bound() {
+        let (mut peer, stream) = tokio::io::duplex(4096);
+        let endless = async move {
+            peer.write_all(b"HTTP/1.1 200 OK\r\nx: ").await.unwrap();
+            while peer.write_all(&[b'a'; 1024]).await.is_ok() {}
+        };
+        let (asked, ()) = tokio::join!(ask(stream, Some("/health")), endless);
+        assert!(matches!(asked, Err(Unwell::NotHttp(_))), "{asked:?}");
+    }
+
+    #[tokio::test]
+    async fn a_path_cannot_say_more_than_a_path() {
+        for path in ["/a b", "/a\r\nx: y", "/a HTTP/1.1\r\n\r\n"] {
+            let (_peer, stream) = tokio::io::duplex(4096);
+            assert!(matches!(ask(stream, Some(path)).await, Err(Unwell::BadPath(_))), "{path:?}");
+        }
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 
 use std::{
     collections::BTreeSet,
-    fs,
+    fs::File,
+    os::unix::fs::FileExt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -11,40 +12,65 @@ use std::{
 use super::process_group::{self, Seen};
 
 /// How old a list of all processes may be. It finds whom no known process has started, or not any more.
-const CENSUS_EVERY: Duration = Duration::from_secs(10);
+const CENSUS_EVERY: Duration = Duration::from_secs(60);
+
+/// Which look also asks whom the known processes have started since.
+const CHILDREN_EVERY: u32 = 5;
+
+/// More than a line of `/proc/PID/statm` can have: seven numbers of at most 20 digits.
+const LINE_BYTES: usize = 160;
 
 /// One process group.
 #[derive(Debug)]
 pub(super) struct Memory {
     group: u32,
+    /// The leader's own line, kept open: what is looked at most often costs one read.
+    leader: Option<File>,
+    /// All the others.
     members: BTreeSet<u32>,
+    looks: u32,
 }
 
 impl Memory {
     /// Of the group that this process leads.
     pub(super) fn of_group(group: u32) -> Self {
-        Self { group, members: BTreeSet::from([group]) }
+        Self { group, leader: statm(group), members: BTreeSet::new(), looks: 0 }
     }
 
-    /// What its processes hold resident now, bytes; pages that they share count for each. Reads two short files for each
+    /// What its processes hold resident now, bytes; pages that they share count for each. Reads a short file for each
     /// process: microseconds, less than it takes to have another thread do it.
     pub(super) fn resident_bytes(&mut self) -> u64 {
+        // The file is that process's, not that of whoever has its id next: once it has ended, it says nothing.
+        let leader = self.leader.as_ref().and_then(resident_pages).unwrap_or_default();
+        let asks = self.looks.is_multiple_of(CHILDREN_EVERY);
+        self.looks = self.looks.wrapping_add(1);
+        (leader + self.descendants_pages(asks)) * page_bytes()
+    }
+
+    fn descendants_pages(&mut self, asks: bool) -> u64 {
         let of_census = last_census().map(|(_, seen)| seen).unwrap_or_default();
         let of_census = of_census.iter().filter(|seen| seen.group == self.group).map(|seen| seen.pid);
         let mut open: Vec<u32> = self.members.iter().copied().chain(of_census).collect();
+        if asks {
+            open.extend(process_group::children(self.group));
+        }
         let (mut members, mut pages) = (BTreeSet::new(), 0);
         while let Some(pid) = open.pop() {
+            if pid == self.group || members.contains(&pid) {
+                continue;
+            }
             // Its group is read each time: the id may be somebody else's by now.
             let Some(seen) = process_group::see(pid).filter(|seen| seen.group == self.group) else {
                 continue;
             };
-            if members.insert(pid) {
-                pages += seen.resident_pages;
+            members.insert(pid);
+            pages += seen.resident_pages;
+            if asks {
                 open.extend(process_group::children(pid));
             }
         }
         self.members = members;
-        pages * page_bytes()
+        pages
     }
 }
 
@@ -75,10 +101,19 @@ pub(super) fn take_census() {
 
 /// What one process holds resident; none when it is gone.
 pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
+    Some(resident_pages(&statm(pid)?)? * page_bytes())
+}
+
+fn statm(pid: u32) -> Option<File> {
+    File::open(format!("/proc/{pid}/statm")).ok()
+}
+
+/// As that file says it now; none when its process is gone.
+fn resident_pages(statm: &File) -> Option<u64> {
+    let mut line = [0; LINE_BYTES];
+    let length = statm.read_at(&mut line, 0).ok()?;
     // In pages: size, resident, shared… (proc_pid_statm(5)).
-    let statm = fs::read_to_string(format!("/proc/{pid}/statm")).ok()?;
-    let pages: u64 = statm.split_ascii_whitespace().nth(1)?.parse().ok()?;
-    Some(pages * page_bytes())
+    std::str::from_utf8(&line[..length]).ok()?.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
 fn page_bytes() -> u64 {
@@ -115,7 +150,7 @@ mod tests {
     }
 
     #[test]
-    fn a_child_is_counted_at_the_next_look_and_one_that_has_gone_no_more() {
+    fn a_child_is_counted_some_looks_later_and_one_that_has_gone_no_more() {
         let mut leader = Command::new("sh");
         leader.args(["-c", "read go; sleep 60 & read go; kill $!; wait; read go"]).stdin(Stdio::piped());
         let mut leader = leader.process_group(0).spawn().unwrap();
@@ -127,16 +162,18 @@ mod tests {
         };
         let mut memory = Memory::of_group(leader.id());
         let alone = memory.resident_bytes();
-        assert_eq!(memory.members.len(), 1);
+        assert!(alone > 0 && memory.members.is_empty());
         words.write_all(b"go\n").unwrap();
         until(2);
-        assert!(memory.resident_bytes() > alone);
-        assert_eq!(memory.members.len(), 2);
+        let looks: Vec<u64> = (0..CHILDREN_EVERY).map(|_| memory.resident_bytes()).collect();
+        assert!(looks.last() > Some(&alone), "{alone} {looks:?}");
+        assert_eq!(memory.members.len(), 1);
         words.write_all(b"go\n").unwrap();
         until(1);
         memory.resident_bytes();
-        assert_eq!(memory.members.len(), 1);
+        assert!(memory.members.is_empty());
         drop(words);
         leader.wait().unwrap();
+        assert_eq!(memory.resident_bytes(), 0);
     }
 }

@@ -193,8 +193,9 @@ impl Watch {
             Err(_) => return Err(format!("looking up host {} takes too long", self.target.host)),
         };
         let mut reason = format!("host {} has no address", self.target.host);
+        let present = self.worker.as_ref().map(|worker| worker.address());
         // `localhost` has two, and a development server often listens on only one of them.
-        for address in addresses {
+        for address in present_first(addresses, present) {
             match health::check(&Address::Tcp(address), health.path.as_deref(), health.timeout).await {
                 Ok(()) => return Ok(address),
                 Err(unwell) => reason = format!("{address}: {unwell}"),
@@ -234,9 +235,29 @@ impl Watch {
     }
 }
 
+/// Where a name has several addresses, resolvers give them in another order each time: what is well stays.
+fn present_first(mut addresses: Vec<SocketAddr>, present: Option<&Address>) -> Vec<SocketAddr> {
+    // Stable: the others keep the resolver's order.
+    addresses.sort_by_key(|address| present != Some(&Address::Tcp(*address)));
+    addresses
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_that_serves_is_asked_first_whatever_the_resolver_says() {
+        let addresses: Vec<SocketAddr> =
+            ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.1:80"].map(|text| text.parse().unwrap()).into();
+        let order = |present: Option<&str>| -> Vec<String> {
+            let present = present.map(|text| Address::Tcp(text.parse().unwrap()));
+            present_first(addresses.clone(), present.as_ref()).iter().map(ToString::to_string).collect()
+        };
+        assert_eq!(order(None), ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.1:80"]);
+        assert_eq!(order(Some("10.0.0.1:80")), ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
+        assert_eq!(order(Some("10.0.0.9:80")), ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.1:80"]);
+    }
 
     fn check(text: &str, expected: Result<(&str, u16), &str>) {
         let expected = expected.map(|(host, port)| Target { host: host.to_owned(), port });

@@ -4,7 +4,7 @@
 mod deploy;
 mod describe;
 mod orders;
-mod progress;
+pub(super) mod progress;
 
 use super::{Client, Failure, logs::escape, out, status};
 use crate::admin::BackendStatus;
@@ -63,6 +63,11 @@ impl List {
         out::line(describe::table(&backends));
         Ok(())
     }
+}
+
+/// What to say of a backend that was told to have no workers.
+pub(super) fn stopped(backend: &BackendStatus) -> String {
+    format!("backend {name} is stopped: `gateway backend start {name}`", name = backend.name)
 }
 
 async fn the_one(client: &Client, name: Option<String>) -> Result<String, Failure> {

@@ -16,6 +16,8 @@ pub(crate) enum Exit {
     Denied = 4,
     /// New workers did not get ready; where there were old ones, they go on.
     NotReady = 5,
+    /// Ctrl-C ended the command, and not what the gateway does; as shells count it.
+    Interrupted = 130,
 }
 
 impl From<Exit> for ExitCode {
@@ -99,7 +101,7 @@ mod tests {
         assert_eq!(Failure::failed("x").exit as u8, 1);
         assert_eq!(Failure::usage("x").exit as u8, 2);
         assert_eq!(Failure::not_running(socket).exit as u8, 3);
-        assert_eq!((Exit::Denied as u8, Exit::NotReady as u8), (4, 5));
+        assert_eq!((Exit::Denied as u8, Exit::NotReady as u8, Exit::Interrupted as u8), (4, 5, 130));
     }
 
     #[test]

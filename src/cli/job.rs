@@ -71,12 +71,7 @@ impl Show {
         if self.form.json {
             return out::json(&job);
         }
-        let now = Timestamp::now();
-        out::line(out::table(&HEAD, [row(&job, now)]));
-        if job.overlaps_skipped > 0 {
-            let times = job.overlaps_skipped;
-            out::line(format!("\nleft out {times} times, because a run was under way when the next was due"));
-        }
+        out::line(summary(&job, Timestamp::now()));
         if !job.runs.is_empty() {
             let head = ["run", "by", "started", "took", "outcome", "good", "bad"];
             out::line(format!("\n{}", out::table(&head, job.runs.iter().map(run_row))));
@@ -91,23 +86,14 @@ impl Show {
     }
 }
 
-/// The columns of a job.
-pub(super) const HEAD: [&str; 7] = ["job", "backend", "when", "next", "state", "last run", "outcome"];
+/// The columns of a job: what fits on a terminal. The rest is `job show`'s.
+pub(super) const HEAD: [&str; 6] = ["job", "when", "next", "state", "last run", "outcome"];
 
 /// The row of a job.
-pub(super) fn row(job: &JobView, now: Timestamp) -> [String; 7] {
-    let when = match (&job.schedule, &job.timezone) {
-        (Some(schedule), Some(zone)) => format!("{schedule} {zone}"),
-        _ => "always".to_owned(),
-    };
-    let zone = job.timezone.as_deref();
-    let each = if job.each_tenant { ", each tenant" } else { "" };
+pub(super) fn row(job: &JobView, now: Timestamp) -> [String; 6] {
     let state = match (&job.under_way, &job.program) {
-        (Some(run), _) => format!("run {} under way ({}/{})", run.number, run.ended, run.total),
-        (None, Some(program)) => {
-            let pid = program.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
-            format!("{}{pid}, {} restarts", program.state, program.restarts)
-        }
+        (Some(run), _) => format!("run {} ({}/{})", run.number, run.ended, run.total),
+        (None, Some(program)) => program.state.clone(),
         (None, None) => "waiting".to_owned(),
     };
     let last = job.runs.first();
@@ -117,13 +103,38 @@ pub(super) fn row(job: &JobView, now: Timestamp) -> [String; 7] {
     };
     [
         job.name.clone(),
-        job.backend.clone(),
-        format!("{when}{each}"),
-        job.next.map(|next| moment(next, now, zone)).unwrap_or_default(),
+        job.schedule.clone().unwrap_or_else(|| "always".to_owned()),
+        job.next.map(|next| away(next, now)).unwrap_or_default(),
         state,
-        last.map(|run| moment(run.started, now, zone)).unwrap_or_default(),
+        last.map(|run| away(run.started, now)).unwrap_or_default(),
         outcome,
     ]
+}
+
+/// What there is to know of a job besides its runs.
+fn summary(job: &JobView, now: Timestamp) -> String {
+    let each = if job.each_tenant { ", once per active tenant" } else { "" };
+    let mut lines = vec![format!("job {} of backend {}{each}", job.name, job.backend)];
+    match (&job.schedule, &job.timezone) {
+        (Some(schedule), Some(zone)) => lines.push(format!("when: {schedule}, by the clock of {zone}")),
+        _ => lines.push("when: always".to_owned()),
+    }
+    if let Some(next) = job.next {
+        lines.push(format!("next: {}", moment(next, now, job.timezone.as_deref())));
+    }
+    if let Some(run) = &job.under_way {
+        lines.push(format!("run {} is under way: {} of {} have ended", run.number, run.ended, run.total));
+    }
+    if let Some(program) = &job.program {
+        let pid = program.pid.map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        lines.push(format!("state: {}{pid}, {} restarts", program.state, program.restarts));
+        lines.extend(program.last_error.iter().map(|error| format!("last error: {error}")));
+    }
+    if job.overlaps_skipped > 0 {
+        let times = job.overlaps_skipped;
+        lines.push(format!("left out {times} times, because a run was under way when the next was due"));
+    }
+    lines.join("\n")
 }
 
 /// `failed: 1 of 12` where there are several, the one verdict's sentence where there is one.
@@ -182,13 +193,17 @@ fn took(duration_ms: u64) -> String {
     out::duration(duration_ms / 1000)
 }
 
-/// `2026-11-24 17:30 (in 5 h)`, by the clock that the job goes by; UTC where this machine does not know its zone.
-fn moment(at: Timestamp, now: Timestamp, zone: Option<&str>) -> String {
+/// `in 5 h 0 min`, `3 s ago`.
+fn away(at: Timestamp, now: Timestamp) -> String {
     let seconds = at.as_second() - now.as_second();
     let away = out::duration(seconds.unsigned_abs());
+    if seconds < 0 { format!("{away} ago") } else { format!("in {away}") }
+}
+
+/// `2026-11-24 17:30 (in 5 h 0 min)`, by the clock that the job goes by; UTC where this machine does not know its zone.
+fn moment(at: Timestamp, now: Timestamp, zone: Option<&str>) -> String {
     let there = zone.and_then(|zone| at.in_tz(zone).ok()).unwrap_or_else(|| at.to_zoned(TimeZone::UTC));
-    let text = there.strftime("%F %H:%M");
-    if seconds < 0 { format!("{text} ({away} ago)") } else { format!("{text} (in {away})") }
+    format!("{} ({})", there.strftime("%F %H:%M"), away(at, now))
 }
 
 #[cfg(test)]
@@ -218,25 +233,39 @@ mod tests {
                 "duration_ms": 9, "outcome": outcome, "verdicts": verdicts, "verdicts_left_out": 0}])
         };
         let fresh = row(&job(serde_json::json!({})), now);
-        let when = "30 3 * * * UTC, each tenant";
-        assert_eq!(fresh, ["nightly", "api", when, "2026-01-02 03:30 (in 1 d 0 h)", "waiting", "", ""]);
-        let madrid = row(&job(serde_json::json!({"timezone": "Europe/Madrid"})), now);
-        assert_eq!(madrid[2..4], ["30 3 * * * Europe/Madrid, each tenant", "2026-01-02 04:30 (in 1 d 0 h)"]);
+        assert_eq!(fresh, ["nightly", "30 3 * * *", "in 1 d 0 h", "waiting", "", ""]);
+        let madrid = summary(&job(serde_json::json!({"timezone": "Europe/Madrid"})), now);
+        let want = "job nightly of backend api, once per active tenant\nwhen: 30 3 * * *, by the clock of Europe/Madrid\n\
+            next: 2026-01-02 04:30 (in 1 d 0 h)";
+        assert_eq!(madrid, want);
         let verdicts = vec![verdict(Some("a"), "done"), verdict(Some("b"), "failed")];
         let failed = job(serde_json::json!({"runs": run("failed", verdicts)}));
-        assert_eq!(row(&failed, now)[5..], ["2026-01-01 03:29 (1 min 0 s ago)", "failed: 1 of 2"]);
+        assert_eq!(row(&failed, now)[4..], ["1 min 0 s ago", "failed: 1 of 2"]);
         let alone = job(serde_json::json!({"runs": run("timed-out", vec![verdict(None, "timed-out")])}));
-        assert_eq!(row(&alone, now)[6], "timed-out: as it was");
+        assert_eq!(row(&alone, now)[5], "timed-out: as it was");
         let begun = serde_json::json!({"number": 4, "by": "order", "started": now, "ended": 1, "total": 2});
-        let running = job(serde_json::json!({"under_way": begun}));
-        assert_eq!(row(&running, now)[4], "run 4 under way (1/2)");
-        let program = serde_json::json!({"state": "back-off", "pid": null, "since": now, "restarts": 2,
+        let running = job(serde_json::json!({"under_way": begun, "overlaps_skipped": 2}));
+        assert_eq!(row(&running, now)[3], "run 4 (1/2)");
+        let told = summary(&running, now);
+        assert!(told.contains("\nrun 4 is under way: 1 of 2 have ended\nleft out 2 times"), "{told}");
+        let program = serde_json::json!({"state": "back-off", "pid": 7, "since": now, "restarts": 2,
             "last_error": "it ended with exit code 1"});
         let always =
             job(serde_json::json!({"schedule": null, "timezone": null, "each_tenant": false, "next": null,
             "program": program}));
-        assert_eq!(row(&always, now)[2..5], ["always", "", "back-off, 2 restarts"]);
-        assert_eq!(row(&always, now)[6], "it ended with exit code 1");
+        assert_eq!(row(&always, now)[1..], ["always", "", "back-off", "", "it ended with exit code 1"]);
+        let want = "job nightly of backend api\nwhen: always\nstate: back-off, pid 7, 2 restarts\n\
+            last error: it ended with exit code 1";
+        assert_eq!(summary(&always, now), want);
         assert_eq!(verdict_line("nightly", &failed.runs[0].verdicts[1]), "✗ b: as it was, 1.2 s");
+    }
+
+    #[test]
+    fn a_table_of_jobs_fits_on_a_terminal() {
+        let now = "2026-01-01T03:30:00Z".parse().unwrap();
+        let wide = job(serde_json::json!({"name": "reminders-sms", "schedule": "*/15 8-18 * * mon-sat",
+            "timezone": "America/Argentina/Buenos_Aires"}));
+        let text = out::table(&HEAD, [row(&wide, now)]);
+        assert!(text.lines().all(|line| line.chars().count() <= 80), "{text}");
     }
 }

@@ -58,9 +58,22 @@ pub(crate) struct Logs {
 
 impl Logs {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
+        tokio::select! {
+            shown = self.shown(client) => shown,
+            // `| head` has seen enough.
+            () = out::reader_gone() => Ok(()),
+        }
+    }
+
+    async fn shown(&self, client: &Client) -> Result<(), Failure> {
         let mut last = None;
         match self.read(client, self.lines, self.since, &mut last).await {
-            Ok(()) if !self.follow => return Ok(()),
+            Ok(()) if !self.follow => {
+                if last.is_none() && self.lines > 0 {
+                    out::remark(self.nothing());
+                }
+                return Ok(());
+            }
             // It has not been there at all, or there is nothing to wait for.
             Err(failure) if !self.follow || failure.exit != Exit::Failed => return Err(failure),
             _ => {}
@@ -101,6 +114,25 @@ impl Logs {
         }
         let answer = client.send(Method::GET, &path, Body::empty()).await?;
         each_line(answer, LINE_BYTES_MAX, |line| *last = self.show(line).or(*last)).await
+    }
+
+    /// Why there may be no line.
+    fn nothing(&self) -> String {
+        let wanted = [
+            ("--worker", self.worker.is_some()),
+            ("--tenant", self.tenant.is_some()),
+            ("--level", self.level.is_some()),
+            ("--since", self.since.is_some()),
+        ];
+        let wanted: Vec<_> = wanted.into_iter().filter(|(_, given)| *given).map(|(name, _)| name).collect();
+        let mut text = match &wanted[..] {
+            [] => "nothing has been written yet".to_owned(),
+            wanted => format!("no line fits {}", wanted.join(", ")),
+        };
+        if self.tenant.is_some() {
+            text.push_str("\nhint: a line is a tenant's if it is JSON and says so, in the field `tenant`");
+        }
+        text
     }
 
     /// Print a line; when it was.

@@ -5,13 +5,21 @@ use std::{
     borrow::Cow,
     fmt::Write as _,
     io::{self, Write},
+    sync::OnceLock,
 };
 
 use comfy_table::{ContentArrangement, Table, presets};
 use jiff::Timestamp;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::Failure;
+
+/// What was wrong with standard output when it could not be written for the first time.
+static UNWRITABLE: OnceLock<io::ErrorKind> = OnceLock::new();
+
+/// Told when that happens.
+static GONE: Notify = Notify::const_new();
 
 /// `--json`, for the commands that show something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::Args)]
@@ -21,21 +29,38 @@ pub(crate) struct Form {
     pub(crate) json: bool,
 }
 
-/// One line on standard output. A reader that went away (`| head`) is no failure.
+/// One line on standard output. A reader that went away (`| head`) is no failure; a full disk is one at the end.
 pub(crate) fn line(text: impl AsRef<str>) {
-    whole(io::stdout().lock(), text.as_ref());
+    if let Err(error) = whole(io::stdout().lock(), text.as_ref())
+        && UNWRITABLE.set(error.kind()).is_ok()
+    {
+        GONE.notify_one();
+    }
 }
 
 /// One line on standard error: progress and remarks.
 pub(crate) fn remark(text: impl AsRef<str>) {
-    whole(io::stderr().lock(), text.as_ref());
+    // There is nobody left to tell of a standard error that cannot be written.
+    let _gone = whole(io::stderr().lock(), text.as_ref());
 }
 
-fn whole(mut stream: impl Write, text: &str) {
-    // Written at once, so that lines of parallel tenants do not mix. There is nobody left to tell of a
-    // standard stream that cannot be written.
-    let _gone = stream.write_all(format!("{}\n", harmless(text)).as_bytes());
-    let _gone = stream.flush();
+/// Resolves when nobody reads what is printed any more. For one command that waits for nothing else.
+pub(crate) async fn reader_gone() {
+    GONE.notified().await;
+}
+
+/// How a command has ended that did what it was told: not well, if what it had to say is not where it should be.
+pub(crate) fn written() -> Result<(), Failure> {
+    match UNWRITABLE.get() {
+        None | Some(io::ErrorKind::BrokenPipe) => Ok(()),
+        Some(kind) => Err(Failure::failed(format!("cannot write to standard output: {kind}"))),
+    }
+}
+
+fn whole(mut stream: impl Write, text: &str) -> io::Result<()> {
+    // Written at once, so that lines of parallel tenants do not mix.
+    stream.write_all(format!("{}\n", harmless(text)).as_bytes())?;
+    stream.flush()
 }
 
 /// The text without anything that a terminal obeys: what workers and strangers have written is shown, and can neither

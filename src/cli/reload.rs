@@ -2,7 +2,7 @@
 
 use http::Method;
 
-use super::{Client, Failure, Settings, bootstrap::configured, out};
+use super::{Client, Failure, Settings, backend::progress, bootstrap::configured, out};
 use crate::{admin::Reloaded, bootstrap};
 
 /// Check the whole configuration and put it in force; a bad one changes nothing and says why
@@ -16,8 +16,8 @@ pub(crate) struct Reload {}
 
 impl Reload {
     pub(crate) async fn run(self, settings: &Settings, client: &Client) -> Result<(), Failure> {
-        let Reloaded { restart_needed, warnings } =
-            client.order(Method::POST, "/reload", None::<&()>).await?;
+        let order = client.order(Method::POST, "/reload", None::<&()>);
+        let Reloaded { restart_needed, warnings } = progress::watched(client, None, order).await?;
         for warning in warnings {
             out::remark(format!("warning: {warning}"));
         }
@@ -25,6 +25,7 @@ impl Reload {
             out::line("reloaded");
         } else {
             out::line(format!("reloaded, but these take a new start: {}", restart_needed.join(", ")));
+            out::remark("hint: `gateway swap` is a new start that refuses nobody");
         }
         // Root's reload takes the firewall along; the service's own has systemd do it.
         if nix::unistd::geteuid().is_root()

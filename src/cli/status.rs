@@ -61,6 +61,7 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     push(&mut sections, &["site", "does"], sites.collect());
     let workers = status.backends.iter().flat_map(|backend| &backend.workers);
     push(&mut sections, &WORKER_HEAD, workers.map(|worker| worker_row(worker, now)).collect());
+    sections.extend(status.backends.iter().filter(|backend| backend.stopped).map(super::backend::stopped));
     // One that serves has put its failure behind it: `backend describe` still knows it.
     let down = |worker: &&WorkerStatus| {
         worker.last_error.is_some() && !["ready", "draining", "finished"].contains(&worker.state.as_str())
@@ -177,7 +178,8 @@ mod tests {
                 "restarts": 2, "in_flight": 1, "last_error": "long ago", "last_lines": []}, {
                 "name": "api/1", "pid": null, "state": "back-off", "since": "2026-01-01T00:00:05Z",
                 "restarts": 7, "in_flight": 0, "last_error": "it ended with exit code 3", "last_facts": ["user: app"],
-                "last_lines": ["1", "2", "3", "4", "5", "6", "7", "8", "Error: no"]}]}],
+                "last_lines": ["1", "2", "3", "4", "5", "6", "7", "8", "Error: no"]}]},
+                {"name": "shop", "kind": "command", "stopped": true, "workers": []}],
             "pools": [{"tenant": "navaja", "engine": "sqlite", "open": 2, "in_use": 1, "waiting": 0, "max": 9}],
             "tenants": {"total": 2, "active": 1, "paused": 0, "suspended": 1},
             "warnings": ["`b.example` has no certificate"],
@@ -199,6 +201,7 @@ mod tests {
             "warning: `b.example` has no certificate",
             "api/1: it ended with exit code 3\n  user: app\n  | 2\n",
             "\n  | Error: no",
+            "\n\nbackend shop is stopped: `gateway backend start shop`\n\n",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }

@@ -30,10 +30,15 @@ impl Swap {
         let before: Status = client.show("/status").await?;
         let begun = Instant::now();
         let Swapping { program, swaps } = client.order(Method::POST, "/swap", None::<&()>).await?;
+        let mut draining = false;
         loop {
             tokio::time::sleep(INTERVAL).await;
             // Nobody answers while one program becomes the other.
             match client.show::<Status>("/status").await {
+                Ok(status) if status.swapping && !draining => {
+                    draining = true;
+                    out::remark("requests in flight end first (at most `swap_grace`); new ones wait");
+                }
                 Ok(status) if status.swaps > swaps && !status.listeners.is_empty() => {
                     let (old, new) = (before.version, status.version);
                     let took_ms = begun.elapsed().as_millis();

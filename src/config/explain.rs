@@ -3,6 +3,8 @@
 
 use figment::error::{Actual, Kind};
 
+use crate::error::nearest;
+
 /// What is wrong, and what to do about it.
 pub(super) fn explain(kind: &Kind, last_key: &str) -> (String, String) {
     match kind {
@@ -25,18 +27,6 @@ pub(super) fn explain(kind: &Kind, last_key: &str) -> (String, String) {
         Kind::Message(text) => message(text, last_key),
         other => (other.to_string(), "compare it with the reference, config/gateway.toml".to_owned()),
     }
-}
-
-/// The known name nearest to a mistyped one, if it is near enough to be meant.
-pub(super) fn nearest<'a>(name: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    let close = |candidate: &&str| strsim::normalized_damerau_levenshtein(name, candidate);
-    known
-        .into_iter()
-        .map(|candidate| (close(&candidate), candidate))
-        // Two of three letters right: `htps` finds `https`, `workers_max` does not find `path`.
-        .filter(|(similarity, _)| *similarity >= 0.65)
-        .max_by(|(a, _), (b, _)| a.total_cmp(b))
-        .map(|(_, candidate)| candidate)
 }
 
 fn which_key(name: &str, known: &[&'static str]) -> String {

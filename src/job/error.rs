@@ -1,7 +1,7 @@
 //! Why an order to a job is not carried out. Operators read it.
 
 use crate::{
-    error::{Audience, Fault, Kind},
+    error::{Audience, Fault, Kind, names_shown_by},
     tenant::TenantId,
 };
 
@@ -9,8 +9,13 @@ use crate::{
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JobError {
     /// There is no such job.
-    #[error("there is no job `{0}`\nhint: `gateway job list` shows all of them")]
-    Unknown(String),
+    #[error("there is no job `{name}`\nhint: {}", names_shown_by("gateway job list", .near.as_deref()))]
+    Unknown {
+        /// What the order named.
+        name: String,
+        /// What it may have meant.
+        near: Option<String>,
+    },
     /// Its backend does not run here.
     #[error("job `{job}` has no backend that runs: {reason}")]
     Backend {
@@ -76,7 +81,7 @@ impl Fault for JobError {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Unknown(_) => "job-unknown",
+            Self::Unknown { .. } => "job-unknown",
             Self::Backend { .. } => "job-backend",
             Self::Always(_) => "job-always",
             Self::UnderWay { .. } => "job-under-way",

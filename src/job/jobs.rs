@@ -26,6 +26,7 @@ use super::{
 };
 use crate::{
     backend::{Backend, BackendKind, OutputLine},
+    error::nearest,
     metrics::Metrics,
     shutdown::Shutdown,
     tenant::{Registry, Status, TenantId, Tickets},
@@ -206,15 +207,18 @@ impl Jobs {
     /// How one job is.
     pub(crate) fn show(&self, name: &str) -> Result<JobView, JobError> {
         let jobs = self.jobs();
-        jobs.get(name).map(|job| job.board.view()).ok_or_else(|| JobError::Unknown(name.to_owned()))
+        jobs.get(name).map(|job| job.board.view()).ok_or_else(|| {
+            let near = nearest(name, jobs.keys().map(String::as_str)).map(str::to_owned);
+            JobError::Unknown { name: name.to_owned(), near }
+        })
     }
 
     /// Run a job now, for one tenant or for all that it is for. Resolves when it has begun; it goes on to its end,
     /// whether it is watched or not.
     pub(crate) async fn run(&self, name: &str, tenant: Option<TenantId>) -> Result<Watching, JobError> {
-        let unknown = || JobError::Unknown(name.to_owned());
+        self.show(name)?;
         let found = self.jobs().get(name).map(|job| (job.board.plan(), job.orders.clone()));
-        let (plan, orders) = found.ok_or_else(unknown)?;
+        let (plan, orders) = found.ok_or_else(|| JobError::Ending(name.to_owned()))?;
         if matches!(plan.when, When::Always) {
             return Err(JobError::Always(name.to_owned()));
         }

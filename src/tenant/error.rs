@@ -3,14 +3,19 @@
 use std::path::PathBuf;
 
 use super::{Conflict, CorsProblem, DatabaseProblem, HostName, TenantId};
-use crate::error::{Audience, Fault, Kind};
+use crate::error::{Audience, Fault, Kind, names_shown_by};
 
 /// Why an order on tenants was not carried out. Nothing has changed then, neither on disk nor in memory.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum TenantError {
     /// No such tenant.
-    #[error("there is no tenant `{0}`; `gateway tenant list` shows them")]
-    Unknown(TenantId),
+    #[error("there is no tenant `{id}`; {}", names_shown_by("gateway tenant list", .near.as_ref().map(TenantId::as_str)))]
+    Unknown {
+        /// Whom the order named.
+        id: TenantId,
+        /// Whom it may have meant.
+        near: Option<TenantId>,
+    },
     /// `add` of one that is there.
     #[error("there is a tenant `{0}` already; `gateway tenant set {0}` changes it")]
     Exists(TenantId),
@@ -217,7 +222,7 @@ impl Fault for TenantError {
 
     fn code(&self) -> &'static str {
         match self {
-            Self::Unknown(_) => "tenant-unknown",
+            Self::Unknown { .. } => "tenant-unknown",
             Self::Exists(_) => "tenant-exists",
             Self::Declared(_) => "tenant-declared",
             Self::Conflicts(_) | Self::HostShared { .. } => "tenant-conflict",

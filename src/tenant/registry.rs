@@ -10,10 +10,11 @@ use arc_swap::{ArcSwap, Guard};
 use tokio::sync::watch;
 
 use super::{
-    KeyHash, Tenant, TenantId,
+    KeyHash, Tenant, TenantError, TenantId,
     host::is_dns_name,
     origin::{same_owner, without_port},
 };
+use crate::error::nearest;
 
 /// All tenants at one moment. Lookups are hashes, whatever the number of tenants.
 #[derive(Debug, Default)]
@@ -186,6 +187,13 @@ impl Snapshot {
     /// All tenants, in no order.
     pub(crate) fn tenants(&self) -> impl Iterator<Item = &Arc<Tenant>> {
         self.ids.values()
+    }
+
+    /// What to say where somebody names a tenant that is not there.
+    pub(crate) fn unknown(&self, id: &TenantId) -> TenantError {
+        let near = nearest(id.as_str(), self.ids.values().map(|tenant| tenant.id.as_str()));
+        let near = near.and_then(|near| near.parse().ok());
+        TenantError::Unknown { id: id.clone(), near }
     }
 
     /// How many tenants there are.

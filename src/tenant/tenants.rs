@@ -109,7 +109,7 @@ impl Tenants {
     /// One tenant.
     pub(crate) fn show(&self, id: &TenantId) -> Result<TenantView, TenantError> {
         let snapshot = self.core.registry.snapshot();
-        let tenant = snapshot.by_id(id.as_str()).ok_or_else(|| TenantError::Unknown(id.clone()))?;
+        let tenant = snapshot.by_id(id.as_str()).ok_or_else(|| snapshot.unknown(id))?;
         Ok(TenantView::from(tenant.as_ref()))
     }
 

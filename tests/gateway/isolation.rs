@@ -6,7 +6,9 @@ use std::{fs, os::unix::fs::PermissionsExt, path::Path};
 use nix::unistd::geteuid;
 use serde_json::{Value, json};
 
-use crate::{HOST, NAVAJA, Site, TestGateway, builder::worker_program, eventually, node, running::workers};
+use crate::{
+    HOST, NAVAJA, Site, TestGateway, as_root, builder::worker_program, eventually, node, running::workers,
+};
 
 /// Of no account and no group of any system.
 const STRANGER: &str = "user = \"61234\"\ngroup = \"61234\"";
@@ -89,7 +91,7 @@ fn a_worker_has_no_capability_no_foreign_group_and_no_way_to_new_ones() {
 #[test]
 fn a_worker_of_its_own_user_reads_nothing_of_the_gateways_even_without_a_sandbox() {
     let wish = format!("{STRANGER}\nsandbox = false");
-    if !geteuid().is_root() {
+    if !as_root("a worker of another user") {
         let refused = site(&wish).cli(&["run"]);
         assert!(refused.code != 0 && refused.stderr.contains("CAP_SETUID"), "{}", refused.stderr);
         return;
@@ -162,7 +164,7 @@ fn names_tls_and_native_modules_work_in_the_sandbox() {
 
 #[test]
 fn root_starts_no_worker_as_root_unless_told() {
-    if !geteuid().is_root() {
+    if !as_root("that root starts no worker as root") {
         return;
     }
     let refused = site("").cli(&["run"]);
@@ -184,7 +186,7 @@ fn an_unknown_user_is_a_problem_of_the_configuration() {
 
 #[test]
 fn what_stops_the_launcher_is_said_in_the_status_and_in_the_log() {
-    if !geteuid().is_root() {
+    if !as_root("what stops the launcher") {
         return;
     }
     let site = site(STRANGER);
@@ -204,7 +206,7 @@ fn what_stops_the_launcher_is_said_in_the_status_and_in_the_log() {
 
 #[test]
 fn no_worker_of_another_user_outlives_a_gateway_that_is_killed() {
-    if !geteuid().is_root() {
+    if !as_root("that no worker of another user outlives the gateway") {
         return;
     }
     let gateway = site(STRANGER).start();

@@ -144,10 +144,15 @@ fn one_tenants_failure_is_its_own_verdict_and_the_run_has_failed() {
     assert_eq!(of("barba")["detail"], "it ended with exit code 3");
     assert!(output.stderr.contains("barba | no razor for barba"), "progress is beside the JSON: {output:?}");
     assert!(notes(&gateway, NAVAJA).contains("a bill of navaja"), "one failure stops nobody else");
-    gateway.cli(&["job", "list"]).ok().says(&["nightly", "@yearly UTC, each tenant", "failed: 1 of 2"]);
+    gateway.cli(&["job", "list"]).ok().says(&["nightly", "@yearly", "failed: 1 of 2"]);
     let warned = "warning: job nightly: its last run failed for barba: it ended with exit code 3";
     gateway.cli(&["status"]).ok().says(&[warned, "failed: 1 of 2"]);
-    gateway.cli(&["job", "show", "nightly"]).ok().says(&["barba", "it ended with exit code 3"]);
+    gateway.cli(&["job", "show", "nightly"]).ok().says(&[
+        "once per active tenant",
+        "when: @yearly, by the clock of UTC",
+        "barba",
+        "it ended with exit code 3",
+    ]);
     assert_eq!(gateway.status()["jobs"][0]["runs"][0], run);
     // A new gateway remembers it, and its numbers go on.
     let gateway = gateway.stop().start();
@@ -231,7 +236,10 @@ fn the_clock_begins_a_run_and_leaves_out_the_one_that_would_overlap() {
     assert_eq!(slow["under_way"]["number"], 1, "{slow}");
     assert_eq!(pids(&held, 1).len(), 1, "a second one was begun");
     assert!(gateway.log().contains("job is due, but a run of it is under way: left out"));
-    gateway.cli(&["job", "show", "slow"]).ok().says(&["left out 1 times", "run 1 under way (0/1)"]);
+    gateway
+        .cli(&["job", "show", "slow"])
+        .ok()
+        .says(&["left out 1 times", "run 1 is under way: 0 of 1 have ended"]);
     std::fs::write(format!("{held}.go"), "").unwrap();
     order.join().unwrap().ok().says(&["let go", "run 1 of job slow is done"]);
 }
@@ -251,6 +259,7 @@ fn orders_that_make_no_sense_are_refused_with_the_remedy() {
     );
     for (arguments, code, words) in [
         (&["gone"][..], 1, ["no job `gone`", "gateway job list"]),
+        (&["eahc"], 1, ["no job `eahc`", "did you mean `each`?"]),
         (&["mailer"], 2, ["job `mailer` runs always", "gateway status"]),
         (&["plain", "--tenant", "navaja"], 2, ["not run per tenant", "each = \"tenant\""]),
         (&["each", "--tenant", "nobody"], 1, ["no tenant `nobody`", "gateway tenant list"]),
@@ -334,7 +343,8 @@ fn a_program_that_runs_always_is_started_again_and_goes_on_with_the_backend() {
     // It is no worker: nobody waits for it to listen, and no request comes to it.
     gateway.get("/healthz").origin("https://api.example").send();
     assert_eq!(gateway.worker_pids().len(), 1);
-    gateway.cli(&["status"]).ok().says(&["mailer", "always", "1 restarts"]);
+    gateway.cli(&["status"]).ok().says(&["mailer", "always"]);
+    gateway.cli(&["job", "show", "mailer"]).ok().says(&["when: always", "1 restarts"]);
     // A reload of the backend is a new release: the program goes on to it. Its goodbye is a polite one.
     gateway.cli(&["backend", "reload"]).ok();
     let third = pids(&held, 3)[2];

@@ -117,6 +117,7 @@ fn lines_are_found_by_level_tenant_worker_and_time() {
     assert!(
         !of_one.is_empty() && of_one.len() < all.len() && of_one.iter().all(|line| line["worker"] == "api/1")
     );
+    gateway.cli(&["logs", "--tenant", "barb"]).ok().says(&["no line fits --tenant", "field `tenant`"]);
     gateway.cli(&["logs", "--worker", "nobody"]).fails(1).says(&["nobody", "gateway backend list"]);
     gateway.cli(&["logs", "--since", "yesterday"]).fails(2).says(&["10m", "2026-01-31T08:00:00Z"]);
     gateway.cli(&["logs", "--level", "loud"]).fails(2).says(&["warn", "fatal"]);

@@ -60,6 +60,7 @@ fn a_stopped_backend_answers_503_with_a_code_of_its_own_until_it_is_started() {
         .cli(&["backend", "list"])
         .ok()
         .says(&["finished", "backend api is stopped: `gateway backend start api`"]);
+    gateway.cli(&["status"]).ok().says(&["backend api is stopped: `gateway backend start api`"]);
     gateway.cli(&["backend", "start", "api"]).ok().says(&["backend api started"]);
     gateway.get("/x").origin(NAVAJA).send().is(200);
     assert_ne!(gateway.worker_pids(), [pid]);
@@ -100,6 +101,10 @@ fn orders_that_make_no_sense_are_refused_with_a_remedy() {
     for (words, code, hint) in [
         ("scale 0", 2, "from 1 to 1024"),
         ("scale many", 2, "`many` is no number of workers"),
+        ("scale +many", 2, "`many` is no number of workers"),
+        ("scale api -1", 2, "`-1` is no number of workers"),
+        ("signal api WINCH", 2, "`gateway backend signal WINCH api`"),
+        ("restart apj", 1, "did you mean `api`?"),
         ("signal NONSENSE", 2, "name it like USR2"),
         ("signal WINCH --worker api/9", 1, "gateway backend list"),
         ("reload nope", 1, "the backends are: `api`"),
@@ -108,4 +113,8 @@ fn orders_that_make_no_sense_are_refused_with_a_remedy() {
         gateway.cli(&arguments).fails(code).says(&[hint]);
     }
     gateway.cli(&["backend", "signal", "WINCH"]).ok().says(&["WINCH sent to 1 process of backend api"]);
+    // So many more, as with pm2.
+    gateway.cli(&["backend", "scale", "api", "+1"]).ok().says(&["backend api scaled to 2 workers"]);
+    gateway.cli(&["backend", "scale", "+1"]).ok().says(&["backend api scaled to 3 workers"]);
+    assert_eq!(gateway.worker_pids().len(), 3);
 }

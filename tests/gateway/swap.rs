@@ -179,7 +179,7 @@ fn what_only_a_new_start_could_change_a_swap_brings_too() {
     let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     let plain = gateway.http();
     gateway.site().configure(&format!("[edge]\nthreads = 3\nhttp = [\"{free}\"]\n[pool]\nbudget = 32"));
-    gateway.cli(&["reload"]).ok().says(&["edge.threads", "pool.budget"]);
+    gateway.cli(&["reload"]).ok().says(&["edge.threads", "pool.budget", "hint: `gateway swap`"]);
     gateway.cli(&["swap"]).ok();
     assert_eq!(gateway.cli(&["reload"]).ok().stdout.trim(), "reloaded");
     assert_eq!(gateway.status()["listeners"][1]["address"], free.to_string());

@@ -10,6 +10,7 @@ use super::{Desk, Order, Path, Reloaded, house};
 use crate::{
     admin::{Order as HouseOrder, Problem},
     backend::{Backend, BackendStatus},
+    error::nearest,
 };
 
 /// How many workers there should be.
@@ -128,9 +129,11 @@ fn parse(name: &str) -> Option<Signal> {
 pub(super) fn find(desk: &Desk, name: &str) -> Result<Arc<Backend>, Problem> {
     let mut backends = desk.live("an order to a backend")?.house.backends();
     backends.remove(name).ok_or_else(|| {
+        let near = nearest(name, backends.keys().map(String::as_str));
+        let near = near.map(|near| format!("did you mean `{near}`? ")).unwrap_or_default();
         let known: Vec<_> = backends.keys().map(|name| format!("`{name}`")).collect();
         Problem::new(404, "no-such-backend", format!("there is no backend `{name}`"))
-            .hint(format!("the backends are: {}", known.join(", ")))
+            .hint(format!("{near}the backends are: {}", known.join(", ")))
     })
 }
 

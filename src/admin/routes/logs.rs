@@ -17,6 +17,7 @@ use super::{Desk, Query};
 use crate::{
     admin::Problem,
     backend::{Backend, OutputLine, Record, Stream},
+    error::{names_shown_by, nearest},
     job::Jobs,
     shutdown::Shutdown,
 };
@@ -42,8 +43,9 @@ pub(super) async fn logs(
                 .map_or(Ok(()), |job| jobs.show(job).map(drop))
                 .map_err(|error| Problem::of(&error))?;
         } else if !backends.contains_key(backend) {
+            let near = nearest(backend, backends.keys().map(String::as_str));
             return Err(Problem::new(404, "no-such-backend", format!("there is no backend `{backend}`"))
-                .hint("`gateway backend list` shows the names of all workers"));
+                .hint(names_shown_by("gateway backend list", near)));
         }
     }
     // Followers subscribe before the past is read, and leave out what is part of it: no line is missing or comes twice.

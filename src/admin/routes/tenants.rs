@@ -14,7 +14,7 @@ use crate::{
 /// The tenant as it stands, or the problem that there is none.
 pub(super) fn find(desk: &Desk, id: &TenantId) -> Result<Arc<Tenant>, Problem> {
     let snapshot = desk.tenants.registry().snapshot();
-    snapshot.by_id(id.as_str()).cloned().ok_or_else(|| Problem::no_tenant(id.as_str()))
+    snapshot.by_id(id.as_str()).cloned().ok_or_else(|| Problem::of(&snapshot.unknown(id)))
 }
 
 /// The file of a tenant's database.

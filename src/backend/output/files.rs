@@ -97,8 +97,15 @@ impl Files {
         match (&*writer, file) {
             (_, None) => *writer = None,
             (Some(writer), Some(file)) => {
-                // A full queue means that the disk hangs; the old rules then stay until the next reload.
-                drop(writer.orders.try_send(Order::File(file)));
+                let path = file.path().display().to_string();
+                if writer.orders.try_send(Order::File(file)).is_err() {
+                    // It costs nothing but the file's lines, not even the reload.
+                    tracing::warn!(
+                        backend = self.backend,
+                        path,
+                        "the disk of the workers' log file does not keep up: `log` stays as it was until the next reload"
+                    );
+                }
             }
             (None, Some(file)) => *writer = Some(self.start(file)?),
         }

@@ -56,7 +56,7 @@ impl Deploy {
         let (body, packing) = open(client, &name, Path::new(source)).await?;
         let path = path_of(&name, "deploy");
         let deployed: Result<Deployed, _> =
-            progress::watched(client, &name, client.upload(Method::POST, &path, body)).await;
+            progress::watched(client, Some(&name), client.upload(Method::POST, &path, body)).await;
         // An archive that broke off here is the reason for what the gateway says.
         if let (Err(_), Some(packing)) = (&deployed, packing)
             && let Ok(Err(failure)) = packing.await

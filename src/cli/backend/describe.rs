@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 
-use super::{Client, Failure, out, path_of, status, the_one};
+use super::{Client, Failure, out, path_of, status, stopped, the_one};
 use crate::admin::{BackendKind, BackendStatus};
 
 /// Show one backend: its workers, why they failed, and the generations a rollback can go back to
@@ -36,10 +36,8 @@ pub(super) fn table(backends: &[BackendStatus]) -> String {
     let workers = backends.iter().flat_map(|backend| &backend.workers);
     let mut text = out::table(&status::WORKER_HEAD, workers.map(|worker| status::worker_row(worker, now)));
     for backend in backends.iter().filter(|backend| backend.stopped) {
-        text.push_str(&format!(
-            "\nbackend {name} is stopped: `gateway backend start {name}`",
-            name = backend.name
-        ));
+        text.push('\n');
+        text.push_str(&stopped(backend));
     }
     text
 }

@@ -63,10 +63,11 @@ pub(crate) struct Start {
 #[command(after_help = "\
 Examples:
   gateway backend scale 4
-  gateway backend scale api 4")]
+  gateway backend scale api 4
+  gateway backend scale api +2")]
 pub(crate) struct Scale {
-    /// The backend (not needed if there is only one), and how many workers
-    #[arg(num_args = 1..=2, required = true, value_names = ["NAME", "WORKERS"])]
+    /// The backend (not needed if there is only one), and how many workers, or how many more (`+2`)
+    #[arg(num_args = 1..=2, required = true, value_names = ["NAME", "WORKERS"], allow_negative_numbers = true)]
     words: Vec<String>,
     #[command(flatten)]
     form: out::Form,
@@ -119,7 +120,7 @@ impl Reload {
         let name = the_one(client, self.name).await?;
         let path = path_of(&name, "reload");
         let order = client.order(Method::POST, &path, None::<&()>);
-        let Reloaded { restart_needed, warnings } = progress::watched(client, &name, order).await?;
+        let Reloaded { restart_needed, warnings } = progress::watched(client, Some(&name), order).await?;
         for warning in warnings {
             out::remark(format!("warning: {warning}"));
         }
@@ -154,8 +155,16 @@ impl Scale {
             [name, workers, ..] => (Some(name.clone()), workers),
             [] => return Err(Failure::usage("how many workers?")),
         };
-        let workers = number(workers, "number of workers")?;
+        let (more, count) = match workers.strip_prefix('+') {
+            Some(more) => (true, more),
+            None => (false, workers.as_str()),
+        };
+        let count: usize = number(count, "number of workers")?;
         let name = the_one(client, name).await?;
+        let workers = match more {
+            true => count.saturating_add(client.show::<BackendStatus>(&path_of(&name, "")).await?.wanted),
+            false => count,
+        };
         let status = progress::order(client, &name, "scale", Some(&ScaleOrder { workers })).await?;
         let done = if status.stopped { "is stopped and will start with" } else { "scaled to" };
         let noun = if workers == 1 { "worker" } else { "workers" };
@@ -180,6 +189,16 @@ impl Rollback {
 
 impl Signal {
     pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
+        if let Some(name) = &self.name
+            && !is_signal(&self.signal)
+            && is_signal(name)
+        {
+            return Err(Failure::usage(format!(
+                "`{}` is no signal: it comes before the backend",
+                self.signal
+            ))
+            .hint(format!("`gateway backend signal {name} {}`", self.signal)));
+        }
         let of_worker =
             self.worker.as_deref().and_then(|worker| worker.split_once('/')).map(|(name, _)| name);
         let name = the_one(client, self.name.or(of_worker.map(str::to_owned))).await?;
@@ -195,7 +214,14 @@ impl Signal {
 }
 
 fn number<T: std::str::FromStr>(word: &str, what: &str) -> Result<T, Failure> {
-    word.parse().map_err(|_| Failure::usage(format!("`{word}` is no {what}")))
+    // `+4` would be read as 4.
+    let digits = word.bytes().all(|byte| byte.is_ascii_digit()).then_some(word);
+    digits.and_then(|word| word.parse().ok()).ok_or_else(|| Failure::usage(format!("`{word}` is no {what}")))
+}
+
+fn is_signal(word: &str) -> bool {
+    let word = word.to_ascii_uppercase();
+    format!("SIG{}", word.strip_prefix("SIG").unwrap_or(&word)).parse::<nix::sys::signal::Signal>().is_ok()
 }
 
 fn told(form: out::Form, status: &BackendStatus, done: &str) -> Result<(), Failure> {

@@ -87,5 +87,5 @@ impl Use {
 /// There is no backend of that name.
 pub(super) fn unknown(place: &Place, name: &str) -> Failure {
     let names: Vec<_> = place.config.backend.keys().map(String::as_str).collect();
-    Failure::usage(format!("there is no backend `{name}`")).hint(format!("there is: {}", names.join(", ")))
+    Failure::failed(format!("there is no backend `{name}`")).hint(format!("there is: {}", names.join(", ")))
 }

@@ -61,6 +61,7 @@ impl Check<'_> {
                     Some(message) => {
                         self.problem(&upstream, message, "write it like \"http://127.0.0.1:3000\"");
                     }
+                    None if self.is_own(text) => self.own_address(&upstream),
                     None if !is_local(text) => {
                         let message = "requests and tickets cross the network unencrypted to this upstream";
                         self.warn(&upstream, message, "reach it through a tunnel that ends on this machine");
@@ -82,6 +83,31 @@ impl Check<'_> {
             }
             (None, true) => {}
         }
+    }
+
+    /// Do we listen there ourselves? An address that only others know as ours is not found out.
+    pub(super) fn is_own(&self, upstream: &str) -> bool {
+        let Some(url) = url::Url::parse(upstream).ok().filter(|url| url.scheme() == "http") else {
+            return false;
+        };
+        let (edge, port) = (&self.config.edge, url.port_or_known_default());
+        let mut own = edge.https.iter().chain(&edge.http).filter(|own| Some(own.port()) == port);
+        let named = url.host().and_then(|host| match host {
+            url::Host::Domain(_) => None,
+            url::Host::Ipv4(address) => Some(IpAddr::from(address)),
+            url::Host::Ipv6(address) => Some(IpAddr::from(address)),
+        });
+        let local = is_local(upstream);
+        own.any(|own| match named {
+            Some(named) => named == own.ip() || (local && own.ip().is_unspecified()),
+            None => local && (own.ip().is_loopback() || own.ip().is_unspecified()),
+        })
+    }
+
+    /// Requests would go round in circles.
+    pub(super) fn own_address(&mut self, key: &[&str]) {
+        let message = "the gateway itself listens there: every request would come back to it";
+        self.problem(key, message, "name the address where the application listens");
     }
 
     fn command(&mut self, name: &str, backend: &Backend) {

@@ -18,6 +18,9 @@ impl Check<'_> {
             self.without_effect(&index, site);
             self.taken(&index, site);
             self.shown(&index, site);
+            if site.upstream.as_deref().is_some_and(|upstream| self.is_own(upstream)) {
+                self.own_address(&["edge", "site", &index, "upstream"]);
+            }
             if let (Ok(Does::Redirect(location)), Some(host)) = (site.does(), &site.host)
                 && location.leads_to(host.as_str(), site.prefix())
             {

@@ -2,7 +2,8 @@
 
 use super::Check;
 use crate::{
-    config::{explain::nearest, file::secret},
+    config::file::secret,
+    error::nearest,
     tenant::{Conflict, Database, DatabaseProblem, Declared, OriginPattern, Snapshot, Tenant, TenantId},
 };
 

@@ -31,7 +31,7 @@ impl Roll {
 
     /// The same, where there has to be one; a copy to change and [`put`](Self::put) back.
     pub(super) fn tenant(&self, id: &TenantId) -> Result<Tenant, TenantError> {
-        self.find(id).cloned().ok_or_else(|| TenantError::Unknown(id.clone()))
+        self.find(id).cloned().ok_or_else(|| self.base.unknown(id))
     }
 
     /// All tenants before this order.

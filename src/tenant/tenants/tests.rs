@@ -114,7 +114,7 @@ async fn what_the_registry_refuses_changes_neither_memory_nor_disk() {
             .await,
             |e| matches!(e, TenantError::Cors { .. }),
         ),
-        (tenants.set(&id("nobody"), Change::default()).await, |e| matches!(e, TenantError::Unknown(_))),
+        (tenants.set(&id("nobody"), Change::default()).await, |e| matches!(e, TenantError::Unknown { .. })),
     ];
     for (number, (outcome, same)) in checks.into_iter().enumerate() {
         let error = outcome.unwrap_err();
