@@ -165,9 +165,12 @@ mod tests {
         assert!(alone > 0 && memory.members.is_empty());
         words.write_all(b"go\n").unwrap();
         until(2);
-        let looks: Vec<u64> = (0..CHILDREN_EVERY).map(|_| memory.resident_bytes()).collect();
-        assert!(looks.last() > Some(&alone), "{alone} {looks:?}");
+        for _ in 0..CHILDREN_EVERY {
+            memory.resident_bytes();
+        }
         assert_eq!(memory.members.len(), 1);
+        // A process that is just being made holds next to nothing.
+        assert!((0..100_000).any(|_| memory.resident_bytes() > alone), "{alone}");
         words.write_all(b"go\n").unwrap();
         until(1);
         memory.resident_bytes();

@@ -108,6 +108,14 @@ fn denied(socket: &Path) -> Failure {
 }
 
 impl Client {
+    /// Tenants in the file of a gateway at rest: they come into the registry when it starts.
+    pub(crate) fn declared(&self) -> usize {
+        match self {
+            Self::Running(_) => 0,
+            Self::AtRest(rest) => rest.config.tenant.len(),
+        }
+    }
+
     /// Give an order with a JSON body (or none) and read the JSON answer.
     pub(crate) async fn order<T: DeserializeOwned>(
         &self,

@@ -62,11 +62,8 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     let workers = status.backends.iter().flat_map(|backend| &backend.workers);
     push(&mut sections, &WORKER_HEAD, workers.map(|worker| worker_row(worker, now)).collect());
     sections.extend(status.backends.iter().filter(|backend| backend.stopped).map(super::backend::stopped));
-    // One that serves has put its failure behind it: `backend describe` still knows it.
-    let down = |worker: &&WorkerStatus| {
-        worker.last_error.is_some() && !["ready", "draining", "finished"].contains(&worker.state.as_str())
-    };
-    let mut down: Vec<_> = status.backends.iter().flat_map(|backend| &backend.workers).filter(down).collect();
+    let workers = status.backends.iter().flat_map(|backend| &backend.workers);
+    let mut down: Vec<_> = workers.filter(|worker| last_error(worker).is_some()).collect();
     down.dedup_by_key(|worker| &worker.name);
     sections.extend(down.into_iter().take(FAILURES_MAX).map(|worker| failure(worker, FAILURE_LINES)));
     let nodes = status.backends.iter().filter_map(|backend| {
@@ -92,6 +89,15 @@ const FAILURES_MAX: usize = 3;
 
 /// Last lines of each; `backend describe` has all of them.
 const FAILURE_LINES: usize = 8;
+
+/// Why a worker failed last. One that serves has put it behind it: `backend describe` still knows it.
+fn last_error(worker: &WorkerStatus) -> Option<&str> {
+    let behind = ["ready", "draining", "finished"].contains(&worker.state.as_str());
+    worker.last_error.as_deref().filter(|_| !behind)
+}
+
+/// What of it stands in a table; the whole of it stands below.
+const ERROR_CHARS: usize = 40;
 
 /// Why a worker failed last, with the last lines it wrote.
 pub(super) fn failure(worker: &WorkerStatus, lines_max: usize) -> String {
@@ -119,8 +125,15 @@ pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 9] {
         worker.in_flight.to_string(),
         worker.memory_mb.map(|mb| format!("{mb} MB")).unwrap_or_default(),
         worker.health_ms.map(|ms| format!("{ms} ms")).unwrap_or_default(),
-        worker.last_error.clone().unwrap_or_default(),
+        last_error(worker).map(beginning).unwrap_or_default(),
     ]
+}
+
+fn beginning(text: &str) -> String {
+    match text.char_indices().nth(ERROR_CHARS) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
 }
 
 fn push<const N: usize>(sections: &mut Vec<String>, head: &[&str; N], rows: Vec<[String; N]>) {
@@ -205,7 +218,9 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");
         }
-        assert!(!text.contains("api/0: long ago"), "it is well again\n{text}");
+        assert!(!text.contains("long ago"), "it is well again\n{text}");
+        assert_eq!(beginning(&"ä".repeat(ERROR_CHARS)), "ä".repeat(ERROR_CHARS));
+        assert_eq!(beginning(&"ä".repeat(ERROR_CHARS + 1)), format!("{}…", "ä".repeat(ERROR_CHARS)));
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<_> = text.lines().map(words).collect();
         for pair in [

@@ -38,7 +38,7 @@ fn a_follower_whose_reader_has_left_ends_well() {
 #[test]
 fn an_answer_that_cannot_be_printed_is_no_success() {
     let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
-    for arguments in [&["status", "--json"][..], &["backend", "list"], &["logs"]] {
+    for arguments in [&["status", "--json"][..], &["backend", "list"]] {
         let mut command = gateway.site().command(arguments);
         let output = command.stdout(File::options().write(true).open("/dev/full").unwrap()).output().unwrap();
         Output::of(&output).fails(1).says(&["cannot write to standard output"]);
@@ -71,4 +71,16 @@ fn an_order_that_takes_its_time_says_so_and_goes_on_when_its_command_is_interrup
     );
     let of_new = |worker: &serde_json::Value| worker["generation"] == 2 && worker["state"] == "ready";
     eventually("the order is carried out", || workers(&gateway.status()).all(of_new).then_some(()));
+}
+
+#[test]
+fn tenants_of_the_file_are_announced_before_the_first_start() {
+    let builder = || TestGateway::builder().worker("echo.mjs");
+    let declared = builder().shops().site().cli(&["tenant", "list"]).ok();
+    declared.says(&["there is no tenant yet", "hint: 2 in the configuration file come in"]);
+    builder()
+        .site()
+        .cli(&["tenant", "list"])
+        .ok()
+        .says(&["there is no tenant yet", "gateway tenant add acme"]);
 }

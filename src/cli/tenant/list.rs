@@ -24,9 +24,17 @@ impl List {
         }
         if tenants.is_empty() {
             out::line("there is no tenant yet");
-            out::remark(
-                "hint: gateway tenant add acme --origin https://acme.example --database sqlite://acme.db",
-            );
+            out::remark(match client.declared() {
+                0 => {
+                    "hint: gateway tenant add acme --origin https://acme.example --database sqlite://acme.db"
+                        .to_owned()
+                }
+                declared => {
+                    format!(
+                        "hint: {declared} in the configuration file come in when the gateway starts: `gateway run`"
+                    )
+                }
+            });
             return Ok(());
         }
         let head = ["tenant", "status", "origins", "hosts", "database", "backend", "declared"];
