@@ -30,10 +30,12 @@ mod process_group;
 mod quarters;
 mod readers;
 mod releases;
+mod removal;
 mod restart;
 mod rlimits;
 mod roster;
 mod sandbox;
+mod shelf;
 mod state;
 mod status;
 mod supervisor;
@@ -47,7 +49,7 @@ mod tests;
 
 use std::{
     collections::BTreeMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -62,6 +64,7 @@ use self::{
     generation::Grounds,
     output::Outlets,
     process::Stage,
+    shelf::Shelf,
     supervisor::{Order, Supervisor},
     upstream::Upstream,
 };
@@ -76,13 +79,14 @@ pub(crate) use self::{
     by_hand::ByHand,
     child::worker_guard,
     config::{Config, NodeConfig, NodeWish, Ticket},
-    deploy::{Deploy, Deployed},
+    deploy::Deployed,
     errand::{Ending, Errand, Running},
     error::BackendError,
     hands::start as start_hands,
     output::{OutputLine, Record, Ring, Stream, fields},
     restart::History,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
+    shelf::Seal,
     status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
     worker_exec::worker_exec,
 };
@@ -105,8 +109,10 @@ pub(crate) struct Surroundings {
     pub(crate) extra_env: BTreeMap<String, String>,
     /// Relative directories start here.
     pub(crate) config_dir: PathBuf,
-    /// Node's installed versions lie in it.
+    /// Node's installed versions lie in it, and earlier generations.
     pub(crate) state_dir: PathBuf,
+    /// What earlier generations are sealed with.
+    pub(crate) seal: Arc<dyn Seal>,
     /// The gateway's own files and directories, which no worker's sandbox shows.
     pub(crate) hidden: Vec<PathBuf>,
     /// The gateway's binary, for the launcher; none: workers are started directly and could outlive a
@@ -158,6 +164,7 @@ impl Backend {
             (false, None) => {
                 make_hall(&surroundings, &config)?;
                 log_files::write(&outlets, name, &config, &surroundings.config_dir)?;
+                let shelf = Shelf::below(&surroundings.state_dir, name, surroundings.seal);
                 let launcher = surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through);
                 let grounds = Grounds {
                     backend: name.to_owned(),
@@ -180,7 +187,7 @@ impl Backend {
                     turns: Arc::new(Semaphore::new(1)),
                     instances: Arc::default(),
                 };
-                Runner::Command(Supervisor::start(stage, config, surroundings.config_dir, metrics)?)
+                Runner::Command(Supervisor::start(stage, config, surroundings.config_dir, shelf, metrics)?)
             }
             (true, None) | (false, Some(_)) => {
                 return Err(BackendError::NothingToRun { backend: name.to_owned() });
@@ -300,21 +307,9 @@ impl Backend {
         self.supervisor()?.order(Order::Start).await
     }
 
-    /// The right to deploy, in somebody's name.
-    pub(crate) fn begin_deploy(&self, by: String) -> Result<Deploy, BackendError> {
-        self.supervisor()?;
-        self.deploys.begin(self.roster.backend(), by)
-    }
-
-    /// Unpack a package beside the other releases, install it, reload to it, and let the directory's link point to
-    /// it. Dropped before the reload it leaves nothing behind.
-    pub(crate) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
-        self.supervisor()?.deploy(deploy, package).await
-    }
-
-    /// The bytes that a package may have.
-    pub(crate) fn package_bytes_max(&self) -> Result<u64, BackendError> {
-        Ok(self.supervisor()?.standing().config.release_bytes_max)
+    /// Are there hosts whose requests are for it, whatever their tenant?
+    pub(crate) fn has_hosts(&self) -> bool {
+        self.supervisor().is_ok_and(|supervisor| !supervisor.standing().config.hosts.is_empty())
     }
 
     /// Send a signal to the process of one worker (`api/0`), or of all; how many got it.

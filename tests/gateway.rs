@@ -126,6 +126,8 @@ mod programs;
 mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
+#[path = "gateway/rollbacks.rs"]
+mod rollbacks;
 #[path = "gateway/rolling.rs"]
 mod rolling;
 #[path = "gateway/running.rs"]
@@ -148,6 +150,8 @@ mod swap;
 mod tenants;
 #[path = "gateway/tenants_data.rs"]
 mod tenants_data;
+#[path = "gateway/terminals.rs"]
+mod terminals;
 #[path = "gateway/tls.rs"]
 mod tls;
 #[path = "gateway/tls_protocol.rs"]

@@ -51,7 +51,8 @@ impl ByHand<'_> {
         let failed =
             |error: io::Error| BackendError::ByHand { backend: backend.clone(), reason: error.to_string() };
         let rooms = std::env::temp_dir().join(format!("gateway-exec-{}", std::process::id()));
-        let quarters = Quarters::make(rooms, generation.identity.as_ref()).map_err(failed)?;
+        let quarters =
+            Quarters::make(rooms, generation.identity.as_ref(), &grounds.launcher).map_err(failed)?;
         let program = program(&grounds, &generation, &quarters, self.command);
         child::attend(&program).await.map_err(failed)
     }

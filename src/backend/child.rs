@@ -3,18 +3,20 @@
 //!
 //! It must never fork from a thread that can end before the process: all of it happens on the one of `hands`.
 
+mod briefly;
 mod guard;
 mod place;
 mod strays;
+mod terminal;
 
 use std::{
     ffi::OsString,
-    io::{self, Read},
+    io,
     os::fd::{AsRawFd, OwnedFd},
-    path::{Path, PathBuf},
+    path::PathBuf,
     process::{ExitStatus, Stdio},
     sync::Arc,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use nix::{
@@ -25,11 +27,14 @@ use nix::{
 use tokio::{
     process::{ChildStderr, ChildStdout, Command},
     runtime::Handle,
-    signal::unix::{SignalKind, signal},
 };
 
 pub(crate) use self::guard::worker_guard;
-pub(super) use self::place::is_taken;
+pub(super) use self::{
+    briefly::{empty, say},
+    place::is_taken,
+    terminal::attend,
+};
 use self::{guard::Guarded, place::Place, strays::Strays};
 use super::{
     LOOK_EVERY,
@@ -41,14 +46,6 @@ use super::{
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
 };
 
-/// Node says its version in a few dozen milliseconds.
-const SAY_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// How often it is looked at meanwhile.
-const SAY_INTERVAL: Duration = Duration::from_millis(2);
-
-/// A version has ten.
-const SAID_BYTES_MAX: u64 = 256;
 /// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
 pub(super) const KILL_WAIT: Duration = Duration::from_secs(5);
 
@@ -193,65 +190,6 @@ impl Drop for Child {
         // tokio reaps it afterwards (`kill_on_drop`).
         self.kill();
     }
-}
-
-/// Run a program to its end on our own terminal, in our own process group, so that Ctrl-C and Ctrl-Z mean it as well.
-/// What asks us to end is passed on. Call it on the thread that lives as long as the process.
-pub(super) async fn attend(program: &Program) -> io::Result<ExitStatus> {
-    let mut command = command(program);
-    command.stdin(Stdio::inherit()).stdout(Stdio::inherit()).stderr(Stdio::inherit());
-    // Before the child is there: who asks us to end then must not end us alone.
-    let (mut interrupts, mut terminates) =
-        (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    let mut child = command.spawn()?;
-    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
-    loop {
-        tokio::select! {
-            status = child.wait() => return status,
-            // The terminal has told it already.
-            _ = interrupts.recv() => {}
-            _ = terminates.recv() => if let Some(pid) = pid {
-                // It fails only when it has just ended.
-                let _gone = hands::signal(Target::Process(pid), Signal::SIGTERM);
-            },
-        }
-    }
-}
-
-/// What a program says when it is asked with one argument; none if it does not say it soon. Blocks meanwhile, so that
-/// the thread that forks, with whose end the kernel would kill the child, is there.
-pub(super) fn say(
-    program: &Path,
-    argument: &str,
-    confinement: Confinement,
-    launcher: &Launcher,
-) -> Option<String> {
-    let program = Program {
-        command: vec![program.to_str()?.to_owned(), argument.to_owned()],
-        confinement,
-        environment: Environment::new(),
-        launcher: launcher.clone(),
-        channel: None,
-    };
-    let mut command = command(&program);
-    command.stderr(Stdio::null()).process_group(0);
-    let mut child = command.into_std().spawn().ok()?;
-    let deadline = Instant::now() + SAY_TIMEOUT;
-    let ended = loop {
-        match child.try_wait() {
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(SAY_INTERVAL),
-            ended => break ended,
-        }
-    };
-    let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
-    if !matches!(ended, Ok(Some(status)) if status.success()) {
-        let _gone = group.map(|group| hands::signal(Target::Group(group), Signal::SIGKILL));
-        let _gone = child.wait();
-        return None;
-    }
-    let mut said = String::new();
-    child.stdout?.take(SAID_BYTES_MAX).read_to_string(&mut said).ok()?;
-    Some(said.trim().to_owned())
 }
 
 /// On the thread of `hands`.

@@ -15,11 +15,12 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::{
-    BackendError, Config,
-    child::is_taken,
+    Backend, BackendError, Config,
+    child::{Launcher, is_taken},
     generation::Generation,
     process::Stage,
     releases,
+    removal::Remover,
     status::DeployStatus,
     supervisor::{Order, Supervisor},
 };
@@ -80,15 +81,50 @@ impl Drop for Deploy {
     }
 }
 
+impl Backend {
+    /// The right to deploy, in somebody's name.
+    pub(crate) fn begin_deploy(&self, by: String) -> Result<Deploy, BackendError> {
+        self.supervisor()?;
+        self.deploys.begin(self.roster.backend(), by)
+    }
+
+    /// Unpack a package beside the other releases, install it, reload to it, and let the directory's link point to
+    /// it. Dropped before the reload it leaves nothing behind.
+    pub(crate) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+        self.supervisor()?.deploy(deploy, package).await
+    }
+
+    /// The bytes that a package may have.
+    pub(crate) fn package_bytes_max(&self) -> Result<u64, BackendError> {
+        Ok(self.supervisor()?.standing().config.release_bytes_max)
+    }
+}
+
 /// A directory that goes again unless it is kept.
 #[derive(Debug)]
-struct Unfinished(Option<PathBuf>);
+struct Unfinished {
+    path: Option<PathBuf>,
+    remover: Remover,
+}
+
+impl Unfinished {
+    /// It is somebody's from here on.
+    fn keep(mut self) -> Remover {
+        self.path = None;
+        self.remover.clone()
+    }
+
+    /// Remove it, without holding up the thread that asks.
+    async fn remove(self) {
+        // An error is a panic, after which nothing more can be done.
+        drop(tokio::task::spawn_blocking(move || drop(self)).await);
+    }
+}
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(path) = self.0.take()
-            && let Err(error) = std::fs::remove_dir_all(&path)
-            && error.kind() != io::ErrorKind::NotFound
+        if let Some(path) = self.path.take()
+            && let Err(error) = self.remover.remove(&path)
         {
             tracing::warn!(%error, path = %path.display(), "a release that failed cannot be removed");
         }
@@ -103,14 +139,14 @@ pub(super) struct Site<'a> {
     pub(super) supervisor: &'a Supervisor,
 }
 
-/// Unpack, install, reload (which moves the link in the end), remove the oldest. Dropped before the reload it leaves nothing behind;
-/// a reload that has begun is carried out to its end.
+/// Unpack, install, reload (which moves the link in the end), remove the oldest. Dropped before the reload it leaves nothing
+/// behind; a reload that has begun is carried out to its end.
 pub(super) async fn deploy(
     site: Site<'_>,
     deploy: &Deploy,
     package: &Path,
 ) -> Result<Deployed, BackendError> {
-    let backend = &site.stage.backend;
+    let (backend, launcher) = (&site.stage.backend, site.stage.launcher.clone());
     let link = site.config_dir.join(site.config.directory.as_deref().unwrap_or(Path::new("")));
     if !link.is_symlink() {
         return Err(BackendError::DirectoryIsNoLink { backend: backend.clone(), directory: link });
@@ -123,27 +159,18 @@ pub(super) async fn deploy(
         files_key: "release_files_max",
     };
     let (package, place) = (package.to_owned(), link.clone());
-    let unpacked = tokio::task::spawn_blocking(move || unpack(&package, &place, bounds)).await;
-    let (release, files) =
+    // When nobody waits any more, what was unpacked goes with the handle of it.
+    let unpacked = tokio::task::spawn_blocking(move || unpack(&package, &place, launcher, bounds)).await;
+    let (mut unfinished, release, files) =
         unpacked.map_err(|error| BackendError::Package { reason: error.to_string() })??;
-    let mut unfinished = Unfinished(Some(release.clone()));
     tracing::info!(backend, release = %release.display(), files, "release unpacked");
-    let config = Config { directory: Some(release.clone()), ..Config::clone(&site.config) };
-    let generation = Generation::resolve(&site.stage.grounds, 0, config)?;
-    if let Some(gid) = generation.identity.as_ref().map(|identity| identity.gid) {
-        let (place, broken) = (release.clone(), release.clone());
-        let shared = tokio::task::spawn_blocking(move || releases::share(&place, gid)).await;
-        shared
-            .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(|source| BackendError::Release { directory: broken, source })?;
-    }
-    if let Some(command) = &site.config.install {
-        deploy.step("install");
-        install::install(site.stage, &generation, command).await?;
+    if let Err(error) = make_ready(&site, deploy, &release, &mut unfinished.remover).await {
+        unfinished.remove().await;
+        return Err(error);
     }
     deploy.step("reload");
     // From here on its workers may need it, whoever waits for them.
-    unfinished.0 = None;
+    let remover = unfinished.keep();
     let ordered = site.supervisor.order(Order::Release(release.clone())).await;
     let standing = site.supervisor.standing();
     let in_force = standing.generations.iter().filter(|one| one.number == standing.generation);
@@ -152,29 +179,83 @@ pub(super) async fn deploy(
     let needed =
         move |release: &Path| in_force.iter().any(|one| one.starts_with(release)) || is_taken(release);
     if let Err(error) = ordered {
-        unfinished.0 = Some(release).filter(|release| !needed(release));
+        if !needed(&release) {
+            Unfinished { path: Some(release), remover }.remove().await;
+        }
         return Err(error);
     }
     let (kept, place) = (site.config.releases_kept, link.clone());
-    let pruned = tokio::task::spawn_blocking(move || releases::prune(&place, kept, needed)).await;
-    if let Ok(Err(error)) | Err(error) = pruned.map_err(io::Error::other) {
+    let prune = move || releases::prune(&place, kept, needed, &|release| remover.remove(release));
+    if let Ok(Err(error)) | Err(error) = tokio::task::spawn_blocking(prune).await.map_err(io::Error::other) {
         tracing::warn!(backend, %error, "old releases cannot be removed");
     }
     Ok(Deployed { release, files, generation: standing.generation })
 }
 
+/// Give it to the workers' group, and install it as their user: from then on part of it is his.
+async fn make_ready(
+    site: &Site<'_>,
+    deploy: &Deploy,
+    release: &Path,
+    remover: &mut Remover,
+) -> Result<(), BackendError> {
+    let config = Config { directory: Some(release.to_owned()), ..Config::clone(&site.config) };
+    let generation = Generation::resolve_aside(&site.stage.grounds, 0, config).await?;
+    remover.identity.clone_from(&generation.identity);
+    if let Some(gid) = generation.identity.as_ref().map(|identity| identity.gid) {
+        let place = release.to_owned();
+        let shared = tokio::task::spawn_blocking(move || releases::share(&place, gid)).await;
+        shared
+            .unwrap_or_else(|error| Err(io::Error::other(error)))
+            .map_err(|source| BackendError::Release { directory: release.to_owned(), source })?;
+    }
+    if let Some(command) = &site.config.install {
+        deploy.step("install");
+        install::install(site.stage, &generation, command).await?;
+    }
+    Ok(())
+}
+
 /// Into a directory of its own, whole or not at all.
-fn unpack(package: &Path, link: &Path, bounds: package::Bounds) -> Result<(PathBuf, u64), BackendError> {
-    let release = releases::fresh(link, Timestamp::now())
+fn unpack(
+    package: &Path,
+    link: &Path,
+    launcher: Launcher,
+    bounds: package::Bounds,
+) -> Result<(Unfinished, PathBuf, u64), BackendError> {
+    let fresh = releases::fresh(link, Timestamp::now())
         .map_err(|source| BackendError::Release { directory: link.to_owned(), source })?;
-    let broken = |source| BackendError::Release { directory: release.clone(), source };
-    let mut part = release.clone().into_os_string();
-    part.push(".");
-    part.push(releases::UNFINISHED);
-    let part = PathBuf::from(part);
-    let _unfinished = Unfinished(Some(part.clone()));
-    std::fs::create_dir(&part).map_err(broken)?;
-    let files = package::unpack(package, &part, bounds).map_err(|reason| BackendError::Package { reason })?;
-    std::fs::rename(package::top(&part), &release).map_err(broken)?;
-    Ok((release, files))
+    let releases::Fresh { release, part } = fresh;
+    // Nobody but we has worked in it yet.
+    let remover = Remover { launcher, identity: None };
+    let _part = Unfinished { path: Some(part.clone()), remover: remover.clone() };
+    let refused = |reason| BackendError::Package { reason };
+    let files = package::unpack(package, &part, bounds).map_err(refused)?;
+    let top = package::top(&part);
+    package::check_links(&top).map_err(refused)?;
+    std::fs::rename(top, &release)
+        .map_err(|source| BackendError::Release { directory: release.clone(), source })?;
+    Ok((Unfinished { path: Some(release.clone()), remover }, release, files))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_unpacked_for_nobody_goes_again() {
+        let root = tempfile::tempdir().unwrap();
+        let (link, package) = (root.path().join("current"), root.path().join("package.tar"));
+        let mut archive = tar::Builder::new(std::fs::File::create(&package).unwrap());
+        let mut header = tar::Header::new_gnu();
+        header.set_size(1);
+        archive.append_data(&mut header, "deep/file", &b"x"[..]).unwrap();
+        archive.finish().unwrap();
+        let bounds = package::Bounds { bytes_max: 10, files_max: 10, bytes_key: "", files_key: "" };
+        let there = || std::fs::read_dir(root.path().join("releases")).unwrap().count();
+        let (unfinished, release, _) = unpack(&package, &link, Launcher::Direct, bounds).unwrap();
+        assert!(release.join("deep/file").exists() && there() == 1, "the part is still there");
+        drop(unfinished);
+        assert_eq!(there(), 0);
+    }
 }

@@ -79,7 +79,7 @@ impl Running {
         // No worker has a dot in its directory's name.
         let directory = format!("{}.job-{}", stage.backend, next_key());
         let quarters = hall.join(directory);
-        let quarters = Quarters::make(quarters, identity).map_err(failed)?;
+        let quarters = Quarters::make(quarters, identity, &stage.launcher).map_err(failed)?;
         let place = Place {
             port: "".into(),
             instance: 0,

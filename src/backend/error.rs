@@ -141,6 +141,21 @@ pub(crate) enum BackendError {
         /// What there is besides the present one.
         known: Vec<u64>,
     },
+    /// What it was made of is no longer there.
+    #[error(
+        "generation {number} of backend {backend} cannot come back: {what} is no longer there\nhint: {}",
+        kept(.known)
+    )]
+    GenerationGone {
+        /// The backend.
+        backend: String,
+        /// What was asked for.
+        number: u64,
+        /// What has gone.
+        what: String,
+        /// What there is besides the present one.
+        known: Vec<u64>,
+    },
     /// Somebody else deploys.
     #[error(
         "a deploy to backend {backend} is under way: by {}, since {}, in step {}\nhint: wait for its end",
@@ -242,6 +257,7 @@ impl Fault for BackendError {
             Self::Workers { .. } => "backend-workers",
             Self::NoProcess { .. } => "backend-no-process",
             Self::NoGeneration { .. } => "backend-no-generation",
+            Self::GenerationGone { .. } => "backend-generation-gone",
             Self::DeployHeld { .. } => "backend-deploy-held",
             Self::DirectoryIsNoLink { .. } => "backend-directory-no-link",
             Self::Package { .. } => "backend-package",
@@ -257,12 +273,15 @@ impl Fault for BackendError {
 fn no_generation(backend: &str, number: Option<u64>, known: &[u64]) -> String {
     let wanted =
         number.map_or_else(|| "no earlier generation".to_owned(), |number| format!("no generation {number}"));
+    format!("backend {backend} has {wanted} to go back to\nhint: {}", kept(known))
+}
+
+fn kept(known: &[u64]) -> String {
     let known: Vec<_> = known.iter().map(u64::to_string).collect();
-    let hint = match known.is_empty() {
+    match known.is_empty() {
         true => "there is only the one that runs".to_owned(),
         false => format!("kept are: {}", known.join(", ")),
-    };
-    format!("backend {backend} has {wanted} to go back to\nhint: {hint}")
+    }
 }
 
 fn listed(facts: &[String]) -> String {

@@ -1,7 +1,10 @@
 //! A generation: what one reload started. A worker that crashes is started again from its own generation, not
 //! from what lies in the directory now; so everything that could change is resolved here, once.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use jiff::Timestamp;
 
@@ -108,8 +111,19 @@ impl Grounds {
 }
 
 impl Generation {
-    /// Resolve what the configuration says, now. On the thread that starts workers: no other may become their user, as
-    /// which a Node in PATH is asked for its version. That takes some milliseconds, of a program that hangs two seconds.
+    /// The same without holding up the thread that asks.
+    pub(super) async fn resolve_aside(
+        grounds: &Arc<Grounds>,
+        number: u64,
+        config: Config,
+    ) -> Result<Self, BackendError> {
+        let (grounds, backend) = (Arc::clone(grounds), grounds.backend.clone());
+        let resolving = tokio::task::spawn_blocking(move || Self::resolve(&grounds, number, config));
+        resolving.await.unwrap_or_else(|error| Err(BackendError::Node { backend, reason: error.to_string() }))
+    }
+
+    /// Resolve what the configuration says, now. Blocks: a Node in PATH is asked for its version, as the workers' user.
+    /// That takes some milliseconds, of a program that hangs two seconds.
     pub(super) fn resolve(grounds: &Grounds, number: u64, config: Config) -> Result<Self, BackendError> {
         let (backend, config_dir) = (&grounds.backend, &grounds.config_dir);
         if config.command.is_empty() || config.upstream.is_some() {
@@ -134,6 +148,14 @@ impl Generation {
             }
             Err(source) => Err(BackendError::Directory { backend: backend.to_owned(), directory, source }),
         }
+    }
+
+    /// Would its workers be the same? What one calls by its link another may call by where that leads.
+    pub(super) fn is_as(&self, other: &Self) -> bool {
+        let but_for_the_link = |one: &Self| Config { directory: None, ..one.config.clone() };
+        self.leads_to() == other.leads_to()
+            && self.node == other.node
+            && but_for_the_link(self) == but_for_the_link(other)
     }
 
     /// What it was resolved to.
@@ -230,6 +252,34 @@ mod tests {
         let gone = Config { directory: Some("gone".into()), ..config };
         let error = Generation::resolve(&grounds(dir.path()), 2, gone).unwrap_err();
         assert!(error.to_string().contains("/gone of backend api"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_node_that_hangs_holds_up_nobody_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = dir.path().join("node");
+        std::fs::write(&node, "#!/bin/sh\nexec sleep 600\n").unwrap();
+        let executable = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&node, executable).unwrap();
+        let config = Config {
+            command: vec!["node".to_owned()],
+            node: crate::backend::NodeWish { version: None, path: Some(node) },
+            allow_root: true,
+            ..Config::default()
+        };
+        let grounds = Arc::new(grounds(dir.path()));
+        let mut ticks = 0;
+        let resolving = Generation::resolve_aside(&grounds, 1, config);
+        tokio::pin!(resolving);
+        let resolved = loop {
+            tokio::select! {
+                biased;
+                resolved = &mut resolving => break resolved,
+                () = tokio::time::sleep(std::time::Duration::from_millis(10)) => ticks += 1,
+            }
+        };
+        assert_eq!(resolved.unwrap().node.unwrap().version, None);
+        assert!(ticks > 10, "only {ticks} ticks while it was asked");
     }
 
     #[test]

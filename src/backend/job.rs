@@ -8,14 +8,15 @@ mod succession;
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
+use self::succession::Then;
 use super::{
     generation::Generation,
-    process::{Process, Stage},
+    process::{Patience, Process, Stage},
     restart::{History, Renewals, jitter},
     state::{Failure, Running, Seat, Slot, State},
 };
@@ -39,6 +40,8 @@ enum Order {
     Restart(Answer),
     /// Start a worker of this generation, and only when it is ready stop the old one.
     Reload(Arc<Generation>, Answer),
+    /// Let the worker finish its requests, for no longer than `drain_timeout`, and end: it is one too many.
+    Leave,
 }
 
 /// The handle of one slot's task. Dropping it ends the slot in order.
@@ -69,6 +72,7 @@ impl Job {
             history: History::default(),
             renewals: Renewals::default(),
             leaving: Vec::new(),
+            departures: Arc::new(Semaphore::new(1)),
             orders: inbox,
             ending: ending.clone(),
         };
@@ -96,6 +100,14 @@ impl Job {
         self.ending.cancel();
     }
 
+    /// Let the worker finish its requests, as one that is replaced does; resolves when no process of this slot is left.
+    pub(super) async fn leave(self) {
+        // It fails when the slot is ending already.
+        let _ending = self.orders.send(Order::Leave).await;
+        // An error is a panic of the task: it dropped its process, and so killed it.
+        drop(self.task.await);
+    }
+
     /// Resolves when no process of this slot is left.
     pub(super) async fn end(self) {
         self.begin_end();
@@ -119,6 +131,9 @@ enum Next {
     /// The failure, and how long the worker had been ready before it.
     BackOff(Failure, Duration),
     Obey(Order),
+    /// Those that leave have their time.
+    Finish,
+    /// They have only their grace from here on.
     End,
 }
 
@@ -133,6 +148,9 @@ struct Life {
     renewals: Renewals,
     /// Those that end processes which were replaced.
     leaving: Vec<JoinHandle<()>>,
+    /// One that was replaced for a gentle reason leaves at a time: its requests may take long, and a slot shall not hold
+    /// ever more processes.
+    departures: Arc<Semaphore>,
     orders: mpsc::Receiver<Order>,
     ending: CancellationToken,
 }
@@ -146,11 +164,14 @@ impl Life {
                 Next::Serve(process) => self.serve(process).await,
                 Next::BackOff(failure, ready_for) => self.back_off(failure, ready_for).await,
                 Next::Obey(order) => self.obey_while_down(order).await,
-                Next::End => break,
+                Next::Finish => break,
+                Next::End => {
+                    // Also when it was the handle that was dropped.
+                    self.ending.cancel();
+                    break;
+                }
             };
         }
-        // Those that still drain have only their grace from here on, also when it was the handle that was dropped.
-        self.ending.cancel();
         for leaving in self.leaving.drain(..) {
             // An error is a panic of the task: it dropped its process, and so killed it.
             drop(leaving.await);
@@ -185,7 +206,7 @@ impl Life {
             }
             () = self.ending.cancelled() => None,
             order = self.orders.recv() => order,
-            (weary, turn) = watch => return self.renew(process, &weary, turn).await,
+            (weary, leave) = watch => return self.renew(process, &weary, leave).await,
         };
         match order {
             None => {
@@ -197,6 +218,12 @@ impl Life {
                 Next::Obey(Order::Restart(answer))
             }
             Some(Order::Reload(generation, answer)) => self.replace(process, generation, answer).await,
+            Some(Order::Leave) => {
+                self.slot.set(Seat::Main, State::Draining(process.running()));
+                let patience = Patience::For(self.generation.config.drain_timeout);
+                self.dismiss(process, false, patience, Then::Nothing);
+                Next::Finish
+            }
         }
     }
 
@@ -205,6 +232,7 @@ impl Life {
         let (generation, answer) = match order {
             Order::Restart(answer) => (Arc::clone(&self.generation), answer),
             Order::Reload(generation, answer) => (generation, answer),
+            Order::Leave => return Next::End,
         };
         let ending = self.ending.cancelled();
         match bring_up(&self.stage, &self.slot, &generation, Seat::Main, ending).await {
@@ -272,7 +300,7 @@ impl Life {
     async fn retire(&self, mut process: Box<Process>) {
         self.slot.set(Seat::Main, State::Draining(process.running()));
         let grace = self.generation.config.stop_grace;
-        process.drain(grace, grace).await;
+        process.drain(grace, Patience::For(grace)).await;
         process.end(grace).await;
     }
 }

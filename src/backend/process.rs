@@ -17,6 +17,7 @@ use arc_swap::ArcSwap;
 use nix::sys::signal::Signal;
 use tokio::{net::TcpListener, sync::Semaphore};
 
+pub(super) use self::farewell::Patience;
 use super::{
     account::Identity,
     autopsy,
@@ -311,7 +312,8 @@ fn quarters(stage: &Stage, slot: &Slot, key: u64, identity: Option<&Identity>) -
     // A reload may have brought the first worker of another user, who has to pass through.
     let hall = generation::hall(&stage.runtime_dir);
     quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())?;
-    Quarters::make(quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key), identity)
+    let directory = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
+    Quarters::make(directory, identity, &stage.launcher)
 }
 
 /// A port that nobody uses: the system's choice. It may be taken by another before the worker binds it; then

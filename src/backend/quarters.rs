@@ -8,19 +8,29 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::account::Identity;
+use super::{
+    account::Identity,
+    child::Launcher,
+    removal::{Remover, no_error_if_gone},
+};
 
 /// One start's directory. Dropping it removes it.
 #[derive(Debug)]
 pub(super) struct Quarters {
     directory: PathBuf,
+    remover: Remover,
 }
 
 impl Quarters {
     /// Make it; what stands there is left by a gateway that was killed.
-    pub(super) fn make(directory: PathBuf, identity: Option<&Identity>) -> io::Result<Self> {
-        remove(&directory)?;
-        let quarters = Self { directory };
+    pub(super) fn make(
+        directory: PathBuf,
+        identity: Option<&Identity>,
+        launcher: &Launcher,
+    ) -> io::Result<Self> {
+        let remover = Remover { launcher: launcher.clone(), identity: identity.cloned() };
+        remover.remove(&directory)?;
+        let quarters = Self { directory, remover };
         let both = [quarters.directory.clone(), quarters.temporary()];
         for directory in &both {
             DirBuilder::new().mode(0o700).create(directory)?;
@@ -48,17 +58,25 @@ impl Quarters {
 
 impl Drop for Quarters {
     fn drop(&mut self) {
-        if let Err(error) = remove(&self.directory) {
-            tracing::warn!(directory = %self.directory.display(), %error, "a worker's directory was left behind");
+        let (directory, remover) = (std::mem::take(&mut self.directory), self.remover.clone());
+        let left = |directory: &Path, error: io::Error| {
+            tracing::warn!(directory = %directory.display(), %error, "a worker's directory was left behind");
+        };
+        match no_error_if_gone(fs::remove_dir_all(&directory)) {
+            Ok(()) => {}
+            // What the worker has closed to everybody else takes a process of its user, and so a moment.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let Ok(runtime) = tokio::runtime::Handle::try_current() else {
+                    return left(&directory, error);
+                };
+                drop(runtime.spawn_blocking(move || {
+                    if let Err(error) = remover.remove(&directory) {
+                        left(&directory, error);
+                    }
+                }));
+            }
+            Err(error) => left(&directory, error),
         }
-    }
-}
-
-/// Never follows a link that the worker may have put there.
-fn remove(directory: &Path) -> io::Result<()> {
-    match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
     }
 }
 

@@ -14,6 +14,12 @@ use jiff::Timestamp;
 /// Where the releases are, beside the link.
 const DIRECTORY: &str = "releases";
 
+/// What releases are called: by when they were unpacked, in UTC.
+const NAME: &str = "%Y%m%d-%H%M%S";
+
+/// Nobody deploys that often.
+const SAME_SECOND_MAX: u32 = 1000;
+
 /// The extension of a release that is being unpacked.
 pub(super) const UNFINISHED: &str = "part";
 
@@ -43,15 +49,47 @@ pub(super) fn point(link: &Path, release: &Path) -> io::Result<()> {
     fs::rename(&beside, link)
 }
 
-/// A directory for a new release that does not exist yet; names follow each other as the releases do.
-pub(super) fn fresh(link: &Path, now: Timestamp) -> io::Result<PathBuf> {
+/// Where a new release will be, and where it is unpacked.
+#[derive(Debug)]
+pub(super) struct Fresh {
+    /// Not there yet, and nobody else's.
+    pub(super) release: PathBuf,
+    /// There, and empty.
+    pub(super) part: PathBuf,
+}
+
+/// A place for a new release; names follow each other as the releases do. Several backends may choose from the same
+/// releases: whoever makes the directory has the name.
+pub(super) fn fresh(link: &Path, now: Timestamp) -> io::Result<Fresh> {
     let releases = directory_of(link).ok_or(io::ErrorKind::NotFound)?;
     fs::create_dir_all(&releases)?;
     let releases = releases.canonicalize()?;
-    let name = now.strftime("%Y%m%d-%H%M%S").to_string();
-    let mut names = std::iter::once(name.clone()).chain((2..).map(|number| format!("{name}-{number}")));
-    let fresh = names.find_map(|name| Some(releases.join(name)).filter(|path| !path.exists()));
-    fresh.ok_or_else(|| io::ErrorKind::AlreadyExists.into())
+    let name = now.strftime(NAME).to_string();
+    let names = std::iter::once(name.clone()).chain((2..SAME_SECOND_MAX).map(|n| format!("{name}-{n}")));
+    for name in names {
+        let (release, part) = (releases.join(&name), releases.join(format!("{name}.{UNFINISHED}")));
+        match fs::create_dir(&part) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
+            outcome => outcome?,
+        }
+        // Looked at only now: who had the name may have finished meanwhile.
+        if !release.exists() {
+            return Ok(Fresh { release, part });
+        }
+        fs::remove_dir(part)?;
+    }
+    Err(io::ErrorKind::AlreadyExists.into())
+}
+
+/// By which releases follow each other: the second of their name and their place in it; none has what somebody else
+/// has named.
+fn sequence(release: &Path) -> Option<(Timestamp, u32)> {
+    let name = release.file_name()?.to_str()?;
+    // Date, hyphen, time.
+    let (second, rest) = name.split_at_checked(15)?;
+    let place = if rest.is_empty() { 1 } else { rest.strip_prefix('-')?.parse().ok()? };
+    let second = jiff::civil::DateTime::strptime(NAME, second).ok()?;
+    Some((second.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp(), place))
 }
 
 /// Let the workers' group do with a release what we may: they read it, and their install command writes in it. Links
@@ -73,11 +111,16 @@ pub(super) fn share(path: &Path, gid: u32) -> io::Result<()> {
 
 /// Remove all releases but the newest `kept`, those that the link and the links beside it point to, and those that are
 /// `needed`. One that cannot be removed keeps none of the others; the first error is told in the end.
-pub(super) fn prune(link: &Path, kept: usize, needed: impl Fn(&Path) -> bool) -> io::Result<()> {
+pub(super) fn prune(
+    link: &Path,
+    kept: usize,
+    needed: impl Fn(&Path) -> bool,
+    remove: &dyn Fn(&Path) -> io::Result<()>,
+) -> io::Result<()> {
     let pointed_to = pointed_to(link)?;
     let Some(releases) = directory_of(link) else { return Ok(()) };
     let releases = releases.canonicalize()?;
-    let mut all = Vec::new();
+    let (mut all, mut outcome) = (Vec::new(), Ok(()));
     for entry in fs::read_dir(releases)? {
         let entry = entry?;
         if !entry.file_type()?.is_dir() {
@@ -85,19 +128,19 @@ pub(super) fn prune(link: &Path, kept: usize, needed: impl Fn(&Path) -> bool) ->
         }
         let (modified, path) = (entry.metadata()?.modified()?, entry.path());
         if path.extension().is_none_or(|extension| extension != UNFINISHED) {
-            all.push((modified, path));
+            all.push((sequence(&path), modified, path));
         } else if modified.elapsed().is_ok_and(|age| age > ABANDONED_AFTER) {
             // What a gateway that was killed had begun to unpack. A younger one may be another backend's.
-            fs::remove_dir_all(path)?;
+            outcome = outcome.and(remove(&path));
         }
     }
-    // Names alone would not do: the first release may have been put there by hand.
+    // Those without a name of ours were put there by hand, before all others; among them the time has to do, though
+    // whoever writes into one makes it younger.
     all.sort();
     let surplus = all.len().saturating_sub(kept.max(1));
-    let mut outcome = Ok(());
-    for (_, path) in all.into_iter().take(surplus) {
+    for (_, _, path) in all.into_iter().take(surplus) {
         if !pointed_to.iter().any(|target| target.starts_with(&path)) && !needed(&path) {
-            outcome = outcome.and(fs::remove_dir_all(&path));
+            outcome = outcome.and(remove(&path));
         }
     }
     outcome
@@ -143,11 +186,13 @@ mod tests {
         let root = root.path().canonicalize().unwrap();
         let link = root.join("current");
         let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let remove = |release: &Path| fs::remove_dir_all(release);
         let mut made = Vec::new();
         for age in 0..6_u64 {
-            let release = fresh(&link, now).unwrap();
-            fs::create_dir(&release).unwrap();
-            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000 + age);
+            let Fresh { release, part } = fresh(&link, now).unwrap();
+            fs::rename(part, &release).unwrap();
+            // Whoever writes into an old one makes it no younger.
+            let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000 - age);
             fs::File::open(&release).unwrap().set_modified(time).unwrap();
             made.push(release);
         }
@@ -161,7 +206,7 @@ mod tests {
             path
         });
         fs::File::open(&abandoned).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        prune(&link, 2, |release| release == made[2]).unwrap();
+        prune(&link, 2, |release| release == made[2], &remove).unwrap();
         assert_eq!((abandoned.exists(), unpacking.exists()), (false, true));
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
         assert_eq!(left, [true, false, true, false, true, true]);
@@ -169,8 +214,32 @@ mod tests {
         fs::create_dir(made[2].join("api")).unwrap();
         point(&root.join("staging"), &made[2].join("api")).unwrap();
         point(&link, &made[5]).unwrap();
-        prune(&link, 1, |_| false).unwrap();
+        prune(&link, 1, |_| false, &remove).unwrap();
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
         assert_eq!(left, [false, false, true, false, false, true]);
+    }
+
+    #[test]
+    fn two_that_are_unpacked_in_one_second_have_two_names() {
+        let root = tempfile::tempdir().unwrap();
+        let link = root.path().join("current");
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let (first, second) = (fresh(&link, now).unwrap(), fresh(&link, now).unwrap());
+        assert_ne!(first.release, second.release);
+        assert!(first.part.is_dir() && second.part.is_dir());
+        fs::rename(first.part, &first.release).unwrap();
+        let third = fresh(&link, now).unwrap();
+        assert!(third.release.ends_with("20260102-030405-3"), "{third:?}");
+    }
+
+    #[test]
+    fn releases_follow_each_other_by_their_names() {
+        let of = |name: &str| sequence(Path::new("/srv/releases").join(name).as_path());
+        let order =
+            ["first", "20260101-235959-12", "20260102-030405", "20260102-030405-2", "20260102-030405-10"];
+        assert!(order.map(of).is_sorted() && of("20260102-030405").is_some());
+        for other in ["first", "20260102", "20260102-030405-", "20260102-030405x", "20261302-030405"] {
+            assert_eq!(of(other), None, "{other}");
+        }
     }
 }

@@ -5,6 +5,7 @@
 //! a worker serves on as it is, and the status says so.
 
 mod crew;
+mod generations;
 
 use std::{
     path::{Path, PathBuf},
@@ -27,12 +28,13 @@ use super::{
     hands::{self, Target},
     process::Stage,
     restart::Policy,
+    shelf::Shelf,
     state::Slot,
     status::GenerationStatus,
 };
 use crate::metrics::Metrics;
 
-use self::crew::Crew;
+use self::{crew::Crew, generations::Generations};
 
 /// Orders that may wait for their turn; whoever comes later waits to get in.
 const ORDERS_WAITING_MAX: usize = 8;
@@ -123,10 +125,12 @@ impl Supervisor {
         stage: Stage,
         config: Config,
         config_dir: PathBuf,
+        shelf: Shelf,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BackendError> {
-        let generation = Generation::resolve(&stage.grounds, 1, config)?;
-        check_socket_path(&stage.runtime_dir, &stage.backend, workers(&generation.config))?;
+        let generations = Generations::begin(shelf, Generation::resolve(&stage.grounds, 0, config.clone())?);
+        let generation = Arc::clone(generations.current());
+        check_socket_path(&stage.runtime_dir, &stage.backend, workers(&config))?;
         let (orders, inbox) = mpsc::channel(ORDERS_WAITING_MAX);
         let ending = CancellationToken::new();
         let board = Arc::new(Board::default());
@@ -135,20 +139,18 @@ impl Supervisor {
             stage: Arc::clone(&stage),
             metrics: Arc::clone(metrics),
             config_dir: config_dir.clone(),
-            config: generation.config.clone(),
-            wanted: workers(&generation.config),
+            wanted: workers(&config),
+            config,
             stopped: false,
             leads_to: generation.leads_to(),
-            number: generation.number,
-            generations: vec![Arc::new(generation)],
-            current: 0,
+            generations,
             jobs: Vec::new(),
             board: Arc::clone(&board),
             ending: ending.clone(),
             orders: orders.downgrade(),
             watch: None,
         };
-        crew.fill_up(crew.wanted, &Arc::clone(crew.generation()));
+        crew.fill_up(crew.wanted, &generation);
         crew.publish();
         crew.watch();
         let task = stage.shutdown.spawn(crew.run(inbox));

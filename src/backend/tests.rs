@@ -58,12 +58,27 @@ fn health_path(path: &str) -> Health {
     Health { path: Some(path.to_owned()), interval: Duration::from_millis(20), ..Health::default() }
 }
 
+/// Seals nothing: what is kept has tests of its own.
+#[derive(Debug)]
+struct Unsealed;
+
+impl Seal for Unsealed {
+    fn seal(&self, _what: &str, secret: &[u8]) -> Option<Vec<u8>> {
+        Some(secret.to_vec())
+    }
+
+    fn open(&self, _what: &str, sealed: &[u8]) -> Option<zeroize::Zeroizing<Vec<u8>>> {
+        Some(sealed.to_vec().into())
+    }
+}
+
 fn surroundings(directory: &Path, own_exe: Option<PathBuf>) -> Surroundings {
     Surroundings {
         runtime_dir: directory.join("run"),
         extra_env: BTreeMap::from([("GATEWAY_TICKETS".to_owned(), "/run/t.sock".to_owned())]),
         config_dir: directory.to_owned(),
         state_dir: directory.join("state"),
+        seal: Arc::new(Unsealed),
         hidden: vec![directory.join("state")],
         own_exe,
     }

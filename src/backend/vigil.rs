@@ -78,11 +78,21 @@ pub(super) struct Vigil {
     pub(super) respite: Duration,
     /// One worker of the backend at a time.
     pub(super) turns: Arc<Semaphore>,
+    /// And one of the slot until its last request has ended.
+    pub(super) departures: Arc<Semaphore>,
+}
+
+/// The right to replace a worker that serves well.
+pub(super) struct Leave {
+    /// No other of the backend is being replaced, until the successor is ready.
+    pub(super) turn: OwnedSemaphorePermit,
+    /// No other of the slot finishes its requests.
+    pub(super) departure: OwnedSemaphorePermit,
 }
 
 impl Vigil {
-    /// Resolves when the worker is to be replaced; with its turn, unless it cannot wait. Cancel safe.
-    pub(super) async fn ended(self) -> (Weary, Option<OwnedSemaphorePermit>) {
+    /// Resolves when the worker is to be replaced; with the right to it, unless it cannot wait. Cancel safe.
+    pub(super) async fn ended(self) -> (Weary, Option<Leave>) {
         let weary = tokio::select! {
             weary = self.unwell() => weary,
             weary = self.gentle() => weary,
@@ -90,10 +100,14 @@ impl Vigil {
         if weary.is_unhealthy() {
             return (weary, None);
         }
-        // The semaphore is never closed; without a permit it is only less gentle.
-        let turn = Arc::clone(&self.turns).acquire_owned();
+        let leave = async {
+            let departure = Arc::clone(&self.departures).acquire_owned().await.ok()?;
+            let turn = Arc::clone(&self.turns).acquire_owned().await.ok()?;
+            Some(Leave { turn, departure })
+        };
         tokio::select! {
-            turn = turn => (weary, turn.ok()),
+            // The semaphores are never closed.
+            Some(leave) = leave => (weary, Some(leave)),
             // It may get worse while it waits.
             unwell = self.unwell() => (unwell, None),
         }

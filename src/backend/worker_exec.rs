@@ -3,11 +3,14 @@
 //!
 //! It runs before any thread or runtime exists, and must never return to a caller that could go on as a gateway.
 
+mod terminal;
+
 use std::{
     ffi::OsString,
     fs::File,
     io::{ErrorKind, Write},
     os::unix::process::CommandExt,
+    path::Path,
     process::Command,
 };
 
@@ -24,6 +27,7 @@ use nix::{
 use super::{
     confinement::Confinement,
     lifeline::{LIFELINE_VARIABLE, Lifeline},
+    removal,
 };
 
 /// Tells the launcher who started it; the worker itself never sees it.
@@ -37,6 +41,12 @@ const SAYS: &str = "gateway worker-exec: ";
 
 /// Tells the launcher that its standard input is the worker's channel.
 pub(super) const CHANNEL_VARIABLE: &str = "GATEWAY_CHANNEL";
+
+/// Tells the launcher to begin a session, on the terminal that its standard streams are, if they are one.
+pub(super) const SESSION_VARIABLE: &str = "GATEWAY_SESSION";
+
+/// Tells the launcher to remove what is in a directory, its one argument, instead of starting a program.
+pub(super) const EMPTY_VARIABLE: &str = "GATEWAY_EMPTY";
 
 /// Where Node looks for its channel, and what is spoken on it.
 const NODE_CHANNEL: [&str; 2] = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];
@@ -74,6 +84,9 @@ fn become_worker(command: &[OsString]) -> String {
     if let Err(problem) = die_with_the_gateway() {
         return problem;
     }
+    if let Err(error) = terminal::leave() {
+        return format!("cannot leave the terminal: {error}");
+    }
     let channel = match std::env::var_os(CHANNEL_VARIABLE).map(|_| move_channel()).transpose() {
         Ok(channel) => channel,
         Err(error) => return format!("cannot hand on the channel: {error}"),
@@ -94,9 +107,15 @@ fn become_worker(command: &[OsString]) -> String {
     if let Err(problem) = confined {
         return problem;
     }
+    if std::env::var_os(EMPTY_VARIABLE).is_some() {
+        removal::empty(Path::new(program));
+        std::process::exit(0);
+    }
     let mut command = Command::new(program);
     command.args(arguments);
-    for variable in [PARENT_VARIABLE, CHANNEL_VARIABLE, LIFELINE_VARIABLE, CONFINEMENT_VARIABLE] {
+    for variable in
+        [PARENT_VARIABLE, CHANNEL_VARIABLE, LIFELINE_VARIABLE, CONFINEMENT_VARIABLE, SESSION_VARIABLE]
+    {
         command.env_remove(variable);
     }
     if let Some(channel) = channel {

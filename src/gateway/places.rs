@@ -51,8 +51,12 @@ impl Places {
                 let kind = entry.file_type()?;
                 if kind.is_socket() {
                     std::fs::remove_file(entry.path())?;
-                } else if kind.is_dir() && directory.ends_with("workers") {
-                    std::fs::remove_dir_all(entry.path())?;
+                } else if kind.is_dir()
+                    && directory.ends_with("workers")
+                    && let Err(error) = std::fs::remove_dir_all(entry.path())
+                {
+                    // Its user may have closed it to us; it is in nobody's way, and no gateway must stay away for it.
+                    tracing::warn!(%error, directory = %entry.path().display(), "a worker's directory stays");
                 }
             }
         }

@@ -1,5 +1,6 @@
 //! All rooms of one gateway: built bottom up, drained top down.
 
+mod backends;
 mod edge_settings;
 mod house;
 mod jobs;
@@ -7,7 +8,7 @@ mod jobs;
 use std::{
     collections::BTreeMap,
     net::SocketAddr,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, atomic::AtomicBool},
     time::Duration,
 };
@@ -26,7 +27,7 @@ use super::{
 };
 use crate::{
     admin::{self, Admin, Live, Order, Parts},
-    backend::{self, Backend, BackendError, Surroundings},
+    backend::{self, Backend, BackendError},
     config::{self, Config},
     door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
     edge::{Edge, EdgeParts, Prepared, Serving, TlsMode},
@@ -100,7 +101,7 @@ impl Rooms {
         )
         .await?;
 
-        let backends = start_backends(&config, (&config_dir, &hidden), &lives, &metrics)?;
+        let backends = backends::start(&config, (&config_dir, &hidden), &tenants, &lives, &metrics)?;
         let settings = edge_settings::of(&config, &backends);
         let jobs = jobs::start(&config, &backends, (&registry, &tickets), &lives, &metrics);
         let edge = Edge::new(EdgeParts {
@@ -346,31 +347,6 @@ async fn open_doors(
         TicketOffice::bind(&config.runtime_dir).map_err(wrong)?.run(parts, &lives.doors);
     }
     Ok((door, tickets))
-}
-
-fn start_backends(
-    config: &Config,
-    (config_dir, hidden): (&Path, &[PathBuf]),
-    lives: &Lives,
-    metrics: &Arc<Metrics>,
-) -> Result<BTreeMap<String, Arc<Backend>>, GatewayError> {
-    let mut backends = BTreeMap::new();
-    for (name, backend) in &config.backend {
-        let office = config.runtime_dir.join(door::TICKETS_SOCKET).to_string_lossy().into_owned();
-        let told = backend.background_access.then(|| ("GATEWAY_TICKETS_SOCKET".to_owned(), office));
-        let surroundings = Surroundings {
-            runtime_dir: config.runtime_dir.clone(),
-            extra_env: told.into_iter().collect(),
-            config_dir: config_dir.to_owned(),
-            state_dir: config.state_dir.clone(),
-            hidden: hidden.to_vec(),
-            // The program that runs, whatever stands at its path by now.
-            own_exe: Some(PathBuf::from("/proc/self/exe")),
-        };
-        let started = Backend::start(name, backend.clone(), surroundings, lives.backends.clone(), metrics)?;
-        backends.insert(name.clone(), Arc::new(started));
-    }
-    Ok(backends)
 }
 
 fn start_admin(

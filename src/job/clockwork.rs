@@ -72,7 +72,10 @@ impl Clockwork {
                 verdicts = over(&mut begun) => self.conclude(begun.take(), verdicts).await,
                 order = self.orders.recv() => match order {
                     None => break,
-                    Some(Order::Look) => due = self.due_after(Timestamp::now()),
+                    Some(Order::Look) => {
+                        let now = Timestamp::now();
+                        due = still_due(due, now).or_else(|| self.due_after(now));
+                    }
                     Some(Order::Run { tenant, answer }) => self.obey(&mut begun, tenant, answer),
                 },
                 () = until(due) => {
@@ -172,6 +175,11 @@ impl Clockwork {
     }
 }
 
+/// What is due already when the plan changes is not forgotten over that.
+fn still_due(due: Option<Timestamp>, now: Timestamp) -> Option<Timestamp> {
+    due.filter(|due| *due <= now)
+}
+
 /// Resolves when the run under way is over; never, if there is none. Cancel safe.
 async fn over(begun: &mut Option<Begun>) -> Vec<Verdict> {
     match begun {
@@ -189,5 +197,17 @@ async fn until(due: Option<Timestamp>) {
             return;
         }
         tokio::time::sleep(left.min(LOOK_EVERY)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_that_is_due_in_the_moment_of_a_reload_is_not_left_out() {
+        let now: Timestamp = "2026-01-02T03:30:00Z".parse().unwrap();
+        let at = |seconds: i64| Some(now + jiff::SignedDuration::from_secs(seconds));
+        assert_eq!([at(-1), at(0), at(1), None].map(|due| still_due(due, now)), [at(-1), at(0), None, None]);
     }
 }

@@ -142,9 +142,13 @@ impl Run {
 }
 
 impl Plan {
-    /// Is that tenant served by the backend that the job is for?
+    /// Is that tenant served by the backend that the job is for? As requests find it: a tenant's own backend, else the
+    /// host's, else the only one.
     pub(super) fn serves(&self, tenant: &Tenant) -> bool {
-        self.only_backend || tenant.backend.as_ref().is_none_or(|backend| *backend == self.backend_name)
+        match &tenant.backend {
+            Some(backend) => *backend == self.backend_name,
+            None => self.only_backend || self.backend.has_hosts(),
+        }
     }
 }
 

@@ -120,6 +120,16 @@ impl SealKey {
             .ok_or_else(|| SealProblem::Tampered(tenant.clone()))
     }
 
+    /// Seal what is no tenant's, such as `generations of api`: it opens under the same words alone.
+    pub(crate) fn seal_as(&self, what: &str, secret: &[u8]) -> Option<Vec<u8>> {
+        self.seal_for(&other(what), secret)
+    }
+
+    /// Open what was sealed under these words; none if it was changed, or sealed otherwise.
+    pub(crate) fn open_as(&self, what: &str, sealed: &[u8]) -> Option<Zeroizing<Vec<u8>>> {
+        self.open_for(&other(what), sealed)
+    }
+
     /// A value that only this key opens, by which a registry tells whether it was sealed with it.
     pub(super) fn mark(&self) -> Option<Vec<u8>> {
         self.seal_for(MARK, MARK)
@@ -154,6 +164,10 @@ const MARK: &[u8] = b"gateway-seal-v1 mark";
 
 fn context(tenant: &TenantId) -> Vec<u8> {
     [b"gateway-seal-v1 database ", tenant.as_str().as_bytes()].concat()
+}
+
+fn other(what: &str) -> Vec<u8> {
+    [b"gateway-seal-v1 other ", what.as_bytes()].concat()
 }
 
 fn file_problem(path: &Path, source: io::Error) -> SealProblem {

@@ -21,7 +21,7 @@ process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeI
 ";
 
 /// A site whose backend runs the release that `current` leads to.
-fn site(more: &str) -> Site {
+pub(crate) fn site(more: &str) -> Site {
     let site = TestGateway::builder().shops().worker("echo.mjs").config(more).site();
     let app = site.path().join("app");
     fs::create_dir_all(app.join("releases/first")).unwrap();
@@ -34,33 +34,33 @@ fn site(more: &str) -> Site {
     site
 }
 
-fn fill(directory: &std::path::Path, name: &str) {
+pub(crate) fn fill(directory: &std::path::Path, name: &str) {
     fs::create_dir_all(directory).unwrap();
     fs::write(directory.join("server.mjs"), SERVER).unwrap();
     fs::write(directory.join("name"), name).unwrap();
 }
 
 /// What a build machine has.
-fn build(gateway: &TestGateway, name: &str) -> PathBuf {
+pub(crate) fn build(gateway: &TestGateway, name: &str) -> PathBuf {
     let directory = gateway.site().path().join("build").join(name);
     fill(&directory, name);
     directory
 }
 
-fn deploy(gateway: &TestGateway, name: &str) -> crate::Output {
+pub(crate) fn deploy(gateway: &TestGateway, name: &str) -> crate::Output {
     let directory = build(gateway, name);
     gateway.cli(&["backend", "deploy", "api", directory.to_str().unwrap()])
 }
 
-fn served(gateway: &TestGateway) -> String {
+pub(crate) fn served(gateway: &TestGateway) -> String {
     gateway.get("/").origin(NAVAJA).send().is(200).text()
 }
 
-fn releases(gateway: &TestGateway) -> usize {
+pub(crate) fn releases(gateway: &TestGateway) -> usize {
     fs::read_dir(gateway.site().path().join("app/releases")).unwrap().count()
 }
 
-fn current(gateway: &TestGateway) -> PathBuf {
+pub(crate) fn current(gateway: &TestGateway) -> PathBuf {
     gateway.site().path().join("app/current").canonicalize().unwrap()
 }
 

@@ -53,9 +53,9 @@ fn line(status: &str, key: &str) -> String {
 fn secrets(site: &Site) -> Vec<std::path::PathBuf> {
     let state = site.state();
     let key = fs::read_dir(state.join("local-ca")).unwrap().flatten().map(|entry| entry.path());
-    let own = ["registry.db", "seal.key"].map(|name| state.join(name));
+    let own = ["registry.db", "seal.key", "generations/api.sealed"].map(|name| state.join(name));
     let secrets: Vec<_> = key.chain(own).chain([state, site.config_path()]).collect();
-    assert!(secrets.len() > 4 && secrets.iter().all(|path| path.exists()), "{secrets:?}");
+    assert!(secrets.len() > 5 && secrets.iter().all(|path| path.exists()), "{secrets:?}");
     secrets
 }
 

@@ -495,7 +495,26 @@ fn a_job_is_for_the_tenants_of_its_own_backend() {
     let mut whom: Vec<_> =
         run["verdicts"].as_array().unwrap().iter().map(|one| one["tenant"].as_str().unwrap()).collect();
     whom.sort_unstable();
-    // Whoever names no backend is served by all of them.
+    // Whoever names no backend is served by all that have hosts.
     assert_eq!(whom, ["barba", "tijera"]);
     gateway.cli(&["job", "run", "mine", "--tenant", "navaja"]).fails(1).says(&["served by another backend"]);
+}
+
+#[test]
+fn a_tenant_without_a_backend_is_no_job_of_one_that_no_request_of_it_reaches() {
+    let hidden = |name: &str| job(name, &["ends", "0"], "backend = \"office\"\neach = \"tenant\"");
+    let site = shops().backend("office", "notes.mjs", &[]).site();
+    site.configure(&hidden("mine"));
+    site.cli(&["check"]).says(&["job.mine.each", "`office` has no `hosts`", "no declared one does"]);
+    let gateway = site.start();
+    let add = |id: &str, more: &[&str]| {
+        let origin = format!("https://{id}.example");
+        gateway.cli(&[&["tenant", "add", id, "--origin", &origin][..], more].concat()).ok();
+    };
+    add("barba", &["--backend", "office"]);
+    add("tijera", &[]);
+    let run = gateway.cli(&["job", "run", "mine", "--json"]).ok().json();
+    let verdicts = run["verdicts"].as_array().unwrap();
+    assert!(verdicts.len() == 1 && verdicts[0]["tenant"] == "barba", "{run}");
+    gateway.cli(&["job", "run", "mine", "--tenant", "tijera"]).fails(1).says(&["served by another backend"]);
 }

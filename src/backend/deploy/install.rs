@@ -33,7 +33,7 @@ pub(super) async fn install(
     let unready =
         |error: std::io::Error| failed(format!("its directory cannot be made: {error}"), Vec::new());
     let rooms = generation::hall(&stage.runtime_dir).join(format!("{}.install", stage.backend));
-    let quarters = Quarters::make(rooms, identity).map_err(unready)?;
+    let quarters = Quarters::make(rooms, identity, &stage.launcher).map_err(unready)?;
     let temporary = quarters.temporary();
     let node = generation.node.as_ref().and_then(NodeStatus::leading);
     let place = Place { port: "".into(), instance: 0, worker: &worker, temporary, identity, node };

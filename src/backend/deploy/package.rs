@@ -2,6 +2,7 @@
 //! trusted: no path leads out of the release, no link points out of it, and size and number have limits.
 
 use std::{
+    ffi::{OsStr, OsString},
     fs::File,
     io::{BufReader, Read, Seek},
     path::{Component, Path, PathBuf},
@@ -19,6 +20,9 @@ const NPM_TOP: &str = "package";
 /// Longest name of a file or link that an archive spells out in an entry of its own, with all else that such an entry
 /// may say (PAX); the library reads it whole into memory. The kernel takes no path above 4 KiB.
 const NAME_BYTES_MAX: u64 = 64 * 1024;
+
+/// Links on the way to a file; the kernel follows no more either.
+const LINKS_MAX: usize = 40;
 
 /// How much is taken.
 #[derive(Debug, Clone, Copy)]
@@ -173,6 +177,51 @@ fn depth(path: &Path, from: usize) -> Option<usize> {
     })
 }
 
+/// Does every link in the release stay in it, also by the links that it leads through? One by itself may: `b -> a/..` does
+/// until `a` is a link as well.
+pub(super) fn check_links(release: &Path) -> Result<(), String> {
+    let mut directories = vec![release.to_owned()];
+    while let Some(directory) = directories.pop() {
+        let unreadable = |error| format!("what was unpacked cannot be read again ({error})");
+        for entry in std::fs::read_dir(&directory).map_err(unreadable)? {
+            let entry = entry.map_err(unreadable)?;
+            let (kind, path) = (entry.file_type().map_err(unreadable)?, entry.path());
+            if kind.is_dir() {
+                directories.push(path);
+            } else if kind.is_symlink() && !stays_in(release, &path) {
+                let shown = path.strip_prefix(release).unwrap_or(&path).display();
+                return Err(format!("the link `{shown}` points out of the release"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Walk a path as the kernel does, and see whether that leaves the release on the way. What it leads to need not exist.
+fn stays_in(release: &Path, link: &Path) -> bool {
+    let Ok(inside) = link.strip_prefix(release) else { return false };
+    let (mut here, mut links) = (release.to_owned(), 0);
+    let mut ahead: Vec<OsString> = inside.iter().rev().map(OsStr::to_owned).collect();
+    while let Some(step) = ahead.pop() {
+        match Path::new(&step).components().next() {
+            Some(Component::Normal(name)) => here.push(name),
+            Some(Component::ParentDir) if here != release => drop(here.pop()),
+            Some(Component::CurDir) | None => {}
+            Some(Component::ParentDir | Component::RootDir | Component::Prefix(_)) => return false,
+        }
+        if let Ok(target) = std::fs::read_link(&here) {
+            links += 1;
+            if links > LINKS_MAX {
+                return false;
+            }
+            here.pop();
+            // Its root comes first, if it has one.
+            ahead.extend(target.iter().rev().map(OsStr::to_owned));
+        }
+    }
+    true
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
@@ -305,5 +354,34 @@ mod tests {
         let (outcome, _directory) =
             unpacked(&archive(EntryType::Symlink, "bin/x", "../lib/x.js", b""), BOUNDS);
         assert_eq!(outcome, Ok(1));
+    }
+
+    #[test]
+    fn links_that_lead_out_only_together_are_found() {
+        let check = |links: &[(&str, &str)]| {
+            let root = tempfile::tempdir().unwrap();
+            let release = root.path().join("release");
+            std::fs::create_dir_all(release.join("lib/deep")).unwrap();
+            std::fs::write(release.join("lib/x.js"), "").unwrap();
+            for (path, target) in links {
+                std::os::unix::fs::symlink(target, release.join(path)).unwrap();
+            }
+            check_links(&release)
+        };
+        for inside in [
+            &[("a", "lib/x.js"), ("b", "a"), ("lib/c", "../lib/deep"), ("lib/deep/d", "../c/../x.js")][..],
+            &[("gone", "lib/nothing/here"), ("self", "."), ("up", "lib/..")],
+        ] {
+            assert_eq!(check(inside), Ok(()), "{inside:?}");
+        }
+        for outside in [
+            // Each says that it stays: one level down, and two up from where that leads.
+            &[("lib/deep/top", "../.."), ("out", "lib/deep/top/../secret")][..],
+            &[("a", "lib/deep"), ("lib/deep/b", "../.."), ("c", "a/b/../../etc/passwd")],
+            &[("lib/abs", "/etc/passwd")],
+            &[("lib/one", "two"), ("lib/two", "one")],
+        ] {
+            assert!(check(outside).is_err_and(|reason| reason.contains("points out")), "{outside:?}");
+        }
     }
 }

@@ -8,10 +8,10 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::{
     super::{
         generation::Generation,
-        process::Process,
+        process::{Patience, Process},
         restart::{History, jitter},
         state::{Seat, State},
-        vigil::{Vigil, Weary},
+        vigil::{Leave, Vigil, Weary},
     },
     Answer, Life, Next, NotUp, bring_up,
 };
@@ -26,11 +26,13 @@ enum Succession {
 }
 
 /// What is done when a process that was replaced has gone.
-enum Then {
+pub(super) enum Then {
+    /// Nobody waits for that alone.
+    Nothing,
     /// The order has been carried out.
     Answer(Answer),
-    /// The next worker may be replaced.
-    Turn(#[expect(dead_code, reason = "held, not read")] Option<OwnedSemaphorePermit>),
+    /// The slot's next worker may be replaced.
+    Departed(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
 }
 
 impl Life {
@@ -43,7 +45,7 @@ impl Life {
     ) -> Next {
         match self.succession(old, &generation).await {
             Succession::Done { newcomer, old, old_ended } => {
-                let patience = self.generation.config.drain_timeout;
+                let patience = Patience::For(self.generation.config.drain_timeout);
                 let then = Then::Answer(answer);
                 self.dismiss(old, old_ended, patience, then);
                 self.generation = generation;
@@ -61,12 +63,7 @@ impl Life {
     }
 
     /// The watch has ended: another of the same generation takes its place.
-    pub(super) async fn renew(
-        &mut self,
-        old: Box<Process>,
-        weary: &Weary,
-        turn: Option<OwnedSemaphorePermit>,
-    ) -> Next {
+    pub(super) async fn renew(&mut self, old: Box<Process>, weary: &Weary, leave: Option<Leave>) -> Next {
         let (pid, reason) = (old.pid(), weary.to_string());
         tracing::warn!(
             backend = self.stage.backend,
@@ -88,10 +85,17 @@ impl Life {
                 self.renewals.done(&policy, old.ready_for(), jitter());
                 let labels = BackendLabels { backend: self.stage.backend.clone() };
                 self.metrics.worker_replacements_total.get_or_create(&labels).inc();
-                // From one that is not well no answer is to be expected.
                 let config = &generation.config;
-                let patience = if weary.is_unhealthy() { config.stop_grace } else { config.drain_timeout };
-                self.dismiss(old, old_ended, patience, Then::Turn(turn));
+                let (patience, then) = match leave {
+                    // The others need not wait until its last request has ended: they have their turn from here on.
+                    Some(Leave { turn, departure }) => {
+                        drop(turn);
+                        (Patience::Endless { told_every: config.drain_timeout }, Then::Departed(departure))
+                    }
+                    // From one that is not well no answer is to be expected.
+                    None => (Patience::For(config.stop_grace), Then::Nothing),
+                };
+                self.dismiss(old, old_ended, patience, then);
                 Next::Serve(newcomer)
             }
             Succession::Failed { not_up: NotUp::GivenUp(()), old, .. } => {
@@ -148,7 +152,7 @@ impl Life {
     }
 
     /// Drain and end a process that was replaced, while its successor serves. The end of the slot shortens that.
-    fn dismiss(&mut self, mut old: Box<Process>, ended: bool, patience: Duration, then: Then) {
+    pub(super) fn dismiss(&mut self, mut old: Box<Process>, ended: bool, patience: Patience, then: Then) {
         let (slot, ending) = (Arc::clone(&self.slot), self.ending.clone());
         let grace = self.generation.config.stop_grace;
         let key = old.worker().key();
@@ -182,6 +186,7 @@ impl Life {
             ready_at: process.ready_at(),
             respite: self.renewals.respite(),
             turns: Arc::clone(&self.stage.turns),
+            departures: Arc::clone(&self.departures),
         }
     }
 }

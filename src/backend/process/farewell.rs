@@ -8,10 +8,22 @@ use super::{
     Process,
 };
 
+/// How long requests in flight are waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::backend) enum Patience {
+    /// So long, and what is in flight then is cut.
+    For(Duration),
+    /// Until they have ended: each has a limit of its own at the edge, and the worker is well. Now and then it is said.
+    Endless {
+        /// How often.
+        told_every: Duration,
+    },
+}
+
 impl Process {
-    /// Take no new request and let those in flight end, for at most `patience`; those that have no end of their own
+    /// Take no new request and let those in flight end, as long as `patience` says; those that have no end of their own
     /// (WebSockets, server-sent events) for no longer than `grace`. Cancel safe.
-    pub(in crate::backend) async fn drain(&mut self, grace: Duration, patience: Duration) {
+    pub(in crate::backend) async fn drain(&mut self, grace: Duration, patience: Patience) {
         self.roster.remove(&self.worker);
         let finished = async {
             let lasting_only = async {
@@ -23,16 +35,36 @@ impl Process {
                 () = lasting_only => {}
             }
         };
+        let pid = self.child.pid();
+        let impatient = async {
+            let (Patience::For(after) | Patience::Endless { told_every: after }) = patience;
+            loop {
+                tokio::time::sleep(after).await;
+                let (worker, in_flight, after_s) =
+                    (&self.slot.name, self.worker.in_flight(), after.as_secs());
+                if let Patience::For(_) = patience {
+                    tracing::warn!(
+                        worker,
+                        pid,
+                        in_flight,
+                        patience_s = after_s,
+                        "requests are still in flight: the worker is stopped all the same"
+                    );
+                    return;
+                }
+                tracing::info!(
+                    worker,
+                    pid,
+                    in_flight,
+                    told_every_s = after_s,
+                    "requests are still in flight: the worker that was replaced is not stopped before they have ended"
+                );
+            }
+        };
         tokio::select! {
             () = finished => {}
-            _ = self.child.exited() => self.slot.reaped(self.child.pid()),
-            () = tokio::time::sleep(patience) => tracing::warn!(
-                worker = self.slot.name,
-                pid = self.child.pid(),
-                in_flight = self.worker.in_flight(),
-                patience_s = patience.as_secs(),
-                "requests are still in flight: the worker is stopped all the same"
-            ),
+            _ = self.child.exited() => self.slot.reaped(pid),
+            () = impatient => {}
         }
     }
 

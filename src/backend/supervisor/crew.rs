@@ -20,12 +20,11 @@ use super::{
         state::{Seat, Slot, State},
         watch::Watch,
     },
-    Answer, Board, Order, Standing, workers,
+    Answer, Board, Order, Standing,
+    generations::Generations,
+    workers,
 };
 use crate::metrics::Metrics;
-
-/// Generations that a rollback can go back to; each is a configuration and what an `env_file` said, a few KB.
-const GENERATIONS_KEPT: usize = 10;
 
 /// What the supervisor's task owns.
 pub(super) struct Crew {
@@ -39,12 +38,7 @@ pub(super) struct Crew {
     pub(super) stopped: bool,
     /// What the configuration led to when it was last put in force: a rollback changes it only with the link.
     pub(super) leads_to: LeadsTo,
-    /// The last number that was given to a generation, also to one that failed.
-    pub(super) number: u64,
-    /// Oldest first; never empty.
-    pub(super) generations: Vec<Arc<Generation>>,
-    /// Which of them the workers are started from.
-    pub(super) current: usize,
+    pub(super) generations: Generations,
     pub(super) jobs: Vec<Job>,
     pub(super) board: Arc<Board>,
     pub(super) ending: CancellationToken,
@@ -55,6 +49,7 @@ pub(super) struct Crew {
 
 impl Crew {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<(Order, Answer)>) {
+        self.generations.shelve().await;
         loop {
             let order = tokio::select! {
                 biased;
@@ -68,6 +63,8 @@ impl Crew {
             if let Err(error) = &outcome {
                 tracing::error!(backend = self.stage.backend, %error, "the backend's order failed");
             }
+            // Before the answer: who has it may end the gateway and ask the next one to go back.
+            self.generations.shelve().await;
             self.publish();
             self.watch();
             self.board.order.store(Arc::default());
@@ -114,7 +111,7 @@ impl Crew {
     }
 
     pub(super) fn generation(&self) -> &Arc<Generation> {
-        &self.generations[self.current]
+        self.generations.current()
     }
 
     async fn restart(&mut self) -> Result<(), BackendError> {
@@ -145,7 +142,7 @@ impl Crew {
 
     /// The configuration file may have changed: a backend that was told to stop does not start for that.
     async fn adopt(&mut self, config: Config) -> Result<(), BackendError> {
-        if config == self.config && self.resolve(config.clone(), 0)?.leads_to() == self.leads_to {
+        if config == self.config && self.resolve(config.clone(), 0).await?.leads_to() == self.leads_to {
             return Ok(());
         }
         self.reload(config, false).await
@@ -155,7 +152,7 @@ impl Crew {
         if config.upstream.is_some() && config.command.is_empty() {
             return Err(BackendError::KindChanged { backend: self.stage.backend.clone() });
         }
-        let next = self.next(config.clone())?;
+        let next = self.next(config.clone()).await?;
         // A number that was ordered holds until the configuration says something else.
         let wanted = if config == self.config { self.wanted } else { workers(&config) };
         check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
@@ -172,14 +169,14 @@ impl Crew {
     async fn release(&mut self, directory: PathBuf) -> Result<(), BackendError> {
         let (before, slept) = (Arc::clone(self.generation()), self.stopped);
         let config = Config { directory: Some(directory.clone()), ..self.config.clone() };
-        let next = self.next(config)?;
+        let next = self.next(config).await?;
         let leads_to = next.leads_to();
         self.wake_and_roll(next, self.wanted).await?;
         if let Err(error) = self.point(&directory) {
             // After the next start of the gateway it would be the old release again: then rather now.
             if slept {
                 self.sleep().await;
-                self.stands(before);
+                self.generations.stands(before);
             } else if let Err(error) = self.roll(before, self.wanted).await {
                 tracing::error!(backend = self.stage.backend, %error, "the release before does not start");
             }
@@ -200,31 +197,17 @@ impl Crew {
     }
 
     /// What this configuration says now, as the generation after the last one.
-    fn next(&mut self, config: Config) -> Result<Arc<Generation>, BackendError> {
-        self.number += 1;
-        self.resolve(config, self.number).map(Arc::new)
+    async fn next(&mut self, config: Config) -> Result<Arc<Generation>, BackendError> {
+        let number = self.generations.next_number();
+        self.resolve(config, number).await.map(Arc::new)
     }
 
-    fn resolve(&self, config: Config, number: u64) -> Result<Generation, BackendError> {
-        Generation::resolve(&self.stage.grounds, number, config)
+    async fn resolve(&self, config: Config, number: u64) -> Result<Generation, BackendError> {
+        Generation::resolve_aside(&self.stage.grounds, number, config).await
     }
 
     async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
-        let current = self.generation().number;
-        let mut earlier = self.generations.iter().rev();
-        let found = earlier.find(|one| number.map_or(one.number < current, |number| one.number == number));
-        let Some(next) = found.map(Arc::clone) else {
-            let known = self.generations.iter().map(|one| one.number).filter(|one| *one != current).collect();
-            return Err(BackendError::NoGeneration { backend: self.stage.backend.clone(), number, known });
-        };
-        if !next.directory.is_dir() {
-            let (backend, directory) = (self.stage.backend.clone(), next.directory.clone());
-            return Err(BackendError::Directory {
-                backend,
-                directory,
-                source: std::io::ErrorKind::NotFound.into(),
-            });
-        }
+        let next = self.generations.earlier(&self.stage.backend, number)?;
         self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
         // A release that was deployed stays rolled back after a new start of the gateway.
         if self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link)) {
@@ -273,23 +256,11 @@ impl Crew {
             return Err(error);
         }
         self.stage.roster.keep_alive_is(next.config.keep_alive);
-        self.stands(next);
+        self.generations.stands(next);
         self.wanted = wanted;
-        self.end_jobs(wanted).await;
+        self.dismiss_jobs(wanted).await;
         self.show_places();
         Ok(())
-    }
-
-    /// This generation is the one from here on.
-    fn stands(&mut self, next: Arc<Generation>) {
-        if let Some(at) = self.generations.iter().position(|one| one.number == next.number) {
-            self.current = at;
-            return;
-        }
-        self.generations.push(next);
-        let surplus = self.generations.len().saturating_sub(GENERATIONS_KEPT);
-        self.generations.drain(..surplus);
-        self.current = self.generations.len() - 1;
     }
 
     /// Put the first `done` slots back to the generation that still stands.
@@ -312,7 +283,7 @@ impl Crew {
             return Ok(());
         }
         let there = self.jobs.len();
-        self.end_jobs(wanted).await;
+        self.dismiss_jobs(wanted).await;
         self.fill_up(wanted, &Arc::clone(self.generation()));
         let outcome = self.settled(there).await;
         if outcome.is_err() {
@@ -321,6 +292,12 @@ impl Crew {
         }
         self.show_places();
         outcome
+    }
+
+    /// Let all jobs from this one on finish their requests, and end. Their places stay on the board, as below.
+    async fn dismiss_jobs(&mut self, from: usize) {
+        let surplus = self.jobs.split_off(from.min(self.jobs.len()));
+        join_all(surplus.into_iter().map(Job::leave)).await;
     }
 
     /// End all jobs from this one on. Their places stay on the board until [`Self::show_places`].
@@ -378,7 +355,7 @@ impl Crew {
             stopped: self.stopped,
             wanted: self.wanted,
             generation: self.generation().number,
-            generations: self.generations.iter().map(|generation| generation.status()).collect(),
+            generations: self.generations.status(),
             config: Arc::new(self.config.clone()),
         }));
     }

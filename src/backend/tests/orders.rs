@@ -143,3 +143,43 @@ async fn a_signal_reaches_the_process_that_was_meant() {
     bench.until("both ready", |status| status.workers.iter().all(|worker| worker.state == "ready")).await;
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn the_surplus_finishes_its_requests_however_short_the_grace_is() {
+    let hasty = Config { stop_grace: Duration::from_millis(200), ..config("weary.mjs") };
+    let bench = Bench::start(Config { workers: Workers::Number(2), ..hasty });
+    bench.until("two ready", |s| s.workers.iter().filter(|w| w.state == "ready").count() == 2).await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let lease = bench.backend.roster().pick(&[]).unwrap();
+        slow.push(bench.shutdown.spawn(get(lease, "/slow?ms=2000")));
+    }
+    bench.until("each has one", |s| s.workers.iter().all(|w| w.in_flight == 1)).await;
+    bench.backend.scale(1).await.unwrap();
+    assert_eq!(bench.backend.status().workers.len(), 1);
+    for one in slow {
+        assert_eq!(one.await.unwrap(), "slow");
+    }
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn the_end_waits_for_a_surplus_no_longer_than_the_grace() {
+    let hasty = Config { stop_grace: Duration::from_millis(200), ..config("weary.mjs") };
+    let bench = Bench::start(Config { workers: Workers::Number(2), ..hasty });
+    bench.until("two ready", |s| s.workers.iter().filter(|w| w.state == "ready").count() == 2).await;
+    let mut slow = Vec::new();
+    for _ in 0..2 {
+        let lease = bench.backend.roster().pick(&[]).unwrap();
+        slow.push(bench.shutdown.spawn(get(lease, "/slow?ms=600000")));
+    }
+    bench.until("each has one", |s| s.workers.iter().all(|w| w.in_flight == 1)).await;
+    let ended = async {
+        bench.until("one drains", |s| s.workers.iter().any(|w| w.state == "draining")).await;
+        bench.backend.stop().await;
+    };
+    let (scaled, ()) = tokio::join!(bench.backend.scale(1), ended);
+    drop(scaled);
+    slow.iter().for_each(tokio::task::JoinHandle::abort);
+    bench.finish().await;
+}

@@ -91,7 +91,19 @@ impl Check<'_> {
                 let remedy = "let what runs the upstream run the job, or give the backend a `command`";
                 self.contradiction(&key, &[&["backend", backend, "upstream"]], message, remedy);
             }
-            Some(_) => {}
+            Some((backend, found)) => {
+                let alone = backends.len() == 1 || !found.hosts.is_empty();
+                let named = config.tenant.iter().any(|tenant| tenant.backend.as_ref() == Some(backend));
+                if job.each.is_some() && !alone && !named {
+                    let message = format!(
+                        "there are several backends, and `{backend}` has no `hosts`: the job runs only for tenants \
+                         that name it, and no declared one does"
+                    );
+                    let remedy =
+                        format!("write `backend = \"{backend}\"` in tenants, or name another backend here");
+                    self.warn(&["job", name, "each"], message, remedy);
+                }
+            }
         }
     }
 

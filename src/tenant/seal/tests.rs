@@ -83,3 +83,12 @@ fn what_is_no_key_is_refused_and_raw_bytes_are_taken() {
         assert_eq!(SealKey::of_file(&path).is_ok(), good, "{content:?}");
     }
 }
+
+#[test]
+fn what_is_no_tenants_opens_under_its_own_words_alone() {
+    let key = key();
+    let sealed = key.seal_as("generations of api", b"hunter2").unwrap();
+    assert_eq!(key.open_as("generations of api", &sealed).unwrap().as_slice(), b"hunter2");
+    assert!(key.open_as("generations of web", &sealed).is_none() && key.open(&id("api"), &sealed).is_err());
+    assert!(key.open_as("acme", &key.seal(&id("acme"), SECRET).unwrap()).is_none());
+}

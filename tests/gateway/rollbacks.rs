@@ -1,0 +1,142 @@
+//! The way back outlives the gateway: after a new start, a kill and a swap the same generations are there, with the
+//! environment of then, sealed; and what cannot be gone back to says so.
+
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+};
+
+use serde_json::Value;
+
+use crate::{
+    Site, TestGateway,
+    deploy::{current, deploy, served, site},
+    eventually,
+};
+
+fn shelf(site: &Site) -> PathBuf {
+    site.state().join("generations/api.sealed")
+}
+
+/// The generation in force, and all that can be gone back to.
+fn generations(gateway: &TestGateway) -> (u64, Vec<u64>) {
+    let described: Value = gateway.cli(&["backend", "describe", "api", "--json"]).ok().json();
+    let all = described["generations"].as_array().unwrap().iter();
+    (described["generation"].as_u64().unwrap(), all.map(|one| one["number"].as_u64().unwrap()).collect())
+}
+
+#[test]
+fn a_rollback_works_after_a_new_start_a_kill_and_a_swap() {
+    let gateway = site("").start();
+    for name in ["second", "third"] {
+        deploy(&gateway, name).ok();
+    }
+    let gateway = gateway.stop().start();
+    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("third", (3, vec![1, 2, 3])));
+    gateway.cli(&["backend", "rollback", "api"]).ok();
+    assert_eq!(served(&gateway), "second");
+    assert!(!current(&gateway).ends_with("releases/first"));
+
+    // The link went back with it, and so the new one starts from the generation that was gone back to.
+    let gateway = gateway.kill().start();
+    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("second", (2, vec![1, 2, 3])));
+    gateway.cli(&["backend", "rollback", "api", "3"]).ok();
+    assert_eq!(served(&gateway), "third");
+
+    gateway.cli(&["swap"]).ok();
+    assert_eq!(generations(&gateway), (3, vec![1, 2, 3]));
+    gateway.cli(&["backend", "rollback", "api", "1"]).ok();
+    assert_eq!(served(&gateway), "first");
+    assert!(current(&gateway).ends_with("releases/first"));
+    // None of the numbers is given again.
+    deploy(&gateway, "fourth").ok().says(&["generation 4"]);
+}
+
+#[test]
+fn an_environment_comes_back_with_what_its_file_said_then_and_lies_sealed_meanwhile() {
+    let secret = "hunter2-and-more";
+    let site = site("");
+    let file = site.write("secrets.env", format!("PASSWORD={secret}\n"));
+    site.configure(&format!("backend.api.env_file = {file:?}\nbackend.api.env.LABEL = \"before\""));
+    site.write("app/releases/first/server.mjs", SAYS);
+    let gateway = site.start();
+    gateway.site().write("secrets.env", "PASSWORD=another\n");
+    gateway.site().configure("backend.api.env.LABEL = \"after\"");
+    gateway.cli(&["backend", "reload", "api"]).ok();
+    assert_eq!(served(&gateway), "after another");
+    let site = gateway.kill();
+    let sealed = fs::read(shelf(&site)).unwrap();
+    for plain in [secret, "PASSWORD", "server.mjs"] {
+        assert!(!sealed.windows(plain.len()).any(|bytes| bytes == plain.as_bytes()), "{plain} is legible");
+    }
+    for (path, mode) in [(shelf(&site).as_path(), 0o600), (shelf(&site).parent().unwrap(), 0o700)] {
+        assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o7777, mode, "{}", path.display());
+    }
+    let gateway = site.start();
+    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("after another", (2, vec![1, 2])));
+    gateway.cli(&["backend", "rollback", "api"]).ok();
+    assert_eq!(served(&gateway), format!("before {secret}"));
+    // The configuration's word is another: the next start goes by it.
+    let gateway = gateway.stop().start();
+    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("after another", (2, vec![1, 2])));
+    assert!(!gateway.log().contains(secret), "the log knows a secret");
+}
+
+const SAYS: &str = "
+import http from 'node:http';
+const server = http.createServer((request, response) => response.end(`${process.env.LABEL} ${process.env.PASSWORD}`));
+server.listen(process.env.PORT);
+process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
+";
+
+#[test]
+fn a_shelf_that_is_broken_or_sealed_for_somebody_else_costs_the_way_back_and_nothing_else() {
+    let gateway = site("").start();
+    deploy(&gateway, "second").ok();
+    let mut site = gateway.stop();
+    let good = fs::read(shelf(&site)).unwrap();
+    for broken in [b"no seal at all".to_vec(), good[..good.len() - 1].to_vec(), Vec::new()] {
+        fs::write(shelf(&site), broken).unwrap();
+        let gateway = site.start();
+        assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("second", (1, vec![1])));
+        gateway.cli(&["backend", "rollback", "api"]).fails(1).says(&["has no earlier generation"]);
+        assert!(gateway.log().contains("earlier generations cannot be read"), "{}", gateway.log());
+        site = gateway.stop();
+    }
+    // As it was, it is another backend's under another name.
+    fs::write(shelf(&site), &good).unwrap();
+    fs::copy(shelf(&site), site.state().join("generations/web.sealed")).unwrap();
+    let gateway = site.start();
+    assert_eq!(generations(&gateway), (2, vec![1, 2]));
+}
+
+#[test]
+fn new_starts_push_nothing_out_and_ten_are_kept() {
+    let mut gateway = site("").start();
+    for _ in 0..3 {
+        gateway = gateway.stop().start();
+    }
+    assert_eq!(generations(&gateway), (1, vec![1]));
+    for number in 2..=12 {
+        gateway.site().configure(&format!("backend.api.env.LABEL = \"{number}\""));
+        gateway.cli(&["backend", "reload", "api"]).ok();
+    }
+    let gateway = gateway.kill().start();
+    assert_eq!(generations(&gateway), (12, (3..=12).collect()));
+    gateway.cli(&["backend", "rollback", "api", "2"]).fails(1).says(&["no generation 2", "kept are: 3, 4"]);
+}
+
+#[test]
+fn a_release_that_is_no_longer_there_is_no_way_back_and_says_so() {
+    let gateway = site("backend.api.releases_kept = 2").start();
+    for name in ["second", "third"] {
+        deploy(&gateway, name).ok();
+    }
+    let gateway = gateway.stop().start();
+    assert_eq!(generations(&gateway), (3, vec![2, 3]), "only what is there can be gone back to");
+    let gone = gateway.cli(&["backend", "rollback", "api", "1"]).fails(1);
+    gone.says(&["generation 1 of backend api", "releases/first is no longer there", "hint: kept are: 2"]);
+    assert_eq!(served(&gateway), "third");
+    eventually("it is as it was", || Path::new(&shelf(gateway.site())).exists().then_some(()));
+}
