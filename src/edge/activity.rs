@@ -279,7 +279,11 @@ mod tests {
         activity.taken_bytes.store(500, Relaxed);
         assert!(matches!(activity.judge(&at_once, true), Verdict::Fine(_)), "or fast enough");
         activity.head_is_awaited();
-        assert_eq!(activity.judge(&at_once, false), Verdict::Stuck(Cut::HeadersSlow), "beside an answer, too");
+        assert_eq!(
+            activity.judge(&at_once, false),
+            Verdict::Stuck(Cut::HeadersSlow),
+            "beside an answer, too"
+        );
         assert!(matches!(activity.judge(&later, false), Verdict::Fine(_)), "in time");
         activity.head_has_come();
         assert!(matches!(activity.judge(&at_once, false), Verdict::Fine(_)), "it came");

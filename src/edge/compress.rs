@@ -255,7 +255,8 @@ mod tests {
     #[test]
     fn what_a_strangers_page_may_measure_is_left_as_it_is() {
         use Holds::{Nothing, PublicThings, Secrets};
-        let (ours, strangers) = (("referer", "https://API.example/x"), ("referer", "https://search.example/"));
+        let (ours, strangers) =
+            (("referer", "https://API.example/x"), ("referer", "https://search.example/"));
         let (cookie, cross) = (("cookie", "a=1"), ("sec-fetch-site", "cross-site"));
         for (headers, secrets, public_things) in [
             (&[][..], false, false),

@@ -46,10 +46,7 @@ async fn what_comes_byte_by_byte_is_refused_like_what_comes_at_once() {
     let bad_head = "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\ncontent-length: 5\r\n\r\nhello";
     for text in [bad_head, "GET /#x HTTP/1.1\r\nhost: x\r\n\r\n", "GET / HTTP/1.1\n\n"] {
         let answer = answer(text.as_bytes()).await;
-        assert!(
-            answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"malformed\""),
-            "{answer}"
-        );
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("\"code\":\"malformed\""), "{answer}");
     }
     let chunked = "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n";
     assert!(

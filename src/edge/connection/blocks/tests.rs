@@ -74,7 +74,9 @@ fn a_head_is_waited_for_from_its_first_byte_to_its_last_and_nothing_else_is() {
         (0..bytes.len()).for_each(|cut| check(&bytes, [cut]));
     }
     // Of a frame that is known to be of a head, and of one that is not.
-    for (kind, have, within) in [(HEADERS, 3, false), (HEADERS, 4, true), (HEADERS, 9, true), (DATA, 8, false)] {
+    for (kind, have, within) in
+        [(HEADERS, 3, false), (HEADERS, 4, true), (HEADERS, 9, true), (DATA, 8, false)]
+    {
         let mut blocks = Blocks::new();
         blocks.read(&stream(&[]));
         blocks.read(&frame(kind, END_HEADERS, 5)[..have]);
