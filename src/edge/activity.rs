@@ -33,6 +33,8 @@ pub(crate) struct Activity {
     in_flight: AtomicU32,
     /// When bytes of a request head began to arrive; 0 when none is awaited in the middle.
     head_since_ms: AtomicU64,
+    /// Since when the rest of a head is awaited on HTTP/2, which may be while other requests are in flight; 0 when none is.
+    head_awaited_since_ms: AtomicU64,
     /// When the last request ended, or the connection began.
     idle_since_ms: AtomicU64,
     /// Since when the client takes no bytes; 0 when it does.
@@ -80,6 +82,18 @@ impl Activity {
         self.in_flight.fetch_sub(1, Relaxed);
     }
 
+    /// On HTTP/2: the client has said a part of a head, and the rest of it is awaited.
+    pub(crate) fn head_is_awaited(&self) {
+        if self.head_awaited_since_ms.load(Relaxed) == 0 {
+            self.head_awaited_since_ms.store(now_ms(), Relaxed);
+        }
+    }
+
+    /// On HTTP/2: that head is complete.
+    pub(crate) fn head_has_come(&self) {
+        self.head_awaited_since_ms.store(0, Relaxed);
+    }
+
     /// Requests in flight.
     pub(crate) fn in_flight(&self) -> u32 {
         self.in_flight.load(Relaxed)
@@ -111,6 +125,11 @@ impl Activity {
         let tick = limits.header_timeout.min(limits.body_idle_timeout).min(limits.idle_timeout);
         if self.is_stalled(limits, now) {
             return Verdict::Stuck(Cut::NotReading);
+        }
+        // Nothing else can be said on the connection before that head is over.
+        let awaited = self.head_awaited_since_ms.load(Relaxed) != 0;
+        if awaited && since(&self.head_awaited_since_ms) >= limits.header_timeout {
+            return Verdict::Stuck(Cut::HeadersSlow);
         }
         if self.in_flight.load(Relaxed) > 0 {
             return Verdict::Fine(tick);
@@ -259,6 +278,15 @@ mod tests {
         assert_eq!(activity.judge(&at_once, true), Verdict::Stuck(Cut::NotReading), "in more than drops");
         activity.taken_bytes.store(500, Relaxed);
         assert!(matches!(activity.judge(&at_once, true), Verdict::Fine(_)), "or fast enough");
+        activity.head_is_awaited();
+        assert_eq!(
+            activity.judge(&at_once, false),
+            Verdict::Stuck(Cut::HeadersSlow),
+            "beside an answer, too"
+        );
+        assert!(matches!(activity.judge(&later, false), Verdict::Fine(_)), "in time");
+        activity.head_has_come();
+        assert!(matches!(activity.judge(&at_once, false), Verdict::Fine(_)), "it came");
         activity.request_ends(Instant::now());
         assert!(matches!(activity.judge(&later, true), Verdict::Fine(_)));
     }

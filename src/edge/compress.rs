@@ -51,8 +51,10 @@ pub(crate) struct Compression {
 /// What an answer may hold that its caller is not meant to learn by its length.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Holds {
-    /// Files, and answers to pages that are listed.
+    /// Answers to pages that are listed.
     Nothing,
+    /// Files: the same for everybody, whoever's cookies come along.
+    PublicThings,
     /// Anything else.
     Secrets,
 }
@@ -155,12 +157,16 @@ fn no_transform(value: &HeaderValue) -> bool {
 
 /// Could somebody measure a secret by it (BREACH)? A stranger's page can make a browser ask with the victim's cookies,
 /// choose a part of the answer, and see on the wire how long it gets. Where a browser does not say whose page asks, it
-/// may be a stranger's, and surely is if the page that leads here is another host's.
-fn is_measured(holds: Holds, head: &Parts) -> bool {
+/// may be a stranger's, and surely is if the page that leads here is another host's. Then nothing is compressed at all,
+/// since whoever tests a server by its answers cannot know which of them hold secrets.
+///
+/// It is not said in `Vary`: a cache that mixes them up gives out what is right, at another length, and one that does not
+/// could keep an answer for each page that leads here.
+pub(crate) fn is_measured(holds: Holds, head: &Parts) -> bool {
     if holds == Holds::Nothing {
         return false;
     }
-    let with_cookies = head.headers.contains_key(header::COOKIE);
+    let with_cookies = holds == Holds::Secrets && head.headers.contains_key(header::COOKIE);
     match head.headers.get(FETCH_SITE) {
         Some(site) => site == "cross-site" && with_cookies,
         None => with_cookies || head.headers.get(header::REFERER).is_some_and(|page| !is_ours(page, head)),
@@ -243,6 +249,36 @@ mod tests {
                 want,
                 "{status} {headers:?}"
             );
+        }
+    }
+
+    #[test]
+    fn what_a_strangers_page_may_measure_is_left_as_it_is() {
+        use Holds::{Nothing, PublicThings, Secrets};
+        let (ours, strangers) =
+            (("referer", "https://API.example/x"), ("referer", "https://search.example/"));
+        let (cookie, cross) = (("cookie", "a=1"), ("sec-fetch-site", "cross-site"));
+        for (headers, secrets, public_things) in [
+            (&[][..], false, false),
+            (&[ours], false, false),
+            (&[strangers], true, true),
+            (&[("referer", "?")], true, true),
+            (&[cookie], true, false),
+            (&[cookie, ours], true, false),
+            (&[cookie, strangers], true, true),
+            (&[cross], false, false),
+            (&[cross, strangers], false, false),
+            (&[cross, strangers, cookie], true, false),
+            (&[("sec-fetch-site", "none"), cookie, strangers], false, false),
+            (&[("sec-fetch-site", "same-origin"), cookie, ours], false, false),
+        ] {
+            let mut request = http::Request::get("/x").header("host", "api.example:8443");
+            for (name, value) in headers {
+                request = request.header(*name, *value);
+            }
+            let head = request.body(()).unwrap().into_parts().0;
+            let measured = [Secrets, PublicThings, Nothing].map(|holds| is_measured(holds, &head));
+            assert_eq!(measured, [secrets, public_things, false], "{headers:?}");
         }
     }
 

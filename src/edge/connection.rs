@@ -1,6 +1,7 @@
 //! One accepted connection: handshake, protocol, requests, end. Every wait in it has a limit, and its drain lets
 //! requests in flight finish.
 
+mod blocks;
 mod drive;
 mod http1;
 mod http2;

@@ -184,7 +184,7 @@ async fn of_its_own(
         Kind::Redirect(location, cache_control) => location.answer(head, rest, cache_control.as_ref()),
         Kind::Files(files) => {
             let answer = files.answer(exchange, head, rest).await?;
-            Ok(compress::apply(exchange, head, Holds::Nothing, answer))
+            Ok(compress::apply(exchange, head, Holds::PublicThings, answer))
         }
         Kind::Upstream(route) => {
             let (settings, shared) = (&exchange.settings, &exchange.thread.shared);

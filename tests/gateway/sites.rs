@@ -202,6 +202,47 @@ fn a_smaller_sibling_is_sent_to_who_takes_it_with_a_tag_of_its_own() {
     assert_eq!(ask("/app.js.gz", "gzip").header("content-encoding"), None);
 }
 
+/// Files hold no secrets, but a scanner cannot know that (BREACH): old browsers that come from another host's page, and
+/// scanners as such, get them as they are.
+#[test]
+fn a_file_is_neither_compressed_nor_shown_compressed_to_who_comes_from_a_strangers_page_and_does_not_say_so()
+{
+    let text = "all work and no play ".repeat(100);
+    let dir = files(&[
+        ("page.html", text.as_bytes()),
+        ("app.js", text.as_bytes()),
+        ("app.js.br", b"as br"),
+        ("app.js.gz", b"as gzip"),
+        ("app.js.zst", b"as zstd"),
+    ]);
+    let gateway = beside_the_api(&dir, "").start();
+    let here = format!("https://{WWW}/page.html");
+    for (headers, compressed) in [
+        (&[][..], true),
+        (&[("referer", here.as_str())], true),
+        (&[("cookie", "a=1")], true),
+        (&[("referer", "https://google.com/")], false),
+        (&[("referer", "https://google.com/"), ("cookie", "a=1")], false),
+        (&[("referer", "https://google.com/"), ("sec-fetch-site", "cross-site")], true),
+        (&[("referer", "https://google.com/"), ("sec-fetch-site", "cross-site"), ("cookie", "a=1")], true),
+        (&[("referer", &here), ("sec-fetch-site", "same-origin")], true),
+    ] {
+        for accepts in ["gzip, deflate, br, zstd", "gzip, br", "gzip"] {
+            for path in ["/page.html", "/app.js"] {
+                let mut request = www(&gateway, path).header("accept-encoding", accepts);
+                for (name, value) in headers {
+                    request = request.header(name, value);
+                }
+                let answer = request.send().is(200);
+                let coding = answer.header("content-encoding");
+                assert_eq!(coding.is_some(), compressed, "{path}, {accepts}, {headers:?}: {coding:?}");
+                assert!(compressed || answer.text() == text, "{path}, {accepts}: not the file");
+                assert_eq!(answer.all("vary"), ["Accept-Encoding"], "{path}, {accepts}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_single_page_application_answers_pages_and_nothing_else() {
     let dir = files(&[("index.html", b"app"), ("404.html", b"lost"), ("app.js", b"js")]);

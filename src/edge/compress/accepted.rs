@@ -83,6 +83,11 @@ impl Accepted {
         Self { weights }
     }
 
+    /// Nothing: the body as it is.
+    pub(crate) fn nothing() -> Self {
+        Self::default()
+    }
+
     /// The one liked best; the earlier in `order` where several are liked alike.
     pub(crate) fn best(self, order: &[Coding]) -> Option<Coding> {
         self.in_order(order).next()

@@ -1,5 +1,5 @@
 //! A connection's one loop: poll it, and look now and then whether it may go on. It must never wait for a client
-//! without a limit, and never end one that is being served.
+//! without a limit, and never end one that is being served and keeps to them.
 
 use std::{cell::Cell, future::Future, pin::Pin, rc::Rc, task::Poll, time::Duration};
 

@@ -13,6 +13,7 @@ use super::{
         thread::Thread,
     },
     Serving,
+    blocks::Timed,
     drive::{End, drive},
     stream::Streams,
 };
@@ -26,6 +27,7 @@ where
     let (owner, of) = (thread.clone(), peer.clone());
     // On the heap from the start: hyper and the runtime move a stream's future several times before its first poll.
     let service = service_fn(move |request| Box::pin(serve::serve(owner.clone(), of.clone(), request)));
+    let io = Timed::new(io, peer.activity.clone());
     let mut connection = corked(io, &thread.spare, |io| http.serve_connection(TokioIo::new(io), service));
     let thread = thread.clone();
     Box::pin(async move {

@@ -24,7 +24,12 @@ use self::{
     validators::Validators,
 };
 use super::super::{
-    admit::FilePlace, body::Body, compress::Accepted, refusal::Refusal, serve::Exchange, site::SiteConfig,
+    admit::FilePlace,
+    body::Body,
+    compress::{self, Accepted, Holds},
+    refusal::Refusal,
+    serve::Exchange,
+    site::SiteConfig,
 };
 
 /// Always asked again before it is used again, which costs an answer without a body: a new version is seen at once.
@@ -68,7 +73,7 @@ impl Files {
         let question = Question {
             // The site's own path without its slash is a directory like any other.
             asked: Asked::read(if rest.is_empty() { "/" } else { rest }),
-            accepted: Accepted::of(&head.headers),
+            accepted: accepted(head),
             wants_page: wants_page(&head.headers),
             types: compression.types.clone(),
         };
@@ -166,6 +171,14 @@ fn slash(head: &Parts) -> Result<Response<Body>, Refusal> {
     let headers =
         HeaderMap::from_iter([(header::LOCATION, location), (header::CACHE_CONTROL, CACHE_CONTROL)]);
     Ok(with(StatusCode::PERMANENT_REDIRECT, headers, Body::Empty))
+}
+
+/// Which smaller siblings may be shown: those that may be made, too.
+fn accepted(head: &Parts) -> Accepted {
+    if compress::is_measured(Holds::PublicThings, head) {
+        return Accepted::nothing();
+    }
+    Accepted::of(&head.headers)
 }
 
 /// Is this a person's browser on its way to a page? Scripts that ask for data must hear that there is none.

@@ -121,10 +121,8 @@ impl TlsAcceptor {
     /// TLS with these certificates.
     pub(crate) fn new(certificates: &Arc<Certificates>, shared: &Arc<Shared>) -> Result<Self, EdgeError> {
         let resolver = Arc::new(Resolver { certificates: certificates.clone(), shared: shared.clone() });
-        // Under keys that rotate every six hours, are good for twelve, and that all cores and ways share: any core
-        // resumes what another began. They are in memory alone, so that a restart ends them.
-        let tickets = aws_lc_rs::Ticketer::new()?;
-        let config = |index| server_config(Way::at(index), &resolver, &tickets);
+        let (resolves, tickets): (Arc<dyn ResolvesServerCert>, _) = (resolver.clone(), tickets()?);
+        let config = |index| server_config(Way::at(index), &resolves, &tickets);
         let configs: Vec<_> = (0..Way::COUNT).map(config).collect::<Result<_, EdgeError>>()?;
         // As many as were counted.
         let configs = configs.try_into().map_err(|_| rustls::Error::General("ways".to_owned()))?;
@@ -152,9 +150,15 @@ impl TlsAcceptor {
     }
 }
 
+/// Under keys that rotate every six hours, are good for twelve, and that all cores and ways share: any core resumes what
+/// another began. They are in memory alone, so that a restart ends them.
+fn tickets() -> Result<Arc<dyn ProducesTickets>, EdgeError> {
+    Ok(aws_lc_rs::Ticketer::new()?)
+}
+
 fn server_config(
     way: Way,
-    resolver: &Arc<Resolver>,
+    resolver: &Arc<dyn ResolvesServerCert>,
     tickets: &Arc<dyn ProducesTickets>,
 ) -> Result<Arc<ServerConfig>, EdgeError> {
     let mut provider = aws_lc_rs::default_provider();
@@ -182,3 +186,6 @@ impl fmt::Debug for TlsAcceptor {
         f.write_str("TlsAcceptor(..)")
     }
 }
+
+#[cfg(test)]
+mod tests;
