@@ -235,10 +235,33 @@ fn an_application_with_native_modules_dns_and_tls_out_runs_under_the_shipped_uni
     let native = served(&machine, "/native");
     assert!(native.contains(r#""two":2"#), "{native}");
     assert_eq!(served(&machine, "/interfaces"), "host0 lo");
+    let cpus: usize = served(&machine, "/cpus").parse().unwrap();
+    assert!(cpus > 0 && cpus == thread::available_parallelism().unwrap().get(), "{cpus}");
     let answer = eventually("the name server answers", || {
         Some(served(&machine, "/out?peer.example")).filter(|answer| !answer.contains("EAI_AGAIN"))
     });
     assert_eq!(answer, "200 hello");
+}
+
+/// Chromium with its own sandbox, as Puppeteer starts it: the namespaces that the unit lets through, and the drop-in that
+/// docs/systemd.md names.
+#[test]
+fn a_browser_draws_pages_in_its_own_sandbox_under_the_shipped_unit() {
+    let libraries = "/usr/local/host/lib/x86_64-linux-gnu";
+    let config = CONFIG.replace("workers = 2", "workers = 1\nuser = \"gateway-app\"");
+    let config = format!(
+        "{config}[backend.api.env]\nBROWSER = \"/usr/local/host/lib/chromium/chromium\"\n\
+         BROWSER_LIBRARIES = {libraries:?}\n"
+    );
+    let machine =
+        installed(&config).shows("/usr/local/host", "/usr").shows("/etc/fonts", "/etc/fonts").boot();
+    let refused = served(&machine, "/browser?chrome://sandbox");
+    assert!(refused.contains("andbox") && !refused.contains("<html"), "{refused}");
+    let drop_in = "[Service]\nSystemCallFilter=chroot\n";
+    machine.write("/etc/systemd/system/gateway.service.d/browser.conf", drop_in);
+    machine.shell("systemctl daemon-reload && systemctl restart gateway").ok();
+    let drawn = served(&machine, "/browser?chrome://sandbox");
+    assert!(drawn.contains("<html") && drawn.contains("Namespace"), "{drawn}");
 }
 
 /// Workers of another user than the service, whose releases lie where the service may write.
