@@ -79,9 +79,8 @@ require("fs").rmSync(path, { force: true });
 require("net").createServer(() => {}).listen(path);
 "#;
 
-/// A gateway in every way, whose workers never get ready.
-const SICK: &str =
-    r#"exec /usr/local/bin/good --set 'backend.api.command=["sh", "-c", "exec sleep 1000"]' "$@""#;
+/// What makes a gateway's workers never get ready, from its start on.
+const SICK: &str = "[backend.api]\ncommand = [\"sleep\", \"1000\"]\n";
 
 fn one_request() {
     use std::io::{Read, Write};
@@ -180,15 +179,18 @@ fn let_in() {
 
 /// Order an upgrade to a program that never gets healthy, as a session of its own, and wait until it runs.
 fn half_way(machine: &Machine, order: &str) {
+    // It alone reads this: the old one has read its configuration, and will find it as it was.
+    machine.write("/etc/gateway/conf.d/sick.toml", SICK);
     let unit = format!("--unit={order}");
     let start = ["systemd-run", "--quiet", "--collect", &unit, "--"];
     let upgrade = ["gateway", "upgrade", "/root/sick", "--within", "8s"];
     machine.run(&[&start[..], &upgrade].concat()).ok();
-    eventually("the new program runs", || {
+    eventually("the new program runs its worker", || {
         let pid = machine.main_pid("gateway")?;
-        let runs = machine.run(&["readlink", &format!("/proc/{pid}/exe")]).stdout;
-        (runs.trim() == "/usr/local/bin/good").then_some(())
+        let runs = machine.run(&["cmp", &format!("/proc/{pid}/exe"), "/root/sick"]).code == 0;
+        (runs && machine.run(&["pgrep", "--exact", "sleep"]).code == 0).then_some(())
     });
+    machine.run(&["rm", "/etc/gateway/conf.d/sick.toml"]).ok();
 }
 
 /// The old program stands in its place, runs, and nothing is left of the other.
@@ -199,8 +201,7 @@ fn is_back(machine: &Machine) {
     });
     eventually("the old program runs", || {
         let pid = machine.main_pid("gateway")?;
-        let runs = machine.run(&["readlink", &format!("/proc/{pid}/exe")]).stdout;
-        (runs.trim() == "/usr/local/bin/gateway").then_some(())
+        (machine.run(&["cmp", &format!("/proc/{pid}/exe"), "/usr/local/bin/good"]).code == 0).then_some(())
     });
     served(machine, "/");
     one_request_inside(machine);
@@ -214,7 +215,8 @@ fn one_request_inside(machine: &Machine) {
 
 #[test]
 fn an_order_that_is_cut_off_half_way_brings_the_old_program_back_and_nobody_is_refused() {
-    let mut machine = machine(&[("/root/sick", broken(SICK))]);
+    let mut machine = machine(&[]);
+    machine.shell("cp /usr/local/bin/good /root/sick && echo >> /root/sick").ok();
     let send = |machine: &Machine, signal: &str, order: &str| {
         machine.run(&["systemctl", "kill", &format!("--signal={signal}"), order]).ok();
     };

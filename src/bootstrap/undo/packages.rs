@@ -28,7 +28,7 @@ pub(super) fn take_back(names: &[String]) -> Result<Option<String>, BootstrapErr
         machine::order_packages(&[&purge[..], &go].concat())?;
     }
     let told: Vec<String> = stays.iter().map(|(name, why)| format!("{name} ({why})")).collect();
-    Ok((!told.is_empty()).then(|| told.join(", ")))
+    Ok((!told.is_empty()).then(|| format!("of them {}", told.join(", "))))
 }
 
 /// What a simulated order would remove or install: `Purg NAME [1.0]`, `Remv NAME [1.0]`, `Inst NAME (1.0 …)`.
