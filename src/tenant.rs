@@ -39,6 +39,7 @@ pub(crate) use self::{
     refusals::{Refusal, RefusalReason, Refusals, RefusedView},
     registry::{Conflict, Registry, Snapshot},
     seal::SealKey,
+    store::count,
     tenants::{Defaults, Tenants},
     ticket::{Admitted, Door, DoorAddresses, LiveTicket, TicketMode, TicketProblem, Tickets},
     view::{KeyView, TenantView},

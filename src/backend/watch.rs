@@ -2,8 +2,13 @@
 //! than people are not looked at. It must never reload while files still change: a build writes many.
 
 use std::{
+    collections::BTreeSet,
     ffi::OsStr,
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
@@ -20,7 +25,8 @@ const QUIET: Duration = Duration::from_millis(200);
 /// Directories that are watched; each costs the kernel about a kilobyte.
 const DIRECTORIES_MAX: usize = 4096;
 
-/// Changes that are waiting to be looked at. More need not be told: one is enough for a reload.
+/// Changes that are waiting to be looked at. One is enough for a reload; if there are more than these, all directories are
+/// looked for anew.
 const CHANGES_WAITING_MAX: usize = 256;
 
 /// Dependencies.
@@ -44,18 +50,9 @@ impl Watch {
         orders: mpsc::WeakSender<(Order, Answer)>,
         shutdown: &Shutdown,
     ) -> notify::Result<Self> {
-        let (changes, inbox) = mpsc::channel(CHANGES_WAITING_MAX);
-        let tell = move |event: notify::Result<Event>| {
-            if let Ok(event) = event
-                && matters(&event)
-            {
-                // When it is full there is enough to reload for.
-                drop(changes.try_send(event));
-            }
-        };
-        let mut watching = Watching { watcher: notify::recommended_watcher(tell)?, directories: 0 };
-        watching.add(&directory)?;
-        tracing::info!(directory = %directory.display(), directories = watching.directories, "watching for changes");
+        let (mut watching, inbox) = Watching::new(directory.clone())?;
+        watching.begin()?;
+        tracing::info!(directory = %directory.display(), directories = watching.known.len(), "watching for changes");
         let ending = CancellationToken::new();
         shutdown.spawn(watching.run(inbox, orders, ending.clone()));
         Ok(Self { directory, ending })
@@ -75,28 +72,102 @@ impl Drop for Watch {
 
 struct Watching {
     watcher: RecommendedWatcher,
-    directories: usize,
+    directory: PathBuf,
+    /// Directories that are watched.
+    known: BTreeSet<PathBuf>,
+    /// Have changes been lost, by us or by the kernel?
+    lost: Arc<AtomicBool>,
 }
 
 impl Watching {
-    /// This directory and those below it, one by one: recursion of the system's would include dependencies.
-    fn add(&mut self, directory: &Path) -> notify::Result<()> {
-        let mut open = vec![directory.to_owned()];
-        while let Some(path) = open.pop() {
-            if self.directories >= DIRECTORIES_MAX {
-                tracing::warn!(
-                    directories = DIRECTORIES_MAX,
-                    "too many directories: the rest is not watched"
-                );
-                return Ok(());
+    fn new(directory: PathBuf) -> notify::Result<(Self, mpsc::Receiver<Event>)> {
+        let (changes, inbox) = mpsc::channel(CHANGES_WAITING_MAX);
+        let lost = Arc::new(AtomicBool::new(false));
+        let losing = lost.clone();
+        let tell = move |event: notify::Result<Event>| {
+            let event =
+                event.unwrap_or_else(|_| Event::new(EventKind::Other).set_flag(notify::event::Flag::Rescan));
+            if event.need_rescan() {
+                losing.store(true, Relaxed);
             }
-            self.watcher.watch(&path, RecursiveMode::NonRecursive)?;
-            self.directories += 1;
-            let entries = std::fs::read_dir(&path).into_iter().flatten().flatten();
-            let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
-            open.extend(below.filter(|entry| is_ours(&entry.file_name())).map(|entry| entry.path()));
-        }
+            // When it is full there is enough to reload for; what it says of directories would be lost.
+            if matters(&event) && changes.try_send(event).is_err() {
+                losing.store(true, Relaxed);
+            }
+        };
+        let watcher = notify::recommended_watcher(tell)?;
+        Ok((Self { watcher, directory, known: BTreeSet::new(), lost }, inbox))
+    }
+
+    /// Watch all of it. Only its own directory must be there and readable.
+    fn begin(&mut self) -> notify::Result<()> {
+        let directory = self.directory.clone();
+        self.watcher.watch(&directory, RecursiveMode::NonRecursive)?;
+        self.known.insert(directory.clone());
+        self.add_below(directory);
         Ok(())
+    }
+
+    /// What has become of its directories is not known: look for all of them.
+    fn look_anew(&mut self) {
+        tracing::info!(directory = %self.directory.display(), "more changes at once than are told: looking for directories anew");
+        self.forget(&self.directory.clone());
+        if let Err(error) = self.begin() {
+            tracing::warn!(%error, directory = %self.directory.display(), "files are not watched");
+        }
+    }
+
+    /// A change at a path: is there a directory more, or less?
+    fn follow(&mut self, path: &Path, kind: EventKind) {
+        let is_directory = is_directory(path);
+        // One that came in the place of another is another, whatever its name.
+        if comes(kind) || !is_directory {
+            self.forget(path);
+        }
+        if comes(kind) && is_directory && path.file_name().is_some_and(is_ours) {
+            self.add(path.to_owned());
+        }
+    }
+
+    /// It, and what was below it, is not there any more, or is another.
+    fn forget(&mut self, path: &Path) {
+        let gone: Vec<PathBuf> = self
+            .known
+            .range(path.to_owned()..)
+            .take_while(|known| known.starts_with(path))
+            .cloned()
+            .collect();
+        for path in gone {
+            // The kernel has ended the watch itself, if the directory is gone.
+            let _gone = self.watcher.unwatch(&path);
+            self.known.remove(&path);
+        }
+    }
+
+    fn add(&mut self, directory: PathBuf) {
+        if self.known.len() >= DIRECTORIES_MAX {
+            tracing::warn!(directories = DIRECTORIES_MAX, "too many directories: the rest is not watched");
+            return;
+        }
+        match self.watcher.watch(&directory, RecursiveMode::NonRecursive) {
+            Ok(()) => {
+                self.known.insert(directory.clone());
+                self.add_below(directory);
+            }
+            // One that is closed to us, or gone by now, costs no other.
+            Err(error) => {
+                tracing::warn!(%error, directory = %directory.display(), "a directory is not watched");
+            }
+        }
+    }
+
+    /// The directories below one, one by one: recursion of the system's would include dependencies.
+    fn add_below(&mut self, directory: PathBuf) {
+        let entries = std::fs::read_dir(directory).into_iter().flatten().flatten();
+        let below = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        for entry in below.filter(|entry| is_ours(&entry.file_name())) {
+            self.add(entry.path());
+        }
     }
 
     async fn run(
@@ -115,12 +186,11 @@ impl Watching {
                     change = changes.recv() => change,
                 };
                 let Some(change) = change else { return };
-                for path in change.paths.iter().filter(|path| comes(change.kind) && path.is_dir()) {
-                    if let Err(error) = self.add(path) {
-                        tracing::warn!(%error, path = %path.display(), "a new directory is not watched");
-                    }
-                }
+                change.paths.iter().for_each(|path| self.follow(path, change.kind));
                 quiet = QUIET;
+            }
+            if self.lost.swap(false, Relaxed) {
+                self.look_anew();
             }
             let Some(orders) = orders.upgrade() else { return };
             tracing::info!("files have changed: reload");
@@ -138,8 +208,16 @@ fn comes(kind: EventKind) -> bool {
     kind.is_create() || matches!(kind, EventKind::Modify(ModifyKind::Name(_)))
 }
 
-/// Is it a change to what a person writes?
+/// A link to one is none: what it leads to has its own place, or is not ours.
+fn is_directory(path: &Path) -> bool {
+    std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir())
+}
+
+/// Is it a change to what a person writes, or may one have been lost?
 fn matters(event: &Event) -> bool {
+    if event.need_rescan() {
+        return true;
+    }
     let changed = match event.kind {
         EventKind::Create(_) | EventKind::Remove(_) => true,
         EventKind::Modify(kind) => !matches!(kind, ModifyKind::Metadata(_)),
@@ -159,7 +237,9 @@ fn is_written(path: &Path) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use notify::event::{AccessKind, CreateKind, DataChange, MetadataKind};
+    use std::fs;
+
+    use notify::event::{AccessKind, CreateKind, DataChange, Flag, MetadataKind};
 
     use super::*;
 
@@ -177,6 +257,82 @@ mod tests {
             (EventKind::Modify(ModifyKind::Metadata(MetadataKind::Any)), "/srv/api/server.js", false),
         ] {
             assert_eq!(matters(&Event::new(kind).add_path(path.into())), want, "{kind:?} {path}");
+        }
+    }
+
+    #[test]
+    fn an_overflow_of_the_kernels_queue_matters() {
+        assert!(matters(&Event::new(EventKind::Other).set_flag(Flag::Rescan)));
+        assert!(!matters(&Event::new(EventKind::Other)));
+    }
+
+    /// A watch over a directory of its own, with the orders that it gives.
+    fn started() -> (tempfile::TempDir, Watch, mpsc::Sender<(Order, Answer)>, mpsc::Receiver<(Order, Answer)>)
+    {
+        let place = tempfile::tempdir().unwrap();
+        let (orders, given) = mpsc::channel(1);
+        let watch = Watch::start(place.path().to_owned(), orders.downgrade(), &Shutdown::new()).unwrap();
+        (place, watch, orders, given)
+    }
+
+    async fn reloads(given: &mut mpsc::Receiver<(Order, Answer)>) {
+        let order = tokio::time::timeout(Duration::from_secs(30), given.recv()).await;
+        assert!(matches!(order, Ok(Some((Order::Reload(None), _)))));
+    }
+
+    #[tokio::test]
+    async fn directories_whose_making_was_lost_among_many_changes_are_watched_all_the_same() {
+        let (place, _watch, _orders, mut given) = started();
+        // Nothing is taken from the queue meanwhile: this thread alone could do so.
+        for number in 0..CHANGES_WAITING_MAX * 2 {
+            fs::create_dir(place.path().join(number.to_string())).unwrap();
+        }
+        let told = |last: &Path| last.join("told");
+        let last = place.path().join((CHANGES_WAITING_MAX * 2 - 1).to_string());
+        reloads(&mut given).await;
+        fs::write(told(&last), "1").unwrap();
+        reloads(&mut given).await;
+    }
+
+    #[tokio::test]
+    async fn after_an_overflow_directories_that_nobody_has_told_of_are_watched() {
+        let place = tempfile::tempdir().unwrap();
+        let (mut watching, mut inbox) = Watching::new(place.path().to_owned()).unwrap();
+        watching.begin().unwrap();
+        fs::create_dir(place.path().join("new")).unwrap();
+        // What the kernel lost.
+        drop(inbox.recv().await.unwrap());
+        watching.lost.store(true, Relaxed);
+        let ((orders, mut given), ending) = (mpsc::channel(1), CancellationToken::new());
+        let running = watching.run(inbox, orders.downgrade(), ending.clone());
+        let changing = async {
+            for path in ["told", "new/told"] {
+                fs::write(place.path().join(path), "1").unwrap();
+                reloads(&mut given).await;
+            }
+            ending.cancel();
+        };
+        tokio::join!(running, changing);
+    }
+
+    #[tokio::test]
+    async fn directories_that_come_and_go_are_counted_as_often_as_they_are_there() {
+        let place = tempfile::tempdir().unwrap();
+        let (mut watching, _inbox) = Watching::new(place.path().to_owned()).unwrap();
+        watching.begin().unwrap();
+        let (one, two) = (place.path().join("one"), place.path().join("two"));
+        let made = EventKind::Create(CreateKind::Folder);
+        for _ in 0..10 {
+            fs::create_dir_all(one.join("deep")).unwrap();
+            watching.follow(&one, made);
+            assert_eq!(watching.known.len(), 3);
+            fs::rename(&one, &two).unwrap();
+            watching.follow(&one, EventKind::Modify(ModifyKind::Name(notify::event::RenameMode::From)));
+            watching.follow(&two, EventKind::Modify(ModifyKind::Name(notify::event::RenameMode::To)));
+            assert!(watching.known.contains(&two.join("deep")) && watching.known.len() == 3);
+            fs::remove_dir_all(&two).unwrap();
+            watching.follow(&two, EventKind::Remove(notify::event::RemoveKind::Folder));
+            assert_eq!(watching.known.len(), 1);
         }
     }
 }

@@ -2,9 +2,9 @@
 //! stays done, and the next run goes on there.
 
 mod node;
+mod rulers;
 
 use std::{
-    collections::BTreeSet,
     fs,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -67,8 +67,8 @@ impl Action {
                 journal.record(Made::Firewall)?;
                 firewall::settle(wanted.clone())
             }
-            Self::Ufw(ports) => ufw(journal, ports),
-            Self::Firewalld(ports) => firewalld(journal, ports),
+            Self::Ufw(ports) => rulers::ufw(journal, ports),
+            Self::Firewalld(ports) => rulers::firewalld(journal, ports),
         }
     }
 }
@@ -86,17 +86,29 @@ impl Then {
     }
 }
 
-/// This program into its place: whole, on disk, and swapped in at once. The old one stays beside it.
+/// This program into its place: whole, on disk, and swapped in at once. The one before stays beside it, and the one that
+/// was there before the first run is kept for `--undo`: upgrades replace what stands beside.
 fn install(journal: &mut Journal) -> Result<(), BootstrapError> {
     let own = std::env::current_exe().map_err(BootstrapError::file("find", "/proc/self/exe"))?;
     let place = Path::new(places::PROGRAM);
-    let old = PathBuf::from(format!("{}.old", places::PROGRAM));
     let bytes = fs::read(&own).map_err(BootstrapError::file("read", &own))?;
-    let kept = place.exists().then(|| old.clone());
-    journal.record(Made::Program { path: place.to_owned(), old: kept.clone() })?;
-    if kept.is_some() {
-        let before = fs::read(place).map_err(BootstrapError::file("read", place))?;
-        machine::write(&old, &before, 0o755)?;
+    let before = match place.exists() {
+        true => Some(fs::read(place).map_err(BootstrapError::file("read", place))?),
+        false => None,
+    };
+    if !journal.made.iter().any(|made| matches!(made, Made::Program { path, .. } if path == place)) {
+        let kept = Path::new(places::PROGRAM_BEFORE);
+        if let Some(before) = &before {
+            machine::make_directories(kept.parent().unwrap_or(Path::new("/")), 0o700)?;
+            machine::write(kept, before, 0o755)?;
+        }
+        journal.record(Made::Program {
+            path: place.to_owned(),
+            old: before.is_some().then(|| kept.to_owned()),
+        })?;
+    }
+    if let Some(before) = &before {
+        machine::write(&place.with_extension("old"), before, 0o755)?;
     }
     machine::write(place, &bytes, 0o755)?;
     machine::order(&[places::PROGRAM, "--version"]).map(drop)
@@ -194,6 +206,12 @@ fn directories(journal: &mut Journal) -> Result<(), BootstrapError> {
     }
 }
 
+/// With this machine's TPM where it has one, and a key of root's. Never with what the TPM has measured of the boot (PCR 7 is
+/// systemd's default): an update of the firmware or of Secure Boot's keys changes that, and the databases' credentials would
+/// be lost with it.
+const SEAL: [&str; 7] =
+    ["systemd-creds", "encrypt", "--with-key=auto", "--tpm2-pcrs=", "--name=seal.key", "-", "-"];
+
 /// The key never lies on the disk as it is: it goes from memory into systemd's encryption.
 fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), BootstrapError> {
     use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -201,8 +219,7 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
     aws_lc_rs::rand::fill(bytes.as_mut_slice())
         .map_err(|_| BootstrapError::Unproven("the system gives no randomness".to_owned()))?;
     let text = zeroize::Zeroizing::new(format!("{}\n", STANDARD.encode(bytes.as_slice())));
-    let Ok(sealed) = machine::order_with(&["systemd-creds", "encrypt", "--name=seal.key", "-", "-"], &text)
-    else {
+    let Ok(sealed) = machine::order_with(&SEAL, &text) else {
         // There is no key of this machine to encrypt with, as in some containers.
         return Ok(());
     };
@@ -349,22 +366,4 @@ fn proven_active(unit: &str) -> Result<(), BootstrapError> {
         format!("{unit} is {} after its start", state.text.trim()),
         format!("`journalctl -u {unit}` says why"),
     ))
-}
-
-fn ufw(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), BootstrapError> {
-    journal.record(Made::Ufw(ports.iter().copied().collect()))?;
-    for port in ports {
-        machine::order(&["ufw", "allow", &format!("{port}/tcp")])?;
-    }
-    Ok(())
-}
-
-fn firewalld(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), BootstrapError> {
-    journal.record(Made::Firewalld(ports.iter().copied().collect()))?;
-    for port in ports {
-        let add = format!("--add-port={port}/tcp");
-        machine::order(&["firewall-cmd", "--quiet", "--permanent", &add])?;
-        machine::order(&["firewall-cmd", "--quiet", &add])?;
-    }
-    Ok(())
 }

@@ -16,6 +16,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
 pub(crate) use self::{
@@ -232,6 +233,11 @@ pub(super) fn ssh_now() -> Ssh {
     ssh(&sockets(), &Processes::read(Path::new("/proc")))
 }
 
+/// Ports that whoever rules the packets lets everybody reach, as it is now.
+pub(super) fn let_in() -> BTreeSet<u16> {
+    ruler().1
+}
+
 fn sockets() -> Vec<Socket> {
     let read = |path: &&str| sockets::parse(&machine::text(path));
     ["/proc/net/tcp", "/proc/net/tcp6"].iter().flat_map(read).collect()
@@ -294,11 +300,14 @@ fn file(path: PathBuf) -> Option<(PathBuf, FileFact)> {
     Some((path, FileFact { mode: was.mode, content: was.content }))
 }
 
-/// `2750 gateway gateway-app` by numbers, as `stat` has them.
+/// `2750 gateway:gateway-app`, as `stat` has them; who has no name is a number.
 fn directory(path: PathBuf) -> Option<(PathBuf, String)> {
-    let metadata = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_dir)?;
-    let shown = format!("{:o} {}:{}", metadata.mode() & 0o7777, metadata.uid(), metadata.gid());
-    Some((path, shown))
+    let is = std::fs::metadata(&path).ok().filter(std::fs::Metadata::is_dir)?;
+    let user = User::from_uid(Uid::from_raw(is.uid())).ok().flatten().map(|user| user.name);
+    let group = Group::from_gid(Gid::from_raw(is.gid())).ok().flatten().map(|group| group.name);
+    let user = user.unwrap_or_else(|| is.uid().to_string());
+    let group = group.unwrap_or_else(|| is.gid().to_string());
+    Some((path, format!("{:o} {user}:{group}", is.mode() & 0o7777)))
 }
 
 fn unit(name: &str) -> UnitFact {

@@ -11,6 +11,8 @@ pub(super) const FIREWALL_STATE: &str = "/etc/gateway/firewall.json";
 pub(super) const FIREWALL_RULES: &str = "/etc/gateway/firewall.nft";
 /// What bootstrap did, and how to take it back.
 pub(super) const JOURNAL: &str = "/var/lib/gateway-bootstrap/journal.json";
+/// The program that was there before bootstrap's first run.
+pub(super) const PROGRAM_BEFORE: &str = "/var/lib/gateway-bootstrap/gateway";
 /// Gone after a power cut, as an unconfirmed firewall is.
 pub(super) const RUN: &str = "/run/gateway-bootstrap";
 /// The rules to go back to.

@@ -1,5 +1,7 @@
 //! Taking back what bootstrap made, last thing first, and nothing else: a file that its owner has changed since stays, and so
-//! do databases and what the application keeps.
+//! do databases, what they need, and what the application keeps. What stays is still of record: a later run can take it.
+
+mod packages;
 
 use std::{
     fs,
@@ -28,8 +30,9 @@ pub(crate) struct Taken {
     pub(crate) stays: Option<String>,
 }
 
-/// Take everything back; `told` hears of each thing when it is done.
-pub(crate) fn undo(mut told: impl FnMut(Taken)) -> Result<(), BootstrapError> {
+/// Take everything back; `told` hears of each thing when it is done. `registry` is why the registry and what opens it must
+/// stay, if they must.
+pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Result<(), BootstrapError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(BootstrapError::NotRoot);
     }
@@ -44,14 +47,18 @@ pub(crate) fn undo(mut told: impl FnMut(Taken)) -> Result<(), BootstrapError> {
     let (units, others): (Vec<Made>, Vec<Made>) =
         journal.made.iter().cloned().partition(|made| matches!(made, Made::Unit { .. }));
     for made in units.into_iter().rev().chain(others.into_iter().rev()) {
-        let stays = made.take_back()?;
+        let stays = made.take_back(registry)?;
+        if stays.is_none() {
+            journal.made.retain(|other| *other != made);
+            journal.write()?;
+        }
         told(Taken { what: made.shown(), stays });
-        journal.made.retain(|other| *other != made);
-        journal.write()?;
     }
-    let journal = Path::new(places::JOURNAL);
-    machine::remove(journal)?;
-    for directory in [journal.parent(), Some(Path::new(places::RUN))].into_iter().flatten() {
+    let place = Path::new(places::JOURNAL);
+    if journal.made.is_empty() {
+        machine::remove(place)?;
+    }
+    for directory in [place.parent(), Some(Path::new(places::RUN))].into_iter().flatten() {
         // It is empty, or not ours alone.
         let _stays = fs::remove_dir(directory);
     }
@@ -86,30 +93,20 @@ impl Made {
     }
 
     /// Gives the reason where something must stay.
-    fn take_back(&self) -> Result<Option<String>, BootstrapError> {
+    fn take_back(&self, registry: Option<&str>) -> Result<Option<String>, BootstrapError> {
         match self {
             Self::File { path, content, before } => take_back_file(path, content, before.as_ref()),
-            Self::Program { path, old } => match old {
-                Some(old) if old.exists() => {
-                    fs::rename(old, path).map_err(BootstrapError::file("put back", path))?;
-                    Ok(None)
-                }
-                // This very program: it goes on until it ends.
-                _ => machine::remove(path).map(|()| None),
-            },
+            Self::Program { path, old } => take_back_program(path, old.as_deref()).map(|()| None),
             Self::Node(path) => take_back_node(path).map(|()| None),
-            Self::SealKey(path) if databases().is_empty() => machine::remove(path).map(|()| None),
-            Self::SealKey(_) => Ok(Some("databases are sealed with it".to_owned())),
-            Self::Directories(list) => take_back_directories(list),
+            Self::SealKey(path) => match needed(registry) {
+                Some(why) => Ok(Some(why)),
+                None => machine::remove(path).map(|()| None),
+            },
+            Self::Directories(list) => take_back_directories(list, registry),
             Self::Rights(list) => take_back_rights(list).map(|()| None),
             Self::Shared { path, mode } => share::take_back(path, *mode).map(|()| None),
-            Self::Accounts(names) => take_back_accounts(names),
-            Self::Packages(names) if names.is_empty() => Ok(None),
-            Self::Packages(names) => {
-                let mut command = vec!["apt-get", "purge", "-y", "-qq"];
-                command.extend(names.iter().map(String::as_str));
-                machine::order_packages(&command).map(|_| None)
-            }
+            Self::Accounts(names) => take_back_accounts(names, registry),
+            Self::Packages(names) => packages::take_back(names),
             Self::Unit { name, enabled, active } => {
                 if !enabled {
                     machine::ask(&["systemctl", "disable", name])?;
@@ -163,6 +160,20 @@ fn take_back_file(
     Ok(None)
 }
 
+/// The one before it, or none; and what upgrades have left beside it.
+fn take_back_program(path: &Path, kept: Option<&Path>) -> Result<(), BootstrapError> {
+    match kept.filter(|kept| kept.exists()) {
+        Some(kept) => {
+            let bytes = fs::read(kept).map_err(BootstrapError::file("read", kept))?;
+            machine::write(path, &bytes, 0o755)?;
+            machine::remove(kept)?;
+        }
+        // This very program: it goes on until it ends.
+        None => machine::remove(path)?,
+    }
+    ["old", "before"].iter().try_for_each(|beside| machine::remove(&path.with_extension(beside)))
+}
+
 fn take_back_node(path: &Path) -> Result<(), BootstrapError> {
     match fs::remove_dir_all(path) {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(()),
@@ -174,6 +185,12 @@ fn take_back_node(path: &Path) -> Result<(), BootstrapError> {
 fn databases() -> Vec<PathBuf> {
     let entries = fs::read_dir(Path::new(places::STATE).join("tenants")).into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).collect()
+}
+
+/// Why the registry, its sealing key and who may read them must stay, if they must.
+fn needed(registry: Option<&str>) -> Option<String> {
+    let here = (!databases().is_empty()).then(|| format!("tenants' databases lie in {}", places::STATE));
+    here.or_else(|| registry.map(str::to_owned))
 }
 
 /// Has the application kept something at its home? Not what npm and Node leave in hidden directories.
@@ -192,13 +209,13 @@ fn take_back_rights(list: &[(PathBuf, u32, u32, u32)]) -> Result<(), BootstrapEr
     Ok(())
 }
 
-fn take_back_directories(list: &[PathBuf]) -> Result<Option<String>, BootstrapError> {
+fn take_back_directories(list: &[PathBuf], registry: Option<&str>) -> Result<Option<String>, BootstrapError> {
     let mut stays = Vec::new();
     // Innermost first.
     for path in list.iter().rev().filter(|path| path.is_dir()) {
         let state = path.starts_with(places::STATE);
-        if state && !databases().is_empty() {
-            stays.push(format!("{} holds tenants' databases", path.display()));
+        if state && let Some(why) = needed(registry) {
+            stays.push(format!("{}: {why}", path.display()));
             continue;
         }
         if path.starts_with(APPLICATION) && application_keeps() {
@@ -219,8 +236,8 @@ fn take_back_directories(list: &[PathBuf]) -> Result<Option<String>, BootstrapEr
     Ok((!stays.is_empty()).then(|| stays.join(", ")))
 }
 
-fn take_back_accounts(names: &[String]) -> Result<Option<String>, BootstrapError> {
-    if !databases().is_empty() || application_keeps() {
+fn take_back_accounts(names: &[String], registry: Option<&str>) -> Result<Option<String>, BootstrapError> {
+    if needed(registry).is_some() || application_keeps() {
         return Ok(Some("they own the databases or files that stay".to_owned()));
     }
     // Users first: a group that is somebody's own cannot go before them, and may go with them.

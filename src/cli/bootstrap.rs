@@ -2,6 +2,7 @@
 //! the doctor.
 
 mod node;
+mod registry;
 
 use std::{
     io::{self, IsTerminal},
@@ -10,9 +11,13 @@ use std::{
     time::Duration,
 };
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{Failure, Settings, doctor::Doctor, out, reach};
+use super::{
+    Failure, Settings,
+    doctor::{self, Doctor},
+    out, reach,
+};
 use crate::{
     backend::node::Spec,
     bootstrap::{self, Answers, App, BootstrapError, Facts, Plan, Progress, Taken},
@@ -140,17 +145,22 @@ impl Bootstrap {
             return Err(BootstrapError::NotRoot.into());
         }
         if self.undo {
-            return self.take_back();
+            return self.take_back(settings);
         }
         let answers = self.answers(settings)?;
         let mut facts = Facts::gather(&answers);
         facts.node = node::look(&facts, &answers, settings)?;
         let plan = bootstrap::plan(&facts, &answers);
-        self.show(&facts, &plan)?;
+        let ends_here = self.dry_run || plan.steps.is_empty() || !plan.problems.is_empty();
+        if !self.form.json {
+            self.show(&facts, &plan);
+        } else if ends_here {
+            out::json(&json!({ "facts": facts, "plan": plan }))?;
+        }
         if !plan.problems.is_empty() {
             return Err(Failure::told());
         }
-        if self.dry_run || plan.steps.is_empty() {
+        if ends_here {
             return Ok(());
         }
         self.ask("Go ahead?")?;
@@ -162,10 +172,15 @@ impl Bootstrap {
             }
             Progress::Words(line) => out::remark(format!("      {line}")),
         });
+        // One document, with all that there is to say: for scripts.
+        let told = json!({ "facts": facts, "plan": plan });
         if let Err((done, error)) = carried_out {
+            if quiet {
+                out::json(&with(told, "done", json!(done)))?;
+            }
             return Err(stopped(&plan, done, &error));
         }
-        self.ended(settings)
+        self.ended(settings, with(told, "done", json!(plan.steps.len())))
     }
 
     fn answers(&self, settings: &Settings) -> Result<Answers, Failure> {
@@ -208,10 +223,7 @@ impl Bootstrap {
         })
     }
 
-    fn show(&self, facts: &Facts, plan: &Plan) -> Result<(), Failure> {
-        if self.form.json {
-            return out::json(&json!({ "facts": facts, "plan": plan }));
-        }
+    fn show(&self, facts: &Facts, plan: &Plan) {
         let system = &facts.distribution;
         let ports: Vec<String> = facts.ssh.ports.iter().map(u16::to_string).collect();
         out::line(format!(
@@ -244,7 +256,6 @@ impl Bootstrap {
         for note in &plan.notes {
             out::line(format!("\nnote: {}\nhint: {}", note.what, note.remedy));
         }
-        Ok(())
     }
 
     /// Ends the command unless the answer is yes.
@@ -265,7 +276,7 @@ impl Bootstrap {
         }
     }
 
-    fn ended(&self, settings: &Settings) -> Result<(), Failure> {
+    fn ended(&self, settings: &Settings, told: Value) -> Result<(), Failure> {
         if let Some(armed) = bootstrap::live().armed {
             let text = format!(
                 "\nThe firewall is up until {:.0} and then goes back, unless you keep it. From your own machine, open a\n\
@@ -274,19 +285,21 @@ impl Bootstrap {
             );
             if self.form.json { out::remark(text) } else { out::line(text) }
         }
-        if self.form.json {
-            return Ok(());
-        }
         // What it finds is told, and no reason to call the set-up failed: DNS may come later.
+        if self.form.json {
+            let doctor = doctor::report(&doctor::findings(settings)?);
+            return out::json(&with(told, "doctor", doctor));
+        }
         let _findings = Doctor::default().run(settings);
         Ok(())
     }
 
-    fn take_back(&self) -> Result<(), Failure> {
+    fn take_back(&self, settings: &Settings) -> Result<(), Failure> {
         self.ask("Take back what bootstrap made?")?;
         let mut taken = Vec::new();
         let quiet = self.form.json;
-        let outcome = bootstrap::undo(|one: Taken| {
+        let registry = registry::needed(settings);
+        let outcome = bootstrap::undo(registry.as_deref(), |one: Taken| {
             if !quiet {
                 out::line(match &one.stays {
                     Some(why) => format!("stays: {}: {why}", one.what),
@@ -307,6 +320,12 @@ impl Bootstrap {
             }
         })
     }
+}
+
+/// A document with one thing more in it.
+fn with(mut document: Value, key: &str, value: Value) -> Value {
+    document[key] = value;
+    document
 }
 
 fn stopped(plan: &Plan, done: usize, error: &BootstrapError) -> Failure {

@@ -1,9 +1,11 @@
 //! `gateway doctor`: is everything as it should be, from outside in? Each check has a verdict and, where it is needed, a
 //! remedy. It changes nothing.
 
+mod way;
+
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{
     Client, Failure, Settings,
@@ -38,46 +40,56 @@ pub(crate) struct Doctor {
 
 impl Doctor {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
-        let mut findings = Vec::new();
-        let loaded = config::load(&settings.flags());
-        findings.push(match &loaded {
-            Ok(loaded) if loaded.warnings.is_empty() => Finding::good("configuration", "can be read"),
-            Ok(loaded) => {
-                let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
-                Finding::doubtful("configuration", warnings.join("; "), "gateway check")
-            }
-            Err(problems) => Finding::bad("configuration", problems.count(), "gateway check"),
-        });
-        let config = loaded.map(|loaded| loaded.config).unwrap_or_default();
-        let answers = answers(settings, &config);
-        findings.extend(examine(&Facts::gather(&answers), &answers));
-        let socket = reach::socket(&config);
-        match Presence::at(&socket)? {
-            Presence::AtRest => {
-                let what = format!("nothing answers at {}", socket.display());
-                findings.push(Finding::bad(
-                    "gateway",
-                    what,
-                    "`systemctl start gateway`, `journalctl -u gateway`",
-                ));
-            }
-            Presence::Running => {
-                let client = Client::Running(socket);
-                findings.extend(reach::runtime()?.block_on(alive(&client, &config))?);
-            }
-        }
-        self.tell(&findings)
-    }
-
-    fn tell(&self, findings: &[Finding]) -> Result<(), Failure> {
-        let worst = findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good);
+        let findings = findings(settings)?;
         if self.form.json {
-            out::json(&json!({ "worst": worst, "findings": findings }))?;
+            out::json(&report(&findings))?;
         } else {
             findings.iter().for_each(|finding| out::line(line(finding)));
         }
-        if worst == Verdict::Bad { Err(Failure::told()) } else { Ok(()) }
+        if worst(&findings) == Verdict::Bad { Err(Failure::told()) } else { Ok(()) }
     }
+}
+
+/// Everything that is found.
+pub(super) fn findings(settings: &Settings) -> Result<Vec<Finding>, Failure> {
+    let mut findings = Vec::new();
+    let loaded = config::load(&settings.flags());
+    findings.push(match &loaded {
+        Ok(loaded) if loaded.warnings.is_empty() => Finding::good("configuration", "can be read"),
+        Ok(loaded) => {
+            let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
+            Finding::doubtful("configuration", warnings.join("; "), "gateway check")
+        }
+        Err(problems) => Finding::bad("configuration", problems.count(), "gateway check"),
+    });
+    let config = loaded.map(|loaded| loaded.config).unwrap_or_default();
+    let answers = answers(settings, &config);
+    findings.extend(examine(&Facts::gather(&answers), &answers));
+    let socket = reach::socket(&config);
+    match Presence::at(&socket)? {
+        Presence::AtRest => {
+            let what = format!("nothing answers at {}", socket.display());
+            findings.push(Finding::bad(
+                "gateway",
+                what,
+                "`systemctl start gateway`, `journalctl -u gateway`",
+            ));
+        }
+        Presence::Running => {
+            let client = Client::Running(socket);
+            findings.extend(reach::runtime()?.block_on(alive(&client, &config))?);
+        }
+    }
+    Ok(findings)
+}
+
+/// The same for scripts.
+pub(super) fn report(findings: &[Finding]) -> Value {
+    json!({ "worst": worst(findings), "findings": findings })
+}
+
+fn worst(findings: &[Finding]) -> Verdict {
+    findings.iter().map(|finding| finding.verdict).max().unwrap_or(Verdict::Good)
 }
 
 fn line(finding: &Finding) -> String {
@@ -185,29 +197,14 @@ async fn hosts(status: &admin::Status, config: &Config) -> Vec<Finding> {
     let https = status.listeners.iter().find(|one| one.kind == "https").map(|one| one.address);
     let local_ca = status.local_ca.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
     let mut findings = Vec::new();
+    let here = https.map(|address| way::Here { address, local_ca: local_ca.as_deref() });
     for host in hosts.iter().take(HOSTS_MAX) {
-        findings.push(resolved(host).await);
+        findings.push(way::resolved(host, &config.edge.public_addresses, here.as_ref()).await);
         if let Some(address) = https {
             findings.push(certificate(host, address, local_ca.as_deref()).await);
         }
     }
     findings
-}
-
-async fn resolved(host: &str) -> Finding {
-    let name = format!("dns {host}");
-    if host == "localhost" || host.ends_with(".localhost") || host.parse::<std::net::IpAddr>().is_ok() {
-        return Finding::skipped(name, "needs none");
-    }
-    let remedy = "make an A (and AAAA) record that leads to this machine";
-    match tokio::time::timeout(Duration::from_secs(10), tokio::net::lookup_host((host, 443))).await {
-        Ok(Ok(addresses)) => {
-            let addresses: BTreeSet<String> = addresses.map(|address| address.ip().to_string()).collect();
-            Finding::good(name, addresses.into_iter().collect::<Vec<_>>().join(", "))
-        }
-        Ok(Err(error)) => Finding::bad(name, format!("does not resolve: {error}"), remedy),
-        Err(_) => Finding::bad(name, "the resolver does not answer", "look at /etc/resolv.conf"),
-    }
 }
 
 async fn certificate(host: &str, address: SocketAddr, local_ca: Option<&str>) -> Finding {

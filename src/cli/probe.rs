@@ -15,7 +15,7 @@ use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::TcpStream,
 };
-use tokio_rustls::TlsConnector;
+use tokio_rustls::{TlsConnector, client::TlsStream};
 
 /// One step: connecting, the handshake, or the answer. Longer than the gateway makes a request wait for a worker.
 const STEP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -101,6 +101,14 @@ impl Target {
         }
     }
 
+    /// The certificate that it shows, if it is good for the host.
+    pub(super) async fn leaf(&self) -> Result<Vec<u8>, ProbeProblem> {
+        let Some(tls) = &self.tls else { return Err(ProbeProblem::Tls("there is no TLS".to_owned())) };
+        let stream = self.secure(tls, self.connect().await?).await?;
+        let leaf = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+        leaf.map(|leaf| leaf.to_vec()).ok_or_else(|| ProbeProblem::Tls("no certificate is shown".to_owned()))
+    }
+
     /// One request over a connection of its own.
     pub(super) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Reply, ProbeProblem> {
         let stream = self.connect().await?;
@@ -123,7 +131,7 @@ impl Target {
         &self,
         tls: &Arc<ClientConfig>,
         stream: TcpStream,
-    ) -> Result<impl AsyncRead + AsyncWrite + Unpin + Send + 'static, ProbeProblem> {
+    ) -> Result<TlsStream<TcpStream>, ProbeProblem> {
         let name =
             ServerName::try_from(self.host.clone()).map_err(|error| ProbeProblem::Tls(error.to_string()))?;
         let handshake = TlsConnector::from(tls.clone()).connect(name, stream);

@@ -28,6 +28,25 @@ pub(crate) fn protect(rule: CacheRule, headers: &mut HeaderMap) {
     headers.insert(header::CACHE_CONTROL, protected);
 }
 
+/// May a shared cache keep this answer and give it to others? Where it does not say so, a path whose rule leaves answers to
+/// such caches says it.
+pub(crate) fn is_for_others(rule: CacheRule, headers: &HeaderMap) -> bool {
+    let values = headers.get_all(header::CACHE_CONTROL).iter();
+    let directives = values.filter_map(|value| value.to_str().ok()).flat_map(|value| value.split(','));
+    let (mut said, mut fresh) = (false, false);
+    for directive in directives {
+        let name = directive.split('=').next().unwrap_or("").trim();
+        let is = |words: &[&str]| words.iter().any(|word| name.eq_ignore_ascii_case(word));
+        if is(&["private", "no-store"]) {
+            return false;
+        }
+        said = true;
+        fresh |= is(&["public", "s-maxage", "max-age"]);
+    }
+    let told = fresh || FOR_SHARED_CACHES.iter().any(|name| headers.contains_key(name));
+    told || (rule == CacheRule::Shared && !said) || (!said && headers.contains_key(header::EXPIRES))
+}
+
 /// The usual values of APIs, which need no work.
 fn is_private(value: &HeaderValue) -> bool {
     matches!(value.as_bytes(), b"no-store" | b"private" | b"private, no-cache")
@@ -95,5 +114,28 @@ mod tests {
         headers.insert("surrogate-control", HeaderValue::from_static("max-age=60"));
         protect(CacheRule::Private, &mut headers);
         assert_eq!(headers.len(), 1);
+    }
+
+    #[test]
+    fn what_a_shared_cache_may_give_to_others_is_known() {
+        let is = |rule, lines: &[(&'static str, &'static str)]| {
+            let line = |(name, value): &(&'static str, &'static str)| {
+                (HeaderName::from_static(name), HeaderValue::from_static(value))
+            };
+            is_for_others(rule, &lines.iter().map(line).collect())
+        };
+        for (lines, private, shared) in [
+            (&[][..], false, true),
+            (&[("cache-control", "public, max-age=60")], true, true),
+            (&[("cache-control", "Max-Age=60")], true, true),
+            (&[("cache-control", "private, max-age=60")], false, false),
+            (&[("cache-control", "no-store")], false, false),
+            (&[("cache-control", "no-cache")], false, false),
+            (&[("cdn-cache-control", "max-age=60")], true, true),
+            (&[("expires", "Thu, 01 Dec 2033 16:00:00 GMT")], true, true),
+        ] {
+            assert_eq!(is(CacheRule::Private, lines), private, "{lines:?}");
+            assert_eq!(is(CacheRule::Shared, lines), shared, "{lines:?}");
+        }
     }
 }

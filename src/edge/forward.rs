@@ -36,6 +36,7 @@ use crate::{
 use super::{
     admit::Place,
     body::{Body, RequestBody, WorkerBody},
+    cache,
     identify::Caller,
     refusal::Refusal,
     serve::Exchange,
@@ -202,7 +203,10 @@ pub(crate) async fn forward(
         upgrade.check_refused(response.status())?;
     }
     let mut answer = stream(exchange, caller, response, flight);
-    if let Some(cookie) = bound.and_then(|bound| bound.cookie) {
+    // What a cache gives to others would send them all to one worker, and give one visitor's cookie to the next.
+    if let Some(cookie) = bound.and_then(|bound| bound.cookie)
+        && !cache::is_for_others(exchange.terms.cache, answer.headers())
+    {
         answer.headers_mut().append(header::SET_COOKIE, cookie);
     }
     Ok(answer)

@@ -61,6 +61,16 @@ pub(super) enum Written {
     Stale,
 }
 
+/// How many tenants the registry at a path names; nothing is made or changed, and nobody need have its key.
+pub(crate) async fn count(path: &Path) -> Result<u64, String> {
+    let options = SqliteConnectOptions::new().filename(path).read_only(true).busy_timeout(BUSY_TIMEOUT);
+    let failed = |error: sqlx::Error| error.to_string();
+    let mut connection = SqliteConnection::connect_with(&options).await.map_err(failed)?;
+    let count: i64 =
+        sqlx::query_scalar("SELECT count(*) FROM tenant").fetch_one(&mut connection).await.map_err(failed)?;
+    Ok(count.unsigned_abs())
+}
+
 impl Store {
     /// Open the registry, or make it; bring its tables up to date; look whether it is whole.
     pub(super) async fn open(path: &Path) -> Result<Self, StoreProblem> {

@@ -235,10 +235,47 @@ fn an_application_with_native_modules_dns_and_tls_out_runs_under_the_shipped_uni
     let native = served(&machine, "/native");
     assert!(native.contains(r#""two":2"#), "{native}");
     assert_eq!(served(&machine, "/interfaces"), "host0 lo");
+    let cpus: usize = served(&machine, "/cpus").parse().unwrap();
+    assert!(cpus > 0 && cpus == thread::available_parallelism().unwrap().get(), "{cpus}");
     let answer = eventually("the name server answers", || {
         Some(served(&machine, "/out?peer.example")).filter(|answer| !answer.contains("EAI_AGAIN"))
     });
     assert_eq!(answer, "200 hello");
+}
+
+#[test]
+fn a_directory_that_is_closed_to_the_service_does_not_keep_the_others_from_being_watched() {
+    let config = CONFIG.replace("workers = 2", "workers = 1\ndirectory = \"/srv/app\"\nwatch = true");
+    let machine = installed(&config).file("/srv/app/closed/x", "").file("/srv/app/open/x", "").boot();
+    machine.shell("chmod 700 /srv/app/closed && systemctl restart gateway").ok();
+    eventually("it is ready", || (served(&machine, "/") == "hello").then_some(()));
+    let before = worker(&machine);
+    machine.write("/srv/app/open/x", "changed");
+    eventually("another worker answers", || (worker(&machine) != before).then_some(()));
+}
+
+/// Chromium with its own sandbox, as Puppeteer starts it: the namespaces that the unit lets through, and the drop-in that
+/// docs/systemd.md names.
+#[test]
+fn a_browser_draws_pages_in_its_own_sandbox_under_the_shipped_unit() {
+    let libraries = "/usr/local/host/lib/x86_64-linux-gnu";
+    let config = CONFIG.replace("workers = 2", "workers = 1\nuser = \"gateway-app\"");
+    let config = format!(
+        "{config}[backend.api.env]\nBROWSER = \"/usr/local/host/lib/chromium/chromium\"\n\
+         BROWSER_LIBRARIES = {libraries:?}\n"
+    );
+    let machine =
+        installed(&config).shows("/usr/local/host", "/usr").shows("/etc/fonts", "/etc/fonts").boot();
+    let ready = || eventually("it is ready", || (served(&machine, "/") == "hello").then_some(()));
+    ready();
+    let refused = served(&machine, "/browser?chrome://sandbox");
+    assert!(refused.contains("andbox") && !refused.contains("<html"), "{refused}");
+    let drop_in = "[Service]\nSystemCallFilter=chroot\n";
+    machine.write("/etc/systemd/system/gateway.service.d/browser.conf", drop_in);
+    machine.shell("systemctl daemon-reload && systemctl restart gateway").ok();
+    ready();
+    let drawn = served(&machine, "/browser?chrome://sandbox");
+    assert!(drawn.contains("<html") && drawn.contains("Namespace"), "{drawn}");
 }
 
 /// Workers of another user than the service, whose releases lie where the service may write.
@@ -247,7 +284,7 @@ fn releases_are_deployed_and_workers_of_another_user_are_signalled_and_ended() {
     let config = CONFIG.replace(
         r#"command = ["node", "/srv/app/app.mjs"]"#,
         "command = [\"node\", \"app.mjs\"]\ndirectory = \"/srv/api/current\"\nuser = \"gateway-app\"\n\
-         install = \"test ! -e endless || sleep 600; id -un > installed\"\ninstall_timeout = \"3s\"",
+         install = \"test ! -e endless || sleep 600; id -un > installed; umask 077; mkdir -p node_modules/a/b; echo > node_modules/a/b/c\"\ninstall_timeout = \"3s\"",
     );
     let app = std::fs::read(format!("{}/tests/data/booted/app.mjs", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let mut disk = installed(&config)
@@ -280,4 +317,16 @@ fn releases_are_deployed_and_workers_of_another_user_are_signalled_and_ended() {
     });
     machine.run(&["gateway", "backend", "signal", "CONT", "api"]).ok().says(&["2"]);
     served(&machine, "/");
+
+    // Old releases go, though all that was installed in them is that other user's alone.
+    for _ in 0..7 {
+        machine.run(&["gateway", "backend", "deploy", "api", "/srv/second"]).ok();
+    }
+    let kept = machine.run(&["ls", "/srv/api/releases"]).ok().stdout;
+    assert_eq!(kept.lines().count(), 5, "{kept}");
+    assert_eq!(uid(), own.trim());
+    assert_eq!(
+        machine.run(&["stat", "--format", "%U", "/srv/api/current/node_modules/a"]).stdout,
+        "gateway-app\n"
+    );
 }

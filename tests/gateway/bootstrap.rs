@@ -4,9 +4,12 @@
 use std::{fs, path::Path, process::Command};
 
 use crate::{
-    HOST, Output, booted, eventually,
+    HOST, Output, booted,
+    certificates::TestCa,
+    eventually,
     machine::{self, Disk, INSIDE, Machine},
     node_mirror::{self, NodeMirror},
+    outside::OUTSIDE,
 };
 
 /// A port that somebody forgot: open before, closed by the firewall.
@@ -233,15 +236,65 @@ fn taken_back_the_machine_is_as_it_was() {
     // As an old kernel has it, and somebody who read too many blogs.
     let kernel = ["net.core.somaxconn=128", "net.ipv4.tcp_syncookies=0"];
     kernel.iter().for_each(|setting| drop(server.machine.run(&["sysctl", "-w", setting]).ok()));
+    // Somebody has tried it by hand once.
+    let program =
+        "printf '#!/bin/sh\\necho by hand\\n' > /usr/local/bin/gateway; chmod 755 /usr/local/bin/gateway";
+    server.machine.shell(program).ok();
     let before = server.picture();
     // Nobody is in over SSH, as under cloud-init: there is nobody to cut off, and the rules last at once.
-    server.machine.shell(ORDER).ok();
+    let told = server.machine.shell(&format!("{ORDER} --json")).ok();
     served(&server.machine);
+    doctor_is_told(&serde_json::from_str(&told.stdout).unwrap());
     server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
     kernel_and_descriptors_are_as_planned(&server.machine);
     server.machine.shell(ORDER).ok().says(&["nothing to do"]);
+    // The one before stands beside it, until the next comes.
+    server.machine.run(&["gateway", "upgrade", "/root/gateway"]).ok().says(&["gateway.old"]);
+    others_data_stays(&server);
     server.machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&["taken back: firewall"]);
     same(&before, &server.picture());
+    assert_eq!(server.machine.run(&["gateway"]).ok().stdout, "by hand\n");
+}
+
+/// One document for scripts: plan, how far it came, and the last look at it all.
+fn doctor_is_told(told: &serde_json::Value) {
+    assert_eq!(told["done"], told["plan"]["steps"].as_array().unwrap().len());
+    assert_eq!(told["facts"]["init"], "systemd");
+    let findings = told["doctor"]["findings"].as_array().unwrap();
+    for name in ["service", "firewall", "ports", "backend api"] {
+        let finding = findings.iter().find(|finding| finding["name"] == name);
+        assert_eq!(finding.unwrap()["verdict"], "good", "{name}: {told}");
+    }
+    // Nobody has made a record for it.
+    assert_eq!(told["doctor"]["worst"], "bad", "{told}");
+}
+
+/// A tenant whose database lies elsewhere, and a file of the application: undo leaves them and what they need, which fits
+/// again after another set-up.
+fn others_data_stays(server: &Server) {
+    let machine = &server.machine;
+    machine
+        .shell(
+            "install -d -o gateway /srv/data && install -o gateway-app /dev/null /var/lib/gateway-app/kept",
+        )
+        .ok();
+    let add = "gateway tenant add shop --origin https://shop.example --database sqlite:///srv/data/shop.db";
+    machine.shell(add).ok();
+    let named = "the registry `/var/lib/gateway/registry.db` names a tenant (`gateway tenant remove` first)";
+    machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&[
+        &format!("/var/lib/gateway: {named}"),
+        "/var/lib/gateway-app holds what the application keeps",
+        "they own the databases or files that stay",
+        "taken back: gateway.service",
+        "taken back: /usr/local/bin/gateway",
+    ]);
+    for path in ["/var/lib/gateway/registry.db", "/var/lib/gateway-app/kept", "/srv/data"] {
+        assert!(machine.path(path).exists(), "{path}");
+    }
+    machine.shell(ORDER).ok();
+    served(machine);
+    machine.run(&["gateway", "tenant", "show", "shop"]).ok().says(&["/srv/data/shop.db"]);
+    machine.shell("gateway tenant remove shop && rm -r /srv/data /var/lib/gateway-app/kept").ok();
 }
 
 #[test]
@@ -282,6 +335,54 @@ fn on_a_machine_without_node_the_one_that_the_application_asks_for_is_installed(
     machine.shell(&order).ok().says(&["nothing to do"]);
     same(&set_up, &server.picture());
     machine.shell("gateway bootstrap --undo --yes").ok().says(&[&format!("taken back: {place}")]);
+    same(&before, &server.picture());
+}
+
+#[test]
+fn a_node_of_somebodys_nvm_is_taken_and_one_of_a_mirror_over_https_where_it_does_not_fit() {
+    let (ca, (program, version)) = (TestCa::new(), node_mirror::other());
+    let config = "[tls]\nmode = \"local\"\n[node]\nca_file = \"/etc/gateway/mirror.pem\"\n[backend.api]\n\
+         command = [\"node\", \"app.mjs\"]\ndirectory = \"/srv/app\"\nhosts = [\"api.example\"]\n\
+         health.path = \"/healthz\"\n";
+    let nvm = format!("/home/dev/.nvm/versions/node/{version}/bin/node");
+    let disk = Disk::debian_without_node()
+        .file("/etc/gateway/gateway.toml", format!("{config}node.version = \"auto\"\n"))
+        .file("/etc/gateway/mirror.pem", ca.pem())
+        .file("/srv/app/.nvmrc", "22\n")
+        .program(&nvm, &program);
+    let server = Server::on(disk, "22", "");
+    let machine = &server.machine;
+    machine
+        .shell("useradd --home-dir /home/dev dev && chown -R dev /srv/app /home/dev && chmod 700 /home/dev")
+        .ok();
+    let mirror = NodeMirror::outside(machine.outside(), &ca);
+    mirror.add(&version, &program);
+    machine.shell(&format!("echo '{OUTSIDE} mirror.example' >> /etc/hosts")).ok();
+    let before = server.picture();
+    let order = format!("{ORDER} --node-mirror {}", mirror.url());
+    let runs = || {
+        let worker = machine.run(&["readlink", &format!("/proc/{}/exe", booted::worker(machine))]).ok();
+        worker.stdout.trim().to_owned()
+    };
+
+    // Nobody else may enter that home: what lies in it will not do, and the mirror has one.
+    let plan = machine.shell(&format!("{order} --dry-run")).ok();
+    plan.says(&[&format!("{version} (.nvmrc asks for 22) from {}", mirror.url())]);
+    machine.shell(&order).ok().says(&["the checksum is right"]);
+    served(machine);
+    assert_eq!(runs(), format!("/var/lib/gateway/node/{version}/bin/node"));
+    machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: /var/lib/gateway/node/"]);
+    same(&before, &server.picture());
+
+    machine.shell("chmod 711 /home/dev").ok();
+    let asked = mirror.asked(".tar.gz");
+    machine.shell(&order).ok();
+    served(machine);
+    assert_eq!(runs(), nvm);
+    assert!(!machine.path("/var/lib/gateway/node").exists(), "nothing is installed");
+    assert_eq!(mirror.asked(".tar.gz"), asked);
+    machine.shell(&order).ok().says(&["nothing to do"]);
+    machine.shell("gateway bootstrap --undo --yes && chmod 700 /home/dev").ok();
     same(&before, &server.picture());
 }
 

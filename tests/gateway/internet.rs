@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::{
     HOST,
-    bootstrap::Server,
+    bootstrap::{Server, same},
     eventually,
     machine::{Disk, INSIDE, Machine},
     outside::OUTSIDE,
@@ -101,10 +101,11 @@ impl Authority {
 const ORDER: &str = "/root/gateway bootstrap --app /srv/app --domain api.example --command 'node app.mjs' --contact me@example.com --yes";
 
 /// From nothing to a request over HTTPS from outside, with a certificate ordered through the firewall.
-fn arrives(disk: Disk, name: &str) -> (Server, Authority) {
+fn arrives(disk: Disk, name: &str) -> (Server, Authority, String) {
     let authority = Authority::new();
     let server = Server::on(authority.known_on(disk), "22", "");
     authority.serve(&server.machine);
+    let before = server.picture();
     let done = server.machine.shell(ORDER);
     assert_eq!(done.code, 0, "{name}: {done:?}");
     let answer = eventually("it is served with a certificate of the authority", || {
@@ -112,12 +113,12 @@ fn arrives(disk: Disk, name: &str) -> (Server, Authority) {
     });
     assert_eq!(answer.stdout, "hello", "{name}");
     server.machine.shell(ORDER).ok().says(&["nothing to do"]);
-    (server, authority)
+    (server, authority, before)
 }
 
 #[test]
 fn an_empty_server_serves_with_a_certificate_of_an_authority_and_its_doctor_finds_nothing_broken() {
-    let (mut server, authority) = arrives(Disk::debian(), "Debian 12");
+    let (mut server, authority, _before) = arrives(Disk::debian(), "Debian 12");
     let listed = server.machine.run(&["gateway", "cert", "list"]).ok();
     listed.says(&[HOST, "acme"]);
     server.machine.write(
@@ -138,12 +139,21 @@ fn an_empty_server_serves_with_a_certificate_of_an_authority_and_its_doctor_find
         "✓ firewall",
         "✓ ports",
         "✓ backend api",
-        "✓ dns api.example",
+        "✓ dns api.example    leads here: 10.77.0.2, fd77::2",
         "✓ tls api.example",
         "✓ shop preflight",
         "✓ shop request",
         "✓ shop database",
     ]);
+    // Its record leads to somebody else's machine: that of the authority, say.
+    server.machine.shell(&format!("echo '{OUTSIDE} {HOST}' >> /etc/hosts")).ok();
+    let lost = server.machine.run(&["gateway", "doctor"]).fails(1);
+    lost.says(&["✗ dns api.example    does not lead here: resolves to 10.77.0.1", "`edge.public_addresses`"]);
+    // Such as a network in front, of which nothing here knows.
+    let named = format!("[edge]\npublic_addresses = [\"{OUTSIDE}\"]\n");
+    server.machine.write("/etc/gateway/conf.d/public.toml", named);
+    server.machine.run(&["gateway", "doctor"]).says(&["✓ dns api.example    leads here: 10.77.0.1"]);
+    server.machine.shell("rm /etc/gateway/conf.d/public.toml; sed -i '/api.example/d' /etc/hosts").ok();
     // What seals the tenants' credentials is decrypted by systemd for the service alone.
     assert!(Path::new(&server.machine.path("/etc/credstore.encrypted/gateway.seal.key")).exists());
     assert!(!Path::new(&server.machine.path("/var/lib/gateway/seal.key")).exists());
@@ -159,10 +169,11 @@ fn other_distributions_get_there_too() {
     // Ubuntu's mirror is not reached from everywhere.
     for name in ["debian-13", "ubuntu-24.04"] {
         if name == "debian-13" || cache.join(name).exists() {
-            let (server, _authority) = arrives(Disk::on(&[name]), name);
+            let (server, _authority, before) = arrives(Disk::on(&[name]), name);
             server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
             server.ssh("true").ok();
-            server.machine.shell("gateway bootstrap --undo --yes").ok();
+            server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: firewall"]);
+            same(&before, &server.picture());
         }
     }
 }

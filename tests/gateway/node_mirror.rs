@@ -20,7 +20,11 @@ use rustls::{
 use serde_json::{Value, json};
 use tar::{Builder, EntryType, Header};
 
-use crate::{certificates::TestCa, node};
+use crate::{
+    certificates::TestCa,
+    node,
+    outside::{OUTSIDE, Outside},
+};
 
 /// What happens to the next archives that are asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,19 +58,34 @@ struct Shared {
 impl NodeMirror {
     /// An empty one that serves.
     pub(crate) fn start() -> Self {
-        Self::serving("http", "127.0.0.1", Some)
+        Self::serving("http", "127.0.0.1", TcpListener::bind(("127.0.0.1", 0)).unwrap(), Some)
     }
 
     /// The same over TLS, with a certificate of that authority for `localhost`.
     pub(crate) fn start_secure(ca: &TestCa) -> Self {
-        let (chain, key) = ca.certify("localhost");
+        Self::secure(ca, "localhost", TcpListener::bind(("127.0.0.1", 0)).unwrap())
+    }
+
+    /// The same on the stranger's machine, as `mirror.example`.
+    pub(crate) fn outside(outside: &Outside, ca: &TestCa) -> Self {
+        let listen = || {
+            outside.enter();
+            TcpListener::bind((OUTSIDE, 0)).unwrap()
+        };
+        // A thread of its own: this one's sockets stay where they are.
+        let listener = thread::scope(|scope| scope.spawn(listen).join().unwrap());
+        Self::secure(ca, "mirror.example", listener)
+    }
+
+    fn secure(ca: &TestCa, host: &str, listener: TcpListener) -> Self {
+        let (chain, key) = ca.certify(host);
         let chain = CertificateDer::pem_slice_iter(chain.as_bytes()).map(Result::unwrap).collect();
         let key = PrivateKeyDer::from_pem_slice(key.as_bytes()).unwrap();
         let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
         let config =
             ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
         let config = Arc::new(config.with_no_client_auth().with_single_cert(chain, key).unwrap());
-        Self::serving("https", "localhost", move |stream| {
+        Self::serving("https", host, listener, move |stream| {
             let connection = ServerConnection::new(config.clone()).ok()?;
             Some(StreamOwned::new(connection, stream))
         })
@@ -75,10 +94,10 @@ impl NodeMirror {
     fn serving<S: Read + Write>(
         scheme: &str,
         host: &str,
+        listener: TcpListener,
         open: impl Fn(TcpStream) -> Option<S> + Send + Sync + 'static,
     ) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let listener = TcpListener::bind(("127.0.0.1", 0)).unwrap();
         let base = format!("{scheme}://{host}:{}/dist", listener.local_addr().unwrap().port());
         let shared = Arc::new(Shared { fault: Mutex::new(Fault::None), asked: Mutex::default() });
         let (top, served, open) = (directory.path().to_owned(), shared.clone(), Arc::new(open));

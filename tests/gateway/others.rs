@@ -9,6 +9,10 @@ const ORDER: &str =
 const CLOCK_OF_ITS_OWN: &str =
     "[Unit]\nConditionVirtualization=\n[Service]\nAmbientCapabilities=\nCapabilityBoundingSet=\n";
 
+/// A package of the operator's own.
+const MINE: &str = "Package: mine\\nVersion: 1\\nArchitecture: all\\nMaintainer: me <me@example.com>\\n\
+     Depends: python3-apt\\nDescription: mine\\n";
+
 fn served(server: &Server) {
     assert_eq!(booted::served(&server.machine, "/"), "hello");
 }
@@ -21,6 +25,14 @@ fn ufw_rules_and_is_told_to_open_the_edge() {
     server.machine.shell(&format!("{rule} && ufw --force enable")).ok().says(&["active"]);
     let before = server.machine.shell("ufw status numbered; nft list tables").ok().stdout;
     assert!(server.reached("22")[0] && !server.reached("443")[0]);
+
+    // One that says yes and does nothing is not believed.
+    let liar = "#!/bin/sh\n[ \"$1\" = allow ] || exec /usr/sbin/ufw.real \"$@\"\n";
+    server.machine.shell("mv /usr/sbin/ufw /usr/sbin/ufw.real").ok();
+    server.machine.write("/usr/sbin/ufw", liar);
+    server.machine.shell("chmod 755 /usr/sbin/ufw").ok();
+    server.ssh(ORDER).fails(1).says(&["ufw was told to open 80, 443, and does not list it as open"]);
+    server.machine.shell("mv /usr/sbin/ufw.real /usr/sbin/ufw").ok();
 
     server.ssh(ORDER).ok().says(&["ufw opens 80, 443 too"]);
     served(&server);
@@ -85,7 +97,19 @@ fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {
     );
     server.machine.shell(&format!("{ORDER} --updates")).ok().says(&["nothing to do"]);
 
-    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: packages "]);
+    // What somebody has come to need since stays with what that needs, until it is needed no longer.
+    server
+        .machine
+        .shell(&format!("mkdir -p /tmp/mine/DEBIAN && printf '{MINE}' > /tmp/mine/DEBIAN/control"))
+        .ok();
+    server.machine.shell("dpkg-deb --build /tmp/mine && dpkg --install /tmp/mine.deb").ok();
+    let undone = server.machine.shell("/root/gateway bootstrap --undo --yes").ok();
+    undone.says(&["stays: packages ", "python3-apt (needed by mine)", "python-apt-common (needed by mine)"]);
+    assert!(packages().contains("mine installed"));
+    server.machine.shell("python3 -c 'import apt_pkg'").ok();
+    assert!(!packages().contains("unattended-upgrades") && !packages().contains("systemd-timesyncd"));
+    server.machine.shell("dpkg --purge mine").ok();
+    server.machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&["taken back: packages "]);
     assert_eq!(packages(), installed);
     assert_eq!(shell("sysctl -n net.core.somaxconn"), "128\n");
     assert!(!shell("journalctl -b -u systemd-journald -o cat | tail -n 1").contains("max 1.0G,"));

@@ -1,13 +1,22 @@
 //! The rolling life under load: a hundred reloads, a hundred kills. No request that could be served is lost, and
 //! nothing is left: no process, descriptor, socket file or memory.
 
-use std::{fs, thread, time::Instant};
+use std::{
+    collections::BTreeMap,
+    fs,
+    sync::{
+        Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
+    thread,
+    time::Instant,
+};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
-    TestGateway, eventually, left_behind,
+    NAVAJA, TestGateway, eventually, left_behind,
     load::{Load, Target},
     memory::anonymous_bytes,
     running::workers,
@@ -87,19 +96,60 @@ fn a_hundred_kills_under_load_lose_no_request_and_leave_nothing() {
         .workers(2)
         .config("[backend.api]\nrestart_delay = \"10ms\"\nrestart_delay_max = \"20ms\"")
         .start();
-    check(&gateway, 2, &["/x", "/slow?ms=10"], |number| {
-        let pids = eventually("both are ready", || {
-            let pids = gateway.worker_pids();
-            (pids.len() == 2).then_some(pids)
-        });
-        gateway.signal_worker(pids[number % 2], Signal::SIGKILL);
-        eventually("the kill is noticed", || {
-            (!gateway.worker_pids().contains(&pids[number % 2])).then_some(())
-        });
-    });
+    check(&gateway, 2, &["/x", "/slow?ms=10"], |number| kill_one(&gateway, number));
     let status = gateway.status();
     let restarts: u64 = workers(&status).map(|worker| worker["restarts"].as_u64().unwrap()).sum();
     assert!(restarts >= TIMES as u64 - 1, "{status}");
+}
+
+/// Kill one of two workers, and the other one the next time.
+fn kill_one(gateway: &TestGateway, number: usize) {
+    let pids = eventually("both are ready", || {
+        let pids = gateway.worker_pids();
+        (pids.len() == 2).then_some(pids)
+    });
+    gateway.signal_worker(pids[number % 2], Signal::SIGKILL);
+    eventually("the kill is noticed", || (!gateway.worker_pids().contains(&pids[number % 2])).then_some(()));
+}
+
+#[test]
+fn under_a_hundred_kills_each_post_is_answered_and_none_is_done_twice_or_lost_unsaid() {
+    let place = tempfile::tempdir().unwrap();
+    let ledger = place.path().join("ledger");
+    let config = format!(
+        "[backend.api]\nrestart_delay = \"10ms\"\nrestart_delay_max = \"20ms\"\nenv.LEDGER = {ledger:?}"
+    );
+    let gateway = TestGateway::builder().shops().worker("ledger.mjs").workers(2).config(&config).start();
+    let (load, next, told) = (Load::default(), AtomicUsize::new(0), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        let _ending = load.ending();
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while load.goes_on() {
+                    let id = next.fetch_add(1, Relaxed);
+                    // No answer fails the test.
+                    let answer = gateway.post(&format!("/orders/{id}"), "once").origin(NAVAJA).send();
+                    told.lock().unwrap().push((id, answer.status));
+                }
+            });
+        }
+        (0..TIMES).for_each(|number| kill_one(&gateway, number));
+    });
+    let told = told.into_inner().unwrap();
+    assert_eq!(told.len(), next.into_inner());
+    let mut booked = BTreeMap::<usize, usize>::new();
+    for line in fs::read_to_string(&ledger).unwrap().lines() {
+        *booked.entry(line.parse().unwrap()).or_default() += 1;
+    }
+    let twice: Vec<_> = booked.iter().filter(|(_, times)| **times > 1).collect();
+    assert!(twice.is_empty(), "done twice: {twice:?}");
+    for (id, status) in &told {
+        assert!(matches!(status, 201 | 502), "order {id}: {status}");
+        assert!(*status != 201 || booked.contains_key(id), "order {id} was said to be booked");
+    }
+    let cut = told.iter().filter(|(_, status)| *status == 502).count();
+    eprintln!("{} orders, {cut} cut", told.len());
+    assert!(cut > 0 && told.len() > 10 * cut, "{cut} of {}", told.len());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use nix::sys::signal::Signal;
 
-use crate::{BARBA, NAVAJA, TestGateway, eventually};
+use crate::{BARBA, HOST, NAVAJA, TestGateway, eventually, node};
 
 fn gateway(sticky: &str) -> TestGateway {
     let more = format!("backend.api.sticky = {sticky:?}");
@@ -36,7 +36,11 @@ fn a_cookie_leads_to_one_worker_and_to_another_when_that_leaves() {
     let first = gateway.get("/x").origin(NAVAJA).send().is(200);
     let set = first.header("set-cookie").expect("a cookie is set").to_owned();
     assert!(set.starts_with("gateway-worker=") && set.contains("HttpOnly"), "{set}");
-    let cookie = set.split(';').next().unwrap();
+    // Over TLS pages of any origin bring it back, also where browsers keep no cookies of third parties.
+    let secure = gateway.get("/x").origin(NAVAJA).secure().send().is(200);
+    let set = secure.header("set-cookie").unwrap();
+    assert!(set.ends_with("; Secure; SameSite=None; Partitioned"), "{set}");
+    let cookie = first.header("set-cookie").unwrap().split(';').next().unwrap();
     let home = answering(&gateway, NAVAJA, cookie);
     assert_eq!(home.len(), 1, "one worker");
     let again = gateway.get("/x").origin(NAVAJA).header("cookie", cookie).send().is(200);
@@ -53,4 +57,44 @@ fn a_cookie_leads_to_one_worker_and_to_another_when_that_leaves() {
     assert!(!moved.contains(&i64::from(pid)), "{moved:?}");
     eventually("all are ready", || (gateway.worker_pids().len() == 3).then_some(()));
     assert_eq!(answering(&gateway, NAVAJA, cookie).len(), 1, "its successor is home again");
+}
+
+/// What twelve clients of socket.io's say over these transports.
+fn talk(sticky: &str, transports: &str) -> serde_json::Value {
+    let gateway = TestGateway::builder().shops().worker("socketio.mjs").workers(3).config(sticky).start();
+    eventually("all are ready", || (gateway.worker_pids().len() == 3).then_some(()));
+    let api = format!("http://{}", gateway.http());
+    let env = [("API", &*api), ("ORIGIN", NAVAJA), ("HOST", HOST)];
+    serde_json::from_str(&node::run("socketio.mjs", &[transports], &env)).unwrap()
+}
+
+#[test]
+fn socket_io_keeps_its_sessions_over_several_workers_with_a_cookie_and_not_without() {
+    for transports in ["polling", "polling,websocket"] {
+        let said = talk("backend.api.sticky = \"cookie\"", transports);
+        assert_eq!(
+            (&said["failures"], &said["strayed"]),
+            (&serde_json::json!([]), &0.into()),
+            "{transports}"
+        );
+        assert!(said["workers"].as_u64().unwrap() > 1, "{transports}: {said}");
+    }
+    let lost = talk("", "polling");
+    assert!(
+        !lost["failures"].as_array().unwrap().is_empty(),
+        "three workers know each other's sessions: {lost}"
+    );
+}
+
+#[test]
+fn an_answer_that_shared_caches_may_keep_sets_no_cookie() {
+    let config = "backend.api.sticky = \"cookie\"\n[[edge.path]]\nprefix = \"/shared/\"\ncache = \"shared\"\n\
+                  [[edge.path]]\nprefix = \"/menu\"\ncache = \"shared\"\n[[edge.path]]\nprefix = \"/open/\"\nopen = true\n";
+    let gateway = TestGateway::builder().shops().worker("socketio.mjs").config(config).start();
+    let cookie = |path: &str| {
+        let answer = gateway.get(path).origin(NAVAJA).send().is(200);
+        answer.header("set-cookie").map(str::to_owned)
+    };
+    assert_eq!((cookie("/menu"), cookie("/shared/x")), (None, None));
+    assert!(cookie("/x").is_some(), "a page's answers are private");
 }

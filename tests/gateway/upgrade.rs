@@ -72,6 +72,16 @@ pub(crate) fn under_load(machine: &Machine, ask: impl Fn() + Sync, ordeal: impl 
     });
 }
 
+/// A gateway's socket without a gateway.
+const MUTE: &str = r#"
+const path = "/run/gateway/admin.sock";
+require("fs").rmSync(path, { force: true });
+require("net").createServer(() => {}).listen(path);
+"#;
+
+/// What makes a gateway's workers never get ready, from its start on.
+const SICK: &str = "[backend.api]\ncommand = [\"sleep\", \"1000\"]\n";
+
 fn one_request() {
     use std::io::{Read, Write};
     let address: SocketAddr = (INSIDE[0].parse::<std::net::IpAddr>().unwrap(), 80).into();
@@ -122,7 +132,9 @@ fn a_good_program_takes_over_under_load_and_nobody_is_refused() {
 fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() {
     let machine = machine(&[
         ("/root/dies", broken("exit 7")),
-        ("/root/hangs", broken("exec sleep 1000")),
+        // It lets everybody connect who would give an order, and answers nobody.
+        ("/root/hangs", broken(&format!("exec node -e '{MUTE}'"))),
+        ("/root/slow", "#!/bin/sh\nexec sleep 1000\n".to_owned()),
         ("/root/other", "#!/bin/sh\necho hello\n".to_owned()),
         ("/root/picky", "#!/bin/sh\necho '{\"good\": false, \"problems\": [{\"key\": \"edge.https\", \"message\": \"no\"}]}'\n".to_owned()),
     ]);
@@ -133,6 +145,10 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
     under_load(&machine, one_request, || {
         upgrade("/root/nowhere").fails(2).says(&["cannot be read", "nothing has changed"]);
         upgrade("/root/other").fails(2).says(&["is no gateway", "nothing has changed"]);
+        machine
+            .run(&["gateway", "upgrade", "/root/slow", "--within", "1s"])
+            .fails(2)
+            .says(&["`/root/slow check --json` did not end within 1s", "nothing has changed"]);
         upgrade("/root/picky").fails(2).says(&["does not take the configuration: edge.https: no"]);
         untouched(&inode);
         for (file, why) in
@@ -149,4 +165,85 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
         }
     });
     machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
+}
+
+/// Whoever knocks is let in; what a sick program says to them is another matter.
+fn let_in() {
+    use std::io::{Read, Write};
+    let address: SocketAddr = (INSIDE[0].parse::<std::net::IpAddr>().unwrap(), 80).into();
+    let mut stream = TcpStream::connect(address).expect("nobody is refused");
+    stream.set_read_timeout(Some(PATIENCE * 2)).unwrap();
+    let _cut = stream.write_all(b"GET / HTTP/1.1\r\nhost: api.example\r\nconnection: close\r\n\r\n");
+    let _cut = stream.read_to_end(&mut Vec::new());
+}
+
+/// Order an upgrade to a program that never gets healthy, as a session of its own, and wait until it runs.
+fn half_way(machine: &Machine, order: &str) {
+    // It alone reads this: the old one has read its configuration, and will find it as it was.
+    machine.write("/etc/gateway/conf.d/sick.toml", SICK);
+    let unit = format!("--unit={order}");
+    let start = ["systemd-run", "--quiet", "--collect", &unit, "--"];
+    let upgrade = ["gateway", "upgrade", "/root/sick", "--within", "8s"];
+    machine.run(&[&start[..], &upgrade].concat()).ok();
+    eventually("the new program runs its worker", || {
+        let pid = machine.main_pid("gateway")?;
+        let runs = machine.run(&["cmp", &format!("/proc/{pid}/exe"), "/root/sick"]).code == 0;
+        (runs && machine.run(&["pgrep", "--exact", "sleep"]).code == 0).then_some(())
+    });
+    machine.run(&["rm", "/etc/gateway/conf.d/sick.toml"]).ok();
+}
+
+/// The old program stands in its place, runs, and nothing is left of the other.
+fn is_back(machine: &Machine) {
+    eventually("the old program is in its place", || {
+        let same = machine.run(&["cmp", "/usr/local/bin/gateway", "/usr/local/bin/good"]).code == 0;
+        (same && !machine.path("/usr/local/bin/gateway.before").exists()).then_some(())
+    });
+    eventually("the old program runs", || {
+        let pid = machine.main_pid("gateway")?;
+        (machine.run(&["cmp", &format!("/proc/{pid}/exe"), "/usr/local/bin/good"]).code == 0).then_some(())
+    });
+    served(machine, "/");
+    one_request_inside(machine);
+}
+
+/// Over the plain port, where it serves.
+fn one_request_inside(machine: &Machine) {
+    let ask = ["curl", "--silent", "--max-time", "20", "--header", "host: api.example", "http://127.0.0.1/"];
+    assert_eq!(machine.run(&ask).ok().stdout, "hello");
+}
+
+#[test]
+fn an_order_that_is_cut_off_half_way_brings_the_old_program_back_and_nobody_is_refused() {
+    let mut machine = machine(&[]);
+    machine.shell("cp /usr/local/bin/good /root/sick && echo >> /root/sick").ok();
+    let send = |machine: &Machine, signal: &str, order: &str| {
+        machine.run(&["systemctl", "kill", &format!("--signal={signal}"), order]).ok();
+    };
+    under_load(&machine, let_in, || {
+        // The session is lost: it goes on to its verdict.
+        half_way(&machine, "lost");
+        send(&machine, "HUP", "lost");
+        is_back(&machine);
+        // Ctrl-C, as from another terminal: the verdict comes at once.
+        half_way(&machine, "stopped");
+        send(&machine, "TERM", "stopped");
+        is_back(&machine);
+        // Nobody is left to judge: systemd's timer does.
+        half_way(&machine, "killed");
+        send(&machine, "KILL", "killed");
+        machine
+            .run(&["gateway", "upgrade", "/root/gateway"])
+            .fails(1)
+            .says(&["an upgrade is under way, or was cut off", "systemctl restart gateway"]);
+        is_back(&machine);
+    });
+    // After all that a good one takes over, and one timer is not left from before.
+    machine.run(&["gateway", "upgrade", "/root/gateway"]).ok().says(&["upgraded to gateway 0."]);
+    let timers = machine.run(&["systemctl", "list-timers", "--all", "--no-legend"]).stdout;
+    assert!(!timers.contains("gateway"), "{timers}");
+
+    half_way(&machine, "dark");
+    machine.power_cut();
+    is_back(&machine);
 }

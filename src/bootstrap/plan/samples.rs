@@ -117,7 +117,7 @@ pub(in crate::bootstrap) fn set_up() -> Facts {
             Action::Accounts => facts.accounts.extend(accounts()),
             Action::Directories => {
                 let made = shipped::directories_of(shipped::TMPFILES.content);
-                facts.directories.extend(made.map(|(path, mode)| (path, format!("{mode} 0:0"))));
+                facts.directories.extend(made);
             }
             Action::Install => facts.installed = true,
             Action::Share(_) => facts.app.as_mut().unwrap().env_closed = None,

@@ -30,16 +30,16 @@ pub(super) fn accounts(plan: &mut Plan, facts: &Facts) {
     let why = "each directory has one owner, and only they write to it";
     plan.file(facts, TMPFILES.path, TMPFILES.content, (why, Then::Nothing));
     let missing: Vec<String> = directories_of(TMPFILES.content)
-        .filter(|(path, mode)| {
-            let is = facts.directories.get(path).and_then(|is| is.split(' ').next());
-            is.is_none_or(|is| mode != "-" && is != mode)
+        .filter(|(path, rights)| facts.directories.get(path) != Some(rights))
+        .map(|(path, rights)| match facts.directories.get(&path) {
+            Some(is) => format!("{} {rights} (is {is})", path.display()),
+            None => format!("{} {rights}", path.display()),
         })
-        .map(|(path, mode)| format!("{} {mode}", path.display()))
         .collect();
     if !missing.is_empty() {
         plan.step(
             "directories",
-            ("missing, or of another mode", missing.join(", ")),
+            ("missing, or of another mode or owner", missing.join(", ")),
             why,
             Action::Directories,
         );
@@ -125,12 +125,13 @@ fn environment(plan: &mut Plan, answer: &App, app: &AppFacts) {
 
 pub(super) fn seal_key(plan: &mut Plan, facts: &Facts) {
     let sealed = facts.seal_key.as_deref() == Some(Path::new(places::SEALED_KEY));
-    let why = "the databases' credentials are sealed with it, and a stolen disk does not open them";
+    let why =
+        "the databases' credentials are sealed with it, and a copy of the registry alone does not open them";
     let content = settings::credential_drop_in(places::SEALED_KEY);
     if sealed {
         plan.file(facts, places::SEAL_DROP_IN, &content, (why, Then::ReloadUnits));
     } else if facts.seal_key.is_none() && facts.credentials {
-        let will = "made, encrypted for this machine alone where it can be";
+        let will = "made, encrypted for this machine";
         let action = Action::SealKey { drop_in: places::SEAL_DROP_IN.into(), content };
         plan.step(places::SEALED_KEY, ("no sealing key", will), why, action);
     }

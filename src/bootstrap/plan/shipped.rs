@@ -53,13 +53,13 @@ pub(in crate::bootstrap) fn directories() -> Vec<PathBuf> {
     directories_of(TMPFILES.content).map(|(path, _)| path).collect()
 }
 
-/// The same with their modes.
+/// The same with their permissions and owners, as facts have them: `750 root:gateway`.
 pub(super) fn directories_of(text: &str) -> impl Iterator<Item = (PathBuf, String)> + '_ {
     text.lines().filter_map(|line| {
         let mut words = line.split_whitespace();
         let kind = words.next()?.trim_end_matches(['!', '-', '+', '=']);
         matches!(kind, "d" | "D").then_some(())?;
-        let (path, mode) = (words.next()?, words.next()?);
-        Some((PathBuf::from(path), mode.trim_start_matches('0').to_owned()))
+        let (path, mode) = (words.next()?, words.next()?.trim_start_matches('0'));
+        Some((PathBuf::from(path), format!("{mode} {}:{}", words.next()?, words.next()?)))
     })
 }

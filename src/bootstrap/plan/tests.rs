@@ -59,6 +59,17 @@ fn what_has_changed_makes_its_step_alone() {
 }
 
 #[test]
+fn a_directory_of_another_mode_or_owner_is_set_right_and_told() {
+    for is in ["755 root:gateway", "750 nobody:gateway", "750 root:0"] {
+        let mut facts = samples::set_up();
+        facts.directories.insert("/etc/gateway".into(), is.to_owned());
+        let steps = plan(&facts, &samples::answers()).steps;
+        let step = steps.iter().find(|step| step.action == Action::Directories).expect(is);
+        assert_eq!(step.will, format!("/etc/gateway 750 root:gateway (is {is})"));
+    }
+}
+
+#[test]
 fn without_systemd_or_nft_nothing_is_touched_and_the_reason_is_said() {
     let other = after(|facts, _| facts.init = "runit".to_owned());
     assert!(other.starts_with("problem: this machine is not run by systemd, but by `runit`"), "{other}");

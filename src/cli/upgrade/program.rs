@@ -1,21 +1,20 @@
 //! The file of the running gateway's program and its process: what is put in its place, and the old one back. Each change
-//! is one rename: whoever starts it finds the old one or the new one, never half of either.
+//! is one rename: whoever starts it finds the old one or the new one, never half of either. As long as the new one has not
+//! proved itself, the one before stands beside it as `gateway.before`: the unit's start puts that back, whatever has become
+//! of the upgrade.
 
 use std::{
     fs::{self, File, Permissions},
     io,
-    os::unix::fs::PermissionsExt,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
+use crate::cli::Failure;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use serde_json::Value;
-
-use crate::cli::{Failure, Settings};
 
 /// The program of a gateway that runs.
 #[derive(Debug)]
@@ -46,37 +45,89 @@ impl Program {
         &self.path
     }
 
-    /// Where the one before stands.
+    /// The process.
+    pub(super) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Where the one before stands once the new one has proved itself.
     pub(super) fn old(&self) -> PathBuf {
         self.beside("old")
     }
 
-    /// Put another one in its place, and keep it beside.
+    /// Where it stands until then.
+    pub(super) fn before(&self) -> PathBuf {
+        self.beside("before")
+    }
+
+    /// Keep it beside, for as long as the one that comes has not proved itself. One upgrade at a time.
+    pub(super) fn keep(&self) -> Result<(), Failure> {
+        let before = self.before();
+        fs::hard_link(&self.path, &before).map_err(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => {
+                let shown = before.display();
+                Failure::failed(format!("an upgrade is under way, or was cut off: `{shown}` is the program before it"))
+                    .hint(format!(
+                        "wait for its end; after one that was cut off, `systemctl restart gateway` (or `mv {shown} {}`) \
+                         puts it back",
+                        self.path.display()
+                    ))
+            }
+            _ => self.unwritable(&error),
+        })
+    }
+
+    /// Nothing came of it: it is its own old one no longer.
+    pub(super) fn keep_no_more(&self) {
+        let _gone = fs::remove_file(self.before());
+    }
+
+    /// Put another one in its place.
     pub(super) fn replace_by(&self, file: &Path) -> Result<(), Failure> {
-        let (new, old) = (self.beside("new"), self.old());
-        let wrong = |error: io::Error| {
-            let _half = fs::remove_file(&new);
-            Failure::io("replace", &self.path, &error).hint("nothing has changed; root may write there")
-        };
+        let new = self.beside("new");
         let put = || {
             fs::copy(file, &new)?;
             fs::set_permissions(&new, Permissions::from_mode(0o755))?;
             File::open(&new)?.sync_all()?;
-            match fs::remove_file(&old) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => fs::hard_link(&self.path, &old)?,
-            }
-            self.rename(&new)
+            // The way back is on disk before there is anything to go back from.
+            self.settle()?;
+            self.rename(&new, &self.path)
         };
-        put().map_err(wrong)
+        put().map_err(|error| {
+            let _half = fs::remove_file(&new);
+            self.unwritable(&error)
+        })
     }
 
-    /// Put the one before back.
+    fn unwritable(&self, error: &io::Error) -> Failure {
+        Failure::io("replace", &self.path, error).hint("nothing has changed; root may write there")
+    }
+
+    /// The new one has proved itself; false if the one before was put back meanwhile.
+    pub(super) fn proved(&self) -> Result<bool, Failure> {
+        match self.rename(&self.before(), &self.old()) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(Failure::io("keep", &self.old(), &error)),
+        }
+    }
+
+    /// Put the one before back, unless a start of the unit has done so already.
     pub(super) fn put_back(&self) -> Result<(), Failure> {
-        self.rename(&self.old()).map_err(|error| {
-            Failure::io("put back", &self.path, &error)
-                .hint(format!("the old program is `{}`: move it there by hand", self.old().display()))
-        })
+        match self.rename(&self.before(), &self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                let hint = format!("the old program is `{}`: move it there by hand", self.before().display());
+                Err(Failure::io("put back", &self.path, &error).hint(hint))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Is the program that stands there now the one that this process runs?
+    pub(super) fn is_run_by(&self, pid: u32) -> bool {
+        let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
+        let runs = place(Path::new(&format!("/proc/{pid}/exe")));
+        runs.is_some() && runs == place(&self.path)
     }
 
     /// Is the process still there, whatever program it is by now?
@@ -91,9 +142,13 @@ impl Program {
         }
     }
 
-    fn rename(&self, from: &Path) -> io::Result<()> {
-        fs::rename(from, &self.path)?;
-        // The rename itself must outlive a power cut.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
+        fs::rename(from, to)?;
+        self.settle()
+    }
+
+    /// What was renamed and linked must outlive a power cut.
+    fn settle(&self) -> io::Result<()> {
         self.path.parent().map_or(Ok(()), |directory| File::open(directory)?.sync_all())
     }
 
@@ -110,38 +165,4 @@ fn began(pid: Pid) -> Option<String> {
     // The name in parentheses may hold spaces; state is the first field after it.
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     (fields.first() != Some(&"Z")).then(|| fields.get(19).map(|began| (*began).to_owned()))?
-}
-
-/// Is it a gateway that takes the live configuration? Its version.
-pub(super) fn check(file: &Path, settings: &Settings) -> Result<String, Failure> {
-    let refused = |why: String| Failure::usage(why).hint("nothing has changed: the gateway goes on as it is");
-    let told = file.display();
-    // Without a directory in it, a name would be looked up in $PATH.
-    let file = file.canonicalize().map_err(|error| refused(format!("`{told}` cannot be read: {error}")))?;
-    let run = |words: &[&str]| {
-        let mut command = Command::new(&file);
-        command.args(settings.config.iter().flat_map(|config| ["--config".as_ref(), config.as_os_str()]));
-        for (key, value) in &settings.set {
-            command.arg("--set").arg(format!("{key}={value}"));
-        }
-        let output = command.args(words).stdin(Stdio::null()).output();
-        output.map_err(|error| refused(format!("`{told}` cannot be run: {error}")))
-    };
-    let checked = run(&["check", "--json"])?;
-    let report: Value = serde_json::from_slice(&checked.stdout).unwrap_or_default();
-    match report["good"].as_bool() {
-        Some(true) => {}
-        Some(false) => {
-            let problems = report["problems"].as_array().into_iter().flatten();
-            let words = problems.map(|problem| {
-                let word = |key: &str| problem[key].as_str().unwrap_or_default().to_owned();
-                format!("{}: {}", word("key"), word("message"))
-            });
-            let words: Vec<_> = words.collect();
-            return Err(refused(format!("`{told}` does not take the configuration: {}", words.join("; "))));
-        }
-        None => return Err(refused(format!("`{told}` is no gateway: `check --json` answered no report"))),
-    }
-    let version = run(&["--version"])?;
-    Ok(String::from_utf8_lossy(&version.stdout).trim().to_owned())
 }

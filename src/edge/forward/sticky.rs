@@ -46,10 +46,11 @@ pub(super) fn bound(
     Some(Bound { home, cookie: None })
 }
 
-/// Pages of other origins send it only with `SameSite=None`, which browsers take only with `Secure`.
+/// Pages of other origins send it only with `SameSite=None`, which browsers take only with `Secure`; those that keep no
+/// cookies of third parties keep it for the page's own site alone (`Partitioned`), which is all that it is for.
 fn cookie(value: &str, scheme: Scheme) -> String {
     let rest = match scheme {
-        Scheme::Https => "; Path=/; HttpOnly; Secure; SameSite=None",
+        Scheme::Https => "; Path=/; HttpOnly; Secure; SameSite=None; Partitioned",
         Scheme::Http => "; Path=/; HttpOnly; SameSite=Lax",
     };
     [COOKIE, value, rest].concat()
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn over_tls_the_cookie_reaches_pages_of_other_origins() {
-        assert!(cookie("00", Scheme::Https).ends_with("Secure; SameSite=None"));
+        assert!(cookie("00", Scheme::Https).ends_with("Secure; SameSite=None; Partitioned"));
         assert!(!cookie("00", Scheme::Http).contains("Secure"));
     }
 }

@@ -1,6 +1,7 @@
 // An application as it is deployed: it listens where it is told, keeps a file, and knows who it is.
 
-import { readFileSync, writeFileSync } from 'node:fs';
+import { execFile } from 'node:child_process';
+import { mkdtempSync, readFileSync, writeFileSync } from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
 import { createRequire } from 'node:module';
@@ -33,6 +34,18 @@ const routes = {
         answer.setEncoding('utf8').once('data', (text) => resolve(`${answer.statusCode} ${text}`));
       });
       request.once('error', reject);
+    }),
+  '/cpus': () => String(os.cpus().length),
+  // A page that a browser has drawn with its own sandbox, as Puppeteer does it.
+  '/browser': (page) =>
+    new Promise((resolve) => {
+      const directory = mkdtempSync(`${os.tmpdir()}/browser-`);
+      const flags = ['--headless', '--disable-gpu', '--disable-dev-shm-usage', '--no-first-run', '--disable-breakpad'];
+      const words = [...flags, `--user-data-dir=${directory}`, '--virtual-time-budget=5000', '--dump-dom', page];
+      const env = { ...process.env, LD_LIBRARY_PATH: process.env.BROWSER_LIBRARIES, HOME: directory };
+      execFile(process.env.BROWSER, words, { env, timeout: 60_000 }, (error, out, complaint) =>
+        resolve(error ? `${error}\n${complaint}` : out),
+      );
     }),
   '/interfaces': () => Object.keys(os.networkInterfaces()).sort().join(' '),
 };
