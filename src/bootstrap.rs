@@ -26,7 +26,7 @@ pub(crate) use self::{
     error::BootstrapError,
     examine::{Finding, Verdict, examine},
     facts::{Facts, NodeFacts, NodeOffer, NodeThere, NodeWanted, Session},
-    firewall::{Change, cut_over, follow, live},
+    firewall::{Change, back, cut_over, follow, live},
     import::{Carried, Lineage, certbot, lineages, nginx, pm2},
     plan::{Plan, Step, plan},
     ruleset::{Firewall, OpenPort},

@@ -86,6 +86,8 @@ mod left_behind;
 mod limits;
 #[path = "gateway/load.rs"]
 mod load;
+#[path = "gateway/locked_out.rs"]
+mod locked_out;
 #[path = "gateway/logs.rs"]
 mod logs;
 #[path = "gateway/machine.rs"]

@@ -4,6 +4,8 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::Serialize;
 
+use super::ruleset::OpenPort;
+
 /// The answers, which the command line's flags are.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Answers {
@@ -25,6 +27,8 @@ pub(crate) struct Answers {
     pub(crate) listen: Vec<SocketAddr>,
     /// SSH ports besides those that are found.
     pub(crate) ssh_ports: BTreeSet<u16>,
+    /// Ports that stay open besides.
+    pub(crate) open: BTreeSet<OpenPort>,
     /// Build a firewall?
     pub(crate) firewall: bool,
     /// How long an unconfirmed firewall lives.

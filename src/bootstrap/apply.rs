@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    BootstrapError, Plan, Step, facts, firewall,
+    BootstrapError, Plan, Session, Step, firewall,
     journal::{Journal, Made},
     machine, places,
     plan::{Action, Then},
@@ -61,11 +61,11 @@ impl Action {
             Self::Restart(units) => restart(units),
             Self::Arm(wanted, within) => {
                 journal.record(Made::Firewall)?;
-                firewall::arm(wanted, *within, &facts::session()).map(drop)
+                firewall::arm(wanted, *within, &Session::now(), &firewall::lock()?).map(drop)
             }
             Self::Settle(wanted) => {
                 journal.record(Made::Firewall)?;
-                firewall::settle(wanted.clone())
+                firewall::settle(wanted.clone(), &firewall::lock()?)
             }
             Self::Ufw(ports) => rulers::ufw(journal, ports),
             Self::Firewalld(ports) => rulers::firewalld(journal, ports),

@@ -6,7 +6,7 @@ use std::path::Path;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{BootstrapError, Session, facts, firewall, firewall::Stored, machine, places};
+use super::{BootstrapError, Session, facts, firewall, firewall::Stored, machine, places, ruleset};
 
 /// A firewall that is in force and not on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,30 @@ impl Armed {
         let armed: Self = serde_json::from_str(&machine::text(places::ARMED)).ok()?;
         let timer = format!("{}.timer", places::ROLLBACK);
         (machine::hear(&["systemctl", "is-active", &timer]).trim() == "active").then_some(armed)
+    }
+
+    /// Until the machine is switched off.
+    pub(super) fn write(&self) -> Result<(), BootstrapError> {
+        let json = serde_json::to_string(self).unwrap_or_default();
+        machine::write(Path::new(places::ARMED), json.as_bytes(), 0o600)
+    }
+
+    /// What is in force must be what was armed: else a session proves nothing about it. Pure.
+    fn is_in_force(&self, listing: Option<&str>) -> Result<(), BootstrapError> {
+        let what = match listing {
+            None => "their table is gone".to_owned(),
+            Some(now) => match ruleset::difference(&self.stored.listing, now) {
+                None => return Ok(()),
+                Some(what) => what,
+            },
+        };
+        let message =
+            format!("the rules in force are not those that wait: somebody else has changed them ({what})");
+        let remedy = format!(
+            "the old ones come back by themselves at {:.0}; find out who it was, and run `gateway bootstrap` again",
+            self.until
+        );
+        Err(BootstrapError::refused(message, remedy))
     }
 
     /// Now, in the clock that `/proc` tells the beginning of processes in: that of one that begins now.
@@ -69,21 +93,27 @@ pub(crate) fn confirm() -> Result<(), BootstrapError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(BootstrapError::NotRoot);
     }
+    let lock = firewall::lock()?;
     let Some(armed) = Armed::waiting() else {
         let remedy = "`gateway firewall status` shows what is in force; `gateway bootstrap` tries again";
         return Err(BootstrapError::refused("no firewall waits to be confirmed", remedy));
     };
-    armed.proven_by(&facts::session())?;
+    armed.proven_by(&Session::now())?;
+    // Before the timer is touched: until then what somebody else has changed goes away by itself.
+    armed.is_in_force(firewall::listing().as_deref())?;
     // First the timer, then a look whether it had begun already: in the other order it could run in between.
     machine::order(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)])?;
     let ran = machine::hear(&["systemctl", "is-active", &format!("{}.service", places::ROLLBACK)]);
-    if matches!(ran.trim(), "active" | "activating")
-        || firewall::listing().as_ref() != Some(&armed.stored.listing)
-    {
+    if matches!(ran.trim(), "active" | "activating") || !Path::new(places::ARMED).exists() {
         let remedy = "`gateway bootstrap` tries again";
         return Err(BootstrapError::refused("it was too late: the old rules are back", remedy));
     }
-    firewall::persist(&armed.stored)?;
+    if let Err(changed) = armed.is_in_force(firewall::listing().as_deref()) {
+        firewall::go_back(&lock)?;
+        let remedy = "find out who it was, and run `gateway bootstrap` again";
+        return Err(BootstrapError::refused(format!("{changed}; the old ones are back"), remedy));
+    }
+    firewall::persist(&armed.stored, &lock)?;
     machine::remove(Path::new(places::ARMED))?;
     machine::remove(Path::new(places::PREVIOUS))
 }
@@ -118,5 +148,15 @@ mod tests {
         check(true, &ssh("nowhere", Some(1001)), Some("where this SSH session comes from"));
         check(true, &Session::Local, Some("no SSH session"));
         check(false, &Session::Local, None);
+    }
+
+    #[test]
+    fn rules_that_somebody_else_has_changed_are_no_longer_those_that_wait() {
+        let stored = Stored { firewall: Default::default(), listing: "a\nb\n".to_owned() };
+        let armed = Armed { since_ticks: 1, until: Timestamp::UNIX_EPOCH, over_ssh: true, stored };
+        let said = |listing: Option<&str>| armed.is_in_force(listing).err().map(|error| error.to_string());
+        assert_eq!(said(Some("a\nb\n")), None);
+        assert!(said(Some("a\nb\nc\n")).unwrap().contains("(`c` is new)"));
+        assert!(said(None).unwrap().contains("their table is gone"));
     }
 }

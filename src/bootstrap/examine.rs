@@ -162,6 +162,11 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
             "its rules are gone from the kernel: somebody flushed them",
             format!("`systemctl restart gateway-firewall`; the rules are in {}", places::FIREWALL_RULES),
         ),
+        (Some(stored), true, true) if stored.bare => Finding::doubtful(
+            NAME,
+            "it leads connections over and filters nothing: there is no input chain",
+            "`gateway bootstrap` builds one, unless somebody else filters",
+        ),
         (Some(_), true, false) => Finding::bad(
             NAME,
             "the rules in the kernel are not those that were confirmed",
@@ -169,7 +174,13 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
         ),
         (Some(stored), true, true) => {
             let open: BTreeSet<u16> = stored.ssh.union(&stored.edge).copied().collect();
-            let missing: Vec<String> = wanted.difference(&open).map(u16::to_string).collect();
+            let missing: Vec<String> = wanted
+                .difference(&open)
+                .map(|port| match facts.ssh.ports.contains(port) {
+                    true => format!("{port} (SSH)"),
+                    false => port.to_string(),
+                })
+                .collect();
             if missing.is_empty() {
                 return Finding::good(NAME, "in force as confirmed");
             }
@@ -219,6 +230,16 @@ mod tests {
         check(|facts| facts.live.table = false, "firewall", (Verdict::Bad, "flushed"));
         check(|facts| facts.live.same = false, "firewall", (Verdict::Bad, "not those"));
         check(|facts| facts.live = Default::default(), "firewall", (Verdict::Doubtful, "none"));
+        check(
+            |facts| facts.live.stored.as_mut().unwrap().bare = true,
+            "firewall",
+            (Verdict::Doubtful, "no input chain"),
+        );
+        check(
+            |facts| facts.ssh.ports = [22, 2200].into(),
+            "firewall",
+            (Verdict::Bad, "does not let anybody reach 2200 (SSH)"),
+        );
         check(
             |facts| facts.live.stored = Some(Firewall { ssh: [22].into(), ..Firewall::default() }),
             "firewall",

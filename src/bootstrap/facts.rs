@@ -4,14 +4,15 @@
 mod app;
 mod distribution;
 mod filters;
+mod listeners;
 mod node;
 mod processes;
 mod sockets;
 mod ssh;
+mod tunnel;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    net::SocketAddr,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -19,14 +20,17 @@ use std::{
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
+pub(super) use self::listeners::CARRIERS;
+use self::processes::Processes;
 pub(crate) use self::{
     app::AppFacts,
     distribution::Distribution,
     filters::{Published, Ruler},
+    listeners::Listener,
     node::{NodeFacts, NodeOffer, NodeThere, NodeWanted},
     ssh::{Session, Ssh},
+    tunnel::Tunnel,
 };
-use self::{processes::Processes, sockets::Socket};
 use super::{Answers, firewall, firewall::Live, machine, places};
 
 /// Everything that the plan depends on, beside the answers.
@@ -42,8 +46,12 @@ pub(crate) struct Facts {
     pub(crate) programs: BTreeSet<String>,
     /// Who listens.
     pub(crate) listeners: Vec<Listener>,
+    /// Who waits for strangers over UDP.
+    pub(crate) datagrams: Vec<Listener>,
     /// SSH.
     pub(crate) ssh: Ssh,
+    /// The tunnel that this session comes through, if it ends here.
+    pub(crate) tunnel: Option<Tunnel>,
     /// Who rules the packets.
     pub(crate) ruler: Ruler,
     /// TCP ports that the ruler lets everybody reach.
@@ -62,6 +70,8 @@ pub(crate) struct Facts {
     pub(crate) accounts: BTreeSet<String>,
     /// Files that a step may write, as they are.
     pub(crate) files: BTreeMap<PathBuf, FileFact>,
+    /// Those that are there and are no text.
+    pub(crate) unreadable: BTreeSet<PathBuf>,
     /// Directories that exist, with their modes and owners.
     pub(crate) directories: BTreeMap<PathBuf, String>,
     /// Units that a step may switch on.
@@ -86,15 +96,6 @@ pub(crate) struct Facts {
     pub(crate) node: NodeFacts,
     /// Is the program in its place the one that runs now?
     pub(crate) installed: bool,
-}
-
-/// A listening socket with whoever holds it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(crate) struct Listener {
-    /// Where.
-    pub(crate) address: SocketAddr,
-    /// Names of the processes that hold it, each once.
-    pub(crate) holders: BTreeSet<String>,
 }
 
 /// A file as it is.
@@ -146,12 +147,12 @@ impl Facts {
     pub(crate) fn gather(answers: &Answers) -> Self {
         let (files, units) = super::plan::touched();
         let processes = Processes::read(Path::new("/proc"));
-        let sockets = sockets();
+        let sockets = listeners::sockets();
+        let ssh = Ssh::look(&sockets, &processes);
         let (ruler, open, admitted) = ruler();
         let (tables, dropping) = filters::dropping_tables(&machine::hear(&["nft", "-j", "list", "ruleset"]));
         let container = machine::hear(&["systemd-detect-virt", "--container"]).trim().to_owned();
         let keys = [places::SEALED_KEY, places::PLAIN_KEY];
-        let docker = ["docker", "ps", "--format", "{{.Ports}}\t{{.Names}}"];
         Self {
             distribution: Distribution::of(&machine::text("/etc/os-release")),
             init: machine::text("/proc/1/comm").trim().to_owned(),
@@ -161,16 +162,19 @@ impl Facts {
                 .filter(|name| machine::program(name).is_some())
                 .map(|n| (*n).into())
                 .collect(),
-            listeners: listeners(&sockets, &processes),
-            ssh: ssh(&sockets, &processes),
+            listeners: listeners::streams(&sockets, &processes),
+            datagrams: listeners::datagrams(&processes),
+            tunnel: ssh.through(),
+            ssh,
             ruler,
             open,
             admitted,
             tables,
             dropping,
             live: firewall::live(),
-            published: filters::published(&machine::hear(&docker)),
+            published: published(),
             accounts: accounts(&machine::text("/etc/passwd"), &machine::text("/etc/group")),
+            unreadable: files.iter().filter(|path| machine::Was::hides(path)).cloned().collect(),
             files: files.into_iter().filter_map(file).collect(),
             directories: super::plan::directories().into_iter().filter_map(directory).collect(),
             units: units.into_iter().map(|name| (name.to_owned(), unit(name))).collect(),
@@ -218,19 +222,9 @@ impl Facts {
     }
 }
 
-/// The session that this order came in by, alone: `confirm` asks for it.
-pub(super) fn session() -> Session {
-    ssh_now().session
-}
-
 /// When the process of a `/proc/PID/stat` began, in clock ticks since the machine started.
 pub(super) fn began(stat: &str) -> Option<u64> {
     processes::Process::of_stat(stat.trim_end()).map(|process| process.began)
-}
-
-/// Ports of SSH as they are now: `firewall reload` asks for them.
-pub(super) fn ssh_now() -> Ssh {
-    ssh(&sockets(), &Processes::read(Path::new("/proc")))
 }
 
 /// Ports that whoever rules the packets lets everybody reach, as it is now.
@@ -238,29 +232,11 @@ pub(super) fn let_in() -> BTreeSet<u16> {
     ruler().1
 }
 
-fn sockets() -> Vec<Socket> {
-    let read = |path: &&str| sockets::parse(&machine::text(path));
-    ["/proc/net/tcp", "/proc/net/tcp6"].iter().flat_map(read).collect()
-}
-
-fn ssh(sockets: &[Socket], processes: &Processes) -> Ssh {
-    let mut effective = machine::hear(&["sshd", "-T"]);
-    if effective.is_empty() {
-        // With `Match` blocks it wants to know whose settings; the ports are everybody's.
-        let whose = "user=root,host=localhost,addr=127.0.0.1,laddr=127.0.0.1,lport=22";
-        effective = machine::hear(&["sshd", "-T", "-C", whose]);
-    }
-    if effective.is_empty() {
-        effective = machine::text("/etc/ssh/sshd_config").to_ascii_lowercase();
-    }
-    let active = |unit: &&&str| machine::hear(&["systemctl", "is-active", unit]).trim() == "active";
-    let units: String = ["ssh.socket", "sshd.socket"]
-        .iter()
-        .filter(active)
-        .map(|unit| machine::hear(&["systemctl", "show", "--property=Listen", unit]))
-        .collect();
-    let sources = ssh::Sources { effective: &effective, socket_units: &units, sockets };
-    ssh::ssh(&sources, processes, std::process::id())
+/// What Docker says, and what the kernel does for it: with `userland-proxy` off no process listens.
+fn published() -> Vec<Published> {
+    let told = machine::hear(&["docker", "ps", "--format", "{{.Ports}}\t{{.Names}}"]);
+    let rules = ["iptables-save", "ip6tables-save"].map(|program| machine::hear(&[program, "-t", "nat"]));
+    filters::with_forwarded(filters::published(&told), &rules.concat())
 }
 
 fn ruler() -> (Ruler, BTreeSet<u16>, BTreeSet<u16>) {
@@ -276,14 +252,6 @@ fn ruler() -> (Ruler, BTreeSet<u16>, BTreeSet<u16>) {
         return (Ruler::Firewalld, open.clone(), open);
     }
     (Ruler::Nobody, BTreeSet::new(), BTreeSet::new())
-}
-
-fn listeners(sockets: &[Socket], processes: &Processes) -> Vec<Listener> {
-    let listener = |socket: &Socket| Listener {
-        address: socket.local,
-        holders: processes.holders(socket.inode).map(|process| process.name.clone()).collect(),
-    };
-    sockets.iter().filter(|socket| socket.listening).map(listener).collect()
 }
 
 /// `user gateway` and `group gateway-admin` where they exist.

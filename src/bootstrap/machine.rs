@@ -195,6 +195,11 @@ pub(super) struct Was {
 }
 
 impl Was {
+    /// Is there something that is no text, or cannot be read? It is neither missing nor to be written over.
+    pub(super) fn hides(path: &Path) -> bool {
+        fs::symlink_metadata(path).is_ok() && Self::of(path).is_none()
+    }
+
     /// What is there now.
     pub(super) fn of(path: &Path) -> Option<Self> {
         let metadata = fs::metadata(path).ok()?;

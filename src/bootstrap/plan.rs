@@ -7,7 +7,7 @@ mod settings;
 mod shipped;
 mod system;
 
-use std::{collections::BTreeSet, path::PathBuf, time::Duration};
+use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration};
 
 use serde::Serialize;
 
@@ -181,6 +181,7 @@ pub(crate) fn plan(facts: &Facts, answers: &Answers) -> Plan {
         return plan;
     }
     ports_are_free(&mut plan, facts, answers);
+    files_are_texts(&mut plan, facts);
     service::program(&mut plan, facts);
     service::accounts(&mut plan, facts);
     service::configuration(&mut plan, facts, answers);
@@ -223,8 +224,32 @@ fn machine_fits(plan: &mut Plan, facts: &Facts) -> bool {
     plan.problems.is_empty()
 }
 
+/// What cannot be read can neither be left as it is nor put back.
+fn files_are_texts(plan: &mut Plan, facts: &Facts) {
+    for path in &facts.unreadable {
+        plan.problem(
+            format!("`{}` is there and is no text (UTF-8): it would be written over", path.display()),
+            "mend it, or move it out of the way",
+        );
+    }
+}
+
+const IN_THE_WAY: &str = "stand beside it and take over when you like (`--beside --upstream URL`, then `gateway cutover`), or stop it";
+
 /// Somebody else where the edge shall listen.
 fn ports_are_free(plan: &mut Plan, facts: &Facts, answers: &Answers) {
+    // Each port once, though it is listened on over both families.
+    let ports: BTreeSet<u16> = answers.listen.iter().map(SocketAddr::port).collect();
+    for (port, published) in ports.iter().flat_map(|port| facts.published.iter().map(move |one| (port, one)))
+    {
+        if published.takes(*port) {
+            let what = format!(
+                "Docker leads port {port} to `{}`: what is sent there never reaches the gateway",
+                published.container
+            );
+            plan.problem(what, IN_THE_WAY);
+        }
+    }
     for wanted in &answers.listen {
         let others = facts.listeners.iter().filter(|listener| {
             let both = listener.address.ip().is_unspecified() || wanted.ip().is_unspecified();
@@ -233,15 +258,12 @@ fn ports_are_free(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         });
         let names: BTreeSet<&str> = others
             .flat_map(|listener| listener.holders.iter().map(String::as_str))
-            // systemd holds it for us.
-            .filter(|name| !name.starts_with("gateway") && *name != "systemd")
+            // systemd holds it for us; Docker's has been told above.
+            .filter(|name| !name.starts_with("gateway") && *name != "systemd" && *name != "docker-proxy")
             .collect();
         if !names.is_empty() {
             let names = names.into_iter().collect::<Vec<_>>().join(", ");
-            plan.problem(
-                format!("{names} listens on port {} already", wanted.port()),
-                "stand beside it and take over when you like (`--beside --upstream URL`, then `gateway cutover`), or stop it",
-            );
+            plan.problem(format!("{names} listens on port {} already", wanted.port()), IN_THE_WAY);
         }
     }
 }

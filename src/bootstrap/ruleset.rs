@@ -172,6 +172,23 @@ fn redirects(led: &BTreeMap<u16, u16>) -> String {
     text + "    }\n"
 }
 
+/// Rules or a listing of them without those that lead anywhere; the chain that they stood in stays, for connections that are open.
+pub(super) fn without_leading(rules: &str) -> String {
+    rules.lines().filter(|line| !line.contains(" redirect to :")).map(|line| format!("{line}\n")).collect()
+}
+
+/// The first thing that differs between what was listed then and what is listed now, in nft's own words.
+pub(super) fn difference(then: &str, now: &str) -> Option<String> {
+    let only = |of: &str, not: &str| {
+        let line = of.lines().find(|line| !not.lines().any(|other| other.trim() == line.trim()))?;
+        Some(line.trim().to_owned())
+    };
+    let new = only(now, then).map(|line| format!("`{line}` is new"));
+    new.or_else(|| only(then, now).map(|line| format!("`{line}` is gone")))
+        // The same lines in another order, or another number of times.
+        .or_else(|| (then != now).then(|| "their order is another".to_owned()))
+}
+
 fn set(ports: &BTreeSet<u16>) -> String {
     format!("{{ {} }}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
 }
@@ -273,6 +290,24 @@ mod tests {
         let leads =
             table(&format!("\tchain cutover {{\n\t\ttcp dport 443 redirect to :8443\n\t}}\n\n{input}"));
         assert_eq!(steady(&leads), leads);
+    }
+
+    #[test]
+    fn without_what_leads_rules_are_those_that_lead_nobody() {
+        let led =
+            Firewall { led: [(443, 8443)].into(), was_led: true, ssh: [22].into(), ..Firewall::default() };
+        let back = Firewall { led: BTreeMap::new(), ..led.clone() };
+        assert_eq!(without_leading(&text(&led)), text(&back));
+    }
+
+    #[test]
+    fn what_somebody_else_has_changed_is_named() {
+        let then = "table inet gateway {\n\t\ttcp dport 22 accept\n\t\ttcp dport 80 accept\n}\n";
+        let more = then.replace("dport 80", "dport { 80, 9999 }");
+        assert_eq!(difference(then, &more).as_deref(), Some("`tcp dport { 80, 9999 } accept` is new"));
+        let less = then.replace("\t\ttcp dport 22 accept\n", "");
+        assert_eq!(difference(then, &less).as_deref(), Some("`tcp dport 22 accept` is gone"));
+        assert_eq!(difference(then, then), None);
     }
 
     #[test]

@@ -5,9 +5,10 @@ mod node;
 mod registry;
 
 use std::{
-    io::{self, IsTerminal},
+    io::{self, BufRead, IsTerminal, Read},
     net::SocketAddr,
     path::PathBuf,
+    sync::mpsc,
     time::Duration,
 };
 
@@ -20,12 +21,17 @@ use super::{
 };
 use crate::{
     backend::node::Spec,
-    bootstrap::{self, Answers, App, BootstrapError, Facts, Plan, Progress, Taken},
+    bootstrap::{self, Answers, App, BootstrapError, Facts, OpenPort, Plan, Progress, Taken},
     config::Loaded,
 };
 
 /// Ports that are free where something else holds 443 and 80.
 const BESIDE: [&str; 2] = ["[::]:8443", "[::]:8080"];
+
+/// Longest answer: a word.
+const ANSWER_BYTES_MAX: u64 = 64;
+/// Longest wait for one that does not come from a terminal.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Set this server up: service, users, sandbox, firewall. Shows its plan first; twice changes nothing the second time
 #[derive(Debug, clap::Args)]
@@ -82,6 +88,9 @@ pub(crate) struct Bootstrap {
     /// A port of SSH besides those that are found; may be repeated
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Vec<u16>,
+    /// A port that the firewall leaves open besides, such as 8080 or 51820/udp; may be repeated
+    #[arg(long, value_name = "PORT")]
+    open: Vec<OpenPort>,
     /// Build no firewall
     #[arg(long)]
     no_firewall: bool,
@@ -216,6 +225,7 @@ impl Bootstrap {
             contact: self.contact.clone(),
             listen,
             ssh_ports: self.ssh_port.iter().copied().collect(),
+            open: self.open.iter().copied().collect(),
             firewall: !self.no_firewall,
             confirm_within: self.confirm_within,
             updates: self.updates,
@@ -263,13 +273,8 @@ impl Bootstrap {
         if self.yes {
             return Ok(());
         }
-        if !io::stdin().is_terminal() {
-            return Err(Failure::usage("there is nobody to ask: standard input is no terminal")
-                .hint("`--yes` asks nothing"));
-        }
         out::remark(format!("\n{question} [y/N]"));
-        let mut answer = String::new();
-        let _end = io::stdin().read_line(&mut answer);
+        let answer = answer()?;
         match answer.trim().to_ascii_lowercase().as_str() {
             "y" | "yes" => Ok(()),
             _ => Err(Failure::failed("nothing has been touched")),
@@ -326,6 +331,33 @@ impl Bootstrap {
 fn with(mut document: Value, key: &str, value: Value) -> Value {
     document[key] = value;
     document
+}
+
+/// A line of standard input, be it a terminal or not: over `ssh HOST sudo gateway bootstrap` it is none, and what its user types
+/// arrives all the same. One that has ended already, as under cron, is nobody.
+fn answer() -> Result<String, Failure> {
+    let nobody = |what: &str| {
+        Err(Failure::failed(format!("{what}: nothing has been touched"))
+            .hint("`--yes` goes ahead without asking; `ssh -t HOST sudo …` brings a terminal along"))
+    };
+    let read = || {
+        let mut answer = String::new();
+        let read = io::stdin().lock().take(ANSWER_BYTES_MAX).read_line(&mut answer);
+        read.is_ok_and(|bytes| bytes > 0).then_some(answer)
+    };
+    if io::stdin().is_terminal() {
+        return Ok(read().unwrap_or_default());
+    }
+    let (said, heard) = mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        // Who waited for it may have given up.
+        let _gone = said.send(read());
+    });
+    match heard.recv_timeout(ANSWER_TIMEOUT) {
+        Ok(Some(answer)) => Ok(answer),
+        Ok(None) | Err(mpsc::RecvTimeoutError::Disconnected) => nobody("there is nobody to ask"),
+        Err(mpsc::RecvTimeoutError::Timeout) => nobody("nobody has answered"),
+    }
 }
 
 fn stopped(plan: &Plan, done: usize, error: &BootstrapError) -> Failure {

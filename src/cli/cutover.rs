@@ -4,7 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{Failure, Settings, bootstrap::within, out};
-use crate::bootstrap::{self, Change};
+use crate::bootstrap;
 
 /// Lead new connections from ports 80 and 443 to the gateway that stands beside; `cutover back` leads them back
 #[derive(Debug, clap::Args)]
@@ -28,7 +28,7 @@ enum Way {
     Back(Back),
 }
 
-/// Lead new connections to where they went before
+/// Lead new connections to where they went before: at any time, confirmed or not
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +38,7 @@ struct Back {}
 impl Cutover {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
         if self.way.is_some() {
-            Change::Back.apply()?;
+            bootstrap::back()?;
             out::line("new connections go where they went before");
             return Ok(());
         }

@@ -116,6 +116,7 @@ fn answers(settings: &Settings, config: &Config) -> Answers {
         contact: Vec::new(),
         listen: configured(settings).unwrap_or_else(|_| default()),
         ssh_ports: BTreeSet::new(),
+        open: BTreeSet::new(),
         firewall: true,
         confirm_within: Duration::ZERO,
         updates: false,

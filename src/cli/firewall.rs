@@ -49,6 +49,9 @@ pub(crate) struct Deny {
     /// The address or network
     #[arg(value_parser = bootstrap::network)]
     address: ipnet::IpNet,
+    /// Deny it also where nothing shows whether your own session comes from there
+    #[arg(long)]
+    yes: bool,
 }
 
 /// Take back what was allowed or denied
@@ -89,7 +92,7 @@ impl FirewallOrder {
                     );
                 }
             },
-            Self::Deny(deny) => Change::Deny(deny.address),
+            Self::Deny(Deny { address, yes }) => Change::Deny { net: address, sure: yes },
             Self::Close(close) => Change::Close(close.what),
             Self::Reload(Reload { quiet: true }) => {
                 if let Some(firewall) = bootstrap::follow(bootstrap::edge_ports(&configured(settings)?))? {
@@ -115,6 +118,9 @@ impl Status {
             (Some(armed), ..) => format!("waits to be confirmed until {:.0}", armed.until),
             (None, None, false, _) => "there is none of the gateway's".to_owned(),
             (None, None, true, _) => "in force, and confirmed by nobody".to_owned(),
+            (None, Some(firewall), true, true) if firewall.bare => {
+                "it leads connections over, and filters nothing".to_owned()
+            }
             (None, Some(_), true, true) => "in force as confirmed".to_owned(),
             (None, Some(_), false, _) => "confirmed, and gone from the kernel".to_owned(),
             (None, Some(_), true, false) => "in force, and not as confirmed".to_owned(),

@@ -13,14 +13,14 @@ use crate::{
 };
 
 /// A port that somebody forgot: open before, closed by the firewall.
-const FORGOTTEN: &str = "9999";
+pub(crate) const FORGOTTEN: &str = "9999";
 
 /// It outlives callers that go away without a word, as those of [`Server::reached`] do.
 const LISTENER: &str =
     "require('net').createServer(s => s.on('error', () => {}).end('hello\\n')).listen(9999, '::')";
 
 /// What is asked for in every test.
-const ORDER: &str =
+pub(crate) const ORDER: &str =
     "/root/gateway bootstrap --app /srv/app --domain api.example --command 'node app.mjs' --tls local --yes";
 
 /// A server as it is rented: SSH for root on that port, an application, our program, and a forgotten listener.
@@ -31,7 +31,7 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    fn rented(port: &'static str, sshd: &str) -> Self {
+    pub(crate) fn rented(port: &'static str, sshd: &str) -> Self {
         let server = Self::on(Disk::debian(), port, sshd);
         server.forget_a_listener();
         server
@@ -67,6 +67,15 @@ impl Server {
 
     /// A session of its own from outside.
     pub(crate) fn ssh(&self, order: &str) -> Output {
+        self.machine.outside().run(&["sh", "-c", &format!("exec {}", self.caller(order))])
+    }
+
+    /// The same, and something is typed into it, without a terminal there.
+    pub(crate) fn ssh_typing(&self, typed: &str, order: &str) -> Output {
+        self.machine.outside().run(&["sh", "-c", &format!("echo '{typed}' | {}", self.caller(order))])
+    }
+
+    fn caller(&self, order: &str) -> String {
         let key = self.key.path().join("key");
         let options = [
             "StrictHostKeyChecking=no",
@@ -74,11 +83,9 @@ impl Server {
             "LogLevel=ERROR",
             "ConnectTimeout=10",
         ];
-        let mut words = vec!["ssh", "-i", key.to_str().unwrap(), "-p", self.port];
-        options.iter().for_each(|option| words.extend(["-o", option]));
-        let target = format!("root@{}", INSIDE[0]);
-        words.extend([target.as_str(), order]);
-        self.machine.outside().run(&words)
+        let options = options.map(|option| format!("-o {option}")).join(" ");
+        let order = order.replace('\'', r"'\''");
+        format!("ssh -i {} -p {} {options} root@{} '{order}'", key.display(), self.port, INSIDE[0])
     }
 
     /// Can a stranger open a connection to that port, over both families?

@@ -139,6 +139,15 @@ fn beside_nginx_strangers_are_led_over_and_back_and_nobody_notices() {
         assert_eq!(through_nginx(), [true; 2], "and back");
         meanwhile.iter_mut().for_each(|visit| assert!(!visit.through_nginx(), "open ones stay"));
 
+        // Back is the safe way: it waits for no confirmation, not even for that of the way there.
+        server.ssh("gateway cutover --confirm-within 10m").ok();
+        let mut unconfirmed = INSIDE.map(|address| Visit::new(address, &tls));
+        unconfirmed.iter_mut().for_each(|visit| assert!(!visit.through_nginx()));
+        server.ssh("gateway cutover back").ok();
+        assert_eq!(through_nginx(), [true; 2], "and back before anybody has confirmed it");
+        unconfirmed.iter_mut().for_each(|visit| assert!(!visit.through_nginx(), "open ones stay"));
+        server.ssh("gateway firewall status").ok().says(&["in force as confirmed"]);
+
         server.ssh("gateway cutover --confirm-within 5s").ok();
         assert_eq!(through_nginx(), [false; 2]);
         eventually("nobody confirmed it", || (through_nginx() == [true; 2]).then_some(()));

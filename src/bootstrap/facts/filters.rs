@@ -23,8 +23,18 @@ pub(crate) enum Ruler {
 pub(crate) struct Published {
     /// The container.
     pub(crate) container: String,
-    /// As Docker writes it: `0.0.0.0:5432`.
+    /// As Docker writes it: `0.0.0.0:5432`; `0.0.0.0:53/udp`.
     pub(crate) address: String,
+}
+
+impl Published {
+    /// Does it take what is sent to that TCP port?
+    pub(crate) fn takes(&self, port: u16) -> bool {
+        let ports = self.address.rsplit_once(':').map(|(_, ports)| ports).unwrap_or_default();
+        let (first, last) = ports.split_once('-').unwrap_or((ports, ports));
+        let number = |text: &str| text.parse::<u16>().ok();
+        number(first).zip(number(last)).is_some_and(|(first, last)| (first..=last).contains(&port))
+    }
 }
 
 /// Does `ufw status verbose` say that it is active?
@@ -85,7 +95,10 @@ pub(super) fn dropping_tables(json: &str) -> (Vec<String>, Vec<String>) {
 pub(super) fn published(text: &str) -> Vec<Published> {
     let of_line = |line: &str| {
         let (ports, container) = line.split_once('\t')?;
-        let outside = ports.split(", ").filter_map(|port| Some(port.split_once("->")?.0.to_owned()));
+        let outside = ports.split(", ").filter_map(|port| {
+            let (address, inner) = port.split_once("->")?;
+            Some(format!("{address}{}", if inner.ends_with("/udp") { "/udp" } else { "" }))
+        });
         let outside: Vec<String> =
             outside.filter(|address| !address.starts_with("127.") && !address.starts_with("[::1]")).collect();
         // Mostly both families are named.
@@ -99,6 +112,30 @@ pub(super) fn published(text: &str) -> Vec<Published> {
         Some(once.map(published).collect::<Vec<_>>())
     };
     text.lines().filter_map(of_line).flatten().collect()
+}
+
+/// Those, and what the kernel forwards for Docker beside them: `iptables-save -t nat` shows it with `userland-proxy` off, and
+/// where nobody may ask Docker. Who it is for is known by address alone.
+pub(super) fn with_forwarded(mut published: Vec<Published>, rules: &str) -> Vec<Published> {
+    for rule in rules.lines().filter(|line| line.starts_with("-A DOCKER ") && line.contains(" -j DNAT ")) {
+        let word = |flag: &str| rule.split_whitespace().skip_while(|word| *word != flag).nth(1);
+        let host = word("-d").and_then(|net| net.split('/').next());
+        let (Some(port), Some(container)) = (word("--dport"), word("--to-destination")) else { continue };
+        let (ports, udp) = (port.replace(':', "-"), word("-p") == Some("udp"));
+        if host.is_some_and(|host| host.starts_with("127.") || host == "::1") {
+            continue;
+        }
+        let ending = format!(":{ports}{}", if udp { "/udp" } else { "" });
+        let known = |one: &Published| {
+            one.address.ends_with(&ending) || !udp && ports.parse().is_ok_and(|port| one.takes(port))
+        };
+        if !published.iter().any(known) {
+            let any = if container.starts_with('[') { "[::]" } else { "0.0.0.0" };
+            let address = format!("{}{ending}", host.unwrap_or(any));
+            published.push(Published { container: container.to_owned(), address });
+        }
+    }
+    published
 }
 
 #[cfg(test)]
@@ -135,5 +172,27 @@ mod tests {
         let told: Vec<_> =
             published(text).into_iter().map(|p| format!("{} {}", p.container, p.address)).collect();
         assert_eq!(told, ["db 0.0.0.0:5432", "app 0.0.0.0:8000-8001", "old 0.0.0.0:81", "six [::]:82"]);
+    }
+
+    #[test]
+    fn what_the_kernel_forwards_for_docker_is_published_too() {
+        let rules = "\
+*nat
+:DOCKER - [0:0]
+-A PREROUTING -m addrtype --dst-type LOCAL -j DOCKER
+-A POSTROUTING -s 172.17.0.2/32 -d 172.17.0.2/32 -p tcp -m tcp --dport 443 -j MASQUERADE
+-A DOCKER -i docker0 -j RETURN
+-A DOCKER ! -i docker0 -p tcp -m tcp --dport 443 -j DNAT --to-destination 172.17.0.2:8443
+-A DOCKER ! -i docker0 -p tcp -m tcp --dport 8000 -j DNAT --to-destination 172.17.0.3:8000
+-A DOCKER -d 127.0.0.1/32 ! -i docker0 -p tcp -m tcp --dport 6379 -j DNAT --to-destination 172.17.0.4:6379
+-A DOCKER ! -i docker0 -p udp -m udp --dport 53 -j DNAT --to-destination 172.17.0.5:53
+COMMIT
+";
+        let told = published(include_str!("../../../tests/data/bootstrap/docker-ps"));
+        let before = told.len();
+        let all = with_forwarded(told, rules);
+        let more: Vec<_> = all[before..].iter().map(|p| format!("{} {}", p.container, p.address)).collect();
+        assert_eq!(more, ["172.17.0.2:8443 0.0.0.0:443", "172.17.0.5:53 0.0.0.0:53/udp"]);
+        assert!(all[before].takes(443) && !all[before].takes(53) && !all[before + 1].takes(53));
     }
 }

@@ -1,10 +1,10 @@
-//! TCP sockets as `/proc/net/tcp` and `/proc/net/tcp6` list them. Pure: text in, sockets out.
+//! Sockets as `/proc/net/tcp`, `/proc/net/udp` and those of IPv6 list them. Pure: text in, sockets out.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use serde::Serialize;
 
-/// One TCP socket of this machine.
+/// One socket of this machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Socket {
     /// Our end.
@@ -17,20 +17,28 @@ pub(crate) struct Socket {
     pub(crate) inode: u64,
 }
 
-/// The kernel's names of the two states that matter (include/net/tcp_states.h).
+/// The kernel's names of the states that matter (include/net/tcp_states.h).
 const ESTABLISHED: &str = "01";
 const LISTENING: &str = "0A";
+/// What UDP calls a socket that talks to nobody in particular.
+const CLOSED: &str = "07";
 
-/// Every listening and established socket of one of the two files.
+/// Every listening and established TCP socket of one of the two files.
 pub(super) fn parse(text: &str) -> Vec<Socket> {
-    text.lines().skip(1).filter_map(socket).collect()
+    text.lines().skip(1).filter_map(|line| socket(line, LISTENING)).collect()
 }
 
-fn socket(line: &str) -> Option<Socket> {
+/// UDP sockets that hear everybody.
+pub(super) fn parse_datagrams(text: &str) -> Vec<Socket> {
+    let sockets = text.lines().skip(1).filter_map(|line| socket(line, CLOSED));
+    sockets.filter(|socket| socket.listening).collect()
+}
+
+fn socket(line: &str, listens: &str) -> Option<Socket> {
     let fields: Vec<&str> = line.split_whitespace().collect();
     let [_, local, peer, state, _, _, _, _, _, inode, ..] = fields[..] else { return None };
     let listening = match state {
-        LISTENING => true,
+        state if state == listens => true,
         ESTABLISHED => false,
         _ => return None,
     };
@@ -79,5 +87,14 @@ mod tests {
         );
         assert_eq!(told(v6), ["[::]:80 [::]:0 true 22001", "203.0.113.9:22 198.51.100.7:50001 false 22002"]);
         assert_eq!(parse("garbage\nmore garbage\n0: zz:1 1:2 0A"), []);
+    }
+
+    #[test]
+    fn datagrams_are_heard_where_nobody_in_particular_is_talked_to() {
+        let text = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode ref pointer drops\n\
+                    \x20 512: 00000000:CA6C 00000000:0000 07 00000000:00000000 00:00000000 00000000     0        0 31001 2 0 0\n\
+                    \x20 513: 0200000A:A001 0100000A:0035 01 00000000:00000000 00:00000000 00000000     0        0 31002 2 0 0\n";
+        let heard = parse_datagrams(text);
+        assert_eq!(heard.iter().map(|s| s.local.to_string()).collect::<Vec<_>>(), ["0.0.0.0:51820"]);
     }
 }

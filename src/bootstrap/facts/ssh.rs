@@ -1,5 +1,8 @@
 //! On which ports SSH comes in, and whether this very session came in by it. Whoever builds a firewall must know
-//! both, or lock somebody out. Pure but for `Processes`, which is a picture of `/proc`.
+//! both, or lock somebody out. Pure but for `look`: `Processes` is a picture of `/proc`.
+
+mod config;
+mod look;
 
 use std::{
     collections::BTreeSet,
@@ -9,11 +12,14 @@ use std::{
 use serde::Serialize;
 
 use super::{processes::Processes, sockets::Socket};
+use crate::bootstrap::machine;
 
 /// Programs whose listening sockets are SSH's, and whose connections are sessions. `sshd-session` since OpenSSH 9.8.
 const SERVERS: [&str; 4] = ["sshd", "sshd-session", "sshd-auth", "dropbear"];
 /// SSH by another way, whose port nothing shows.
 const ROAMING: [&str; 2] = ["mosh-server", "etserver"];
+/// Who is below one of these is at the machine itself, or is its start.
+const CONSOLES: [&str; 4] = ["login", "agetty", "sulogin", "cloud-init"];
 
 /// How this order was given.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -41,6 +47,8 @@ pub(crate) enum Session {
 pub(crate) struct Ssh {
     /// Every port on which it comes in.
     pub(crate) ports: BTreeSet<u16>,
+    /// Every address that somebody is in from now.
+    pub(crate) peers: BTreeSet<IpAddr>,
     /// This session.
     pub(crate) session: Session,
 }
@@ -48,8 +56,8 @@ pub(crate) struct Ssh {
 /// What says on which ports the server listens.
 #[derive(Debug, Default)]
 pub(super) struct Sources<'a> {
-    /// What `sshd -T` prints.
-    pub(super) effective: &'a str,
+    /// Those that the server is told.
+    pub(super) configured: BTreeSet<u16>,
     /// What `systemctl show --property=Listen` prints of the socket units.
     pub(super) socket_units: &'a str,
     /// All sockets.
@@ -58,7 +66,7 @@ pub(super) struct Sources<'a> {
 
 /// All of it.
 pub(super) fn ssh(sources: &Sources<'_>, processes: &Processes, own_pid: u32) -> Ssh {
-    let mut ports = effective_ports(sources.effective);
+    let mut ports = sources.configured.clone();
     ports.extend(unit_ports(sources.socket_units));
     let of_server = |socket: &&Socket| {
         processes.holders(socket.inode).any(|process| SERVERS.contains(&process.name.as_str()))
@@ -66,14 +74,15 @@ pub(super) fn ssh(sources: &Sources<'_>, processes: &Processes, own_pid: u32) ->
     let served: Vec<_> = sources.sockets.iter().filter(of_server).collect();
     let listens = served.iter().filter(|socket| socket.listening && !socket.local.ip().is_loopback());
     ports.extend(listens.map(|socket| socket.local.port()));
-    let session = session(processes, sources.sockets, &ports, own_pid);
-    // Sessions too, of whomever: a server that now listens elsewhere still carries them.
-    let carried: Vec<_> = served.iter().filter(|socket| is_servers_end(socket, &ports)).collect();
-    ports.extend(carried.into_iter().map(|socket| socket.local.port()));
+    // Sessions, of whomever: a server that now listens elsewhere still carries them.
+    let open: Vec<_> = served.into_iter().filter(|socket| is_servers_end(socket, &ports)).collect();
+    let session = session(processes, sources.sockets, &ports, &open, own_pid);
+    ports.extend(open.iter().map(|socket| socket.local.port()));
     if let Session::Ssh { port: Some(port), .. } = session {
         ports.insert(port);
     }
-    Ssh { ports, session }
+    let peers = open.iter().map(|socket| socket.peer.ip().to_canonical()).collect();
+    Ssh { ports, peers, session }
 }
 
 /// A connection that came in, and none that the server opened itself for a tunnel: those leave from high ports of ours.
@@ -101,19 +110,28 @@ pub(super) fn unit_ports(text: &str) -> BTreeSet<u16> {
     words.filter_map(|word| word.rsplit_once(':')?.1.parse().ok()).filter(|port| *port != 0).collect()
 }
 
-/// Up the line of parents until something shows SSH: `sudo` drops `SSH_CONNECTION`, but not from its parents.
-fn session(processes: &Processes, sockets: &[Socket], ports: &BTreeSet<u16>, own_pid: u32) -> Session {
+/// Up the line of parents until something shows SSH: `sudo` drops `SSH_CONNECTION`, but not from its parents. Where the line
+/// shows nothing (run0, systemd-run, at, a tmux that was begun elsewhere) and somebody is in over SSH, it is them.
+fn session(
+    processes: &Processes,
+    sockets: &[Socket],
+    ports: &BTreeSet<u16>,
+    open: &[&Socket],
+    own_pid: u32,
+) -> Session {
     let line: Vec<_> = processes.line(own_pid).collect();
-    // The nearest server process is the session's; the one that listens is its ancestor.
-    let server = line.iter().find(|process| SERVERS.contains(&process.name.as_str()));
+    let is = |names: &'static [&'static str]| {
+        move |process: &&&super::processes::Process| names.contains(&process.name.as_str())
+    };
     let told = line.iter().find_map(|process| connection(&process.variable("SSH_CONNECTION")?));
-    let roams = line.iter().any(|process| ROAMING.contains(&process.name.as_str()));
+    let roams = line.iter().any(|process| is(&ROAMING)(&process));
     let hinted = line.iter().any(|process| process.variable("SSH_TTY").is_some());
-    if server.is_none() && told.is_none() && !hinted && !roams {
+    let shown = line.iter().any(|process| is(&SERVERS)(&process)) || told.is_some() || hinted || roams;
+    if !shown && (open.is_empty() || line.iter().any(|process| is(&CONSOLES)(&process))) {
         return Session::Local;
     }
     // The socket may be held by the privileged half of the session, which is the parent of the one that is found.
-    let held = line.iter().filter(|process| SERVERS.contains(&process.name.as_str())).find_map(|process| {
+    let held = line.iter().filter(is(&SERVERS)).find_map(|process| {
         let mut own = sockets.iter().filter(|socket| process.sockets.contains(&socket.inode));
         own.find(|socket| is_servers_end(socket, ports))
     });
@@ -122,21 +140,29 @@ fn session(processes: &Processes, sockets: &[Socket], ports: &BTreeSet<u16>, own
         let of = processes.of(pid);
         of.is_some_and(|p| sockets.iter().any(|s| s.listening && p.sockets.contains(&s.inode)))
     };
-    let first =
-        line.iter().rfind(|process| SERVERS.contains(&process.name.as_str()) && !listens(process.pid));
-    // Over a roaming shell the variables are those of a session that may have ended long ago.
-    let (peer, local) = match (held, told) {
-        (Some(socket), _) => (Some(socket.peer), Some(socket.local)),
-        (None, Some((peer, local))) if !roams => (Some(peer), Some(local)),
-        _ => (None, None),
+    let first = line.iter().filter(is(&SERVERS)).filter(|process| !listens(process.pid)).last();
+    // Over a roaming shell, and in a tmux, the variables may be those of a session that ended long ago.
+    let lasts = |(peer, local): &(SocketAddr, SocketAddr)| {
+        open.is_empty() || sockets.iter().any(|socket| socket.peer == *peer && socket.local == *local)
     };
-    Session::Ssh {
-        peer: peer.map(|peer| peer.ip()),
-        port: local.map(|local| local.port()),
-        pid: first.map(|process| process.pid),
-        began: first.map(|process| process.began),
-        local: local.map(|local| local.ip()),
-    }
+    let (peer, port, local) = match (held, told.filter(|told| !roams && lasts(told))) {
+        (Some(socket), _) => (Some(socket.peer.ip()), Some(socket.local.port()), Some(socket.local.ip())),
+        (None, Some((peer, local))) => (Some(peer.ip()), Some(local.port()), Some(local.ip())),
+        (None, None) if roams => (None, None, None),
+        (None, None) => (
+            only(open.iter().map(|socket| socket.peer.ip())),
+            only(open.iter().map(|socket| socket.local.port())),
+            only(open.iter().map(|socket| socket.local.ip())),
+        ),
+    };
+    let (pid, began) = (first.map(|process| process.pid), first.map(|process| process.began));
+    Session::Ssh { peer, port, pid, began, local }
+}
+
+/// What all of them are, if they are one.
+fn only<T: Ord>(all: impl Iterator<Item = T>) -> Option<T> {
+    let mut all: BTreeSet<T> = all.collect();
+    all.pop_first().filter(|_| all.is_empty())
 }
 
 /// `198.51.100.7 50000 203.0.113.9 2222`: the caller's end, then ours.

@@ -1,9 +1,12 @@
 //! The step about the firewall: who is spoken to, what stays open, and when it must not be built at all.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
-    super::facts::{Ruler, Session},
+    super::{
+        facts::{CARRIERS, Listener, Ruler, Session, Tunnel},
+        ruleset::OpenPort,
+    },
     Action, Answers, Facts, Firewall, Plan, Then,
 };
 
@@ -28,6 +31,38 @@ ExecStartPost=-+/usr/local/bin/gateway firewall reload --quiet
 ExecReload=-+/usr/local/bin/gateway firewall reload --quiet
 ";
 
+/// Who changes sshd's port, and forgets the firewall, is not locked out.
+pub(super) const SSH_FOLLOWS: &str = "/etc/systemd/system/gateway-firewall-follow.service";
+
+const SSH_FOLLOWS_TEXT: &str = "\
+# Written by `gateway bootstrap`: opens new ports of SSH in the firewall of the gateway. Started by the unit of type path.
+[Unit]
+Description=Firewall of the gateway follows sshd's configuration
+ConditionPathExists=/etc/gateway/firewall.json
+StartLimitIntervalSec=0
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/bin/gateway firewall reload --quiet
+";
+
+/// What looks out for that.
+pub(super) const SSH_WATCH: &str = "/etc/systemd/system/gateway-firewall-follow.path";
+pub(super) const SSH_WATCH_UNIT: &str = "gateway-firewall-follow.path";
+
+const SSH_WATCH_TEXT: &str = "\
+# Written by `gateway bootstrap`: a port that sshd's configuration names is opened when it is named, before sshd listens on it.
+[Unit]
+Description=Changes of sshd's configuration, for the firewall of the gateway
+
+[Path]
+PathChanged=/etc/ssh/sshd_config
+PathChanged=/etc/ssh/sshd_config.d
+
+[Install]
+WantedBy=multi-user.target
+";
+
 const WHY: &str = "nothing but SSH and the edge is reached from outside";
 
 pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
@@ -45,7 +80,13 @@ pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         return;
     }
     match facts.ruler {
-        Ruler::Ufw | Ruler::Firewalld => spoken_to(plan, facts, answers, &ssh),
+        Ruler::Ufw | Ruler::Firewalld => {
+            if !answers.open.is_empty() {
+                let what = format!("what `--open` names ({}) is not opened", shown(&answers.open));
+                plan.note(what, "ufw and firewalld have commands of their own for that");
+            }
+            spoken_to(plan, facts, answers, &ssh);
+        }
         Ruler::Nobody => of_our_own(plan, facts, answers, ssh),
     }
 }
@@ -88,29 +129,44 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     plan.file(facts, AFTER_FLUSH, AFTER_FLUSH_TEXT, (why, Then::ReloadUnits));
     let why = "a new listener is reached without a second order";
     plan.file(facts, FOLLOWS, FOLLOWS_TEXT, (why, Then::ReloadUnits));
+    if facts.programs.contains("sshd") {
+        follow_ssh(plan, facts);
+    }
     for table in &facts.dropping {
         plan.note(
             format!("the table `{table}` drops what it does not know, beside ours"),
             format!("open {} in it too", ports(&answers.edge_ports())),
         );
     }
-    let stored = facts.live.stored.clone();
-    let before = stored.clone().unwrap_or_default();
+    let stored = facts.live.stored.as_ref();
+    let before = stored.cloned().unwrap_or_default();
+    let carriers = carriers(plan, facts);
     // What was opened, admitted and denied stays so, and no port of SSH is ever closed by itself.
     let wanted = Firewall {
         ssh: before.ssh.union(&ssh).copied().collect(),
         edge: answers.edge_ports(),
-        ..before.clone()
+        opened: before.opened.iter().chain(&answers.open).chain(&carriers).copied().collect(),
+        // It may have led connections alone until now.
+        bare: false,
+        ..before
     };
-    let is = match (&stored, facts.live.same) {
+    let is = match (stored, facts.live.same) {
         (Some(stored), true) if *stored == wanted => return,
+        (Some(stored), _) if stored.bare => "it leads connections over, and filters nothing",
         (Some(_), true) => "other ports",
         (Some(_), false) => "not what was confirmed",
         (None, _) if facts.live.table => "rules of unknown origin",
         (None, _) => "none of ours",
     };
+    if stored.is_none_or(|stored| stored.bare) {
+        cut_off(plan, facts, &wanted);
+    }
     let open: BTreeSet<u16> = wanted.ssh.union(&wanted.edge).copied().collect();
-    let lets = format!("all closed but {} (SSH: {})", ports(&open), ports(&wanted.ssh));
+    let more = match shown(&wanted.opened) {
+        more if more.is_empty() => more,
+        more => format!(", {more}"),
+    };
+    let lets = format!("all closed but {}{more} (SSH: {})", ports(&open), ports(&wanted.ssh));
     if answers.unattended && facts.ssh.session == Session::Local {
         plan.step("firewall", (is, lets), WHY, Action::Settle(wanted));
         return;
@@ -118,6 +174,76 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     let within = answers.confirm_within;
     let will = format!("{lets}; goes back after {} s unless confirmed", within.as_secs());
     plan.step("firewall", (is, will), WHY, Action::Arm(wanted, within));
+}
+
+fn follow_ssh(plan: &mut Plan, facts: &Facts) {
+    let why = "a port that sshd is told to listen on is open before it does";
+    plan.file(facts, SSH_FOLLOWS, SSH_FOLLOWS_TEXT, (why, Then::ReloadUnits));
+    plan.file(facts, SSH_WATCH, SSH_WATCH_TEXT, (why, Then::ReloadUnits));
+    let watch = facts.unit(SSH_WATCH_UNIT);
+    if !watch.active || !watch.enabled {
+        let action = Action::Enable(vec![SSH_WATCH_UNIT]);
+        plan.step(SSH_WATCH_UNIT, ("off", "on, now and at boot"), why, action);
+    }
+}
+
+/// Reached from outside, and by no other way than the input chain: for Docker's the kernel has others.
+fn reached(listeners: &[Listener], udp: bool) -> impl Iterator<Item = (OpenPort, &Listener)> {
+    let outside = listeners.iter().filter(|listener| {
+        !listener.address.ip().is_loopback() && !listener.holders.contains("docker-proxy")
+    });
+    outside.map(move |listener| (OpenPort { port: listener.address.port(), udp }, listener))
+}
+
+/// A session through a tunnel lives on what carries the tunnel: that stays open, though the kernel would let it be for a while.
+fn carriers(plan: &mut Plan, facts: &Facts) -> BTreeSet<OpenPort> {
+    let Some(Tunnel { device, port, of_program }) = &facts.tunnel else { return BTreeSet::new() };
+    let carries = |listener: &Listener| match of_program {
+        true => listener.holders.iter().any(|name| CARRIERS.contains(&name.as_str())),
+        false => listener.holders.is_empty(),
+    };
+    let all = reached(&facts.datagrams, true).chain(reached(&facts.listeners, false));
+    let found = all.filter(|(_, listener)| carries(listener)).map(|(port, _)| port).collect();
+    let carriers = port.map_or(found, |port| [OpenPort { port, udp: true }].into());
+    match shown(&carriers) {
+        none if none.is_empty() => plan.note(
+            format!("your session comes through the tunnel `{device}`, and nothing shows on which port that comes in"),
+            "if it is called from outside, name its port with `--open`, such as `--open 51820/udp`",
+        ),
+        some => plan.note(
+            format!("your session comes through the tunnel `{device}`: {some} stays open for it"),
+            "`gateway firewall close` closes it later, if it is not needed",
+        ),
+    }
+    carriers
+}
+
+/// What is reached now and will not be: often that is what the firewall is for, and sometimes it is somebody's business.
+fn cut_off(plan: &mut Plan, facts: &Facts, wanted: &Firewall) {
+    let stays = |port: &OpenPort| {
+        let named = wanted.ssh.contains(&port.port) || wanted.edge.contains(&port.port);
+        wanted.opened.contains(port) || !port.udp && named
+    };
+    let all = reached(&facts.listeners, false).chain(reached(&facts.datagrams, true));
+    let mut lost: BTreeMap<OpenPort, BTreeSet<&str>> = BTreeMap::new();
+    for (port, listener) in all.filter(|(port, _)| !stays(port)) {
+        lost.entry(port).or_default().extend(listener.holders.iter().map(String::as_str));
+    }
+    let told = |(port, names): (OpenPort, BTreeSet<&str>)| match names.into_iter().collect::<Vec<_>>() {
+        names if names.is_empty() => format!("{port} (the kernel: WireGuard?)"),
+        names => format!("{port} ({})", names.join(", ")),
+    };
+    let told: Vec<String> = lost.into_iter().map(told).collect();
+    if !told.is_empty() {
+        plan.note(
+            format!("these are reached from outside now, and will not be: {}", told.join(", ")),
+            "`--open PORT` leaves one open, such as `--open 51820/udp`; `gateway firewall allow PORT` opens it later",
+        );
+    }
+}
+
+fn shown(open: &BTreeSet<OpenPort>) -> String {
+    open.iter().map(OpenPort::to_string).collect::<Vec<_>>().join(", ")
 }
 
 /// What is published this way never meets an input chain, ours or another's.

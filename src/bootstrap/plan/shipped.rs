@@ -42,9 +42,16 @@ pub(super) const UNITS: [Shipped; 3] = [
 pub(in crate::bootstrap) fn touched() -> (Vec<PathBuf>, Vec<&'static str>) {
     let shipped = [&SYSUSERS, &TMPFILES].into_iter().chain(&UNITS).map(|shipped| shipped.path);
     let ours = [settings::DROP_IN, settings::SOCKET_DROP_IN, places::SEAL_DROP_IN, places::CONFIG];
-    let systems = [system::SYSCTL, system::JOURNAL, system::UPDATES, guard::AFTER_FLUSH, guard::FOLLOWS];
-    let files = shipped.chain(ours).chain(systems).map(PathBuf::from).collect();
-    let units = vec!["gateway.socket", "gateway.service", "gateway-firewall.service", system::CLOCK];
+    let systems = [system::SYSCTL, system::JOURNAL, system::UPDATES];
+    let guards = [guard::AFTER_FLUSH, guard::FOLLOWS, guard::SSH_FOLLOWS, guard::SSH_WATCH];
+    let files = shipped.chain(ours).chain(systems).chain(guards).map(PathBuf::from).collect();
+    let units = vec![
+        "gateway.socket",
+        "gateway.service",
+        "gateway-firewall.service",
+        guard::SSH_WATCH_UNIT,
+        system::CLOCK,
+    ];
     (files, units)
 }
 

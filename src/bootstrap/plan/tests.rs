@@ -3,7 +3,7 @@
 use super::{
     super::{
         App,
-        facts::{Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session},
+        facts::{Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel},
     },
     *,
 };
@@ -140,6 +140,103 @@ fn whoever_holds_our_ports_is_named_and_nothing_is_touched() {
     });
     assert!(told.starts_with("problem: nginx listens on port 80 already"), "{told}");
     assert!(!told.contains("->"), "{told}");
+}
+
+#[test]
+fn a_port_that_docker_leads_away_is_not_free_though_nobody_listens() {
+    let told = after(|facts, _| {
+        let web = |address: &str| Published { container: "web".into(), address: address.into() };
+        facts.published = vec![web("0.0.0.0:443"), web("0.0.0.0:8000-8001"), web("0.0.0.0:80/udp")];
+    });
+    assert!(told.starts_with("problem: Docker leads port 443 to `web`"), "{told}");
+    assert_eq!(told.matches("problem").count(), 1, "{told}");
+}
+
+#[test]
+fn a_file_that_is_no_text_is_not_written_over() {
+    let told = after(|facts, _| facts.unreadable = ["/etc/gateway/gateway.toml".into()].into());
+    assert!(told.starts_with("problem: `/etc/gateway/gateway.toml` is there and is no text"), "{told}");
+    assert!(!told.contains("->"), "{told}");
+}
+
+fn listener(address: &str, holder: Option<&str>) -> Listener {
+    let holders = holder.map(str::to_owned).into_iter().collect();
+    Listener { address: address.parse().unwrap(), holders }
+}
+
+#[test]
+fn what_the_firewall_would_close_is_named_with_whoever_listens() {
+    let crowded = |facts: &mut Facts| {
+        facts.listeners = vec![
+            listener("0.0.0.0:2222", Some("sshd")),
+            listener("[::]:5432", Some("postgres")),
+            listener("0.0.0.0:5432", Some("postgres")),
+            listener("127.0.0.1:3000", Some("node")),
+            listener("0.0.0.0:9000", Some("docker-proxy")),
+        ];
+        facts.datagrams = vec![listener("0.0.0.0:60001", Some("mosh-server")), listener("[::]:51820", None)];
+    };
+    let told = after(|facts, _| crowded(facts));
+    let want =
+        "will not be: 5432/tcp (postgres), 51820/udp (the kernel: WireGuard?), 60001/udp (mosh-server)\n";
+    assert!(told.contains(want), "{told}");
+    let less = after(|facts, answers| {
+        crowded(facts);
+        answers.open = ["51820/udp", "5432"].iter().map(|port| port.parse().unwrap()).collect();
+    });
+    assert!(less.contains("will not be: 60001/udp (mosh-server)\n"), "{less}");
+    assert!(less.contains("all closed but 22, 80, 443, 2222, 5432/tcp, 51820/udp (SSH: 22, 2222)"), "{less}");
+    let later = told_later(crowded);
+    assert!(!later.contains("will not be"), "what is closed already is no news: {later}");
+}
+
+/// Everything that the plan says of a machine that is set up, after a change.
+fn told_later(change: impl FnOnce(&mut Facts)) -> String {
+    let mut facts = samples::set_up();
+    change(&mut facts);
+    told(&plan(&facts, &samples::answers()))
+}
+
+#[test]
+fn what_carries_the_sessions_tunnel_stays_open() {
+    let through = |port, of_program| {
+        after(|facts, _| {
+            facts.tunnel = Some(Tunnel { device: "wg0".into(), port, of_program });
+            facts.datagrams = vec![
+                listener("0.0.0.0:51820", None),
+                listener("0.0.0.0:1194", Some("openvpn")),
+                listener("0.0.0.0:53", Some("named")),
+            ];
+        })
+    };
+    for (told, want) in [
+        (through(None, false), "51820/udp"),
+        (through(None, true), "1194/udp"),
+        (through(Some(40_000), false), "40000/udp"),
+    ] {
+        assert!(told.contains(&format!("through the tunnel `wg0`: {want} stays open for it")), "{told}");
+        assert!(told.contains(&format!("all closed but 22, 80, 443, 2222, {want} (SSH")), "{told}");
+    }
+    let hidden =
+        after(|facts, _| facts.tunnel = Some(Tunnel { device: "tun0".into(), port: None, of_program: true }));
+    assert!(hidden.contains("nothing shows on which port that comes in"), "{hidden}");
+}
+
+#[test]
+fn a_firewall_that_only_leads_connections_over_gets_its_filter() {
+    let told = told_later(|facts| {
+        let led = Firewall { bare: true, led: [(443, 8443)].into(), was_led: true, ..Firewall::default() };
+        facts.live.stored = Some(led);
+    });
+    assert!(
+        told.starts_with("firewall: it leads connections over, and filters nothing -> all closed but"),
+        "{told}"
+    );
+    let mut facts = samples::set_up();
+    facts.live.stored = Some(Firewall { bare: true, led: [(443, 8443)].into(), ..Firewall::default() });
+    let steps = plan(&facts, &samples::answers()).steps;
+    let [Step { action: Action::Arm(wanted, _), .. }] = &steps[..] else { panic!("{steps:?}") };
+    assert!(!wanted.bare && wanted.led == [(443, 8443)].into(), "who is led over stays so: {wanted:?}");
 }
 
 #[test]

@@ -46,7 +46,7 @@ fn sockets() -> Vec<Socket> {
 }
 
 fn told(processes: &Processes, sockets: &[Socket], effective: &str) -> Ssh {
-    ssh(&Sources { effective, socket_units: "", sockets }, processes, 24)
+    ssh(&Sources { configured: effective_ports(effective), socket_units: "", sockets }, processes, 24)
 }
 
 #[test]
@@ -99,6 +99,56 @@ fn at_the_machine_itself_there_is_no_session() {
         process((24, 1), "gateway", 904, &[], &[]),
     ]);
     assert_eq!(told(&processes, &sockets(), "port 22").session, Session::Local);
+}
+
+/// Somebody is in over SSH, and this order was not started below them: by systemd, by at, in a tmux.
+fn elsewhere(begun_by: &str, begun_with: &[&str], open: &[u64]) -> Processes {
+    Processes(vec![
+        process((1, 0), "systemd", 1, &[], &[]),
+        process((10, 1), "sshd", 50, &[], &[1]),
+        process((20, 10), "sshd-session", 900, &[], open),
+        process((22, 20), "run0", 902, &[], &[]),
+        process((23, 1), begun_by, 903, begun_with, &[]),
+        process((24, 23), "gateway", 904, &[], &[]),
+    ])
+}
+
+#[test]
+fn who_cannot_be_traced_while_somebody_is_in_over_ssh_is_them() {
+    for by in ["sh", "atd", "tmux: server", "screen"] {
+        let ssh = told(&elsewhere(by, &[], &[2]), &sockets(), "port 22");
+        let Session::Ssh { peer, port, began, .. } = ssh.session else { panic!("{by}: {ssh:?}") };
+        assert_eq!((peer, port), (Some("198.51.100.7".parse().unwrap()), Some(2022)), "{by}");
+        assert_eq!(began, None, "{by}: a guess proves nothing");
+        assert_eq!(ssh.peers, ["198.51.100.7".parse().unwrap()].into());
+    }
+    // At the console, or by the machine's start, it is nobody else, whoever else is in.
+    for by in ["login", "cloud-init"] {
+        assert_eq!(told(&elsewhere(by, &[], &[2]), &sockets(), "").session, Session::Local, "{by}");
+    }
+    assert_eq!(told(&elsewhere("atd", &[], &[]), &sockets(), "").session, Session::Local, "nobody is in");
+}
+
+#[test]
+fn of_several_sessions_only_what_they_share_is_known() {
+    let mut sockets = sockets();
+    sockets.push(socket("203.0.113.9:2022", "192.0.2.77:50001", 5));
+    let Session::Ssh { peer, port, .. } = told(&elsewhere("atd", &[], &[2, 5]), &sockets, "").session else {
+        panic!()
+    };
+    assert_eq!((peer, port), (None, Some(2022)));
+    sockets.push(socket("203.0.113.9:22", "192.0.2.77:50002", 6));
+    let ssh = told(&elsewhere("atd", &[], &[2, 5, 6]), &sockets, "port 22");
+    assert!(matches!(ssh.session, Session::Ssh { port: None, .. }), "{ssh:?}");
+    assert_eq!(ssh.ports, BTreeSet::from([22, 2022, 2222]), "and all of them are SSH's");
+}
+
+#[test]
+fn a_tmux_remembers_sessions_that_have_ended() {
+    let ended = "SSH_CONNECTION=192.0.2.200 40000 203.0.113.9 22";
+    let ssh = told(&elsewhere("tmux: server", &[ended], &[2]), &sockets(), "");
+    let Session::Ssh { peer, .. } = ssh.session else { panic!("{ssh:?}") };
+    assert_eq!(peer, Some("198.51.100.7".parse().unwrap()), "who is in now");
 }
 
 #[test]

@@ -1,0 +1,89 @@
+//! Back from a cut-over, and back to the rules from before: both are the safe way, so both are always open, and need no
+//! confirmation.
+
+use std::path::Path;
+
+use super::{
+    super::{
+        BootstrapError,
+        confirm::Armed,
+        machine, places,
+        ruleset::{self, Firewall},
+    },
+    Lock, Stored, bare, load, lock, settle, stored, write,
+};
+
+/// Lead nobody anywhere else any more: not by what lasts, not by what waits to be confirmed, and not by what that would go
+/// back to.
+pub(crate) fn back() -> Result<(), BootstrapError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(BootstrapError::NotRoot);
+    }
+    let lock = lock()?;
+    let lasting = stored();
+    let Some(armed) = Armed::waiting() else {
+        let Some(Stored { firewall, .. }) = lasting else {
+            let remedy = "`gateway firewall status` shows what is in force";
+            return Err(BootstrapError::refused("nobody is led anywhere: there was no cut-over", remedy));
+        };
+        return settle(leading_nobody(firewall), &lock);
+    };
+    let previous = Path::new(places::PREVIOUS);
+    machine::write(previous, ruleset::without_leading(&machine::text(previous)).as_bytes(), 0o600)?;
+    if let Some(Stored { firewall, listing }) =
+        lasting.clone().filter(|stored| !stored.firewall.led.is_empty())
+    {
+        // What is in force is another matter, and loaded below.
+        let listing = ruleset::steady(&ruleset::without_leading(&listing));
+        write(&Stored { firewall: leading_nobody(firewall), listing }, &lock)?;
+    }
+    let before = lasting.map_or_else(bare, |stored| stored.firewall);
+    if waits_for_the_cut_over_alone(&armed.stored.firewall, &before) {
+        return go_back(&lock);
+    }
+    let firewall = leading_nobody(armed.stored.firewall.clone());
+    let listing = load(&firewall)?;
+    Armed { stored: Stored { firewall, listing }, ..armed }.write()?;
+    if Armed::waiting().is_none() {
+        // The timer ran meanwhile, and what was loaded after it waits for nothing.
+        go_back(&lock)?;
+    }
+    Ok(())
+}
+
+/// The old rules, now: what the timer would do later.
+pub(in crate::bootstrap) fn go_back(_lock: &Lock) -> Result<(), BootstrapError> {
+    machine::ask(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)])?;
+    machine::order(&["nft", "-f", places::PREVIOUS])?;
+    machine::remove(Path::new(places::ARMED))?;
+    machine::remove(Path::new(places::PREVIOUS))
+}
+
+/// Those that are open stay where they are.
+fn leading_nobody(mut firewall: Firewall) -> Firewall {
+    firewall.led.clear();
+    firewall
+}
+
+/// Is nothing else new? Then going back from the cut-over leaves nothing to be confirmed.
+fn waits_for_the_cut_over_alone(armed: &Firewall, before: &Firewall) -> bool {
+    let rest = |firewall: &Firewall| Firewall { was_led: false, ..leading_nobody(firewall.clone()) };
+    rest(armed) == rest(before)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cut_over_with_something_else_leaves_that_to_be_confirmed() {
+        let full = Firewall { ssh: [22].into(), edge: [80, 443].into(), ..Firewall::default() };
+        let led = |of: &Firewall| Firewall { led: [(443, 8443)].into(), was_led: true, ..of.clone() };
+        assert!(waits_for_the_cut_over_alone(&led(&full), &full));
+        assert!(waits_for_the_cut_over_alone(&led(&bare()), &bare()));
+        assert!(waits_for_the_cut_over_alone(&full, &led(&full)));
+        assert!(!waits_for_the_cut_over_alone(&led(&full), &bare()), "the filter is new too");
+        let more = Firewall { ssh: [22, 2222].into(), ..full.clone() };
+        assert!(!waits_for_the_cut_over_alone(&led(&more), &full));
+    }
+}
