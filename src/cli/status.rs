@@ -233,4 +233,21 @@ mod tests {
             assert!(lines.windows(2).any(|two| two == pair), "{pair:?} is not in\n{text}");
         }
     }
+    #[test]
+    fn among_many_hosts_those_are_shown_that_need_care_or_lead_elsewhere_in_part() {
+        let host = |name: &str, warning: Option<&str>| {
+            let order = json!({"host": name, "state": "valid", "certificate": null, "not_after": null, "attempts": 0,
+                "last_error": null, "next_try": null, "warning": warning});
+            serde_json::from_value(
+                json!({"host": name, "state": "served", "certificate": null, "order": order}),
+            )
+            .unwrap()
+        };
+        let mut all: Vec<HostCertificate> = (0..20).map(|n| host(&format!("{n}.example"), None)).collect();
+        all.push(host("half.example", Some("192.0.2.1 does not lead here")));
+        let text = certificates(&all, "2026-01-01T00:00:10Z".parse().unwrap()).unwrap();
+        assert!(text.contains("21 hosts, 1 in need of care"), "{text}");
+        assert!(text.contains("half.example") && text.contains("warning: 192.0.2.1 does not"), "{text}");
+        assert!(!text.contains("1.example "), "{text}");
+    }
 }

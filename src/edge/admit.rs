@@ -21,6 +21,9 @@ use self::{
 };
 use super::refusal::Refusal;
 
+/// Of a file that is compressed, what counts like one request: about a millisecond's work.
+const PIECE_BYTES: u64 = 64 * 1024;
+
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// What tenants and clients have taken, over all cores.
@@ -110,13 +113,27 @@ impl Admit {
     }
 
     /// A place for one answer with a file, until its last byte has gone. How many a second is nobody's concern: to
-    /// refuse one costs as much as to show it, and what it holds is bounded by how many there are at a time.
+    /// refuse one costs as much as to show it, and what it holds is bounded by how many there are at a time. What does cost
+    /// more, to compress it, has a bound of its own.
     pub(crate) fn enter_files(&self, config: &config::Admit, client: IpAddr) -> Result<FilePlace, Refusal> {
         let now_ns = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
         let gauge = self.clients.gauge((Whose::Files, network(client)), now_ns);
         let in_flight = take(&gauge, config.client_files_in_flight_max)?;
         let all = take(&self.tenants.gauge(Whose::Files, now_ns), config.files_in_flight_max)?;
         Ok(FilePlace { _all: all, _client: in_flight })
+    }
+
+    /// May a file of so many bytes be compressed for this client? As many pieces a second as it may send requests: it is the
+    /// one thing of a file that costs more than a request does. Who is refused gets it as it is.
+    pub(crate) fn compresses_file(&self, config: &config::Admit, client: IpAddr, bytes: u64) -> bool {
+        let now_ns = u64::try_from(START.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.compresses_file_at(now_ns, config, client, bytes)
+    }
+
+    fn compresses_file_at(&self, now_ns: u64, config: &config::Admit, client: IpAddr, bytes: u64) -> bool {
+        let pieces = bytes.div_ceil(PIECE_BYTES).max(1);
+        let gauge = self.clients.gauge((Whose::Files, network(client)), now_ns);
+        gauge.pass_many(pieces, config.client_requests_per_second, now_ns).is_ok()
     }
 
     fn enter_as(

@@ -117,6 +117,9 @@ pub(crate) fn apply(
     let Some(coding) = coding.filter(|_| head.method != Method::HEAD && !is_measured(holds, head)) else {
         return Response::from_parts(parts, body);
     };
+    if holds == Holds::PublicThings && !is_within_rate(exchange, &body) {
+        return Response::from_parts(parts, body);
+    }
     let Some(stream) = compression.stream() else { return Response::from_parts(parts, body) };
     let level = compression.levels[coding.index()];
     match Compressed::new(body, coding, level, stream) {
@@ -126,6 +129,13 @@ pub(crate) fn apply(
         }
         Err(body) => Response::from_parts(parts, *body),
     }
+}
+
+/// Has this client not had more of it than its share? Nothing else bounds how often a stranger asks for files.
+fn is_within_rate(exchange: &Exchange, body: &Body) -> bool {
+    let (admit, config) = (&exchange.thread.shared.admit, &exchange.settings.admit);
+    let bytes = body.size_hint().upper().unwrap_or(u64::MAX);
+    admit.compresses_file(config, exchange.client.address, bytes)
 }
 
 /// Could any caller get it compressed?

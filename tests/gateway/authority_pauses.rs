@@ -59,6 +59,9 @@ fn orders_whose_answers_are_lost_count_and_are_four_an_hour_at_most() {
     // Neither a new process nor the operator goes around it.
     let gateway = gateway.stop().start();
     gateway.cli(&["cert", "renew", "a.example.com"]).ok().says(&["not before", "four orders an hour"]);
+    let renewal = gateway.cli(&["cert", "renew", "a.example.com", "--json"]).ok().json();
+    assert_eq!(renewal["hosts"][0], "a.example.com");
+    assert!(renewal["wait"]["why"].as_str().unwrap().contains("four orders an hour"), "{renewal}");
     assert!((50..=60).contains(&minutes_to_wait(&gateway, "a.example.com")), "the hour is still full");
     assert_eq!(front.orders_of("a.example.com"), 4);
 }

@@ -244,6 +244,23 @@ fn a_file_is_neither_compressed_nor_shown_compressed_to_who_comes_from_a_strange
 }
 
 #[test]
+fn who_asks_for_files_without_end_gets_them_as_they_are_and_others_still_compressed() {
+    let text = "all work and no play ".repeat(100);
+    let dir = files(&[("page.html", text.as_bytes())]);
+    let gateway = beside_the_api(&dir, "").config("edge.admit.client_requests_per_second = 2").start();
+    let request = || www(&gateway, "/page.html").header("accept-encoding", "gzip");
+    assert!(request().send().is(200).header("content-encoding").is_some());
+    let plain = (0..1000).find_map(|_| {
+        let answer = request().send().is(200);
+        answer.header("content-encoding").is_none().then_some(answer)
+    });
+    assert_eq!(plain.expect("it is compressed without end").text(), text);
+    let mut other = crate::Wire::tcp_from(std::net::Ipv4Addr::new(127, 0, 0, 9).into(), gateway.http());
+    other.send(request().bytes());
+    assert_eq!(other.answer().is(200).header("content-encoding"), Some("gzip"));
+}
+
+#[test]
 fn a_single_page_application_answers_pages_and_nothing_else() {
     let dir = files(&[("index.html", b"app"), ("404.html", b"lost"), ("app.js", b"js")]);
     let gateway = beside_the_api(&dir, "fallback = \"/index.html\"\nnot_found = \"/404.html\"").start();

@@ -83,9 +83,9 @@ fn word(one: &HostCertificate, now: Timestamp) -> String {
     text
 }
 
-/// Does it need the operator's care?
+/// Does it need the operator's care? Also one that is served and warned of: a part of its clients is led elsewhere.
 pub(in crate::cli) fn needs_care(one: &HostCertificate) -> bool {
-    one.order.as_ref().is_some_and(|order| order.last_error.is_some())
+    one.order.as_ref().is_some_and(|order| order.last_error.is_some() || order.warning.is_some())
         || !matches!(one.state, HostCertificateState::Served | HostCertificateState::Unused)
 }
 

@@ -14,16 +14,22 @@ use crate::{
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  gateway cert renew api.example.com")]
+  gateway cert renew api.example.com
+  gateway cert renew api.example.com --json | jq .wait")]
 pub(crate) struct Renew {
     /// The host
     host: String,
+    #[command(flatten)]
+    form: out::Form,
 }
 
 impl Renew {
     pub(super) async fn run(self, client: &Client) -> Result<(), Failure> {
         let path = format!("{}/renew", path(&self.host));
         let renewal: Renewal = client.order(Method::POST, &path, None::<&()>).await?;
+        if self.form.json {
+            return out::json(&renewal);
+        }
         let hosts = renewal.hosts.join(", ");
         out::line(match renewal.wait {
             Some(RenewWait { until, why }) => {

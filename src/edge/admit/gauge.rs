@@ -43,10 +43,16 @@ impl Gauge {
 
     /// One more now, or how long until one more passes.
     pub(super) fn pass(&self, per_second: u32, now_ns: u64) -> Result<(), u64> {
+        self.pass_many(1, per_second, now_ns)
+    }
+
+    /// So many more now, or how long until they pass. A whole burst at the most: more would never pass.
+    pub(super) fn pass_many(&self, count: u64, per_second: u32, now_ns: u64) -> Result<(), u64> {
         let Some(each_ns) = 1_000_000_000_u64.checked_div(per_second.into()) else { return Err(BURST_NS) };
+        let cost_ns = each_ns.saturating_mul(count).min(BURST_NS);
         let mut wait_ns = 0;
         let next = |full_at: u64| {
-            let full_at = full_at.max(now_ns) + each_ns;
+            let full_at = full_at.max(now_ns) + cost_ns;
             wait_ns = full_at.saturating_sub(now_ns + BURST_NS);
             (wait_ns == 0).then_some(full_at)
         };

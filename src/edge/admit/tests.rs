@@ -52,6 +52,24 @@ fn a_burst_of_twice_the_rate_passes_and_then_the_rate() {
 }
 
 #[test]
+fn files_are_compressed_for_a_client_at_a_rate_and_large_ones_count_more() {
+    let admit = Admit::new(100);
+    let config = config::Admit { client_requests_per_second: 10, ..config::Admit::default() };
+    let second = 1_000_000_000;
+    let compressed = |now_ns: u64, last: u8, bytes: u64| {
+        (0..100).take_while(|_| admit.compresses_file_at(now_ns, &config, client(last), bytes)).count()
+    };
+    assert_eq!(compressed(second, 1, 1000), 20, "a burst of two seconds' worth");
+    assert_eq!(compressed(2 * second, 1, 1000), 10, "and then the rate");
+    assert_eq!(compressed(second, 2, 256 * 1024), 5, "four pieces each");
+    assert_eq!(compressed(second, 3, u64::MAX), 1, "the largest takes all there is");
+    assert_eq!(compressed(second, 4, 0), 20, "others have theirs");
+    // What a client may send elsewhere is not used up by it.
+    let nobody = (0..100).filter(|_| admit.enter_at(second, &config, None, client(1)).is_ok()).count();
+    assert_eq!(nobody, 20);
+}
+
+#[test]
 fn a_tenants_own_limits_beat_the_default() {
     let (admit, config) = (Admit::new(100), config());
     let mut shop = tenant("shop");
