@@ -54,6 +54,9 @@ pub(crate) enum JobError {
         /// The job.
         job: String,
     },
+    /// Nothing is there to be ended.
+    #[error("no run of job `{0}` is under way\nhint: `gateway job show {0}` shows the last ones")]
+    Idle(String),
     /// No run begins any more.
     #[error("job `{0}` is ending")]
     Ending(String),
@@ -62,7 +65,7 @@ pub(crate) enum JobError {
 impl Fault for JobError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Always(_) | Self::NotEach(_) => Kind::Client,
+            Self::Always(_) | Self::NotEach(_) | Self::Idle(_) => Kind::Client,
             Self::TenantNotActive { .. } | Self::TenantElsewhere { .. } | Self::UnderWay { .. } => {
                 Kind::Tenant
             }
@@ -81,6 +84,7 @@ impl Fault for JobError {
             Self::Always(_) => "job-always",
             Self::UnderWay { .. } => "job-under-way",
             Self::NotEach(_) => "job-not-each",
+            Self::Idle(_) => "job-idle",
             Self::TenantUnknown(_) => "tenant-unknown",
             Self::TenantNotActive { .. } => "tenant-not-active",
             Self::TenantElsewhere { .. } => "tenant-elsewhere",
