@@ -65,7 +65,7 @@ pub(crate) enum JobError {
 impl Fault for JobError {
     fn kind(&self) -> Kind {
         match self {
-            Self::Always(_) | Self::NotEach(_) | Self::Idle(_) => Kind::Client,
+            Self::Always(_) | Self::NotEach(_) => Kind::Client,
             Self::TenantNotActive { .. } | Self::TenantElsewhere { .. } | Self::UnderWay { .. } => {
                 Kind::Tenant
             }

@@ -131,7 +131,7 @@ impl Run {
             },
             () = self.ending.cancelled() => {
                 let Ending { exit, reason } = running.stop().await;
-                (Outcome::Ended, exit, format!("it was told to end: {reason}"))
+                (Outcome::Ended, exit, format!("the gateway ended it: {reason}"))
             }
             () = tokio::time::sleep(timeout) => {
                 let Ending { exit, reason } = running.stop().await;
