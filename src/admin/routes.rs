@@ -153,6 +153,7 @@ pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
         .route("/jobs", get(jobs::list))
         .route("/jobs/{name}", get(jobs::show))
         .route("/jobs/{name}/run", post(jobs::run))
+        .route("/jobs/{name}/stop", post(jobs::stop))
         .route("/certificates", get(certificates::list))
         .route(
             "/certificates/{host}",

@@ -43,7 +43,7 @@ use super::{
     hands::{self, Target},
     lifeline::{self, LIFELINE_VARIABLE},
     process_group,
-    worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, PARENT_VARIABLE},
+    worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, FOR_THE_LAUNCHER, PARENT_VARIABLE},
 };
 
 /// How long a killed process may take to go: longer means that the kernel holds it, and waiting helps nobody.
@@ -237,6 +237,10 @@ fn command(program: &Program) -> Command {
     if let Launcher::Direct = program.launcher {
         command.current_dir(&program.confinement.directory);
     } else {
+        // What speaks to the launcher is ours to say, whatever stands in the configuration.
+        for name in FOR_THE_LAUNCHER {
+            command.env_remove(name);
+        }
         // The worker's user may not have the gateway's rights to enter it: the launcher does it as that user.
         command.env(CONFINEMENT_VARIABLE, serde_json::to_string(&program.confinement).unwrap_or_default());
         command.env(PARENT_VARIABLE, OsString::from(std::process::id().to_string()));

@@ -48,6 +48,16 @@ pub(super) const SESSION_VARIABLE: &str = "GATEWAY_SESSION";
 /// Tells the launcher to remove what is in a directory, its one argument, instead of starting a program.
 pub(super) const EMPTY_VARIABLE: &str = "GATEWAY_EMPTY";
 
+/// All of them: none passes from the configuration to the launcher, nor from the launcher to the program.
+pub(super) const FOR_THE_LAUNCHER: [&str; 6] = [
+    PARENT_VARIABLE,
+    CONFINEMENT_VARIABLE,
+    CHANNEL_VARIABLE,
+    LIFELINE_VARIABLE,
+    SESSION_VARIABLE,
+    EMPTY_VARIABLE,
+];
+
 /// Where Node looks for its channel, and what is spoken on it.
 const NODE_CHANNEL: [&str; 2] = ["NODE_CHANNEL_FD", "NODE_CHANNEL_SERIALIZATION_MODE"];
 
@@ -113,10 +123,8 @@ fn become_worker(command: &[OsString]) -> String {
     }
     let mut command = Command::new(program);
     command.args(arguments);
-    for variable in
-        [PARENT_VARIABLE, CHANNEL_VARIABLE, LIFELINE_VARIABLE, CONFINEMENT_VARIABLE, SESSION_VARIABLE]
-    {
-        command.env_remove(variable);
+    for name in FOR_THE_LAUNCHER {
+        command.env_remove(name);
     }
     if let Some(channel) = channel {
         command.env(NODE_CHANNEL[0], channel.to_string()).env(NODE_CHANNEL[1], "json");

@@ -1,18 +1,20 @@
 //! `gateway job`: what runs beside the web, by the clock or always.
 
 mod run;
+mod stop;
 
 use jiff::{Timestamp, tz::TimeZone};
 
 use super::{Client, Failure, logs::escape, out};
 use crate::admin::{JobView, Outcome, RunView, Verdict};
 
-/// Show jobs and what became of them, and run one now
+/// Show jobs and what became of them, run one now, and end its run
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Job {
     List(List),
     Show(Show),
     Run(run::Run),
+    Stop(stop::Stop),
 }
 
 /// Show every job: when it is due, and how its last run ended
@@ -45,6 +47,7 @@ impl Job {
             Self::List(list) => list.run(client).await,
             Self::Show(show) => show.run(client).await,
             Self::Run(run) => run.run(client).await,
+            Self::Stop(stop) => stop.run(client).await,
         }
     }
 }

@@ -39,6 +39,11 @@ pub(super) enum Order {
         /// Answered when it begins.
         answer: oneshot::Sender<Result<Watching, JobError>>,
     },
+    /// End the run that is under way.
+    Stop {
+        /// Who hears of its end; or at once that there is none.
+        answer: oneshot::Sender<Result<RunView, JobError>>,
+    },
     /// The board has another plan.
     Look,
 }
@@ -58,6 +63,9 @@ struct Begun {
     view: UnderWay,
     clock: Instant,
     told: Option<oneshot::Sender<RunView>>,
+    ending: CancellationToken,
+    /// Who has told it to end and waits for that.
+    stoppers: Vec<oneshot::Sender<Result<RunView, JobError>>>,
 }
 
 impl Clockwork {
@@ -77,6 +85,7 @@ impl Clockwork {
                         due = still_due(due, now).or_else(|| self.due_after(now));
                     }
                     Some(Order::Run { tenant, answer }) => self.obey(&mut begun, tenant, answer),
+                    Some(Order::Stop { answer }) => self.stop(&mut begun, answer),
                 },
                 () = until(due) => {
                     match &begun {
@@ -124,20 +133,35 @@ impl Clockwork {
         *begun = Some(Begun { told: Some(told), ..run });
     }
 
+    fn stop(&self, begun: &mut Option<Begun>, answer: oneshot::Sender<Result<RunView, JobError>>) {
+        match begun {
+            Some(begun) => {
+                tracing::info!(job = self.board.name, run = begun.view.number, "job is told to end");
+                begun.ending.cancel();
+                // No more than there are orders that wait.
+                begun.stoppers.retain(|stopper| !stopper.is_closed());
+                begun.stoppers.push(answer);
+            }
+            None => drop(answer.send(Err(JobError::Idle(self.board.name.clone())))),
+        }
+    }
+
     fn begin(&self, by: By, tenant: Option<TenantId>, verdicts: broadcast::Sender<Verdict>) -> Begun {
         let started = Timestamp::now();
         let view = self.board.begins(|number| UnderWay { number, by, started, ended: 0, total: 0 });
         let job = &self.board.name;
         tracing::info!(job, run = view.number, "job begins");
         self.metrics.jobs_under_way.get_or_create(&JobLabels { job: job.clone() }).set(1);
+        let ending = self.ending.child_token();
         let run = Run {
             counter: self.counter.clone(),
             board: Arc::clone(&self.board),
             plan: self.board.plan(),
             verdicts,
-            ending: self.ending.clone(),
+            ending: ending.clone(),
         };
-        Begun { work: Box::pin(run.carry_out(tenant)), view, clock: Instant::now(), told: None }
+        let (work, clock) = (Box::pin(run.carry_out(tenant)), Instant::now());
+        Begun { work, view, clock, told: None, ending, stoppers: Vec::new() }
     }
 
     async fn leave_out(&self, number: u64) {
@@ -148,7 +172,8 @@ impl Clockwork {
     }
 
     async fn conclude(&self, begun: Option<Begun>, verdicts: Vec<Verdict>) {
-        let Some(Begun { view: UnderWay { number, by, started, .. }, clock, told, .. }) = begun else {
+        let Some(Begun { view: UnderWay { number, by, started, .. }, clock, told, stoppers, .. }) = begun
+        else {
             return;
         };
         let outcome = verdicts.iter().map(|verdict| verdict.outcome).max().unwrap_or(Outcome::Done);
@@ -171,6 +196,7 @@ impl Clockwork {
         }
         self.board.over(run.clone()).await;
         // Told when the status says it as well.
+        stoppers.into_iter().for_each(|stopper| drop(stopper.send(Ok(run.clone()))));
         drop(told.map(|told| told.send(run)));
     }
 }

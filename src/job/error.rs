@@ -59,6 +59,9 @@ pub(crate) enum JobError {
         /// The job.
         job: String,
     },
+    /// Nothing is there to be ended.
+    #[error("no run of job `{0}` is under way\nhint: `gateway job show {0}` shows the last ones")]
+    Idle(String),
     /// No run begins any more.
     #[error("job `{0}` is ending")]
     Ending(String),
@@ -86,6 +89,7 @@ impl Fault for JobError {
             Self::Always(_) => "job-always",
             Self::UnderWay { .. } => "job-under-way",
             Self::NotEach(_) => "job-not-each",
+            Self::Idle(_) => "job-idle",
             Self::TenantUnknown(_) => "tenant-unknown",
             Self::TenantNotActive { .. } => "tenant-not-active",
             Self::TenantElsewhere { .. } => "tenant-elsewhere",

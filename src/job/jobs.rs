@@ -231,6 +231,20 @@ impl Jobs {
         begun.await.map_err(|_| ending(()))?
     }
 
+    /// End the run of a job that is under way: SIGTERM, and after the backend's `stop_grace` SIGKILL. Resolves when it is
+    /// over, with its outcome. Cancel safe: it ends all the same.
+    pub(crate) async fn stop(&self, name: &str) -> Result<RunView, JobError> {
+        let found = self.jobs().get(name).map(|job| (job.board.plan(), job.orders.clone()));
+        let (plan, orders) = found.ok_or_else(|| JobError::Unknown(name.to_owned()))?;
+        if matches!(plan.when, When::Always) {
+            return Err(JobError::Always(name.to_owned()));
+        }
+        let (answer, over) = oneshot::channel();
+        let ending = |()| JobError::Ending(name.to_owned());
+        orders.send(Order::Stop { answer }).await.map_err(|_| ending(()))?;
+        over.await.map_err(|_| ending(()))?
+    }
+
     fn may_run(&self, name: &str, plan: &Plan, id: &TenantId) -> Result<(), JobError> {
         if plan.config.each.is_none() {
             return Err(JobError::NotEach(name.to_owned()));

@@ -137,3 +137,47 @@ fn a_directory_that_is_no_link_is_refused_with_a_remedy() {
     let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
     deploy(&gateway, "second").fails(1).says(&["is no symbolic link", "hint: put what is there"]);
 }
+
+/// Of no account and no group of any system: whom the workers become, and what the gateway is, as a service.
+const WORKERS: &str = "61234";
+const GATEWAYS: &str = "61235";
+
+#[test]
+fn what_an_install_command_closes_to_the_gateway_goes_with_its_release() {
+    if !nix::unistd::geteuid().is_root() {
+        eprintln!("SKIPPED: becoming two other users takes root");
+        return;
+    }
+    let install = "mkdir -p made/deep tight && touch made/deep/file tight/file && ln -s ../../outside tight/link && \
+                   chmod 755 made made/deep && chmod 555 tight && mkdir -m 700 $TMPDIR/closed && \
+                   touch $TMPDIR/closed/file && ! grep -q unfit name";
+    let more = format!(
+        "[backend.api]\nuser = {WORKERS:?}\ngroup = {WORKERS:?}\nreleases_kept = 1\ninstall = {install:?}"
+    );
+    let site = site(&more);
+    let outside = site.write("app/outside/file", "x");
+    let open = |path: &std::path::Path, mode| {
+        fs::set_permissions(path, std::os::unix::fs::PermissionsExt::from_mode(mode)).unwrap();
+    };
+    open(site.path(), 0o711);
+    open(outside.parent().unwrap(), 0o777);
+    let whole = std::process::Command::new("chown").args(["-R", GATEWAYS]).arg(site.path()).status().unwrap();
+    assert!(whole.success());
+    let (groups, rights) = (format!("{GATEWAYS},{WORKERS}"), "+setuid,+setgid,+kill");
+    let service = ["setpriv", "--reuid", GATEWAYS, "--regid", GATEWAYS, "--groups", &groups];
+    let launcher = [&service[..], &["--inh-caps", rights, "--ambient-caps", rights]].concat();
+    let gateway = TestGateway::start_through(site, &launcher);
+
+    deploy(&gateway, "unfit").fails(1).says(&["the install command of backend api failed"]);
+    assert_eq!((served(&gateway).as_str(), releases(&gateway)), ("first", 1));
+    for name in ["second", "third"] {
+        deploy(&gateway, name).ok();
+        assert_eq!((served(&gateway).as_str(), releases(&gateway)), (name, 1), "{}", gateway.log());
+        let made = fs::metadata(current(&gateway).join("made")).unwrap();
+        assert_eq!(std::os::unix::fs::MetadataExt::uid(&made).to_string(), WORKERS);
+    }
+    assert!(outside.exists(), "a link was followed");
+    let quarters = gateway.site().runtime().join("workers/api.install");
+    eventually("its temporary files are gone", || (!quarters.exists()).then_some(()));
+    assert!(!gateway.log().contains("cannot be removed"), "{}", gateway.log());
+}

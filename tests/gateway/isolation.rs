@@ -139,6 +139,17 @@ fn a_sandboxed_worker_of_the_gateways_own_user_reads_nothing_of_the_gateways() {
 }
 
 #[test]
+fn what_the_configuration_says_to_the_launcher_is_not_heard() {
+    let said = "[backend.api.env]\nGATEWAY_EMPTY = \"1\"\nGATEWAY_SESSION = \"1\"\nGATEWAY_CHANNEL = \"7\"";
+    let gateway = site(&format!("allow_root = true\n{said}")).start();
+    assert!(gateway.site().path().join("app/confined.mjs").exists());
+    let env = &ask(&gateway, "/self")["env"];
+    let own =
+        ["GATEWAY_EMPTY", "GATEWAY_SESSION", "GATEWAY_CHANNEL", "GATEWAY_CONFINEMENT", "GATEWAY_PARENT_PID"];
+    assert!(own.iter().all(|name| env[*name].is_null()), "{env}");
+}
+
+#[test]
 fn names_tls_and_native_modules_work_in_the_sandbox() {
     let site = site("allow_root = true");
     let native = node::directory().join("node_modules/@libsql/linux-x64-gnu/index.node");

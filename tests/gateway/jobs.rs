@@ -518,3 +518,32 @@ fn a_tenant_without_a_backend_is_no_job_of_one_that_no_request_of_it_reaches() {
     assert!(verdicts.len() == 1 && verdicts[0]["tenant"] == "barba", "{run}");
     gateway.cli(&["job", "run", "mine", "--tenant", "tijera"]).fails(1).says(&["served by another backend"]);
 }
+
+#[test]
+fn a_run_that_is_under_way_is_ended_by_an_order_and_both_sides_are_told() {
+    let gateway = shops().start();
+    for id in ["navaja", "barba"] {
+        gateway.cli(&["tenant", "add", id, "--origin", &format!("https://{id}.example")]).ok();
+    }
+    let held = file(gateway.site().path(), "held");
+    reload(&gateway, &[job("long", &["hold", &held], "each = \"tenant\"\nconcurrency = 1")]);
+    gateway
+        .cli(&["job", "stop", "long"])
+        .fails(1)
+        .says(&["no run of job `long` is under way", "job show long"]);
+    gateway.cli(&["job", "stop", "other"]).fails(1).says(&["no job `other`"]);
+    thread::scope(|scope| {
+        let run = scope.spawn(|| gateway.cli(&["job", "run", "long", "--json"]));
+        let one = pids(&held, 1)[0];
+        let stopped = gateway.cli(&["job", "stop", "long", "--json"]).ok().json();
+        assert_eq!(stopped["outcome"], "ended", "{stopped}");
+        let ran = run.join().unwrap().fails(1).json();
+        assert_eq!(ran, stopped);
+        // The one was ended, and the other's turn never came.
+        let verdicts = ran["verdicts"].as_array().unwrap();
+        assert!(verdicts.iter().all(|verdict| verdict["outcome"] == "ended"), "{ran}");
+        assert!(verdicts.iter().any(|verdict| verdict["detail"] == "it was not begun"), "{ran}");
+        assert!(!alive(one), "a process of the run is left");
+    });
+    assert_eq!(shown(&gateway, "long")["runs"][0]["outcome"], "ended");
+}

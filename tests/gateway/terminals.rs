@@ -15,7 +15,7 @@ use nix::{
     pty::{OpenptyResult, Winsize, openpty},
     sys::{
         signal::{Signal, kill},
-        termios::{LocalFlags, tcgetattr},
+        termios::{LocalFlags, OutputFlags, tcgetattr},
     },
     unistd::{Pid, geteuid, ttyname},
 };
@@ -166,6 +166,22 @@ fn what_is_no_terminal_stays_what_it_is_and_there_is_no_other_way_to_the_operato
     assert_eq!(status.code(), Some(7));
     let text = desk.shows("b");
     assert!(text.ends_with("a\r\nb\r\n") || text.contains("a\r\nb"), "{text:?}");
+}
+
+#[test]
+fn in_a_pipeline_the_operators_terminal_still_ends_the_lines_of_others() {
+    let site = site();
+    let mut desk = Desk::new();
+    let child =
+        desk.start(&site, [true, false, true], &exec(&["sh", "-c", "echo begun >&2; read word; echo $word"]));
+    desk.shows("begun\r\n");
+    let manners = tcgetattr(&desk.theirs).unwrap();
+    assert!(
+        manners.output_flags.contains(OutputFlags::OPOST) && !manners.local_flags.contains(LocalFlags::ISIG)
+    );
+    desk.type_in("word\r");
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stdout.as_slice()), (Some(0), &b"word\n"[..]));
 }
 
 #[test]

@@ -66,6 +66,15 @@ pub(super) async fn show(
     jobs.show(&name).map(Json).map_err(|error| Problem::of(&error))
 }
 
+/// End the run that is under way.
+pub(super) async fn stop(
+    State(desk): State<Desk>,
+    Path(name): Path<String>,
+) -> Result<Json<RunView>, Problem> {
+    let jobs = desk.live("`job stop`")?.house.jobs();
+    jobs.stop(&name).await.map(Json).map_err(|error| Problem::of(&error))
+}
+
 /// Run one now, and tell of it until it is over.
 pub(super) async fn run(
     State(desk): State<Desk>,

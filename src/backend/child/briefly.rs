@@ -9,6 +9,7 @@ use std::{
 };
 
 use nix::{sys::signal::Signal, unistd::Pid};
+use tokio::process::Command;
 
 use super::{
     super::{
@@ -48,7 +49,7 @@ pub(in crate::backend) fn say(
         launcher: launcher.clone(),
         channel: None,
     };
-    let child = ended_well(&program, SAY_TIMEOUT).ok()?;
+    let child = ended_well(command(&program), SAY_TIMEOUT).ok()?;
     let mut said = String::new();
     child.stdout?.take(SAID_BYTES_MAX).read_to_string(&mut said).ok()?;
     Some(said.trim().to_owned())
@@ -74,16 +75,17 @@ pub(in crate::backend) fn empty(
             rules: Some(Rules { write: vec![directory.to_owned()], ..Rules::default() }),
             ..Confinement::default()
         },
-        environment: Environment::from([(EMPTY_VARIABLE.to_owned(), "1".into())]),
+        environment: Environment::new(),
         launcher: launcher.clone(),
         channel: None,
     };
-    ended_well(&program, EMPTY_TIMEOUT).map(drop)
+    let mut command = command(&program);
+    command.env(EMPTY_VARIABLE, "1");
+    ended_well(command, EMPTY_TIMEOUT).map(drop)
 }
 
 /// The process when it has ended with exit code 0; killed with its group after this time.
-fn ended_well(program: &Program, timeout: Duration) -> io::Result<Child> {
-    let mut command = command(program);
+fn ended_well(mut command: Command, timeout: Duration) -> io::Result<Child> {
     command.stderr(Stdio::null()).process_group(0);
     let mut command = command.into_std();
     let mut child = hands::done_at_once(move || command.spawn())??;

@@ -146,9 +146,12 @@ impl Screen {
         let streams = [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()];
         let of = |at: usize| streams[at].try_clone_to_owned();
         let one = of(ours.iter().position(|ours| *ours).unwrap_or_default())?;
+        // Who is in the background and reads, or changes the terminal, is halted.
+        let reads = ours[0] && unistd::tcgetpgrp(streams[0]).is_ok_and(|group| group == unistd::getpgrp());
+        // Otherwise others write to ours as well, such as the next of a pipeline, and it has to end their lines.
+        let alone = reads && ours == [true; 3];
         let mut manners = tcgetattr(&one)?;
-        if !ours[0] {
-            // Ours stays as it is then, and ends lines itself.
+        if !alone {
             manners.output_flags.remove(OutputFlags::OPOST);
         }
         let size = size_of(one.as_fd());
@@ -157,12 +160,11 @@ impl Screen {
             fcntl(side, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
         }
         fcntl(&master, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
-        // In the order in which the end undoes them.
-        let raw = ours[0].then(|| Raw::set(of(0)?)).transpose()?;
+        let raw = reads.then(|| Raw::set(of(0)?, alone)).transpose()?;
         let screen = Self {
             its: registered(master)?,
             shown: File::from(of(if ours[1] || !ours[2] { 1 } else { 2 })?),
-            typed: ours[0].then(|| typed(of(0)?)).transpose()?,
+            typed: reads.then(|| typed(of(0)?)).transpose()?,
             ours: one,
             pending: Vec::new(),
             _raw: raw,
@@ -231,10 +233,13 @@ fn typed(terminal: OwnedFd) -> io::Result<mpsc::Receiver<Vec<u8>>> {
 struct Raw(OwnedFd, Termios);
 
 impl Raw {
-    fn set(terminal: OwnedFd) -> io::Result<Self> {
+    fn set(terminal: OwnedFd, alone: bool) -> io::Result<Self> {
         let before = tcgetattr(&terminal)?;
         let mut raw = before.clone();
         cfmakeraw(&mut raw);
+        if !alone {
+            raw.output_flags = before.output_flags;
+        }
         tcsetattr(&terminal, SetArg::TCSADRAIN, &raw)?;
         Ok(Self(terminal, before))
     }

@@ -124,7 +124,7 @@ async fn a_rollback_to_a_directory_that_is_gone_is_refused_and_changes_nothing()
     bench.backend.adopt(Config { directory: Some(second), ..labelled("two") }).await.unwrap();
     std::fs::remove_dir(&first).unwrap();
     let error = bench.backend.rollback(None).await.unwrap_err();
-    assert!(matches!(error, BackendError::Directory { .. }), "{error}");
+    assert!(matches!(error, BackendError::GenerationGone { number: 1, .. }), "{error}");
     assert_eq!((bench.label().await.as_str(), bench.backend.status().generation), ("two", 2));
     let known: Vec<_> = bench.backend.status().generations.iter().map(|one| one.number).collect();
     assert_eq!(known, [2], "what is gone is no way back");
