@@ -4,6 +4,7 @@
 
 mod install;
 pub(super) mod package;
+mod removal;
 
 use std::{
     io,
@@ -139,7 +140,10 @@ pub(super) async fn deploy(
     }
     if let Some(command) = &site.config.install {
         deploy.step("install");
-        install::install(site.stage, &generation, command).await?;
+        if let Err(error) = install::install(site.stage, &generation, command).await {
+            removal::discard(site.stage, &generation, release).await;
+            return Err(error);
+        }
     }
     deploy.step("reload");
     // From here on its workers may need it, whoever waits for them.
@@ -152,14 +156,12 @@ pub(super) async fn deploy(
     let needed =
         move |release: &Path| in_force.iter().any(|one| one.starts_with(release)) || is_taken(release);
     if let Err(error) = ordered {
-        unfinished.0 = Some(release).filter(|release| !needed(release));
+        if !needed(&release) {
+            removal::discard(site.stage, &generation, release).await;
+        }
         return Err(error);
     }
-    let (kept, place) = (site.config.releases_kept, link.clone());
-    let pruned = tokio::task::spawn_blocking(move || releases::prune(&place, kept, needed)).await;
-    if let Ok(Err(error)) | Err(error) = pruned.map_err(io::Error::other) {
-        tracing::warn!(backend, %error, "old releases cannot be removed");
-    }
+    removal::prune(site.stage, &generation, (link, site.config.releases_kept), needed).await;
     Ok(Deployed { release, files, generation: standing.generation })
 }
 

@@ -71,11 +71,11 @@ pub(super) fn share(path: &Path, gid: u32) -> io::Result<()> {
     fs::set_permissions(path, Permissions::from_mode(mode & 0o777 | (mode & 0o700) >> 3))
 }
 
-/// Remove all releases but the newest `kept`, those that the link and the links beside it point to, and those that are
-/// `needed`. One that cannot be removed keeps none of the others; the first error is told in the end.
-pub(super) fn prune(link: &Path, kept: usize, needed: impl Fn(&Path) -> bool) -> io::Result<()> {
+/// All releases but the newest `kept`, those that the link and the links beside it point to, and those that are `needed`. What
+/// was left half unpacked is removed.
+pub(super) fn surplus(link: &Path, kept: usize, needed: impl Fn(&Path) -> bool) -> io::Result<Vec<PathBuf>> {
     let pointed_to = pointed_to(link)?;
-    let Some(releases) = directory_of(link) else { return Ok(()) };
+    let Some(releases) = directory_of(link) else { return Ok(Vec::new()) };
     let releases = releases.canonicalize()?;
     let mut all = Vec::new();
     for entry in fs::read_dir(releases)? {
@@ -94,13 +94,9 @@ pub(super) fn prune(link: &Path, kept: usize, needed: impl Fn(&Path) -> bool) ->
     // Names alone would not do: the first release may have been put there by hand.
     all.sort();
     let surplus = all.len().saturating_sub(kept.max(1));
-    let mut outcome = Ok(());
-    for (_, path) in all.into_iter().take(surplus) {
-        if !pointed_to.iter().any(|target| target.starts_with(&path)) && !needed(&path) {
-            outcome = outcome.and(fs::remove_dir_all(&path));
-        }
-    }
-    outcome
+    let old = all.into_iter().take(surplus).map(|(_, path)| path);
+    let goes = |path: &PathBuf| !pointed_to.iter().any(|target| target.starts_with(path)) && !needed(path);
+    Ok(old.filter(goes).collect())
 }
 
 /// What the link points to, and what those beside it do: several backends may choose from the same releases.
@@ -161,7 +157,10 @@ mod tests {
             path
         });
         fs::File::open(&abandoned).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
-        prune(&link, 2, |release| release == made[2]).unwrap();
+        let prune = |kept, needed: &dyn Fn(&Path) -> bool| {
+            surplus(&link, kept, needed).unwrap().iter().for_each(|old| fs::remove_dir_all(old).unwrap());
+        };
+        prune(2, &|release| release == made[2]);
         assert_eq!((abandoned.exists(), unpacking.exists()), (false, true));
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
         assert_eq!(left, [true, false, true, false, true, true]);
@@ -169,7 +168,7 @@ mod tests {
         fs::create_dir(made[2].join("api")).unwrap();
         point(&root.join("staging"), &made[2].join("api")).unwrap();
         point(&link, &made[5]).unwrap();
-        prune(&link, 1, |_| false).unwrap();
+        prune(1, &|_| false);
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
         assert_eq!(left, [false, false, true, false, false, true]);
     }
