@@ -259,7 +259,8 @@ fn a_directory_that_is_closed_to_the_service_does_not_keep_the_others_from_being
 #[test]
 fn a_browser_draws_pages_in_its_own_sandbox_under_the_shipped_unit() {
     let libraries = "/usr/local/host/lib/x86_64-linux-gnu";
-    let config = CONFIG.replace("workers = 2", "workers = 1\nuser = \"gateway-app\"");
+    let config =
+        CONFIG.replace("workers = 2", "workers = 1\nuser = \"gateway-app\"\ndirectory = \"/srv/app\"");
     let config = format!(
         "{config}[backend.api.env]\nBROWSER = \"/usr/local/host/lib/chromium/chromium\"\n\
          BROWSER_LIBRARIES = {libraries:?}\n"
@@ -284,7 +285,7 @@ fn releases_are_deployed_and_workers_of_another_user_are_signalled_and_ended() {
     let config = CONFIG.replace(
         r#"command = ["node", "/srv/app/app.mjs"]"#,
         "command = [\"node\", \"app.mjs\"]\ndirectory = \"/srv/api/current\"\nuser = \"gateway-app\"\n\
-         install = \"test ! -e endless || sleep 600; id -un > installed; umask 077; mkdir -p node_modules/a/b; echo > node_modules/a/b/c\"\ninstall_timeout = \"3s\"",
+         install = \"id -un > installed; umask 077; mkdir -p node_modules/a/b; echo > node_modules/a/b/c; test ! -e endless || sleep 600\"\ninstall_timeout = \"3s\"",
     );
     let app = std::fs::read(format!("{}/tests/data/booted/app.mjs", env!("CARGO_MANIFEST_DIR"))).unwrap();
     let mut disk = installed(&config)
@@ -312,6 +313,8 @@ fn releases_are_deployed_and_workers_of_another_user_are_signalled_and_ended() {
         .run(&["gateway", "backend", "deploy", "api", "/srv/third"])
         .fails(1)
         .says(&["did not end within 3s"]);
+    let releases = || machine.run(&["ls", "/srv/api/releases"]).ok().stdout;
+    assert_eq!(releases().lines().count(), 2, "nothing is left of it: {}", releases());
     eventually("what the install command began has ended", || {
         (machine.run(&["pgrep", "--exact", "sleep"]).code == 1).then_some(())
     });
@@ -322,8 +325,7 @@ fn releases_are_deployed_and_workers_of_another_user_are_signalled_and_ended() {
     for _ in 0..7 {
         machine.run(&["gateway", "backend", "deploy", "api", "/srv/second"]).ok();
     }
-    let kept = machine.run(&["ls", "/srv/api/releases"]).ok().stdout;
-    assert_eq!(kept.lines().count(), 5, "{kept}");
+    assert_eq!(releases().lines().count(), 5, "{}", releases());
     assert_eq!(uid(), own.trim());
     assert_eq!(
         machine.run(&["stat", "--format", "%U", "/srv/api/current/node_modules/a"]).stdout,

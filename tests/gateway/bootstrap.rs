@@ -349,7 +349,7 @@ fn on_a_machine_without_node_the_one_that_the_application_asks_for_is_installed(
 fn a_node_of_somebodys_nvm_is_taken_and_one_of_a_mirror_over_https_where_it_does_not_fit() {
     let (ca, (program, version)) = (TestCa::new(), node_mirror::other());
     let config = "[tls]\nmode = \"local\"\n[node]\nca_file = \"/etc/gateway/mirror.pem\"\n[backend.api]\n\
-         command = [\"node\", \"app.mjs\"]\ndirectory = \"/srv/app\"\nhosts = [\"api.example\"]\n\
+         command = [\"node\", \"app.mjs\"]\ndirectory = \"/srv/app\"\nhosts = [\"api.example\"]\nuser = \"gateway-app\"\n\
          health.path = \"/healthz\"\n";
     let nvm = format!("/home/dev/.nvm/versions/node/{version}/bin/node");
     let disk = Disk::debian_without_node()

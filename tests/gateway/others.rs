@@ -81,7 +81,8 @@ fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {
     let shell = |script: &str| server.machine.shell(script).stdout;
     // As on kernels before 5.4.
     server.machine.run(&["sysctl", "-w", "net.core.somaxconn=128"]).ok();
-    let packages = || shell("dpkg-query -W -f '${Package} ${db:Status-Status}\\n' | grep ' installed'");
+    // Two: systemd takes one away.
+    let packages = || shell("dpkg-query -W -f '$${Package} $${db:Status-Status}\\n' | grep ' installed'");
     let (before, installed) = (server.picture(), packages());
 
     server.machine.shell(&format!("{ORDER} --updates")).ok().says(&["package unattended-upgrades"]);

@@ -5,7 +5,7 @@ import { io } from 'socket.io-client';
 const CLIENTS = 12;
 const QUESTIONS = 15;
 const transports = process.argv[2].split(',');
-const { API, ORIGIN, HOST } = process.env;
+const { API, ORIGIN } = process.env;
 
 async function client() {
   const failures = [];
@@ -14,7 +14,7 @@ async function client() {
     withCredentials: true,
     reconnection: false,
     forceNew: true,
-    extraHeaders: { origin: ORIGIN, host: HOST },
+    extraHeaders: { origin: ORIGIN },
   });
   const ended = new Promise((resolve) => {
     socket.on('connect_error', (error) => resolve(failures.push(`connect: ${error.message}`)));
