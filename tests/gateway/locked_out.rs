@@ -55,12 +55,24 @@ fn ports_are_found_where_sshd_says_nothing(server: &Server) {
     server.machine.shell(&format!("rm {broken}; systemctl start ssh")).ok();
 }
 
+fn a_configuration_that_is_no_text_stays_as_it_is(server: &Server) {
+    let config = "/etc/gateway/gateway.toml";
+    server.machine.write(config, b"# \xff\n");
+    for listen in ["", " --listen [::]:443"] {
+        let stopped = server.machine.shell(&format!("{ORDER}{listen}"));
+        assert_eq!(stopped.code, 1, "{stopped:?}");
+        stopped.says(&[config, "UTF-8"]);
+    }
+    assert_eq!(server.machine.run(&["wc", "-c", config]).ok().stdout, format!("4 {config}\n"));
+    server.machine.run(&["rm", "-r", "/etc/gateway"]).ok();
+}
+
 fn a_plan_waits_for_a_yes_without_a_terminal(server: &Server) {
     let order = ORDER.replace(" --yes", " --confirm-within 5m");
     let before = server.picture();
     let nobody = server.ssh(&order);
     assert_eq!(nobody.code, 1, "{nobody:?}");
-    let nobody = nobody.says(&["will not be: 546/udp (node), 9997/udp (node), 9998/udp (node), 9999/tcp (node)"]);
+    let nobody = nobody.says(&["will not be: 9997/udp (node), 9998/udp (node), 9999/tcp (node)"]);
     nobody.says(&[
         "goes back after 300 s",
         "Go ahead? [y/N]",
@@ -195,6 +207,28 @@ fn changes_are_not_lost_and_ports_of_ssh_are_followed(server: &Server) {
     });
 }
 
+/// As after `bootstrap --no-firewall` and a cut-over: the table is there, and filters nothing.
+fn a_table_that_only_leads_gets_its_filter(server: &Server) {
+    server.machine.shell("nft delete table inet gateway; rm /etc/gateway/firewall.*").ok();
+    let beside = "[edge]\nhttps = [\"[::]:8443\"]\nhttp = [\"[::]:8080\"]\n";
+    server.machine.write("/etc/gateway/conf.d/beside.toml", beside);
+    server.ssh("gateway cutover --confirm-within 5m").ok();
+    server.ssh("gateway bootstrap confirm").ok();
+    assert_eq!(server.reached(FORGOTTEN), [true; 2]);
+    server.ssh("gateway doctor").says(&["it leads connections over and filters nothing"]);
+    let open = server.ssh("gateway firewall allow 9001");
+    assert_eq!(open.code, 1, "{open:?}");
+    open.says(&["nothing is filtered here"]);
+    server.ssh("gateway cutover back").ok();
+    server
+        .ssh("gateway bootstrap --yes --confirm-within 5m")
+        .ok()
+        .says(&["it leads connections over, and filters"]);
+    assert_eq!(server.reached(FORGOTTEN), [false; 2]);
+    server.ssh("gateway bootstrap confirm").ok();
+    server.ssh("gateway doctor").says(&["in force as confirmed"]);
+}
+
 #[test]
 fn the_kernel_and_the_orders_keep_what_the_firewall_promises() {
     let server = Server::rented(PORT, "Port 2222\n");
@@ -207,6 +241,7 @@ fn the_kernel_and_the_orders_keep_what_the_firewall_promises() {
 
     sessions_are_found(&server);
     ports_are_found_where_sshd_says_nothing(&server);
+    a_configuration_that_is_no_text_stays_as_it_is(&server);
     a_plan_waits_for_a_yes_without_a_terminal(&server);
     what_others_have_changed_is_not_confirmed(&server);
     assert_eq!(server.reached(FORGOTTEN), [false; 2]);
@@ -217,5 +252,6 @@ fn the_kernel_and_the_orders_keep_what_the_firewall_promises() {
     server.machine.run(&["ip", "-6", "neighbour", "flush", "dev", "host0"]).ok();
     assert_eq!(booted::ask(&server.machine, INSIDE[1], "/").ok().stdout, "hello");
     changes_are_not_lost_and_ports_of_ssh_are_followed(&server);
+    a_table_that_only_leads_gets_its_filter(&server);
     who_knocks_too_often_is_slowed_down_and_nobody_else(&server);
 }
