@@ -258,7 +258,7 @@ fn a_directory_that_is_closed_to_the_service_does_not_keep_the_others_from_being
 /// docs/systemd.md names.
 #[test]
 fn a_browser_draws_pages_in_its_own_sandbox_under_the_shipped_unit() {
-    let libraries = "/usr/local/host/lib/x86_64-linux-gnu";
+    let libraries = "/usr/local/host/lib/x86_64-linux-gnu:/usr/local/host/lib/x86_64-linux-gnu/pulseaudio";
     let config =
         CONFIG.replace("workers = 2", "workers = 1\nuser = \"gateway-app\"\ndirectory = \"/srv/app\"");
     let config = format!(
@@ -270,7 +270,7 @@ fn a_browser_draws_pages_in_its_own_sandbox_under_the_shipped_unit() {
     let ready = || eventually("it is ready", || (served(&machine, "/") == "hello").then_some(()));
     ready();
     let refused = served(&machine, "/browser?chrome://sandbox");
-    assert!(refused.contains("andbox") && !refused.contains("<html"), "{refused}");
+    assert!(refused.contains("No usable sandbox") || refused.contains("sandbox/linux"), "{refused}");
     let drop_in = "[Service]\nSystemCallFilter=chroot\n";
     machine.write("/etc/systemd/system/gateway.service.d/browser.conf", drop_in);
     machine.shell("systemctl daemon-reload && systemctl restart gateway").ok();
