@@ -105,6 +105,8 @@ fn arrives(disk: Disk, name: &str) -> (Server, Authority, String) {
     let authority = Authority::new();
     let server = Server::on(authority.known_on(disk), "22", "");
     authority.serve(&server.machine);
+    // What a first session leaves in its home is none of ours.
+    server.ssh("true").ok();
     let before = server.picture();
     let done = server.machine.shell(ORDER);
     assert_eq!(done.code, 0, "{name}: {done:?}");
@@ -139,7 +141,7 @@ fn an_empty_server_serves_with_a_certificate_of_an_authority_and_its_doctor_find
         "✓ firewall",
         "✓ ports",
         "✓ backend api",
-        "✓ dns api.example    leads here: 10.77.0.2, fd77::2",
+        "✓ dns api.example leads here: 10.77.0.2, fd77::2",
         "✓ tls api.example",
         "✓ shop preflight",
         "✓ shop request",
@@ -148,11 +150,11 @@ fn an_empty_server_serves_with_a_certificate_of_an_authority_and_its_doctor_find
     // Its record leads to somebody else's machine: that of the authority, say.
     server.machine.shell(&format!("echo '{OUTSIDE} {HOST}' >> /etc/hosts")).ok();
     let lost = server.machine.run(&["gateway", "doctor"]).fails(1);
-    lost.says(&["✗ dns api.example    does not lead here: resolves to 10.77.0.1", "`edge.public_addresses`"]);
+    lost.says(&["✗ dns api.example does not lead here: resolves to 10.77.0.1", "`edge.public_addresses`"]);
     // Such as a network in front, of which nothing here knows.
     let named = format!("[edge]\npublic_addresses = [\"{OUTSIDE}\"]\n");
     server.machine.write("/etc/gateway/conf.d/public.toml", named);
-    server.machine.run(&["gateway", "doctor"]).says(&["✓ dns api.example    leads here: 10.77.0.1"]);
+    server.machine.run(&["gateway", "doctor"]).says(&["✓ dns api.example leads here: 10.77.0.1"]);
     server.machine.shell("rm /etc/gateway/conf.d/public.toml; sed -i '/api.example/d' /etc/hosts").ok();
     // What seals the tenants' credentials is decrypted by systemd for the service alone.
     assert!(Path::new(&server.machine.path("/etc/credstore.encrypted/gateway.seal.key")).exists());
