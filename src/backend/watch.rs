@@ -266,16 +266,17 @@ mod tests {
         assert!(!matters(&Event::new(EventKind::Other)));
     }
 
+    type Given = (Order, Answer);
+
     /// A watch over a directory of its own, with the orders that it gives.
-    fn started() -> (tempfile::TempDir, Watch, mpsc::Sender<(Order, Answer)>, mpsc::Receiver<(Order, Answer)>)
-    {
+    fn started() -> (tempfile::TempDir, Watch, mpsc::Sender<Given>, mpsc::Receiver<Given>) {
         let place = tempfile::tempdir().unwrap();
         let (orders, given) = mpsc::channel(1);
         let watch = Watch::start(place.path().to_owned(), orders.downgrade(), &Shutdown::new()).unwrap();
         (place, watch, orders, given)
     }
 
-    async fn reloads(given: &mut mpsc::Receiver<(Order, Answer)>) {
+    async fn reloads(given: &mut mpsc::Receiver<Given>) {
         let order = tokio::time::timeout(Duration::from_secs(30), given.recv()).await;
         assert!(matches!(order, Ok(Some((Order::Reload(None), _)))));
     }

@@ -216,12 +216,7 @@ impl Jobs {
     /// Run a job now, for one tenant or for all that it is for. Resolves when it has begun; it goes on to its end,
     /// whether it is watched or not.
     pub(crate) async fn run(&self, name: &str, tenant: Option<TenantId>) -> Result<Watching, JobError> {
-        self.show(name)?;
-        let found = self.jobs().get(name).map(|job| (job.board.plan(), job.orders.clone()));
-        let (plan, orders) = found.ok_or_else(|| JobError::Ending(name.to_owned()))?;
-        if matches!(plan.when, When::Always) {
-            return Err(JobError::Always(name.to_owned()));
-        }
+        let (plan, orders) = self.ordered(name)?;
         if let Some(id) = &tenant {
             self.may_run(name, &plan, id)?;
         }
@@ -234,15 +229,23 @@ impl Jobs {
     /// End the run of a job that is under way: SIGTERM, and after the backend's `stop_grace` SIGKILL. Resolves when it is
     /// over, with its outcome. Cancel safe: it ends all the same.
     pub(crate) async fn stop(&self, name: &str) -> Result<RunView, JobError> {
-        let found = self.jobs().get(name).map(|job| (job.board.plan(), job.orders.clone()));
-        let (plan, orders) = found.ok_or_else(|| JobError::Unknown(name.to_owned()))?;
-        if matches!(plan.when, When::Always) {
-            return Err(JobError::Always(name.to_owned()));
-        }
+        let (_, orders) = self.ordered(name)?;
         let (answer, over) = oneshot::channel();
         let ending = |()| JobError::Ending(name.to_owned());
         orders.send(Order::Stop { answer }).await.map_err(|_| ending(()))?;
         over.await.map_err(|_| ending(()))?
+    }
+
+    /// The plan of a job that does not run always, and where it takes orders.
+    fn ordered(&self, name: &str) -> Result<(Arc<Plan>, mpsc::Sender<Order>), JobError> {
+        self.show(name)?;
+        let found = self.jobs().get(name).map(|job| (job.board.plan(), job.orders.clone()));
+        // It may go between the two.
+        let (plan, orders) = found.ok_or_else(|| JobError::Ending(name.to_owned()))?;
+        if matches!(plan.when, When::Always) {
+            return Err(JobError::Always(name.to_owned()));
+        }
+        Ok((plan, orders))
     }
 
     fn may_run(&self, name: &str, plan: &Plan, id: &TenantId) -> Result<(), JobError> {
