@@ -2,6 +2,7 @@
 //! served all the while.
 
 use std::{
+    collections::VecDeque,
     io::{Read, Write},
     net::{IpAddr, Ipv4Addr, TcpStream},
 };
@@ -238,10 +239,10 @@ fn heads_that_drip_over_http_2_are_ended_in_time_and_nobody_else_notices() {
     let begun = frame(HEADERS, END_STREAM, 1, &block(&get("/drip")));
     let alone = frame(HEADERS, END_STREAM | END_HEADERS, 1, &[0; 8000]);
     let in_two = [begun.clone(), frame(CONTINUATION, END_HEADERS, 1, &[0; 8000])].concat();
-    let mut dripping: Vec<(H2, std::vec::IntoIter<u8>)> = Vec::new();
+    let mut dripping: Vec<(H2, VecDeque<u8>)> = Vec::new();
     let mut drip = |mut h2: H2, head: &[u8], said: usize| {
         h2.send(&head[..said]);
-        dripping.push((h2, head[said..].to_vec().into_iter()));
+        dripping.push((h2, head[said..].iter().copied().collect()));
     };
     for _ in 0..4 {
         let between = begun.len();
@@ -263,7 +264,7 @@ fn heads_that_drip_over_http_2_are_ended_in_time_and_nobody_else_notices() {
     eventually("each is ended, however it drips", || {
         for (h2, rest) in &mut dripping {
             // Whoever is still there moves all the while.
-            let _gone = h2.try_send([rest.next().expect("it drips slowly")]);
+            let _gone = h2.try_send([rest.pop_front().expect("it drips slowly")]);
         }
         (metric(&gateway, "gateway_cuts_total{code=\"headers-slow\"}") >= count).then_some(())
     });
