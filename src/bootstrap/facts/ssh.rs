@@ -140,7 +140,7 @@ fn session(
         let of = processes.of(pid);
         of.is_some_and(|p| sockets.iter().any(|s| s.listening && p.sockets.contains(&s.inode)))
     };
-    let first = line.iter().filter(is(&SERVERS)).filter(|process| !listens(process.pid)).last();
+    let first = line.iter().rfind(|process| is(&SERVERS)(process) && !listens(process.pid));
     // Over a roaming shell, and in a tmux, the variables may be those of a session that ended long ago.
     let lasts = |(peer, local): &(SocketAddr, SocketAddr)| {
         open.is_empty() || sockets.iter().any(|socket| socket.peer == *peer && socket.local == *local)
