@@ -60,7 +60,7 @@ fn a_configuration_that_is_no_text_stays_as_it_is(server: &Server) {
     server.machine.write(config, b"# \xff\n");
     for listen in ["", " --listen [::]:443"] {
         let stopped = server.machine.shell(&format!("{ORDER}{listen}"));
-        assert_eq!(stopped.code, 1, "{stopped:?}");
+        assert_ne!(stopped.code, 0, "{stopped:?}");
         stopped.says(&[config, "UTF-8"]);
     }
     assert_eq!(server.machine.run(&["wc", "-c", config]).ok().stdout, format!("4 {config}\n"));
