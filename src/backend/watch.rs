@@ -266,24 +266,17 @@ mod tests {
         assert!(!matters(&Event::new(EventKind::Other)));
     }
 
-    type Given = (Order, Answer);
-
-    /// A watch over a directory of its own, with the orders that it gives.
-    fn started() -> (tempfile::TempDir, Watch, mpsc::Sender<Given>, mpsc::Receiver<Given>) {
-        let place = tempfile::tempdir().unwrap();
-        let (orders, given) = mpsc::channel(1);
-        let watch = Watch::start(place.path().to_owned(), orders.downgrade(), &Shutdown::new()).unwrap();
-        (place, watch, orders, given)
-    }
-
-    async fn reloads(given: &mut mpsc::Receiver<Given>) {
+    async fn reloads(given: &mut mpsc::Receiver<(Order, Answer)>) {
         let order = tokio::time::timeout(Duration::from_secs(30), given.recv()).await;
         assert!(matches!(order, Ok(Some((Order::Reload(None), _)))));
     }
 
     #[tokio::test]
     async fn directories_whose_making_was_lost_among_many_changes_are_watched_all_the_same() {
-        let (place, _watch, _orders, mut given) = started();
+        let place = tempfile::tempdir().unwrap();
+        let (orders, mut given) = mpsc::channel(1);
+        let shutdown = Shutdown::new();
+        let _watch = Watch::start(place.path().to_owned(), orders.downgrade(), &shutdown).unwrap();
         // Nothing is taken from the queue meanwhile: this thread alone could do so.
         for number in 0..CHANGES_WAITING_MAX * 2 {
             fs::create_dir(place.path().join(number.to_string())).unwrap();

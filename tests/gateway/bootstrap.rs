@@ -385,15 +385,22 @@ fn a_node_of_somebodys_nvm_is_taken_and_one_of_a_mirror_over_https_where_it_does
     machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: /var/lib/gateway/node/"]);
     same(&before, &server.picture());
 
+    // The configuration that is there does not name it, and the service would not look there.
     machine.shell("chmod 711 /home/dev").ok();
-    let asked = mirror.asked(".tar.gz");
-    machine.shell(&order).ok();
+    machine
+        .shell(&format!("{order} --dry-run"))
+        .ok()
+        .says(&[&format!("{version} (.nvmrc asks for 22) from ")]);
+    // A new one does.
+    machine.shell("rm /etc/gateway/gateway.toml").ok();
+    let (before, asked) = (server.picture(), mirror.asked(".tar.gz"));
+    machine.shell(ORDER).ok();
     served(machine);
     assert_eq!(runs(), nvm);
     assert!(!machine.path("/var/lib/gateway/node").exists(), "nothing is installed");
     assert_eq!(mirror.asked(".tar.gz"), asked);
-    machine.shell(&order).ok().says(&["nothing to do"]);
-    machine.shell("gateway bootstrap --undo --yes && chmod 700 /home/dev").ok();
+    machine.shell(ORDER).ok().says(&["nothing to do"]);
+    machine.shell("gateway bootstrap --undo --yes").ok();
     same(&before, &server.picture());
 }
 

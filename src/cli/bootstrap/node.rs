@@ -51,6 +51,11 @@ pub(super) fn look(facts: &Facts, answers: &Answers, settings: &Settings) -> Res
         Some(path) => vec![named(path)],
         None => all(&config, app, spec),
     };
+    if !is_new && wish.path.is_none() {
+        // A configuration that is there names no home's, and the service looks into no home but its users' own.
+        let known = [Source::Gateway.word(), Source::System.word()];
+        found.there.retain(|one| known.contains(&one.source.as_str()));
+    }
     if found.chosen().is_none() {
         let usual: Spec = USUAL.parse().map_err(Failure::usage)?;
         match offer(&config.node, answers, spec.unwrap_or(&usual))? {
