@@ -22,7 +22,7 @@ use super::{
 use crate::{
     backend::node::Spec,
     bootstrap::{self, Answers, App, BootstrapError, Facts, OpenPort, Plan, Progress, Taken},
-    config::Loaded,
+    config::{self, Loaded},
 };
 
 /// Ports that are free where something else holds 443 and 80.
@@ -380,5 +380,6 @@ pub(super) fn configured(settings: &Settings) -> Result<Vec<SocketAddr>, Failure
 /// The configuration that is there already.
 fn there(settings: &Settings) -> Result<Option<Loaded>, Failure> {
     let there = settings.config.is_some() || std::path::Path::new(bootstrap::CONFIG).exists();
-    there.then(|| reach::configuration(settings)).transpose()
+    let load = || config::load_to_set_up(&settings.flags()).map_err(|problems| reach::unusable(&problems));
+    there.then(load).transpose()
 }

@@ -62,6 +62,8 @@ pub(super) enum Purpose {
     Use,
     /// To restore a backup into its places: the certificates that it brings need not be there yet.
     Restore,
+    /// To set up a machine for it: the account that bootstrap makes need not be there yet.
+    SetUp,
 }
 
 /// Read and check the configuration of this process, or say everything that is wrong with it.
@@ -72,6 +74,11 @@ pub(crate) fn load(flags: &Flags) -> Result<Loaded, Problems> {
 /// The same for the configuration of a gateway whose state is to be restored.
 pub(crate) fn load_to_restore(flags: &Flags) -> Result<Loaded, Problems> {
     load_for(Purpose::Restore, flags, &environment())
+}
+
+/// The same for a machine that is to be set up for it.
+pub(crate) fn load_to_set_up(flags: &Flags) -> Result<Loaded, Problems> {
+    load_for(Purpose::SetUp, flags, &environment())
 }
 
 fn environment() -> BTreeMap<String, String> {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, time::Duration};
 
 use super::{load_file, load_text};
 use crate::{
-    config::{Flags, load::load_with},
+    config::{Flags, load::load_with, load_to_set_up},
     edge::HttpMode,
 };
 
@@ -177,4 +177,21 @@ fn certificates_must_be_there_be_readable_and_fit_their_keys() {
         assert_eq!(problems.0.len(), 1, "{problems}");
         assert!(problems.to_string().contains(reason), "{problems}");
     }
+}
+
+#[test]
+fn whom_bootstrap_makes_may_be_missing_where_it_is_the_one_that_asks() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("gateway.toml");
+    let check = |user: &str| {
+        let text = format!(
+            "tls.mode = \"local\"\n[backend.api]\ncommand = [\"node\"]\nhosts = [\"api.example\"]\nuser = \"{user}\"\n"
+        );
+        fs::write(&file, text).unwrap();
+        let set_up = load_to_set_up(&Flags { config: Some(file.clone()), set: Vec::new() });
+        [load_file(&file, &[], &[]).is_ok(), set_up.is_ok()]
+    };
+    let is_there = nix::unistd::User::from_name("gateway-app").unwrap().is_some();
+    assert_eq!(check("gateway-app"), [is_there, true]);
+    assert_eq!(check("nobody-of-that-name"), [false, false]);
 }
