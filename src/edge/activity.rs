@@ -79,7 +79,10 @@ impl Activity {
         self.idle_since_ms.store(ms_at(now), Relaxed);
         self.blocked_ms.store(0, Relaxed);
         self.taken_bytes.store(0, Relaxed);
-        self.in_flight.fetch_sub(1, Relaxed);
+        if self.in_flight.fetch_sub(1, Relaxed) == 1 && self.heads.is_within() {
+            // Of the next one a part came along with this one.
+            self.head_since_ms.store(ms_at(now), Relaxed);
+        }
     }
 
     /// On HTTP/2: the client has said a part of a head, and the rest of it is awaited.
@@ -126,8 +129,10 @@ impl Activity {
         if self.is_stalled(limits, now) {
             return Verdict::Stuck(Cut::NotReading);
         }
-        // Nothing else can be said on the connection before that head is over.
-        let awaited = self.head_awaited_since_ms.load(Relaxed) != 0;
+        // Nothing else can be said on the connection before that head is over; while the client takes no bytes, h2 may not
+        // read either.
+        let awaited =
+            self.head_awaited_since_ms.load(Relaxed) != 0 && self.blocked_since_ms.load(Relaxed) == 0;
         if awaited && since(&self.head_awaited_since_ms) >= limits.header_timeout {
             return Verdict::Stuck(Cut::HeadersSlow);
         }
@@ -285,6 +290,10 @@ mod tests {
             "beside an answer, too"
         );
         assert!(matches!(activity.judge(&later, false), Verdict::Fine(_)), "in time");
+        activity.blocked_since_ms.store(now_ms(), Relaxed);
+        let patient = Limits { body_idle_timeout: Duration::from_secs(60), ..limits(0) };
+        assert!(matches!(activity.judge(&patient, false), Verdict::Fine(_)), "not while nothing is taken");
+        activity.blocked_since_ms.store(0, Relaxed);
         activity.head_has_come();
         assert!(matches!(activity.judge(&at_once, false), Verdict::Fine(_)), "it came");
         activity.request_ends(Instant::now());

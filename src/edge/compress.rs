@@ -117,10 +117,10 @@ pub(crate) fn apply(
     let Some(coding) = coding.filter(|_| head.method != Method::HEAD && !is_measured(holds, head)) else {
         return Response::from_parts(parts, body);
     };
+    let Some(stream) = compression.stream() else { return Response::from_parts(parts, body) };
     if holds == Holds::PublicThings && !is_within_rate(exchange, &body) {
         return Response::from_parts(parts, body);
     }
-    let Some(stream) = compression.stream() else { return Response::from_parts(parts, body) };
     let level = compression.levels[coding.index()];
     match Compressed::new(body, coding, level, stream) {
         Ok(compressed) => {

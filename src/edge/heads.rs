@@ -80,6 +80,11 @@ impl Heads {
         self.within.load(Relaxed) || self.complete.load(Relaxed) > self.served.load(Relaxed)
     }
 
+    /// Do the bytes end within a head?
+    pub(super) fn is_within(&self) -> bool {
+        self.within.load(Relaxed) && !self.switched.load(Relaxed)
+    }
+
     /// Do the bytes end after one request and before the next?
     pub(super) fn is_between(&self) -> bool {
         let over = [&self.switched, &self.refused, &self.last].iter().any(|flag| flag.load(Relaxed));

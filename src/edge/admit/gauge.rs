@@ -11,6 +11,9 @@ use std::sync::{
 /// Bursts of twice the rate pass: two seconds' worth.
 const BURST_NS: u64 = 2_000_000_000;
 
+/// Nobody waits longer for what passed at once: an hour.
+const DEBT_NS_MAX: u64 = 3_600_000_000_000;
+
 /// Counters of one tenant or client.
 #[derive(Debug, Default)]
 pub(super) struct Gauge {
@@ -46,15 +49,15 @@ impl Gauge {
         self.pass_many(1, per_second, now_ns)
     }
 
-    /// So many more now, or how long until they pass. A whole burst at the most: more would never pass.
+    /// So many more now, or how long until they pass. More than a burst pass when a burst would, and are waited for afterwards.
     pub(super) fn pass_many(&self, count: u64, per_second: u32, now_ns: u64) -> Result<(), u64> {
         let Some(each_ns) = 1_000_000_000_u64.checked_div(per_second.into()) else { return Err(BURST_NS) };
-        let cost_ns = each_ns.saturating_mul(count).min(BURST_NS);
+        let cost_ns = each_ns.saturating_mul(count);
         let mut wait_ns = 0;
         let next = |full_at: u64| {
-            let full_at = full_at.max(now_ns) + cost_ns;
-            wait_ns = full_at.saturating_sub(now_ns + BURST_NS);
-            (wait_ns == 0).then_some(full_at)
+            let begins = full_at.max(now_ns);
+            wait_ns = (begins + cost_ns.min(BURST_NS)).saturating_sub(now_ns + BURST_NS);
+            (wait_ns == 0).then(|| begins.saturating_add(cost_ns.min(DEBT_NS_MAX)))
         };
         let passed = self.full_at_ns.fetch_update(AcqRel, Relaxed, next).is_ok();
         if passed { Ok(()) } else { Err(wait_ns) }

@@ -63,6 +63,10 @@ fn files_are_compressed_for_a_client_at_a_rate_and_large_ones_count_more() {
     assert_eq!(compressed(2 * second, 1, 1000), 10, "and then the rate");
     assert_eq!(compressed(second, 2, 256 * 1024), 5, "four pieces each");
     assert_eq!(compressed(second, 3, u64::MAX), 1, "the largest takes all there is");
+    let minute = 600 * 64 * 1024;
+    assert_eq!(compressed(second, 5, minute), 1);
+    assert_eq!(compressed(58 * second, 5, 1000), 0, "and more: it is paid for whole");
+    assert_eq!(compressed(60 * second, 5, 1000), 10, "and then over");
     assert_eq!(compressed(second, 4, 0), 20, "others have theirs");
     // What a client may send elsewhere is not used up by it.
     let nobody = (0..100).filter(|_| admit.enter_at(second, &config, None, client(1)).is_ok()).count();

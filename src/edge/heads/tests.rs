@@ -8,7 +8,10 @@ use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-use super::{super::request_id::RequestIds, *};
+use super::{
+    super::{activity::Verdict, config::Limits, cuts::Cut, request_id::RequestIds},
+    *,
+};
 
 /// What a client reads that sends `bytes` one after the other, each only when the last has been taken.
 async fn answer(bytes: &[u8]) -> String {
@@ -55,5 +58,22 @@ async fn what_comes_byte_by_byte_is_refused_like_what_comes_at_once() {
     for body in ["5\r\nhello\r\n0\n", "5 \r\nhello\r\n", "5\r\nhello\r\n0\r\nx: y\n\r\n"] {
         let answer = answer(format!("{chunked}{body}").as_bytes()).await;
         assert!(answer.starts_with("HTTP/1.1 409 "), "{body:?}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn of_a_head_that_came_in_part_with_the_one_before_the_rest_is_waited_for() {
+    let at_once = Limits { header_timeout: Duration::ZERO, ..Limits::default() };
+    for (next, want) in [("GET / HT", Verdict::Stuck(Cut::HeadersSlow)), ("", Verdict::Idle)] {
+        let (mut client, io) = tokio::io::duplex(1024);
+        let activity = Activity::new(None);
+        let id = RequestIds::new().of(false, &HeaderMap::new());
+        let mut io = Watching::new(io, activity.clone(), id);
+        client.write_all(format!("GET / HTTP/1.1\r\nhost: x\r\n\r\n{next}").as_bytes()).await.unwrap();
+        io.read_buf(&mut Vec::with_capacity(1024)).await.unwrap();
+        activity.request_begins();
+        activity.request_ends(std::time::Instant::now());
+        let at_once = Limits { idle_timeout: Duration::ZERO, ..at_once.clone() };
+        assert_eq!(activity.judge(&at_once, true), want, "{next}");
     }
 }
