@@ -196,7 +196,7 @@ pub(super) fn settle(firewall: Firewall, lock: &Lock) -> Result<(), BootstrapErr
 }
 
 /// Let the firewall that lasts follow the listeners, and mend it; `None` where there is nothing to do, or none that lasts.
-pub(crate) fn follow(edge: BTreeSet<u16>) -> Result<Option<Firewall>, BootstrapError> {
+pub(crate) fn follow(edge: Option<BTreeSet<u16>>) -> Result<Option<Firewall>, BootstrapError> {
     if !nix::unistd::geteuid().is_root() || !Path::new(places::FIREWALL_STATE).exists() {
         return Ok(None);
     }

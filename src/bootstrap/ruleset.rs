@@ -37,6 +37,14 @@ pub(crate) struct Firewall {
     pub(crate) bare: bool,
 }
 
+impl Firewall {
+    /// The edge listens on these now. What was led to one that it has no more would be refused there.
+    pub(crate) fn listen(&mut self, edge: BTreeSet<u16>) {
+        self.led.retain(|_, to| edge.contains(to));
+        self.edge = edge;
+    }
+}
+
 /// A port with its protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]

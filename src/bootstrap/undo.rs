@@ -193,10 +193,13 @@ fn needed(registry: Option<&str>) -> Option<String> {
     here.or_else(|| registry.map(str::to_owned))
 }
 
-/// Has the application kept something at its home? Not what npm and Node leave in hidden directories.
+/// What npm, Node and browsers leave at a home by themselves.
+const LEFT: [&str; 5] = [".npm", ".cache", ".config", ".node-gyp", ".node_repl_history"];
+
+/// Has the application kept something at its home?
 fn application_keeps() -> bool {
     let mut entries = fs::read_dir(APPLICATION).into_iter().flatten().flatten();
-    entries.any(|entry| !entry.file_name().as_encoded_bytes().starts_with(b"."))
+    entries.any(|entry| LEFT.iter().all(|left| entry.file_name() != *left))
 }
 
 fn take_back_rights(list: &[(PathBuf, u32, u32, u32)]) -> Result<(), BootstrapError> {

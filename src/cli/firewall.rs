@@ -95,12 +95,14 @@ impl FirewallOrder {
             Self::Deny(Deny { address, yes }) => Change::Deny { net: address, sure: yes },
             Self::Close(close) => Change::Close(close.what),
             Self::Reload(Reload { quiet: true }) => {
-                if let Some(firewall) = bootstrap::follow(bootstrap::edge_ports(&configured(settings)?))? {
+                // With a configuration that is not good the edge goes on as it is; sshd may have moved all the same.
+                let edge = configured(settings).ok().map(|listen| bootstrap::edge_ports(&listen));
+                if let Some(firewall) = bootstrap::follow(edge)? {
                     out::line(format!("the firewall has followed the listeners\n{}", shown(&firewall)));
                 }
                 return Ok(());
             }
-            Self::Reload(_) => Change::Follow(bootstrap::edge_ports(&configured(settings)?)),
+            Self::Reload(_) => Change::Follow(Some(bootstrap::edge_ports(&configured(settings)?))),
         };
         let firewall = change.apply()?;
         out::line(shown(&firewall));

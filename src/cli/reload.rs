@@ -29,7 +29,7 @@ impl Reload {
         }
         // Root's reload takes the firewall along; the service's own has systemd do it.
         if nix::unistd::geteuid().is_root()
-            && bootstrap::follow(bootstrap::edge_ports(&configured(settings)?))?.is_some()
+            && bootstrap::follow(Some(bootstrap::edge_ports(&configured(settings)?)))?.is_some()
         {
             out::line("the firewall has followed the listeners");
         }

@@ -194,6 +194,7 @@ fn a_firewall_that_nobody_confirms_goes_back_by_itself_and_by_a_power_cut() {
 
     server.ssh(&format!("{ORDER} --confirm-within 10m")).ok();
     assert_eq!(server.reached(FORGOTTEN), [false; 2]);
+    server.ssh("true").ok();
     server.machine.power_cut();
     served(&server.machine);
     server.forget_a_listener();
@@ -288,6 +289,18 @@ fn others_data_stays(server: &Server) {
     let add = "gateway tenant add shop --origin https://shop.example --database sqlite:///srv/data/shop.db";
     machine.shell(add).ok();
     let named = "the registry `/var/lib/gateway/registry.db` names a tenant (`gateway tenant remove` first)";
+    // One whose configuration cannot be read shows no registry at all.
+    machine
+        .shell(
+            "cp -a /etc/gateway/gateway.toml /root/good.toml && echo nonsense >> /etc/gateway/gateway.toml",
+        )
+        .ok();
+    let unknown = "nothing shows where the registry lies";
+    machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&[unknown]);
+    assert!(machine.path("/var/lib/gateway/registry.db").exists());
+    machine.shell("cp -a /root/good.toml /etc/gateway/gateway.toml && rm /root/good.toml").ok();
+    machine.shell(ORDER).ok();
+    served(machine);
     machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&[
         &format!("/var/lib/gateway: {named}"),
         "/var/lib/gateway-app holds what the application keeps",

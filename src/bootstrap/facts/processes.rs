@@ -14,6 +14,8 @@ pub(super) struct Process {
     pub(super) parent: u32,
     /// The kernel's name of it, 15 bytes at most.
     pub(super) name: String,
+    /// On whose behalf it acts: its effective user id. Anybody may call a program what they like.
+    pub(super) uid: u32,
     /// When it began, in clock ticks since the machine started.
     pub(super) began: u64,
     /// `NAME=value` lines of its environment at its start; empty where we may not read it.
@@ -45,6 +47,13 @@ impl Process {
     }
 }
 
+/// The second of the four in `Uid:` of `/proc/PID/status`. The owner of the directory will not do: it is root for whoever
+/// forbids to be dumped (proc(5)).
+fn acting(status: &[u8]) -> Option<u32> {
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"Uid:"))?;
+    std::str::from_utf8(line).ok()?.split_whitespace().nth(1)?.parse().ok()
+}
+
 /// All processes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Processes(pub(super) Vec<Process>);
@@ -58,6 +67,7 @@ impl Processes {
             let _pid: u32 = entry.file_name().to_str()?.parse().ok()?;
             let stat = fs::read(directory.join("stat")).ok()?;
             let mut process = Process::of_stat(String::from_utf8_lossy(&stat).trim_end())?;
+            process.uid = acting(&fs::read(directory.join("status")).ok()?)?;
             let environment = fs::read(directory.join("environ")).unwrap_or_default();
             let variables = environment.split(|byte| *byte == 0).filter(|line| line.starts_with(b"SSH_"));
             if process.name == "MainThread" {

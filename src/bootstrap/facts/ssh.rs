@@ -11,13 +11,18 @@ use std::{
 
 use serde::Serialize;
 
-use super::{processes::Processes, sockets::Socket};
+use super::{
+    processes::{Process, Processes},
+    sockets::Socket,
+};
 use crate::bootstrap::machine;
 
 /// Programs whose listening sockets are SSH's, and whose connections are sessions. `sshd-session` since OpenSSH 9.8.
 const SERVERS: [&str; 4] = ["sshd", "sshd-session", "sshd-auth", "dropbear"];
 /// SSH by another way, whose port nothing shows.
 const ROAMING: [&str; 2] = ["mosh-server", "etserver"];
+/// The first port of those who ask without naming one (ip(7)).
+const ASKING: u16 = 32_768;
 /// Who is below one of these is at the machine itself, or is its start.
 const CONSOLES: [&str; 4] = ["login", "agetty", "sulogin", "cloud-init"];
 
@@ -68,9 +73,7 @@ pub(super) struct Sources<'a> {
 pub(super) fn ssh(sources: &Sources<'_>, processes: &Processes, own_pid: u32) -> Ssh {
     let mut ports = sources.configured.clone();
     ports.extend(unit_ports(sources.socket_units));
-    let of_server = |socket: &&Socket| {
-        processes.holders(socket.inode).any(|process| SERVERS.contains(&process.name.as_str()))
-    };
+    let of_server = |socket: &&Socket| processes.holders(socket.inode).any(is_server);
     let served: Vec<_> = sources.sockets.iter().filter(of_server).collect();
     let listens = served.iter().filter(|socket| socket.listening && !socket.local.ip().is_loopback());
     ports.extend(listens.map(|socket| socket.local.port()));
@@ -85,10 +88,18 @@ pub(super) fn ssh(sources: &Sources<'_>, processes: &Processes, own_pid: u32) ->
     Ssh { ports, peers, session }
 }
 
-/// A connection that came in, and none that the server opened itself for a tunnel: those leave from high ports of ours.
+/// Root's own: the half of a session that has become its user holds what that user has forwarded, and anybody may call a
+/// program sshd.
+fn is_server(process: &Process) -> bool {
+    process.uid == 0 && SERVERS.contains(&process.name.as_str())
+}
+
+/// A connection that came in. The server also opens some itself, for `-L`, from the ports of those who ask; and takes some for
+/// `-R` and X11, mostly at the machine itself.
 fn is_servers_end(socket: &Socket, ports: &BTreeSet<u16>) -> bool {
     let port = socket.local.port();
-    !socket.listening && (ports.contains(&port) || port < socket.peer.port())
+    let moved = port < socket.peer.port() && port < ASKING && !socket.local.ip().is_loopback();
+    !socket.listening && (ports.contains(&port) || moved)
 }
 
 /// `port 22` and `listenaddress [::]:22`.
@@ -120,9 +131,8 @@ fn session(
     own_pid: u32,
 ) -> Session {
     let line: Vec<_> = processes.line(own_pid).collect();
-    let is = |names: &'static [&'static str]| {
-        move |process: &&&super::processes::Process| names.contains(&process.name.as_str())
-    };
+    let is =
+        |names: &'static [&'static str]| move |process: &&&Process| names.contains(&process.name.as_str());
     let told = line.iter().find_map(|process| connection(&process.variable("SSH_CONNECTION")?));
     let roams = line.iter().any(|process| is(&ROAMING)(&process));
     let hinted = line.iter().any(|process| process.variable("SSH_TTY").is_some());
@@ -131,14 +141,20 @@ fn session(
         return Session::Local;
     }
     // The socket may be held by the privileged half of the session, which is the parent of the one that is found.
-    let held = line.iter().filter(is(&SERVERS)).find_map(|process| {
-        let mut own = sockets.iter().filter(|socket| process.sockets.contains(&socket.inode));
-        own.find(|socket| is_servers_end(socket, ports))
+    let held = line.iter().filter(|process| is_server(process)).find_map(|process| {
+        let own = sockets.iter().filter(|socket| process.sockets.contains(&socket.inode));
+        let ends = own.filter(|socket| is_servers_end(socket, ports));
+        // Root's sessions hold in one process what they forward, too.
+        ends.min_by_key(|socket| {
+            let is_told = told == Some((socket.peer, socket.local));
+            (!is_told, !ports.contains(&socket.local.port()), socket.local.port())
+        })
     });
     // Of the session's processes the outermost that is no listener began when the connection came in.
     let listens = |pid: u32| {
         let of = processes.of(pid);
-        of.is_some_and(|p| sockets.iter().any(|s| s.listening && p.sockets.contains(&s.inode)))
+        let servers = |s: &&Socket| s.listening && ports.contains(&s.local.port());
+        of.is_some_and(|p| sockets.iter().filter(servers).any(|s| p.sockets.contains(&s.inode)))
     };
     let first = line.iter().rfind(|process| is(&SERVERS)(process) && !listens(process.pid));
     // Over a roaming shell, and in a tmux, the variables may be those of a session that ended long ago.

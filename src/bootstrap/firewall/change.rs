@@ -31,8 +31,8 @@ pub(crate) enum Change {
     },
     /// Take an opened port, an admitted or a denied address back.
     Close(String),
-    /// Follow the listeners: the edge's ports as configured, SSH's ports as found.
-    Follow(BTreeSet<u16>),
+    /// Follow the listeners: the edge's ports as configured, if that is known, and SSH's ports as found.
+    Follow(Option<BTreeSet<u16>>),
 }
 
 /// Where an order may have come from.
@@ -145,9 +145,9 @@ impl Change {
             Self::Close(what) => return close(firewall, &what),
             // SSH ports are added and never taken away by themselves: a server that is down just now comes back.
             Self::Follow(edge) => {
-                // What was led to a port that is listened on no longer would be refused there.
-                firewall.led.retain(|_, to| edge.contains(to));
-                firewall.edge = edge;
+                if let Some(edge) = edge {
+                    firewall.listen(edge);
+                }
                 firewall.ssh.extend(ssh_found);
             }
         }
@@ -243,12 +243,12 @@ mod tests {
         check(close("443/udp"), here, Err("not open"));
         check(close("nonsense"), here, Err("no port and no address"));
         check(
-            Change::Follow([8443].into()),
+            Change::Follow(Some([8443].into())),
             here,
             Ok("22,2222 | 8443 | 8080/tcp | 203.0.113.64/26 | 192.0.2.0/24"),
         );
         let led = Firewall { led: [(443, 8443), (80, 8080)].into(), ..Firewall::default() };
-        let after = Change::Follow([80, 443, 8443].into()).to(led, here, &BTreeSet::new()).unwrap();
+        let after = Change::Follow(Some([80, 443, 8443].into())).to(led, here, &BTreeSet::new()).unwrap();
         assert_eq!(after.led, [(443, 8443)].into(), "nothing listens on 8080 any more");
     }
 

@@ -58,6 +58,7 @@ Description=Changes of sshd's configuration, for the firewall of the gateway
 [Path]
 PathChanged=/etc/ssh/sshd_config
 PathChanged=/etc/ssh/sshd_config.d
+PathChanged=/etc/systemd/system/ssh.socket.d
 
 [Install]
 WantedBy=multi-user.target
@@ -142,14 +143,14 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     let before = stored.cloned().unwrap_or_default();
     let carriers = carriers(plan, facts);
     // What was opened, admitted and denied stays so, and no port of SSH is ever closed by itself.
-    let wanted = Firewall {
+    let mut wanted = Firewall {
         ssh: before.ssh.union(&ssh).copied().collect(),
-        edge: answers.edge_ports(),
         opened: before.opened.iter().chain(&answers.open).chain(&carriers).copied().collect(),
         // It may have led connections alone until now.
         bare: false,
         ..before
     };
+    wanted.listen(answers.edge_ports());
     let is = match (stored, facts.live.same) {
         (Some(stored), true) if *stored == wanted => return,
         (Some(stored), _) if stored.bare => "it leads connections over, and filters nothing",

@@ -1,5 +1,7 @@
 //! Plans, as they are on file, and what each machine changes about them.
 
+use std::{collections::BTreeMap, net::SocketAddr};
+
 use super::{
     super::{
         App,
@@ -234,9 +236,13 @@ fn a_firewall_that_only_leads_connections_over_gets_its_filter() {
     );
     let mut facts = samples::set_up();
     facts.live.stored = Some(Firewall { bare: true, led: [(443, 8443)].into(), ..Firewall::default() });
-    let steps = plan(&facts, &samples::answers()).steps;
-    let [Step { action: Action::Arm(wanted, _), .. }] = &steps[..] else { panic!("{steps:?}") };
-    assert!(!wanted.bare && wanted.led == [(443, 8443)].into(), "who is led over stays so: {wanted:?}");
+    for (beside, led) in [(Some("[::]:8443"), [(443, 8443)].into()), (None, BTreeMap::new())] {
+        let mut answers = samples::answers();
+        answers.listen.extend(beside.map(|address| address.parse::<SocketAddr>().unwrap()));
+        let steps = plan(&facts, &answers).steps;
+        let [.., Step { action: Action::Arm(wanted, _), .. }] = &steps[..] else { panic!("{steps:?}") };
+        assert!(!wanted.bare && wanted.led == led, "who is led to a listener stays so: {wanted:?}");
+    }
 }
 
 #[test]

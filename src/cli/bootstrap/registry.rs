@@ -3,14 +3,16 @@
 
 use crate::{
     cli::{Settings, reach},
-    config,
+    config::{self, Loaded},
     tenant::{self, TenantPaths},
 };
 
 /// Why the registry and its sealing key must stay, if they must.
 pub(super) fn needed(settings: &Settings) -> Option<String> {
-    // A configuration that cannot be read any more names no other place.
-    let config = config::load(&settings.flags()).map(|loaded| loaded.config).unwrap_or_default();
+    let Ok(Loaded { config, .. }) = config::load_to_set_up(&settings.flags()) else {
+        let why = "the configuration is not good (`gateway check`), so nothing shows where the registry lies";
+        return Some(why.to_owned());
+    };
     let path = TenantPaths::below(&config.state_dir, &config.registry, None).registry_db;
     if !path.exists() {
         return None;

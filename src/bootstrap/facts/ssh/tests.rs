@@ -14,7 +14,7 @@ fn process(
 ) -> Process {
     let environment = environment.iter().map(|line| (*line).to_owned()).collect();
     let sockets = sockets.iter().copied().collect();
-    Process { pid, parent, name: name.to_owned(), began, environment, sockets }
+    Process { pid, parent, name: name.to_owned(), uid: 0, began, environment, sockets }
 }
 
 fn socket(local: &str, peer: &str, inode: u64) -> Socket {
@@ -77,6 +77,40 @@ fn a_session_is_found_by_its_servers_socket_where_no_environment_shows_it() {
     let Session::Ssh { peer, port, .. } = ssh.session else { panic!("{ssh:?}") };
     assert_eq!((peer, port), (Some("198.51.100.7".parse().unwrap()), Some(2022)));
     assert_eq!(ssh.ports, BTreeSet::from([22, 2022, 2222]), "neither tunnels nor forwarded ports are SSH's");
+}
+
+/// What `-R`, X11 and `-L` to high ports leave beside the session's own connection.
+fn with_forwards() -> Vec<Socket> {
+    let mut sockets = vec![
+        socket("127.0.0.1:8080", "127.0.0.1:40000", 5),
+        socket("127.0.0.1:6010", "127.0.0.1:40001", 6),
+        socket("203.0.113.9:33000", "192.0.2.5:50051", 7),
+        socket("203.0.113.9:8081", "192.0.2.6:40002", 8),
+    ];
+    sockets.extend(self::sockets());
+    sockets
+}
+
+#[test]
+fn what_a_session_forwards_is_not_taken_for_it() {
+    for (shell, effective) in
+        [(&["SSH_CONNECTION=198.51.100.7 50000 203.0.113.9 2022"][..], ""), (&[], "port 2022"), (&[], "")]
+    {
+        let ssh = told(&over_ssh(shell, &[5, 6, 7, 8, 2, 3, 4]), &with_forwards(), effective);
+        let Session::Ssh { peer, port, began, .. } = ssh.session else { panic!("{ssh:?}") };
+        assert_eq!((peer, port), (Some("198.51.100.7".parse().unwrap()), Some(2022)), "{shell:?}");
+        assert_eq!(began, Some(900), "a forwarded port that listens makes no listener of it");
+    }
+}
+
+#[test]
+fn what_is_only_called_sshd_opens_no_port() {
+    let mut processes = over_ssh(&[], &[2]);
+    let sockets = [sockets(), vec![socket("0.0.0.0:9999", "0.0.0.0:0", 9)], with_forwards()].concat();
+    processes.0.push(Process { uid: 1000, ..process((30, 1), "sshd", 950, &[], &[9, 8]) });
+    let ssh = told(&processes, &sockets, "port 22");
+    assert_eq!(ssh.ports, BTreeSet::from([22, 2022, 2222]));
+    assert_eq!(ssh.peers, BTreeSet::from(["198.51.100.7".parse().unwrap()]));
 }
 
 #[test]
