@@ -1,5 +1,6 @@
-//! Open connections by client address (IPv4 /32, IPv6 /64), so that one address cannot take all there are. Only
-//! addresses with an open connection are in it, so `connections_max` bounds it; it must never remember more.
+//! What clients hold open (connections, answers being compressed), counted by address (IPv4 /32, IPv6 /64), so that one
+//! address cannot take all there are. Only addresses that hold something are in it, so what bounds the whole bounds it
+//! too; it must never remember more.
 
 use std::{
     collections::{HashMap, hash_map::Entry},
@@ -9,11 +10,11 @@ use std::{
 
 use super::admit::network;
 
-/// All threads' connections by address.
+/// What all threads have open, by address.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Clients(Arc<Mutex<HashMap<IpAddr, usize>>>);
 
-/// One connection's place; dropping it gives it back.
+/// One place; dropping it gives it back.
 #[derive(Debug)]
 pub(crate) struct ClientPlace {
     clients: Clients,
@@ -21,12 +22,12 @@ pub(crate) struct ClientPlace {
 }
 
 impl Clients {
-    /// A place for one more connection from this address, if it has fewer than that many.
-    pub(crate) fn enter(&self, address: IpAddr, connections_max: usize) -> Option<ClientPlace> {
+    /// A place for one more of this address, if it has fewer than that many.
+    pub(crate) fn enter(&self, address: IpAddr, places_max: usize) -> Option<ClientPlace> {
         let network = network(address.to_canonical());
         let mut open = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         match open.entry(network) {
-            Entry::Occupied(count) if *count.get() >= connections_max => return None,
+            Entry::Occupied(count) if *count.get() >= places_max => return None,
             Entry::Occupied(mut count) => *count.get_mut() += 1,
             Entry::Vacant(count) => drop(count.insert(1)),
         }

@@ -7,9 +7,12 @@ mod config;
 mod encoder;
 mod types;
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering::Relaxed},
+use std::{
+    net::IpAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use http::{
@@ -24,7 +27,12 @@ pub(crate) use self::{
     config::Compression as CompressionConfig,
     types::Types,
 };
-use super::{body::Body, cors, serve::Exchange};
+use super::{
+    body::Body,
+    clients::{ClientPlace, Clients},
+    cors,
+    serve::Exchange,
+};
 
 /// Sums over the bytes as they were: they would be wrong, and whoever sends them wants them checked.
 const SUMS: [HeaderName; 4] = [
@@ -45,6 +53,8 @@ pub(crate) struct Compression {
     bytes_min: u64,
     streams_max: usize,
     streams: Arc<AtomicUsize>,
+    client_streams_max: usize,
+    clients: Clients,
     pub(crate) types: Arc<Types>,
 }
 
@@ -63,6 +73,7 @@ pub(crate) enum Holds {
 #[derive(Debug)]
 pub(crate) struct Stream {
     streams: Arc<AtomicUsize>,
+    _client: ClientPlace,
 }
 
 impl Compression {
@@ -74,6 +85,8 @@ impl Compression {
             bytes_min: config.bytes_min,
             streams_max: config.streams_max,
             streams: Arc::default(),
+            client_streams_max: config.client_streams_max,
+            clients: Clients::default(),
             types: Arc::new(Types::new(&config.types)),
         }
     }
@@ -81,12 +94,14 @@ impl Compression {
     /// Count on with an earlier one's.
     pub(crate) fn count_with(&mut self, before: &Self) {
         self.streams = before.streams.clone();
+        self.clients = before.clients.clone();
     }
 
-    fn stream(&self) -> Option<Stream> {
+    fn stream(&self, client: IpAddr) -> Option<Stream> {
+        let client = self.clients.enter(client, self.client_streams_max)?;
         let one_more = |open: usize| (open < self.streams_max).then_some(open + 1);
         self.streams.fetch_update(Relaxed, Relaxed, one_more).ok()?;
-        Some(Stream { streams: self.streams.clone() })
+        Some(Stream { streams: self.streams.clone(), _client: client })
     }
 }
 
@@ -117,7 +132,9 @@ pub(crate) fn apply(
     let Some(coding) = coding.filter(|_| head.method != Method::HEAD && !is_measured(holds, head)) else {
         return Response::from_parts(parts, body);
     };
-    let Some(stream) = compression.stream() else { return Response::from_parts(parts, body) };
+    let Some(stream) = compression.stream(exchange.client.address) else {
+        return Response::from_parts(parts, body);
+    };
     if holds == Holds::PublicThings && !is_within_rate(exchange, &body) {
         return Response::from_parts(parts, body);
     }
@@ -214,6 +231,8 @@ fn describe(headers: &mut HeaderMap, coding: Coding) {
 mod tests {
     use super::*;
 
+    const CLIENT: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(192, 0, 2, 1));
+
     fn answer(status: u16, headers: &[(&'static str, &'static str)], bytes: usize) -> Response<Body> {
         let mut answer = Response::builder().status(status);
         for (name, value) in headers {
@@ -226,12 +245,12 @@ mod tests {
     fn a_new_configuration_counts_on_where_the_old_one_left_off() {
         let one = CompressionConfig { streams_max: 1, ..CompressionConfig::default() };
         let old = Compression::new(&one);
-        let running = old.stream().unwrap();
+        let running = old.stream(CLIENT).unwrap();
         let mut new = Compression::new(&one);
         new.count_with(&old);
-        assert!(new.stream().is_none(), "one is running, and one is allowed");
+        assert!(new.stream(CLIENT).is_none(), "one is running, and one is allowed");
         drop(running);
-        assert!(new.stream().is_some());
+        assert!(new.stream(CLIENT).is_some());
     }
 
     #[test]
@@ -310,11 +329,18 @@ mod tests {
 
     #[test]
     fn places_are_bounded_and_given_back() {
-        let config = CompressionConfig { streams_max: 1, ..CompressionConfig::default() };
+        let other = "192.0.2.2".parse().unwrap();
+        let config =
+            CompressionConfig { streams_max: 2, client_streams_max: 1, ..CompressionConfig::default() };
         let compression = Compression::new(&config);
-        let first = compression.stream();
-        assert!(first.is_some() && compression.stream().is_none());
+        let first = compression.stream(CLIENT);
+        assert!(first.is_some() && compression.stream(CLIENT).is_none(), "it has its share");
+        let second = compression.stream(other);
+        assert!(
+            second.is_some() && compression.stream("192.0.2.3".parse().unwrap()).is_none(),
+            "all there are"
+        );
         drop(first);
-        assert!(compression.stream().is_some());
+        assert!(compression.stream(other).is_none() && compression.stream(CLIENT).is_some());
     }
 }

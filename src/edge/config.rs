@@ -227,7 +227,7 @@ pub(crate) struct Limits {
     #[serde(with = "humantime_serde")]
     pub(crate) connect_timeout: Duration,
     /// How often an idempotent request, its body small or none, that its worker took and died of is given to
-    /// another; 0 is never.
+    /// another; 0 is never. A kept connection that has closed meanwhile is no such death: another is opened.
     pub(crate) retries_max: u32,
     /// Idle connections kept per worker and thread.
     pub(crate) upstream_idle_max: usize,

@@ -24,6 +24,8 @@ pub(crate) struct Compression {
     pub(crate) types: Vec<String>,
     /// Answers being compressed at a time; further ones are left as they are.
     pub(crate) streams_max: usize,
+    /// Those of one client address (IPv4 /32, IPv6 /64).
+    pub(crate) client_streams_max: usize,
 }
 
 impl Default for Compression {
@@ -55,6 +57,8 @@ impl Default for Compression {
             types: types.map(str::to_owned).to_vec(),
             // At about 1 MiB each (zstd); 3.4 MiB for a long body in brotli.
             streams_max: 128,
+            // Who takes none of what it asked for holds no more than these.
+            client_streams_max: 32,
         }
     }
 }

@@ -47,7 +47,8 @@ impl Body for Script {
 }
 
 fn compressed(body: Script, coding: Coding) -> Compressed<Script> {
-    let stream = Compression::new(&CompressionConfig::default()).stream().unwrap();
+    let stream =
+        Compression::new(&CompressionConfig::default()).stream(std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
     Compressed::new(body, coding, 4, stream).unwrap()
 }
 
@@ -156,6 +157,7 @@ fn trailers_come_after_the_end() {
 
 #[test]
 fn an_empty_body_is_left_alone() {
-    let stream = Compression::new(&CompressionConfig::default()).stream().unwrap();
+    let stream =
+        Compression::new(&CompressionConfig::default()).stream(std::net::Ipv4Addr::LOCALHOST.into()).unwrap();
     assert!(Compressed::new(script([]), Coding::Zstd, 3, stream).is_err());
 }
