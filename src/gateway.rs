@@ -54,6 +54,7 @@ pub(crate) fn run(loaded: Loaded, flags: Flags) -> Result<(), GatewayError> {
     // Everything was drained or given up on: a stuck statement must not hold the exit.
     data.shutdown_background();
     main.shutdown_background();
+    telemetry::flush();
     outcome
 }
 
@@ -87,6 +88,7 @@ async fn lives(
             return Ok(());
         }
         let past = Past { websockets, ..past };
+        telemetry::flush();
         let error = successor.become_it(&inherited, Past { swaps: past.swaps + 1, ..past });
         Signals::let_through()?;
         let path = successor.path().display();

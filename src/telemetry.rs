@@ -1,9 +1,21 @@
 //! Our own log: what goes to standard error. The access log is the edge's; worker output is the backend's.
 
-use std::{ffi::OsString, io::IsTerminal};
+mod desk;
+
+use std::{ffi::OsString, io::IsTerminal, sync::OnceLock};
 
 use serde::{Deserialize, Serialize};
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter,
+    fmt::{self, writer::BoxMakeWriter},
+    layer::SubscriberExt,
+    util::SubscriberInitExt,
+};
+
+use self::desk::Desk;
+
+/// Lines go through it; none in a process that writes no log, and in one in which no thread can be started any more.
+static DESK: OnceLock<Option<Desk>> = OnceLock::new();
 
 /// `[log]`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -42,16 +54,28 @@ impl Config {
 pub(crate) fn start(config: &Config) {
     let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
+    let desk = DESK.get_or_init(|| Desk::start(std::io::stderr()).ok()).clone();
+    let writer = match desk {
+        Some(desk) => BoxMakeWriter::new(desk),
+        None => BoxMakeWriter::new(std::io::stderr),
+    };
     let started = match config.format {
         Format::Text => {
             let colours = colours(std::io::stderr().is_terminal(), std::env::var_os("NO_COLOR"));
-            let layer = fmt::layer().with_writer(std::io::stderr).with_target(false).with_ansi(colours);
+            let layer = fmt::layer().with_writer(writer).with_target(false).with_ansi(colours);
             registry.with(layer).try_init()
         }
-        Format::Json => registry.with(fmt::layer().json().with_writer(std::io::stderr)).try_init(),
+        Format::Json => registry.with(fmt::layer().json().with_writer(writer)).try_init(),
     };
     // The only failure is that a subscriber exists: in tests, where many gateways share a process.
     drop(started);
+}
+
+/// Write what is queued, before this process ends or becomes another program. Waits a second at most.
+pub(crate) fn flush() {
+    if let Some(desk) = DESK.get().and_then(Option::as_ref) {
+        desk.flush();
+    }
 }
 
 /// Colours are for terminals: in a file or the journal they are noise between the words. `NO_COLOR`, as long as it

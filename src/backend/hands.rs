@@ -15,11 +15,16 @@ use nix::{
     sys::signal::{Signal, kill, killpg},
     unistd::Pid,
 };
+use tokio::sync::{Semaphore, oneshot};
 
 type Work = Box<dyn FnOnce() + Send>;
 
-/// Orders that may wait; a start takes about a millisecond, everything else less, so this is never reached.
-const WAITING_MAX: usize = 64;
+/// Orders that may wait there. Tasks hold `PLACES_MAX` of them at most, and whoever waits on a thread holds one a thread,
+/// so this is never reached.
+const WAITING_MAX: usize = 256;
+
+/// Orders of tasks that may wait there, each of about a millisecond; further ones wait before it.
+const PLACES_MAX: usize = 32;
 
 /// Whom a signal goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +42,14 @@ pub(crate) fn start() {
 
 /// Have it done there. Cancel safe: what was asked for happens all the same.
 pub(super) async fn done<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<T> {
-    let (done, result) = tokio::sync::oneshot::channel();
+    static PLACES: Semaphore = Semaphore::const_new(PLACES_MAX);
+    let place = PLACES.acquire().await.map_err(|_| ended())?;
+    let (done, result) = oneshot::channel();
     // When nobody waits any more, what came of it is dropped.
-    order(Box::new(move || drop(done.send(work()))))?;
+    order(Box::new(move || {
+        drop(done.send(work()));
+        drop(place);
+    }))?;
     result.await.map_err(|_| ended())
 }
 
@@ -93,5 +103,17 @@ mod tests {
         let second = std::thread::spawn(move || done_at_once(here).unwrap()).join().unwrap();
         assert_eq!(first, second);
         assert_ne!(first, here());
+    }
+
+    #[tokio::test]
+    async fn however_many_ask_at_a_time_all_are_done() {
+        let asked = (0..10 * WAITING_MAX).map(|number| done(move || number));
+        let all = futures_util::future::try_join_all(asked).await.unwrap();
+        assert_eq!(all, (0..10 * WAITING_MAX).collect::<Vec<_>>());
+        // Those that went away before their turn hold no place.
+        for _ in 0..2 * PLACES_MAX {
+            let _gone_away = futures_util::FutureExt::now_or_never(done(|| ()));
+        }
+        done(|| ()).await.unwrap();
     }
 }

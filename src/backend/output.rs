@@ -42,6 +42,8 @@ static NEXT_NUMBER: AtomicU64 = AtomicU64::new(1);
 /// The end of what was withheld when a stream ends: a process that floods has last words, too. One screen.
 const LAST_WORDS_MAX: usize = 20;
 
+const FORGOTTEN: &str = "earlier lines are no longer in memory (`output_lines_max`)";
+
 /// One line that a worker wrote, or that the gateway has to say of its output.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct OutputLine {
@@ -85,18 +87,25 @@ impl Stream {
 /// The last lines of one worker slot, over the lives of its processes.
 #[derive(Debug, Default)]
 pub(crate) struct Ring {
-    lines: Mutex<VecDeque<OutputLine>>,
+    kept: Mutex<Kept>,
     dropped: AtomicU64,
 }
 
+#[derive(Debug, Default)]
+struct Kept {
+    lines: VecDeque<OutputLine>,
+    /// Stands for those that had to go, at the time of the last of them.
+    forgotten: Option<OutputLine>,
+}
+
 impl Ring {
-    fn lines(&self) -> MutexGuard<'_, VecDeque<OutputLine>> {
+    fn kept(&self) -> MutexGuard<'_, Kept> {
         // A panic elsewhere leaves whole lines behind.
-        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn push(&self, mut line: OutputLine, lines_max: usize, outlets: &Outlets) {
-        let mut lines = self.lines();
+        let mut kept = self.kept();
         // In one step: whoever follows can tell by the number which lines it has read here already.
         line.number = NEXT_NUMBER.fetch_add(1, Relaxed);
         if outlets.live.receiver_count() > 0 {
@@ -104,9 +113,11 @@ impl Ring {
             drop(outlets.live.send(line.clone()));
         }
         outlets.files.write(&line);
-        lines.push_back(line);
-        while lines.len() > lines_max {
-            lines.pop_front();
+        kept.lines.push_back(line);
+        while kept.lines.len() > lines_max
+            && let Some(line) = kept.lines.pop_front()
+        {
+            kept.forgotten = Some(OutputLine { stream: Stream::Gateway, text: FORGOTTEN.to_owned(), ..line });
         }
     }
 
@@ -115,16 +126,17 @@ impl Ring {
         self.dropped.load(Relaxed)
     }
 
-    /// The last `count` lines, oldest first.
+    /// The last `count` lines, oldest first; if there are fewer than were written, the first says so.
     pub(crate) fn last(&self, count: usize) -> Vec<OutputLine> {
-        let lines = self.lines();
-        lines.iter().skip(lines.len().saturating_sub(count)).cloned().collect()
+        let Kept { lines, forgotten } = &*self.kept();
+        let all = lines.len() + usize::from(forgotten.is_some());
+        forgotten.iter().chain(lines).skip(all.saturating_sub(count)).cloned().collect()
     }
 
     /// The last `count` lines of one process, oldest first.
     pub(super) fn last_of(&self, pid: u32, count: usize) -> Vec<String> {
-        let lines = self.lines();
-        let own = lines.iter().rev().filter(|line| line.pid == pid).take(count);
+        let kept = self.kept();
+        let own = kept.lines.iter().rev().filter(|line| line.pid == pid).take(count);
         let mut texts: Vec<String> = own.map(|line| line.text.clone()).collect();
         texts.reverse();
         texts

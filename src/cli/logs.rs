@@ -13,6 +13,9 @@ use crate::admin::Record;
 /// One line of a worker is cut to less than this on its way in.
 const LINE_BYTES_MAX: usize = 1024 * 1024;
 
+/// Lines of the past, where nothing says how many.
+const LINES: usize = 100;
+
 /// How often a gateway that has gone is looked for.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -40,7 +43,7 @@ pub(crate) struct Logs {
     /// Only this worker, such as `api/0`, all workers of a backend, such as `api`, or a job, such as `job/nightly`
     #[arg(long, value_name = "NAME")]
     worker: Option<String>,
-    /// Only JSON lines that name this tenant
+    /// Only JSON lines that name this tenant, and what jobs wrote that ran for it
     #[arg(long, value_name = "ID")]
     tenant: Option<String>,
     /// Only lines of this level and above
@@ -49,9 +52,9 @@ pub(crate) struct Logs {
     /// Only lines since then: a time such as `2026-01-31T08:00:00Z`, or how long ago, such as `10m`
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Timestamp>,
-    /// How many lines of the past
-    #[arg(short = 'n', long, default_value_t = 100)]
-    lines: usize,
+    /// How many lines of the past; 100, with --since all that are still there
+    #[arg(short = 'n', long)]
+    lines: Option<usize>,
     #[command(flatten)]
     form: out::Form,
 }
@@ -67,9 +70,10 @@ impl Logs {
 
     async fn shown(&self, client: &Client) -> Result<(), Failure> {
         let mut last = None;
-        match self.read(client, self.lines, self.since, &mut last).await {
+        let lines = self.lines.unwrap_or(if self.since.is_some() { usize::MAX } else { LINES });
+        match self.read(client, lines, self.since, &mut last).await {
             Ok(()) if !self.follow => {
-                if last.is_none() && self.lines > 0 {
+                if last.is_none() && lines > 0 {
                     out::remark(self.nothing());
                 }
                 return Ok(());

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use tokio::sync::{broadcast, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
@@ -26,6 +26,13 @@ use crate::{
 
 /// The clock may be set while we sleep: look at it this often.
 const LOOK_EVERY: Duration = Duration::from_secs(20);
+
+/// A clock that is set back by no more than this is one that was a little fast: what is due waits for it.
+const FAST_MAX: SignedDuration = SignedDuration::from_mins(1);
+
+/// A clock that is set back by no more than this shows times that have been: what has run does not run again. Beyond it
+/// (as in cron(8)) it had shown no time at all.
+const REPEATED_MAX: SignedDuration = SignedDuration::from_hours(3);
 
 /// Verdicts that a slow watcher may be behind; it gets all of them with the outcome.
 const VERDICTS_WAITING_MAX: usize = 1024;
@@ -72,6 +79,7 @@ impl Clockwork {
     pub(super) async fn run(mut self) {
         let mut begun: Option<Begun> = None;
         let mut due = self.due_after(Timestamp::now());
+        let (mut look, mut fired) = (Look::now(), None);
         loop {
             self.board.next_is(due);
             tokio::select! {
@@ -87,12 +95,18 @@ impl Clockwork {
                     Some(Order::Run { tenant, answer }) => self.obey(&mut begun, tenant, answer),
                     Some(Order::Stop { answer }) => self.stop(&mut begun, answer),
                 },
-                () = until(due) => {
+                clock = until(due, &mut look) => {
+                    if clock == Clock::SetBack {
+                        due = self.due_after(not_again(fired, Timestamp::now()));
+                        tracing::warn!(job = self.board.name, "the clock was set back: the job's time is found anew");
+                        continue;
+                    }
                     match &begun {
                         Some(begun) => self.leave_out(begun.view.number).await,
                         None => begun = Some(self.begin(By::Schedule, None, broadcast::channel(1).0)),
                     }
                     let now = Timestamp::now();
+                    fired = due;
                     due = self.due_after(due.map_or(now, |due| due.max(now)));
                 }
             }
@@ -214,16 +228,53 @@ async fn over(begun: &mut Option<Begun>) -> Vec<Verdict> {
     }
 }
 
-/// Resolves when the clock shows that moment; never, if there is none. Cancel safe.
-async fn until(due: Option<Timestamp>) {
+/// What the clock has done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Clock {
+    Due,
+    SetBack,
+}
+
+/// The clock that may be set, and the one that may not, in one moment.
+#[derive(Debug, Clone, Copy)]
+struct Look {
+    wall: Timestamp,
+    clock: Instant,
+}
+
+impl Look {
+    fn now() -> Self {
+        Self { wall: Timestamp::now(), clock: Instant::now() }
+    }
+
+    /// By how much the clock is behind what it should show by then.
+    fn behind(self, then: Self) -> SignedDuration {
+        let passed = SignedDuration::try_from(then.clock - self.clock).unwrap_or(SignedDuration::MAX);
+        passed.saturating_sub(then.wall.duration_since(self.wall))
+    }
+}
+
+/// Resolves when the clock shows that moment, or was set back since the last look; never, if there is none. Cancel safe.
+async fn until(due: Option<Timestamp>, last: &mut Look) -> Clock {
     let Some(due) = due else { return std::future::pending().await };
     loop {
-        let left = Duration::try_from(due.duration_since(Timestamp::now())).unwrap_or_default();
+        let look = Look::now();
+        let behind = std::mem::replace(last, look).behind(look);
+        if behind > FAST_MAX {
+            return Clock::SetBack;
+        }
+        let left = Duration::try_from(due.duration_since(look.wall)).unwrap_or_default();
         if left.is_zero() {
-            return;
+            return Clock::Due;
         }
         tokio::time::sleep(left.min(LOOK_EVERY)).await;
     }
+}
+
+/// The moment after which a job is due on a clock that was set back to `now`, having run at `fired`.
+fn not_again(fired: Option<Timestamp>, now: Timestamp) -> Timestamp {
+    let repeated = fired.filter(|fired| fired.duration_since(now) <= REPEATED_MAX);
+    repeated.map_or(now, |fired| fired.max(now))
 }
 
 #[cfg(test)]
@@ -235,5 +286,32 @@ mod tests {
         let now: Timestamp = "2026-01-02T03:30:00Z".parse().unwrap();
         let at = |seconds: i64| Some(now + jiff::SignedDuration::from_secs(seconds));
         assert_eq!([at(-1), at(0), at(1), None].map(|due| still_due(due, now)), [at(-1), at(0), None, None]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_clock_that_is_set_back_is_noticed_once_and_a_fast_one_waited_for() {
+        let now = Look::now();
+        let due = Some(now.wall + SignedDuration::from_hours(1));
+        for (fast_by, clock) in [(50, None), (70, Some(Clock::SetBack)), (7200, Some(Clock::SetBack))] {
+            let mut last = Look { wall: now.wall + SignedDuration::from_secs(fast_by), ..now };
+            let seen = tokio::time::timeout(Duration::from_millis(1), until(due, &mut last)).await;
+            assert_eq!(seen.ok(), clock, "{fast_by}");
+            let again = tokio::time::timeout(Duration::from_millis(1), until(due, &mut last)).await;
+            assert!(again.is_err(), "{fast_by}");
+        }
+        // Set forward: what is due by then is due.
+        let mut last = Look { wall: now.wall - SignedDuration::from_hours(9), ..now };
+        assert_eq!(until(Some(now.wall), &mut last).await, Clock::Due);
+    }
+
+    #[test]
+    fn what_has_run_does_not_run_again_unless_the_clock_had_shown_no_time_at_all() {
+        let now: Timestamp = "2026-01-02T03:30:00Z".parse().unwrap();
+        let at = |hours: i64| now + SignedDuration::from_hours(hours);
+        for (fired, after) in
+            [(None, at(0)), (Some(at(-1)), at(0)), (Some(at(2)), at(2)), (Some(at(90_000)), at(0))]
+        {
+            assert_eq!(not_again(fired, now), after, "{fired:?}");
+        }
     }
 }

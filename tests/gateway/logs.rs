@@ -3,6 +3,7 @@
 
 use std::{
     fs::{self, File},
+    io::Read as _,
     path::Path,
     process::{Child, Command, Stdio},
 };
@@ -121,6 +122,56 @@ fn lines_are_found_by_level_tenant_worker_and_time() {
     gateway.cli(&["logs", "--worker", "nobody"]).fails(1).says(&["nobody", "gateway backend list"]);
     gateway.cli(&["logs", "--since", "yesterday"]).fails(2).says(&["10m", "2026-01-31T08:00:00Z"]);
     gateway.cli(&["logs", "--level", "loud"]).fails(2).says(&["warn", "fatal"]);
+}
+
+#[test]
+fn what_is_asked_since_a_time_is_all_there_is_and_what_is_no_longer_there_is_said() {
+    let gateway = chatty().config("[backend.api]\noutput_lines_max = 150").start();
+    let since = |arguments: &[&str]| {
+        let output = gateway.cli(&[&["logs", "--since", "1h"], arguments].concat()).ok();
+        output.stdout.lines().map(str::to_owned).collect::<Vec<_>>()
+    };
+    flood(&gateway, 140);
+    eventually("more than the last hundred are shown", || (since(&[]).len() > 140).then_some(()));
+    assert_eq!(since(&["--lines", "7"]).len(), 7);
+    assert!(!since(&[])[0].contains("no longer in memory"));
+    flood(&gateway, 20);
+    eventually("the first line says that it is not the first", || {
+        since(&[])[0].contains("api/0 gateway earlier lines are no longer in memory").then_some(())
+    });
+}
+
+#[test]
+fn a_log_that_nobody_reads_holds_up_nobody_and_says_later_what_is_missing() {
+    let site = chatty()
+        .config("[backend.api]\nlog.lines_per_second_max = 1000000\nlog.bytes_per_second_max = 1000000000")
+        .site();
+    let pipe = site.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    let mut held = File::options().read(true).write(true).open(&pipe).unwrap();
+    let gateway =
+        TestGateway::start_through(site, &["sh", "-c", "exec \"$@\" 2>\"$0\"", pipe.to_str().unwrap()]);
+    // More than the pipe and what may wait before it take together.
+    for _ in 0..3 {
+        gateway.get("/flood?lines=1500&filling=2000").origin(NAVAJA).send().is(200);
+    }
+    eventually("every line is kept for `gateway logs`", || {
+        let lines = shown(&gateway, &[]);
+        let last = texts(&lines).iter().filter(|text| text.starts_with("flood 1499 ")).count();
+        (last > 0).then_some(())
+    });
+    let (found, finding) = std::sync::mpsc::sync_channel(1);
+    std::thread::spawn(move || {
+        let (mut read, mut chunk) = (Vec::new(), vec![0; 65536]);
+        loop {
+            let count = held.read(&mut chunk).unwrap();
+            read.extend_from_slice(&chunk[..count]);
+            if String::from_utf8_lossy(&read).contains("lines of this log are lost") {
+                let _told = found.try_send(());
+            }
+        }
+    });
+    eventually("the log says what is missing", || finding.try_recv().ok());
 }
 
 #[test]

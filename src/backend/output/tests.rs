@@ -140,7 +140,12 @@ async fn the_ring_keeps_the_last_lines_and_followers_hear_all() {
     let limits = Limits { lines_max: 3, ..GENEROUS };
     sink(7, (&ring, &outlets), limits).capture(&b"a\nb\nc\nd\n"[..]).await;
     sink(8, (&ring, &outlets), limits).capture(&b"e \xff"[..]).await;
-    assert_eq!(texts(&ring), ["c", "d", "e \u{fffd}"]);
+    assert_eq!(texts(&ring)[1..], ["c", "d", "e \u{fffd}"]);
+    let forgotten = &ring.last(usize::MAX)[0];
+    assert!(
+        forgotten.text.starts_with("earlier lines") && forgotten.stream == Stream::Gateway,
+        "{forgotten:?}"
+    );
     assert_eq!(ring.last_of(7, 1), ["d"]);
     assert_eq!(ring.last(1)[0].pid, 8);
     let first = follower.recv().await.unwrap();

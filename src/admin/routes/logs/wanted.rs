@@ -68,7 +68,7 @@ impl Level {
 pub(in crate::admin::routes) struct Wanted {
     /// `api/0`, `api`, or none for all.
     pub(super) worker: Option<String>,
-    /// Lines that name this tenant.
+    /// Lines that name this tenant, and those of a job's run for it.
     tenant: Option<String>,
     /// Lines of this level and above.
     level: Option<Level>,
@@ -93,7 +93,7 @@ impl Wanted {
         }
         let fields = fields(&line.text).unwrap_or_default();
         let level = fields.get("level").and_then(Level::written).unwrap_or(Level::of_stream(line.stream));
-        self.level.is_none_or(|least| level >= least) && self.wants_tenant(&fields)
+        self.level.is_none_or(|least| level >= least) && self.wants_tenant(&line.worker, &fields)
     }
 
     fn wants_worker(&self, worker: &str) -> bool {
@@ -102,9 +102,11 @@ impl Wanted {
         })
     }
 
-    fn wants_tenant(&self, fields: &Map<String, Value>) -> bool {
+    fn wants_tenant(&self, worker: &str, fields: &Map<String, Value>) -> bool {
         self.tenant.as_deref().is_none_or(|tenant| {
-            TENANT_FIELDS.iter().any(|name| fields.get(*name).and_then(Value::as_str) == Some(tenant))
+            let whole_run = worker.strip_prefix("job/").and_then(|rest| rest.split_once('/'));
+            whole_run.is_some_and(|(_, whom)| whom == tenant)
+                || TENANT_FIELDS.iter().any(|name| fields.get(*name).and_then(Value::as_str) == Some(tenant))
         })
     }
 }
@@ -162,6 +164,15 @@ mod tests {
             ("barber", false),
         ] {
             assert_eq!(wanted.wants(&line("api/0", Stream::Stdout, text)), want, "{text}");
+        }
+        for (worker, want) in [
+            ("job/nightly/barber", true),
+            ("job/nightly/barber2", false),
+            ("job/barber", false),
+            ("job/nightly", false),
+            ("api/barber", false),
+        ] {
+            assert_eq!(wanted.wants(&line(worker, Stream::Stdout, "no razor")), want, "{worker}");
         }
     }
 
