@@ -24,12 +24,12 @@ const LISTEN: &str = "127.0.0.1:7070";
 ///
 /// It runs as long as this command does, listens on this machine alone, and shows: it takes no orders. The address that
 /// it prints has a key in it, which opens the page in one browser; the next key is printed when that has happened.
-///
-/// From your own computer, over SSH: the first example, and then open the address that it prints.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+From your own computer, and then open the address that it prints:
+  ssh -t -L 7070:127.0.0.1:7070 HOST sudo gateway dashboard
+
 Examples:
-  ssh -t -L 7070:127.0.0.1:7070 vps sudo gateway dashboard
   gateway dashboard
   gateway dashboard --listen 127.0.0.1:0
   gateway dashboard --json | jq -r .url")]

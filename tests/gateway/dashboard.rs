@@ -111,11 +111,17 @@ fn a_browser_sees_workers_their_deaths_and_their_lines_as_text() {
 #[test]
 fn a_page_that_is_open_says_that_the_gateway_has_gone_and_goes_on_when_it_is_back() {
     let gateway = TestGateway::builder().worker("chatty.mjs").start();
-    let dashboard = Dashboard::open(gateway.site());
-    let (url, path) = (dashboard.url.clone(), gateway.site().path().to_owned());
-    let site = path.to_str().unwrap().to_owned();
+    // Elsewhere, so that what belongs to the page is not taken for what the gateway leaves behind.
+    let apart = tempfile::tempdir().unwrap();
+    let config = apart.path().join("gateway.toml");
+    std::fs::copy(gateway.site().config_path(), &config).unwrap();
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
+    command.arg("--config").arg(&config).args(["dashboard", "--listen", "127.0.0.1:0"]);
+    let dashboard = Dashboard::opened(command);
+    let (url, path) = (dashboard.url.clone(), apart.path().to_owned());
+    let signs = path.to_str().unwrap().to_owned();
     let page =
-        thread::spawn(move || node::run("dashboard.mjs", &["recovers"], &[("URL", &url), ("SITE", &site)]));
+        thread::spawn(move || node::run("dashboard.mjs", &["recovers"], &[("URL", &url), ("SIGNS", &signs)]));
     eventually("the page has seen it", || path.join("seen").exists().then_some(()));
     let stopped = gateway.stop();
     eventually("the page says so", || (path.join("gone").exists() || page.is_finished()).then_some(()));

@@ -69,9 +69,10 @@ async function shows() {
   await says(page, '#logs', hostile);
 
   // Requests are counted.
-  await page.waitForFunction(() => /[1-9]/.test(document.querySelector('#tiles dd').textContent), null, { polling: 100 }).catch(() => {
-    throw new Error('no requests are shown');
-  });
+  const asking = setInterval(() => write('stdout', 'a request').catch(() => {}), 100);
+  await page.waitForFunction(() => /[1-9].* \/s/.test(document.querySelector('#tiles dd').textContent));
+  await says(page, '#tiles', ' ms');
+  clearInterval(asking);
 
   // Tenants are found by a part of their name; rows name themselves for who cannot see them.
   await page.waitForFunction(() => document.querySelectorAll('#tenants tr').length === 2);
@@ -108,13 +109,13 @@ async function shows() {
 async function recovers() {
   const { page, wrong } = await open();
   await says(page, '#headline', 'Everything serves');
-  fs.writeFileSync(`${env.SITE}/seen`, '');
+  fs.writeFileSync(`${env.SIGNS}/seen`, '');
   await says(page, '#headline', 'not running');
   assert.equal(await page.getAttribute('#head', 'data-weight'), 'ill');
   assert.ok((await page.textContent('#remedy')).includes('goes on by itself'));
   // What was seen last is still there to be read.
   assert.ok(await pidShown(page));
-  fs.writeFileSync(`${env.SITE}/gone`, '');
+  fs.writeFileSync(`${env.SIGNS}/gone`, '');
   await says(page, '#headline', 'Everything serves');
   await says(page, '#backends', 'ready');
   // The answers that say so are what the browser tells of, and nothing else.

@@ -40,6 +40,9 @@ pub(super) struct Judgement {
 struct Finding {
     weight: Weight,
     text: String,
+    /// What does not serve.
+    #[serde(skip)]
+    subject: String,
 }
 
 impl Judgement {
@@ -61,13 +64,15 @@ impl Judgement {
 }
 
 fn headline(findings: &[Finding]) -> String {
-    let ill = findings.iter().filter(|finding| finding.weight == Weight::Ill).count();
-    match (ill, findings.len()) {
-        (0, 0) => "Everything serves".to_owned(),
-        (0, 1) => "Everything serves, one thing wants care".to_owned(),
-        (0, care) => format!("Everything serves, {care} things want care"),
-        (1, _) => "Something does not serve".to_owned(),
-        (ill, _) => format!("{ill} things do not serve"),
+    let ill = findings.iter().filter(|finding| finding.weight == Weight::Ill);
+    let subjects: Vec<_> = ill.map(|finding| finding.subject.as_str()).collect();
+    match (&subjects[..], findings.len()) {
+        ([], 0) => "Everything serves".to_owned(),
+        ([], 1) => "Everything serves, one thing wants care".to_owned(),
+        ([], care) => format!("Everything serves, {care} things want care"),
+        ([one], _) => format!("{one} does not serve"),
+        ([one, other], _) => format!("{one} and {other} do not serve"),
+        ([one, other, more @ ..], _) => format!("{one}, {other} and {} more do not serve", more.len()),
     }
 }
 
@@ -95,7 +100,7 @@ fn of_backend(backend: &BackendStatus) -> Vec<Finding> {
         (BackendKind::Command, None) => "its workers are starting".to_owned(),
         (BackendKind::Upstream, None) => "none of its addresses answers".to_owned(),
     };
-    vec![ill(&format!("backend {name} does not serve: {why}"))]
+    vec![ill(name, &format!("backend {name} does not serve: {why}"))]
 }
 
 /// Hosts that no browser takes; what is being ordered needs nobody's care yet, and a host that leads elsewhere is
@@ -108,18 +113,24 @@ fn of_certificates(all: &[HostCertificate]) -> Vec<Finding> {
     let hosts: Vec<_> = all.iter().filter(dark).map(|one| one.host.as_str()).collect();
     match hosts[..] {
         [] => Vec::new(),
-        [host] => vec![ill(&format!("{host} cannot be reached over https: it has no valid certificate"))],
-        [host, ..] => vec![ill(&format!(
-            "{} hosts cannot be reached over https: {host} and others have no valid certificate",
-            hosts.len()
-        ))],
+        [host] => {
+            vec![ill(host, &format!("{host} cannot be reached over https: it has no valid certificate"))]
+        }
+        [host, ..] => {
+            let count = hosts.len();
+            let text = format!(
+                "{count} hosts cannot be reached over https: {host} and others have no valid certificate"
+            );
+            vec![ill(&format!("the https of {count} hosts"), &text)]
+        }
     }
 }
 
 fn care(text: &str) -> Finding {
-    Finding { weight: Weight::Care, text: clipped(text, REASON_CHARS_MAX) }
+    Finding { weight: Weight::Care, text: clipped(text, REASON_CHARS_MAX), subject: String::new() }
 }
 
-fn ill(text: &str) -> Finding {
-    Finding { weight: Weight::Ill, text: clipped(text, REASON_CHARS_MAX) }
+fn ill(subject: &str, text: &str) -> Finding {
+    let text = clipped(text, REASON_CHARS_MAX);
+    Finding { weight: Weight::Ill, text, subject: clipped(subject, REASON_CHARS_MAX) }
 }

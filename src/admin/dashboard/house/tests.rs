@@ -76,25 +76,25 @@ fn the_headline_says_whether_everything_serves_and_the_worst_comes_first() {
         (
             json!({"backends": [down.clone()], "warnings": ["a"]}),
             "ill",
-            "Something does not serve",
+            "api does not serve",
             "backend api does not serve: api/1 is in state back-off: it ended with exit code 3",
         ),
         (
             json!({"backends": [starting]}),
             "ill",
-            "Something does not serve",
+            "api does not serve",
             "backend api does not serve: its workers are starting",
         ),
         (
             json!({"backends": [one_down, down], "certificates": [certificate("a.example", "missing", None)]}),
             "ill",
-            "2 things do not serve",
+            "api and a.example do not serve",
             "backend api does not serve: api/1 is in state back-off: it ended with exit code 3",
         ),
         (
             json!({"certificates": [certificate("a.example", "missing", Some("dns")), certificate("b.example", "ended", None)]}),
             "ill",
-            "Something does not serve",
+            "the https of 2 hosts does not serve",
             "2 hosts cannot be reached over https: a.example and others have no valid certificate",
         ),
     ] {
