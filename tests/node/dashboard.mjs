@@ -92,7 +92,7 @@ async function shows() {
   }, before);
   await says(page, '#headline', 'Everything serves');
   await says(page, '#backends .ends', 'SIGKILL');
-  assert.equal(await page.getAttribute('#headline', 'aria-live'), 'polite');
+  assert.equal(await page.getAttribute('#verdict', 'aria-live'), 'polite');
   assert.deepEqual(wrong, []);
 
   // A second browser with the same key stays outside.

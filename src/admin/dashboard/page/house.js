@@ -1,7 +1,7 @@
 // Everything but the lists that are asked for by themselves: headline, backends, jobs, certificates, pools, sites.
 
 import { at, keep, look, make, rows, say, show } from './elements.js';
-import { amount, away, count, day, daysTo, duration, tone } from './words.js';
+import { amount, away, count, day, duration, ends, tone } from './words.js';
 
 const WELL_AGAIN = ['ready', 'draining', 'finished'];
 
@@ -138,7 +138,7 @@ function certificates({ total, shown }, now) {
   rows(at('certificates'), shown, (one) => one.host, (one) => [
     one.host,
     { text: one.state, tone: one.care ? (tone(one.state) === 'ill' ? 'ill' : 'care') : 'well' },
-    one.not_after ? { text: `in ${count(daysTo(one.not_after, now), 'day')}`, note: day(one.not_after) } : '–',
+    one.not_after ? { text: ends(one.not_after, now), note: day(one.not_after) } : '–',
     one.source ?? '–',
     one.trouble ?? '',
   ]);

@@ -18,8 +18,12 @@ export function away(at, now) {
   return seconds < 0 ? `${duration(-seconds)} ago` : `in ${duration(seconds)}`;
 }
 
-/** Whole days from now. */
-export const daysTo = (at, now) => Math.floor((Date.parse(at) - now) / 86_400_000);
+/** `in 32 days`, `today`, `ended 3 days ago`. */
+export function ends(at, now) {
+  const days = (Date.parse(at) - now) / 86_400_000;
+  if (days < 0) return `ended ${count(Math.ceil(-days), 'day')} ago`;
+  return days < 1 ? 'today' : `in ${count(Math.floor(days), 'day')}`;
+}
 
 /** `2026-03-01`. */
 export const day = (at) => new Date(at).toISOString().slice(0, 10);
