@@ -92,5 +92,5 @@ function quantile(before, after, part) {
   const [bound] = counts.find(([, all]) => all >= total * part) ?? counts.at(-1);
   const ms = Number(bound) * 1000;
   if (!Number.isFinite(ms)) return 'longer than 16 s';
-  return ms >= 1000 ? `${amount(ms / 1000)} s` : `${amount(ms)} ms`;
+  return ms >= 1000 ? `≤ ${amount(ms / 1000)} s` : `≤ ${amount(ms)} ms`;
 }
