@@ -1,9 +1,11 @@
-//! The operator's side: an API on a Unix socket. It shows and orders; it never serves strangers, and it never
+//! The operator's side: an API on a Unix socket, and a page that shows what it says. It shows and orders; it never serves strangers, and it never
 //! answers for the public edge.
 
 mod archive;
 mod audit;
+mod browser;
 mod config;
+mod dashboard;
 mod error;
 mod parts;
 mod peer;
@@ -17,6 +19,7 @@ mod wrap;
 pub(crate) use self::{
     archive::{Restore, restore},
     config::Config,
+    dashboard::Dashboard,
     error::AdminError,
     parts::{House, Live, Order, Parts, Places, ReloadOrder, SwapOrder},
     peer::Peer,
@@ -27,11 +30,11 @@ pub(crate) use self::{
         Swapping, TicketView, router,
     },
     server::Admin,
-    status::{DoorView, Listening, SiteView, Status},
+    status::{Counts, DoorView, Listening, SiteView, Status},
 };
 /// What travels over the socket as the rooms have it.
 pub(crate) use crate::{
     backend::{BackendKind, BackendStatus, Deployed, OutputLine, Record, WorkerStatus},
-    edge::{CertificateView, HostCertificate, HostCertificateState, ImportOrder, Imported, RenewWait},
+    edge::{CertificateView, HostCertificate, ImportOrder, Imported, RenewWait},
     job::{By, JobView, Outcome, RunView, Verdict},
 };

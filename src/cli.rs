@@ -10,6 +10,7 @@ mod check;
 mod client;
 mod completions;
 mod cutover;
+mod dashboard;
 mod doctor;
 mod failure;
 mod firewall;
@@ -96,6 +97,7 @@ enum Command {
     Run(run::Run),
     Check(check::Check),
     Status(status::Status),
+    Dashboard(dashboard::Dashboard),
     Reload(reload::Reload),
     Swap(swap::Swap),
     Upgrade(upgrade::Upgrade),
@@ -174,7 +176,7 @@ fn elsewhere(word: &str) -> Option<String> {
         "list" | "describe" | "scale" | "restart" | "stop" | "start" | "signal" | "rollback" | "deploy" => {
             word
         }
-        "monit" => return Some("`gateway status`, and `gateway logs -f`".to_owned()),
+        "monit" => return Some("`gateway status`, `gateway dashboard`, and `gateway logs -f`".to_owned()),
         "delete" | "del" => {
             return Some(
                 "take its `[backend.NAME]` out of the configuration, then `gateway reload`".to_owned(),
@@ -200,6 +202,7 @@ impl Command {
             Self::Status(status) => {
                 reach::running(settings, async |client: &Client| status.run(client).await)
             }
+            Self::Dashboard(dashboard) => dashboard.run(settings),
             Self::Reload(reload) => {
                 reach::running(settings, async |client: &Client| reload.run(settings, client).await)
             }

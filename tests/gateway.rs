@@ -46,6 +46,8 @@ mod client;
 mod compression;
 #[path = "gateway/cors.rs"]
 mod cors;
+#[path = "gateway/dashboard.rs"]
+mod dashboard;
 #[path = "gateway/deploy.rs"]
 mod deploy;
 #[path = "gateway/descriptors.rs"]

@@ -9,7 +9,7 @@ use axum::{
 use http::Method;
 
 use super::{
-    Problem,
+    Problem, browser,
     peer::{OperatorGroup, Peer},
     problem::NOT_PERMITTED,
 };
@@ -79,6 +79,11 @@ pub(super) async fn audit(State(gate): State<Gate>, mut request: Request, next: 
         )
         .hint("become root (sudo), the gateway's own user, or a member of the group in `admin.group`")
         .into_response();
+    }
+    if let Some(problem) = browser::refusal(request.headers()) {
+        let Entry { user, uid, pid, order } = entry;
+        tracing::warn!(target: "audit", user, uid, pid, order, "order refused: from a browser");
+        return problem.into_response();
     }
     request.extensions_mut().insert(entry.clone());
     let response = next.run(request).await;

@@ -24,6 +24,7 @@ use axum::{
     routing::{delete, get, post},
 };
 
+pub(super) use self::logs::Level;
 pub(crate) use self::{
     apply::ApplyOrder,
     backends::{RollbackOrder, ScaleOrder, SignalOrder, Signalled},

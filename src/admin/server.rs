@@ -30,8 +30,11 @@ use crate::{privileges, shutdown::Shutdown};
 /// A caller that connects and says nothing is let go after this.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// A request's head must fit into it; bodies come and go in pieces of it.
+const BUFFER_BYTES_MAX: usize = 128 * 1024;
+
 /// Answers on their way out get this long when the admin side stops.
-const STOP_GRACE: Duration = Duration::from_secs(2);
+pub(super) const STOP_GRACE: Duration = Duration::from_secs(2);
 
 /// The admin side as it runs.
 pub(crate) struct Admin {
@@ -162,14 +165,19 @@ impl Listeners {
     }
 }
 
-struct Accept<Io> {
-    router: Router,
-    connections_max: usize,
-    who: fn(&Io) -> Option<Peer>,
+/// Takes connections in, so many at a time.
+pub(super) struct Accept<Io> {
+    /// What answers.
+    pub(super) router: Router,
+    /// Open connections; further ones wait in the kernel's queue.
+    pub(super) connections_max: usize,
+    /// Who is at the other end, where the kernel knows.
+    pub(super) who: fn(&Io) -> Option<Peer>,
 }
 
 impl<Io: Send + Unpin + 'static> Accept<Io> {
-    async fn serve<L>(&self, mut listener: L, shutdown: &Shutdown)
+    /// Until the end begins. Its connections are tasks of `shutdown`.
+    pub(super) async fn serve<L>(&self, mut listener: L, shutdown: &Shutdown)
     where
         L: Listener<Io = Io>,
         Io: tokio::io::AsyncRead + tokio::io::AsyncWrite,
@@ -207,6 +215,7 @@ where
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEADER_TIMEOUT)
+        .max_buf_size(BUFFER_BYTES_MAX)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {

@@ -11,7 +11,7 @@ use super::{Client, Failure};
 
 pub(super) use self::{
     import::Import,
-    list::{HEAD, needs_care, row},
+    list::{HEAD, row},
 };
 
 /// Show, import and renew certificates; trust the local CA

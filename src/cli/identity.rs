@@ -1,5 +1,6 @@
 //! As whom a command touches the state directory. Root's command on a stopped gateway runs as the directory's
-//! owner, so that no file of root's making locks the gateway out; on a running one root only talks to it.
+//! owner, so that no file of root's making locks the gateway out; on a running one root only talks to it. The
+//! dashboard, which talks to browsers too, does so as the owner of the gateway's socket.
 
 use std::{
     convert::Infallible,
@@ -11,28 +12,31 @@ use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid
 
 use super::Failure;
 
-/// Become the owner of `state_dir` where this process is root and that is somebody else. Returns only if
+/// Become the owner of the state directory or the socket at `path` where this process is root and that is somebody else. Returns only if
 /// nothing has to change: otherwise the program starts again from the beginning. Call it before any file of
 /// the state directory is touched and before any thread is started.
-pub(crate) fn become_owner_of(state_dir: &Path) -> Result<(), Failure> {
-    let Ok(metadata) = std::fs::metadata(state_dir) else { return Ok(()) };
+pub(crate) fn become_owner_of(path: &Path) -> Result<(), Failure> {
+    let Ok(metadata) = std::fs::metadata(path) else { return Ok(()) };
     match owner_to_become(geteuid().as_raw(), metadata.uid()) {
-        Some(uid) => match restart_as(uid, metadata.gid())? {},
+        Some(uid) => match restart_as(uid, metadata.gid(), path)? {},
         None => Ok(()),
     }
 }
 
-fn owner_to_become(own_uid: u32, directory_uid: u32) -> Option<u32> {
-    (own_uid == 0 && directory_uid != 0).then_some(directory_uid)
+fn owner_to_become(own_uid: u32, owner_uid: u32) -> Option<u32> {
+    (own_uid == 0 && owner_uid != 0).then_some(owner_uid)
 }
 
-fn restart_as(uid: u32, gid_of_directory: u32) -> Result<Infallible, Failure> {
+fn restart_as(uid: u32, gid_of_path: u32, path: &Path) -> Result<Infallible, Failure> {
     let cannot = |what: &str, error: &dyn std::fmt::Display| {
-        Failure::failed(format!("cannot {what} to work as user {uid}, who owns the state directory: {error}"))
+        Failure::failed(format!(
+            "cannot {what} to work as user {uid}, who owns `{}`: {error}",
+            path.display()
+        ))
     };
     let uid = Uid::from_raw(uid);
     let user = User::from_uid(uid).ok().flatten();
-    let gid = user.as_ref().map_or(Gid::from_raw(gid_of_directory), |user| user.gid);
+    let gid = user.as_ref().map_or(Gid::from_raw(gid_of_path), |user| user.gid);
     // Groups first, the user last: after setuid there is no right left to change groups.
     let groups = user
         .and_then(|user| std::ffi::CString::new(user.name).ok())

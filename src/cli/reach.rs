@@ -87,15 +87,21 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))
 }
 
+/// The socket of a gateway that runs.
+pub(crate) fn running_at(settings: &Settings) -> Result<PathBuf, Failure> {
+    match find(settings)? {
+        Found::Running(socket) => Ok(socket),
+        Found::AtRest(config) => Err(Failure::not_running(&socket(&config))),
+    }
+}
+
 /// Run a command on a gateway that runs.
 pub(crate) fn running(
     settings: &Settings,
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    match find(settings)? {
-        Found::Running(socket) => runtime()?.block_on(command(&Client::Running(socket))),
-        Found::AtRest(config) => Err(Failure::not_running(&socket(&config))),
-    }
+    let client = Client::Running(running_at(settings)?);
+    runtime()?.block_on(command(&client))
 }
 
 /// Run a command on a gateway, whether it runs or rests.

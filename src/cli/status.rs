@@ -157,7 +157,7 @@ fn certificates(all: &[HostCertificate], now: Timestamp) -> Option<String> {
     if all.len() <= HOSTS_MAX {
         return table(all.iter().collect());
     }
-    let care: Vec<_> = all.iter().filter(|one| cert::needs_care(one)).collect();
+    let care: Vec<_> = all.iter().filter(|one| one.needs_care()).collect();
     let summary = format!("certificates: {} hosts, {} in need of care", all.len(), care.len());
     let table = table(care.into_iter().take(HOSTS_MAX).collect());
     Some([Some(summary), table].into_iter().flatten().collect::<Vec<_>>().join("\n\n"))

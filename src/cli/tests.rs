@@ -142,7 +142,7 @@ fn verbs_that_hands_know_from_pm2_are_found_where_they_are() {
     for (word, hint) in [
         ("restart", Some("`gateway backend restart`")),
         ("ls", Some("`gateway backend list`")),
-        ("monit", Some("`gateway status`, and `gateway logs -f`")),
+        ("monit", Some("`gateway status`, `gateway dashboard`, and `gateway logs -f`")),
         ("frobnicate", None),
     ] {
         let error = Cli::try_parse_from(["gateway", word]).map(drop).unwrap_err();

@@ -12,6 +12,7 @@ use bytes::Bytes;
 use jiff::Timestamp;
 use tokio::sync::{broadcast::error::RecvError, mpsc};
 
+pub(in crate::admin) use self::wanted::Level;
 use self::wanted::Wanted;
 use super::{Desk, Query};
 use crate::{

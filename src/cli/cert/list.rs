@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 
 use crate::{
-    admin::{HostCertificate, HostCertificateState},
+    admin::HostCertificate,
     cli::{Client, Failure, out},
 };
 
@@ -81,12 +81,6 @@ fn word(one: &HostCertificate, now: Timestamp) -> String {
         text = format!("{text}; warning: {warning}");
     }
     text
-}
-
-/// Does it need the operator's care? Also one that is served and warned of: a part of its clients is led elsewhere.
-pub(in crate::cli) fn needs_care(one: &HostCertificate) -> bool {
-    one.order.as_ref().is_some_and(|order| order.last_error.is_some() || order.warning.is_some())
-        || !matches!(one.state, HostCertificateState::Served | HostCertificateState::Unused)
 }
 
 /// `C=US, O=Let's Encrypt, CN=R11` as people say it: `Let's Encrypt R11`.

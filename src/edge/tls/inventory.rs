@@ -79,6 +79,12 @@ impl HostCertificate {
             _ => self.state.word(),
         }
     }
+
+    /// Does it need the operator's care? Also one that is served and warned of: a part of its clients is led elsewhere.
+    pub(crate) fn needs_care(&self) -> bool {
+        self.order.as_ref().is_some_and(|order| order.last_error.is_some() || order.warning.is_some())
+            || !matches!(self.state, HostCertificateState::Served | HostCertificateState::Unused)
+    }
 }
 
 /// One certificate.

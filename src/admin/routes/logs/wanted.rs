@@ -1,7 +1,7 @@
 //! Which lines of the workers are asked for. Pure; what an application writes is only ever read as data.
 
 use jiff::Timestamp;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::backend::{OutputLine, Stream, fields};
@@ -10,9 +10,9 @@ use crate::backend::{OutputLine, Stream, fields};
 const TENANT_FIELDS: [&str; 3] = ["tenant", "tenant_id", "tenantId"];
 
 /// How much a line matters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(in crate::admin::routes) enum Level {
+pub(in crate::admin) enum Level {
     /// Every step.
     Trace,
     /// For who looks for a mistake.
@@ -50,6 +50,11 @@ impl Level {
             },
             _ => None,
         }
+    }
+
+    /// The level of a line with these fields, or none.
+    pub(in crate::admin) fn of(stream: Stream, fields: &Map<String, Value>) -> Self {
+        fields.get("level").and_then(Self::written).unwrap_or(Self::of_stream(stream))
     }
 
     /// The level of a line that names none: Node writes stack traces to standard error.
@@ -92,7 +97,7 @@ impl Wanted {
             return true;
         }
         let fields = fields(&line.text).unwrap_or_default();
-        let level = fields.get("level").and_then(Level::written).unwrap_or(Level::of_stream(line.stream));
+        let level = Level::of(line.stream, &fields);
         self.level.is_none_or(|least| level >= least) && self.wants_tenant(&line.worker, &fields)
     }
 
