@@ -53,8 +53,17 @@ enum Found {
     AtRest(Box<Config>),
 }
 
+/// Who tells of mistakes in the file, where the gateway runs on without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mistakes {
+    /// Nobody but we.
+    Told,
+    /// The gateway, which is asked to read it.
+    LeftToTheGateway,
+}
+
 /// A mistake in the file must not keep anybody from a gateway that runs: it is served on with what it has read.
-fn find(settings: &Settings) -> Result<Found, Failure> {
+fn find(settings: &Settings, mistakes: Mistakes) -> Result<Found, Failure> {
     let flags = settings.flags();
     let problems = match config::load(&flags) {
         Ok(Loaded { config, .. }) => {
@@ -68,11 +77,13 @@ fn find(settings: &Settings) -> Result<Found, Failure> {
     };
     match config::socket_hint(&flags) {
         Some(socket) if Presence::at(&socket) == Ok(Presence::Running) => {
-            out::remark(format!(
-                "warning: {} (`gateway check` shows more); the gateway at `{}` goes on with an earlier one",
-                problems.count(),
-                socket.display()
-            ));
+            if mistakes == Mistakes::Told {
+                out::remark(format!(
+                    "warning: {} (`gateway check` shows more); the gateway at `{}` goes on with an earlier one",
+                    problems.count(),
+                    socket.display()
+                ));
+            }
             Ok(Found::Running(socket))
         }
         _ => Err(unusable(&problems)),
@@ -92,7 +103,23 @@ pub(crate) fn running(
     settings: &Settings,
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    match find(settings)? {
+    order(settings, Mistakes::Told, command)
+}
+
+/// The same for an order to read the file anew, which is answered with all that is wrong with it.
+pub(crate) fn rereading(
+    settings: &Settings,
+    command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    order(settings, Mistakes::LeftToTheGateway, command)
+}
+
+fn order(
+    settings: &Settings,
+    mistakes: Mistakes,
+    command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    match find(settings, mistakes)? {
         Found::Running(socket) => runtime()?.block_on(command(&Client::Running(socket))),
         Found::AtRest(config) => Err(Failure::not_running(&socket(&config))),
     }
@@ -103,7 +130,7 @@ pub(crate) fn any(
     settings: &Settings,
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let config = match find(settings)? {
+    let config = match find(settings, Mistakes::Told)? {
         Found::Running(socket) => return runtime()?.block_on(command(&Client::Running(socket))),
         Found::AtRest(config) => config,
     };

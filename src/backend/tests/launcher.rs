@@ -129,6 +129,19 @@ async fn node_says_ready_and_hears_shutdown_over_its_own_channel() {
 }
 
 #[tokio::test]
+async fn neither_a_handle_nor_a_message_beyond_bounds_keeps_ready_from_being_heard() {
+    let directory = tempfile::tempdir().unwrap();
+    let much = BTreeMap::from([("MUCH".to_owned(), "1".to_owned())]);
+    let config = Config { ready: Ready::Message, env: much, ..config("ipc.mjs") };
+    let bench = Bench::start_by(Some(launcher(directory.path())), config);
+    bench.ready().await;
+    // Not by what the long message ends with.
+    let seen = bench.json_at("/").await;
+    assert_eq!(seen["waited"], true, "{seen}");
+    bench.finish().await;
+}
+
+#[tokio::test]
 async fn a_worker_that_does_not_listen_on_its_channel_gets_sigterm_instead_of_the_message() {
     let directory = tempfile::tempdir().unwrap();
     let deaf = Config {

@@ -1,9 +1,16 @@
 // Ready when it says so over Node's own channel, some time after it listens. Ends by the message `shutdown`, and
-// then leaves a file behind; SIGTERM ends it without one. With DEAF it closes the channel when it is ready.
+// then leaves a file behind; SIGTERM ends it without one. With DEAF it closes the channel when it is ready. With MUCH it has
+// sent a message beyond all bounds before, the end of which looks like another, and a socket, which Node wants to be
+// acknowledged.
 import fs from 'node:fs';
 import http from 'node:http';
+import net from 'node:net';
 
 process.send({ hello: 'nobody listens to this' });
+if (process.env.MUCH) {
+  process.send(`${'x'.repeat(64 * 1024 - 2)}"ready`);
+  const handle = net.createServer().listen(0, '127.0.0.1', () => process.send({ take: 'this' }, handle));
+}
 const server = http.createServer((request, response) => {
   response.end(JSON.stringify({ connected: process.connected, waited: process.uptime() > 0.4 }));
 });
