@@ -98,6 +98,14 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::failed(format!("cannot start: {error}")))
 }
 
+/// Run a command, and end with it: a thread that still reads a standard input from which nothing comes holds up nobody.
+fn to_its_end<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
+}
+
 /// Run a command on a gateway that runs.
 pub(crate) fn running(
     settings: &Settings,
@@ -120,7 +128,7 @@ fn order(
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     match find(settings, mistakes)? {
-        Found::Running(socket) => runtime()?.block_on(command(&Client::Running(socket))),
+        Found::Running(socket) => to_its_end(command(&Client::Running(socket))),
         Found::AtRest(config) => Err(Failure::not_running(&socket(&config))),
     }
 }
@@ -131,11 +139,11 @@ pub(crate) fn any(
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
     let config = match find(settings, Mistakes::Told)? {
-        Found::Running(socket) => return runtime()?.block_on(command(&Client::Running(socket))),
+        Found::Running(socket) => return to_its_end(command(&Client::Running(socket))),
         Found::AtRest(config) => config,
     };
     identity::become_owner_of(&config.state_dir)?;
-    runtime()?.block_on(async {
+    to_its_end(async {
         let client = Client::AtRest(AtRest::new(*config));
         let outcome = command(&client).await;
         if let Client::AtRest(rest) = client {
