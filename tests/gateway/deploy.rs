@@ -136,14 +136,15 @@ fn the_second_of_two_deploys_is_refused_and_told_who_holds_it() {
 #[test]
 fn a_release_whose_install_a_kill_of_the_gateway_broke_off_is_none_and_goes() {
     let gateway = site("backend.api.install = \"grep -q first name || sleep 600\"").start();
-    let output = thread::scope(|scope| {
+    let (there, output) = thread::scope(|scope| {
         let deploying = scope.spawn(|| deploy(&gateway, "second"));
         let described = || -> Value { gateway.cli(&["backend", "describe", "--json"]).ok().json() };
         eventually("it installs", || (described()["deploy"]["step"] == "install").then_some(()));
-        assert_eq!(releases(&gateway), 3, "the first, the one in the making and its mark");
+        let there = releases(&gateway);
         gateway.signal(Signal::SIGKILL);
-        deploying.join().unwrap()
+        (there, deploying.join().unwrap())
     });
+    assert_eq!(there, 3, "the first, the one in the making and its mark");
     assert_ne!(output.code, 0, "{}", output.all());
     let gateway = gateway.kill().start();
     assert_eq!(served(&gateway), "first");

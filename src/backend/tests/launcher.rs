@@ -128,16 +128,30 @@ async fn node_says_ready_and_hears_shutdown_over_its_own_channel() {
     bench.finish().await;
 }
 
+fn says_ready_by(name: &str) -> Config {
+    let env = BTreeMap::from([(name.to_owned(), "1".to_owned())]);
+    Config { ready: Ready::Message, ready_timeout: Duration::from_secs(3), env, ..config("ipc.mjs") }
+}
+
 #[tokio::test]
-async fn neither_a_handle_nor_a_message_beyond_bounds_keeps_ready_from_being_heard() {
+async fn ready_is_heard_behind_a_handle_that_node_wants_acknowledged() {
     let directory = tempfile::tempdir().unwrap();
-    let much = BTreeMap::from([("MUCH".to_owned(), "1".to_owned())]);
-    let config = Config { ready: Ready::Message, env: much, ..config("ipc.mjs") };
-    let bench = Bench::start_by(Some(launcher(directory.path())), config);
+    let patient = Config { ready_timeout: 2 * PATIENCE, ..says_ready_by("HANDLE") };
+    let bench = Bench::start_by(Some(launcher(directory.path())), patient);
     bench.ready().await;
-    // Not by what the long message ends with.
-    let seen = bench.json_at("/").await;
-    assert_eq!(seen["waited"], true, "{seen}");
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_message_beyond_bounds_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start_by(Some(launcher(directory.path())), says_ready_by("LONG"));
+    bench
+        .until("it has not said it", |status| {
+            let error = status.workers[0].last_error.as_deref();
+            error.is_some_and(|error| error.contains("not ready after"))
+        })
+        .await;
     bench.finish().await;
 }
 
