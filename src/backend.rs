@@ -224,6 +224,7 @@ impl Backend {
             deploy: self.deploys.status(),
             installs: standing.config.install.is_some(),
             generation: standing.generation,
+            rolled_back: standing.rolled_back,
             // Those whose release has been removed meanwhile are no way back.
             generations: {
                 let known = standing.generations.iter();

@@ -204,13 +204,16 @@ impl Command {
             }
             Self::Dashboard(dashboard) => dashboard.run(settings),
             Self::Reload(reload) => {
-                reach::running(settings, async |client: &Client| reload.run(settings, client).await)
+                reach::rereading(settings, async |client: &Client| reload.run(settings, client).await)
             }
             Self::Swap(swap) => reach::running(settings, async |client: &Client| swap.run(client).await),
             Self::Upgrade(upgrade) => {
                 reach::running(settings, async |client: &Client| upgrade.run(settings, client).await)
             }
             Self::Logs(logs) => reach::running(settings, async |client: &Client| logs.run(client).await),
+            Self::Backend(backend @ backend::Backend::Reload(_)) => {
+                reach::rereading(settings, async |client: &Client| backend.run(client).await)
+            }
             Self::Backend(backend) => {
                 reach::running(settings, async |client: &Client| backend.run(client).await)
             }

@@ -16,10 +16,11 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Backend, BackendError, Config,
+    account::Identity,
     child::{Launcher, is_taken},
     generation::Generation,
     process::Stage,
-    releases,
+    releases::{self, Making},
     removal::Remover,
     status::DeployStatus,
     supervisor::{Order, Supervisor},
@@ -104,10 +105,21 @@ impl Backend {
 #[derive(Debug)]
 struct Unfinished {
     path: Option<PathBuf>,
+    /// Stands beside it until it is finished or gone.
+    making: Option<Making>,
     remover: Remover,
 }
 
 impl Unfinished {
+    fn of(path: PathBuf, remover: &Remover) -> Self {
+        Self { path: Some(path), making: None, remover: remover.clone() }
+    }
+
+    /// It is finished: whoever finds it may take it for a release.
+    fn finish(&mut self) -> io::Result<()> {
+        self.making.take().map_or(Ok(()), Making::end)
+    }
+
     /// It is somebody's from here on.
     fn keep(mut self) -> Remover {
         self.path = None;
@@ -123,9 +135,10 @@ impl Unfinished {
 
 impl Drop for Unfinished {
     fn drop(&mut self) {
-        if let Some(path) = self.path.take()
-            && let Err(error) = self.remover.remove(&path)
-        {
+        let Some(path) = self.path.take() else { return };
+        // The mark goes last: what could not be removed is tried again by it.
+        let gone = self.remover.remove(&path).and_then(|()| self.finish());
+        if let Err(error) = gone {
             tracing::warn!(%error, path = %path.display(), "a release that failed cannot be removed");
         }
     }
@@ -159,12 +172,15 @@ pub(super) async fn deploy(
         files_key: "release_files_max",
     };
     let (package, place) = (package.to_owned(), link.clone());
+    sweep(site.stage, &link, site.supervisor.identity()).await;
     // When nobody waits any more, what was unpacked goes with the handle of it.
     let unpacked = tokio::task::spawn_blocking(move || unpack(&package, &place, launcher, bounds)).await;
     let (mut unfinished, release, files) =
         unpacked.map_err(|error| BackendError::Package { reason: error.to_string() })??;
     tracing::info!(backend, release = %release.display(), files, "release unpacked");
-    if let Err(error) = make_ready(&site, deploy, &release, &mut unfinished.remover).await {
+    let ready = make_ready(&site, deploy, &release, &mut unfinished.remover).await;
+    let unmarked = |source| BackendError::Release { directory: release.clone(), source };
+    if let Err(error) = ready.and_then(|()| unfinished.finish().map_err(unmarked)) {
         unfinished.remove().await;
         return Err(error);
     }
@@ -180,7 +196,7 @@ pub(super) async fn deploy(
         move |release: &Path| in_force.iter().any(|one| one.starts_with(release)) || is_taken(release);
     if let Err(error) = ordered {
         if !needed(&release) {
-            Unfinished { path: Some(release), remover }.remove().await;
+            Unfinished::of(release, &remover).remove().await;
         }
         return Err(error);
     }
@@ -216,6 +232,15 @@ async fn make_ready(
     Ok(())
 }
 
+/// Remove what a gateway that was killed had not finished, in the releases of this link.
+pub(super) async fn sweep(stage: &Stage, link: &Path, identity: Option<Identity>) {
+    let (remover, place) = (Remover { launcher: stage.launcher.clone(), identity }, link.to_owned());
+    let sweep = move || releases::sweep(&place, is_taken, &|release| remover.remove(release));
+    if let Ok(Err(error)) | Err(error) = tokio::task::spawn_blocking(sweep).await.map_err(io::Error::other) {
+        tracing::warn!(backend = stage.backend, %error, "a release that was not finished cannot be removed");
+    }
+}
+
 /// Into a directory of its own, whole or not at all.
 fn unpack(
     package: &Path,
@@ -223,19 +248,21 @@ fn unpack(
     launcher: Launcher,
     bounds: package::Bounds,
 ) -> Result<(Unfinished, PathBuf, u64), BackendError> {
-    let fresh = releases::fresh(link, Timestamp::now())
-        .map_err(|source| BackendError::Release { directory: link.to_owned(), source })?;
-    let releases::Fresh { release, part } = fresh;
     // Nobody but we has worked in it yet.
     let remover = Remover { launcher, identity: None };
-    let _part = Unfinished { path: Some(part.clone()), remover: remover.clone() };
+    let fresh = releases::fresh(link, Timestamp::now())
+        .map_err(|source| BackendError::Release { directory: link.to_owned(), source })?;
+    let releases::Fresh { release, part, making } = fresh;
+    let mut unfinished = Unfinished::of(release.clone(), &remover);
+    unfinished.making = Some(making);
+    let _part = Unfinished::of(part.clone(), &remover);
     let refused = |reason| BackendError::Package { reason };
     let files = package::unpack(package, &part, bounds).map_err(refused)?;
     let top = package::top(&part);
     package::check_links(&top).map_err(refused)?;
     std::fs::rename(top, &release)
         .map_err(|source| BackendError::Release { directory: release.clone(), source })?;
-    Ok((Unfinished { path: Some(release.clone()), remover }, release, files))
+    Ok((unfinished, release, files))
 }
 
 #[cfg(test)]
@@ -254,7 +281,7 @@ mod tests {
         let bounds = package::Bounds { bytes_max: 10, files_max: 10, bytes_key: "", files_key: "" };
         let there = || std::fs::read_dir(root.path().join("releases")).unwrap().count();
         let (unfinished, release, _) = unpack(&package, &link, Launcher::Direct, bounds).unwrap();
-        assert!(release.join("deep/file").exists() && there() == 1, "the part is still there");
+        assert!(release.join("deep/file").exists() && there() == 2, "it and its mark, and no part");
         drop(unfinished);
         assert_eq!(there(), 0);
     }

@@ -26,7 +26,8 @@ use super::{
 pub(super) struct LeadsTo {
     /// The directory behind all symbolic links.
     pub(super) directory: PathBuf,
-    env_file: EnvFile,
+    /// What the file says.
+    pub(super) env_file: EnvFile,
     identity: Option<Identity>,
 }
 /// Programs that are Node, or begin with one.

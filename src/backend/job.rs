@@ -31,7 +31,36 @@ pub(super) enum Undone {
     Ending,
 }
 
-type Answer = oneshot::Sender<Result<(), Undone>>;
+type Answer = oneshot::Sender<Result<Departure, Undone>>;
+
+/// The end of a process that has been replaced, which it comes to by itself.
+#[derive(Debug)]
+pub(super) struct Departure(Option<oneshot::Receiver<()>>);
+
+impl Departure {
+    /// Nobody has to go.
+    fn none() -> Self {
+        Self(None)
+    }
+
+    /// Resolves when it has gone. Cancel safe.
+    pub(super) async fn gone(mut self) {
+        self.wait().await;
+    }
+
+    /// Nothing if it has gone within this time.
+    pub(super) async fn within(mut self, patience: Duration) -> Option<Self> {
+        tokio::time::timeout(patience, self.wait()).await.is_err().then_some(self)
+    }
+
+    async fn wait(&mut self) {
+        if let Some(gone) = &mut self.0 {
+            // Also when nobody says so any more.
+            let _gone = gone.await;
+            self.0 = None;
+        }
+    }
+}
 
 /// What a slot can be told.
 #[derive(Debug)]
@@ -87,11 +116,11 @@ impl Job {
 
     /// Stop and start; resolves when the new one is ready, or failed.
     pub(super) async fn restart(&self) -> Result<(), Undone> {
-        self.order(Order::Restart).await
+        self.order(Order::Restart).await.map(drop)
     }
 
-    /// The rolling way; resolves when the old one is gone, or the new one failed.
-    pub(super) async fn reload(&self, generation: &Arc<Generation>) -> Result<(), Undone> {
+    /// The rolling way; resolves when the new one serves, with what is to come of the old one, or has failed.
+    pub(super) async fn reload(&self, generation: &Arc<Generation>) -> Result<Departure, Undone> {
         self.order(|answer| Order::Reload(Arc::clone(generation), answer)).await
     }
 
@@ -115,7 +144,7 @@ impl Job {
         drop(self.task.await);
     }
 
-    async fn order(&self, order: impl FnOnce(Answer) -> Order) -> Result<(), Undone> {
+    async fn order(&self, order: impl FnOnce(Answer) -> Order) -> Result<Departure, Undone> {
         let (answer, done) = oneshot::channel();
         if self.orders.send(order(answer)).await.is_err() {
             return Err(Undone::Ending);
@@ -240,7 +269,7 @@ impl Life {
                 self.generation = generation;
                 self.history = History::default();
                 let process = self.seat(process);
-                drop(answer.send(Ok(())));
+                drop(answer.send(Ok(Departure::none())));
                 Next::Serve(process)
             }
             Err(NotUp::Failed(failure)) => {

@@ -1,5 +1,6 @@
 //! The memory that a worker and its descendants hold, read from `/proc`. It must never walk all processes for each
-//! worker each second: whom its processes have started is asked often, who else is in the group seldom and once for all.
+//! worker each second: where nobody has been started since, there is nobody to look for, and who has been is looked at
+//! once for all workers.
 
 use std::{
     collections::BTreeSet,
@@ -11,10 +12,14 @@ use std::{
 
 use super::process_group::{self, Seen};
 
-/// How old a list of all processes may be. It finds whom no known process has started, or not any more.
+/// How old a list of all processes may be. Between two of them only newcomers are looked at, by the ids that the kernel
+/// has given since; who joins the group later in its life has to wait for the next list.
 const CENSUS_EVERY: Duration = Duration::from_secs(60);
 
-/// Which look also asks whom the known processes have started since.
+/// As many ids as are looked at one by one at least; for more than there are processes, all of these are looked at.
+const NEWCOMERS: usize = 64;
+
+/// Which look also asks whom the known processes have started since: containers may be told nothing of ids.
 const CHILDREN_EVERY: u32 = 5;
 
 /// More than a line of `/proc/PID/statm` can have: seven numbers of at most 20 digits.
@@ -48,7 +53,7 @@ impl Memory {
     }
 
     fn descendants_pages(&mut self, asks: bool) -> u64 {
-        let of_census = last_census().map(|(_, seen)| seen).unwrap_or_default();
+        let of_census = last_census().map(|census| census.seen).unwrap_or_default();
         let of_census = of_census.iter().filter(|seen| seen.group == self.group).map(|seen| seen.pid);
         let mut open: Vec<u32> = self.members.iter().copied().chain(of_census).collect();
         if asks {
@@ -74,8 +79,14 @@ impl Memory {
     }
 }
 
-/// All processes of the machine, as they were at that moment: one list for all who ask.
-type Census = (Instant, Arc<[Seen]>);
+/// The processes of the machine: all as they were at one moment, and those that have come since. One list for all who ask.
+#[derive(Debug, Clone)]
+struct Census {
+    taken: Instant,
+    /// The last id that had been given when it was begun.
+    last_id: Option<u32>,
+    seen: Arc<[Seen]>,
+}
 
 static CENSUS: Mutex<Option<Census>> = Mutex::new(None);
 
@@ -83,25 +94,40 @@ fn last_census() -> Option<Census> {
     CENSUS.lock().unwrap_or_else(PoisonError::into_inner).clone()
 }
 
-/// Is the list of all processes too old?
+/// Has somebody been started since, or is the list too old? One short read.
 pub(super) fn census_is_due() -> bool {
-    last_census().is_none_or(|(at, _)| at.elapsed() >= CENSUS_EVERY)
+    last_census().is_none_or(|census| {
+        census.taken.elapsed() >= CENSUS_EVERY || census.last_id != process_group::last_id()
+    })
 }
 
-/// Make it anew, unless somebody just has. Blocks for some milliseconds.
+/// Bring it up to date, unless somebody just has. May block for some milliseconds.
 pub(super) fn take_census() {
     // Not the list's own lock, for which the looks would wait.
     static TAKING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    if census_is_due() {
-        let seen = process_group::all().into();
-        *CENSUS.lock().unwrap_or_else(PoisonError::into_inner) = Some((Instant::now(), seen));
-    }
+    // Who comes while we look has a later id.
+    let last_id = process_group::last_id();
+    let before = last_census().filter(|census| census.taken.elapsed() < CENSUS_EVERY);
+    let newcomers = before.as_ref().and_then(|census| {
+        let ids = ids_between(census.last_id?, last_id?)?;
+        (ids.len() <= census.seen.len().max(NEWCOMERS)).then_some((census, ids))
+    });
+    let census = match newcomers {
+        Some((_, ids)) if ids.is_empty() => return,
+        Some((census, ids)) => {
+            // An id may be a thread's as well.
+            let come = ids.filter(|id| process_group::is_process(*id)).filter_map(process_group::see);
+            Census { last_id, seen: census.seen.iter().copied().chain(come).collect(), ..*census }
+        }
+        None => Census { taken: Instant::now(), last_id, seen: process_group::all().into() },
+    };
+    *CENSUS.lock().unwrap_or_else(PoisonError::into_inner) = Some(census);
 }
 
-/// What one process holds resident; none when it is gone.
-pub(super) fn resident_bytes(pid: u32) -> Option<u64> {
-    Some(resident_pages(&statm(pid)?)? * page_bytes())
+/// The ids that have been given after the one, up to the other; none when they have gone round.
+fn ids_between(before: u32, last: u32) -> Option<std::ops::Range<u32>> {
+    (before <= last).then(|| before.saturating_add(1)..last.saturating_add(1))
 }
 
 fn statm(pid: u32) -> Option<File> {
@@ -131,6 +157,10 @@ mod tests {
 
     use super::*;
 
+    fn resident_bytes(pid: u32) -> Option<u64> {
+        Some(resident_pages(&statm(pid)?)? * page_bytes())
+    }
+
     #[test]
     fn what_is_touched_is_counted() {
         let own = std::process::id();
@@ -147,6 +177,58 @@ mod tests {
         // Its leader has started us long ago, and perhaps through others.
         take_census();
         assert!(Memory::of_group(group).resident_bytes() >= resident_bytes(std::process::id()).unwrap() / 2);
+    }
+
+    #[test]
+    fn one_whom_no_known_process_has_started_is_counted_at_the_next_look() {
+        let mut leader = Command::new("sh");
+        // Its parent has ended by then.
+        leader.args(["-c", "read go; (sleep 60 &); read go"]).stdin(Stdio::piped());
+        let mut leader = leader.process_group(0).spawn().unwrap();
+        let mut words = leader.stdin.take().unwrap();
+        let mut memory = Memory::of_group(leader.id());
+        take_census();
+        memory.resident_bytes();
+        assert!(memory.members.is_empty());
+        words.write_all(b"go\n").unwrap();
+        let orphan = loop {
+            let members = process_group::members(leader.id());
+            let orphan = members.iter().copied().find(|pid| *pid != leader.id());
+            if let (2, Some(orphan)) = (members.len(), orphan)
+                && !process_group::started_by(leader.id()).contains(&orphan)
+            {
+                break orphan;
+            }
+            std::thread::yield_now();
+        };
+        assert!(census_is_due(), "somebody has been started");
+        take_census();
+        memory.resident_bytes();
+        assert_eq!(memory.members, BTreeSet::from([orphan]));
+        let pid = nix::unistd::Pid::from_raw(i32::try_from(orphan).unwrap());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
+        drop(words);
+        leader.wait().unwrap();
+    }
+
+    #[test]
+    fn threads_are_no_processes_and_ids_that_have_gone_round_are_not_guessed() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || {
+            tell.send(nix::unistd::gettid().as_raw().unsigned_abs()).unwrap();
+            let _end = ended.recv();
+        });
+        let id = told.recv().unwrap();
+        assert!(process_group::see(id).is_some(), "it looks like one");
+        assert!(!process_group::is_process(id) && process_group::is_process(std::process::id()));
+        drop(end);
+        thread.join().unwrap();
+        assert!(process_group::last_id().is_some_and(|id| id > 0));
+        assert_eq!(
+            (ids_between(7, 9), ids_between(9, 9), ids_between(9, 7)),
+            (Some(8..10), Some(10..10), None)
+        );
     }
 
     #[test]

@@ -9,6 +9,9 @@ use std::{
 /// More than a line of `/proc/PID/stat` can have: 52 numbers of at most 20 digits, and a name.
 const LINE_BYTES: usize = 1536;
 
+/// More than `/proc/loadavg` can have: five short numbers.
+const LOADAVG_BYTES: usize = 128;
+
 /// What `/proc/PID/stat` says about a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Seen {
@@ -38,6 +41,20 @@ pub(super) fn see(pid: u32) -> Option<Seen> {
     let mut line = [0; LINE_BYTES];
     let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut line).ok()?;
     parse(pid, &String::from_utf8_lossy(&line[..length]))
+}
+
+/// Is this the id of a process, and not of a thread of one?
+pub(super) fn is_process(id: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap_or_default();
+    let group = status.lines().find_map(|line| line.strip_prefix("Tgid:"));
+    group.and_then(|group| group.trim().parse().ok()) == Some(id)
+}
+
+/// The last id that the kernel has given to a process or a thread (proc_loadavg(5)). Some kernels of containers do not say.
+pub(super) fn last_id() -> Option<u32> {
+    let mut line = [0; LOADAVG_BYTES];
+    let length = File::open("/proc/loadavg").ok()?.read(&mut line).ok()?;
+    std::str::from_utf8(&line[..length]).ok()?.split_ascii_whitespace().nth(4)?.parse().ok()
 }
 
 /// The processes that a process's main thread has started: all that a Node program starts, but from its worker threads.

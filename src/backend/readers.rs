@@ -12,7 +12,7 @@ use super::{
 };
 
 /// How long to wait for the rest of a dead process's output; it is in the pipe already.
-const LAST_WORDS: Duration = Duration::from_millis(200);
+pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// The tasks of one process.
 #[derive(Debug)]

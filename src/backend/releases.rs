@@ -2,14 +2,15 @@
 //! link is moved with one rename. It must never remove a release that the link or a worker still needs.
 
 use std::{
-    fs::{self, Permissions},
+    fs::{self, File, Permissions},
     io,
-    os::unix::fs::{PermissionsExt, chown},
+    os::unix::fs::{MetadataExt, PermissionsExt, chown},
     path::{Path, PathBuf},
     time::Duration,
 };
 
 use jiff::Timestamp;
+use nix::fcntl::{Flock, FlockArg};
 
 /// Where the releases are, beside the link.
 const DIRECTORY: &str = "releases";
@@ -22,6 +23,9 @@ const SAME_SECOND_MAX: u32 = 1000;
 
 /// The extension of a release that is being unpacked.
 pub(super) const UNFINISHED: &str = "part";
+
+/// The extension of the mark beside a release that is not finished: unpacked, perhaps, and not installed.
+const MAKING: &str = "making";
 
 /// Nothing takes that long to unpack.
 const ABANDONED_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
@@ -56,10 +60,82 @@ pub(super) struct Fresh {
     pub(super) release: PathBuf,
     /// There, and empty.
     pub(super) part: PathBuf,
+    /// Says that neither is finished.
+    pub(super) making: Making,
+}
+
+/// The mark of a release that is being made. Its maker holds a lock on it, which the kernel takes from a gateway that is
+/// killed: a mark without a lock is an abandoned release's.
+#[derive(Debug)]
+pub(super) struct Making {
+    path: PathBuf,
+    _held: Flock<File>,
+}
+
+impl Making {
+    /// Put a mark there; none, if there is one.
+    fn begin(path: PathBuf) -> io::Result<Option<Self>> {
+        match File::create_new(&path) {
+            Ok(file) => Ok(Self::held(path, file)),
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Take over the mark that is there, if nobody holds it.
+    fn abandoned(path: PathBuf) -> Option<Self> {
+        let file = File::open(&path).ok()?;
+        Self::held(path, file)
+    }
+
+    fn held(path: PathBuf, file: File) -> Option<Self> {
+        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+        // Who held it before may have taken it away: then this is a lock on nothing.
+        held.metadata().is_ok_and(|mark| mark.nlink() > 0).then_some(Self { path, _held: held })
+    }
+
+    /// The release is finished, or gone.
+    pub(super) fn end(self) -> io::Result<()> {
+        fs::remove_file(&self.path)
+    }
+}
+
+/// Where a release's mark is.
+fn mark_of(release: &Path) -> PathBuf {
+    let mut mark = release.as_os_str().to_owned();
+    mark.push(".");
+    mark.push(MAKING);
+    mark.into()
+}
+
+/// Remove the releases whose making was broken off; those that are being made are left alone, and so is the mark of one
+/// that cannot be removed. One that the link or a worker needs in spite of it is a release.
+pub(super) fn sweep(
+    link: &Path,
+    needed: impl Fn(&Path) -> bool,
+    remove: &dyn Fn(&Path) -> io::Result<()>,
+) -> io::Result<()> {
+    let Some(releases) = directory_of(link) else { return Ok(()) };
+    if !releases.is_dir() {
+        return Ok(());
+    }
+    let (pointed_to, mut outcome) = (pointed_to(link)?, Ok(()));
+    for entry in fs::read_dir(releases.canonicalize()?)? {
+        let mark = entry?.path();
+        if mark.extension().is_none_or(|extension| extension != MAKING) {
+            continue;
+        }
+        let (release, part) = (mark.with_extension(""), mark.with_extension(UNFINISHED));
+        let Some(making) = Making::abandoned(mark) else { continue };
+        let kept = needed(&release) || pointed_to.iter().any(|target| target.starts_with(&release));
+        let gone = if kept { Ok(()) } else { remove(&part).and_then(|()| remove(&release)) };
+        outcome = outcome.and(gone.and_then(|()| making.end()));
+    }
+    outcome
 }
 
 /// A place for a new release; names follow each other as the releases do. Several backends may choose from the same
-/// releases: whoever makes the directory has the name.
+/// releases: whoever makes the mark has the name.
 pub(super) fn fresh(link: &Path, now: Timestamp) -> io::Result<Fresh> {
     let releases = directory_of(link).ok_or(io::ErrorKind::NotFound)?;
     fs::create_dir_all(&releases)?;
@@ -68,15 +144,21 @@ pub(super) fn fresh(link: &Path, now: Timestamp) -> io::Result<Fresh> {
     let names = std::iter::once(name.clone()).chain((2..SAME_SECOND_MAX).map(|n| format!("{name}-{n}")));
     for name in names {
         let (release, part) = (releases.join(&name), releases.join(format!("{name}.{UNFINISHED}")));
-        match fs::create_dir(&part) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => continue,
-            outcome => outcome?,
-        }
+        let Some(making) = Making::begin(mark_of(&release))? else { continue };
         // Looked at only now: who had the name may have finished meanwhile.
-        if !release.exists() {
-            return Ok(Fresh { release, part });
+        let taken = release.exists()
+            || match fs::create_dir(&part) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => true,
+                Err(error) => {
+                    making.end()?;
+                    return Err(error);
+                }
+                Ok(()) => false,
+            };
+        if !taken {
+            return Ok(Fresh { release, part, making });
         }
-        fs::remove_dir(part)?;
+        making.end()?;
     }
     Err(io::ErrorKind::AlreadyExists.into())
 }
@@ -110,7 +192,8 @@ pub(super) fn share(path: &Path, gid: u32) -> io::Result<()> {
 }
 
 /// Remove all releases but the newest `kept`, those that the link and the links beside it point to, and those that are
-/// `needed`. One that cannot be removed keeps none of the others; the first error is told in the end.
+/// `needed`. One that is being made is none yet. One that cannot be removed keeps none of the others; the first error is
+/// told in the end.
 pub(super) fn prune(
     link: &Path,
     kept: usize,
@@ -127,6 +210,9 @@ pub(super) fn prune(
             continue;
         }
         let (modified, path) = (entry.metadata()?.modified()?, entry.path());
+        if mark_of(&path).exists() {
+            continue;
+        }
         if path.extension().is_none_or(|extension| extension != UNFINISHED) {
             all.push((sequence(&path), modified, path));
         } else if modified.elapsed().is_ok_and(|age| age > ABANDONED_AFTER) {
@@ -189,8 +275,9 @@ mod tests {
         let remove = |release: &Path| fs::remove_dir_all(release);
         let mut made = Vec::new();
         for age in 0..6_u64 {
-            let Fresh { release, part } = fresh(&link, now).unwrap();
+            let Fresh { release, part, making } = fresh(&link, now).unwrap();
             fs::rename(part, &release).unwrap();
+            making.end().unwrap();
             // Whoever writes into an old one makes it no younger.
             let time = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1000 - age);
             fs::File::open(&release).unwrap().set_modified(time).unwrap();
@@ -228,8 +315,42 @@ mod tests {
         assert_ne!(first.release, second.release);
         assert!(first.part.is_dir() && second.part.is_dir());
         fs::rename(first.part, &first.release).unwrap();
+        first.making.end().unwrap();
         let third = fresh(&link, now).unwrap();
         assert!(third.release.ends_with("20260102-030405-3"), "{third:?}");
+    }
+
+    #[test]
+    fn what_a_gateway_that_was_killed_was_making_is_removed_and_what_one_makes_is_not() {
+        let root = tempfile::tempdir().unwrap();
+        let link = root.path().join("current");
+        let now: Timestamp = "2026-01-02T03:04:05Z".parse().unwrap();
+        let made = || {
+            let Fresh { release, part, making } = fresh(&link, now).unwrap();
+            fs::rename(part, &release).unwrap();
+            (release, making)
+        };
+        let ((finished, mark), (making, held)) = (made(), made());
+        mark.end().unwrap();
+        let [abandoned, stuck, taken] = [made(), made(), made()].map(|(release, _killed)| release);
+        let unpacking = fresh(&link, now).unwrap();
+        let (broken_off, part) = (unpacking.release, unpacking.part);
+        drop(unpacking.making);
+        point(&link, &finished).unwrap();
+        let remove = |path: &Path| match path == stuck {
+            true => Err(io::ErrorKind::PermissionDenied.into()),
+            false => crate::backend::removal::no_error_if_gone(fs::remove_dir_all(path)),
+        };
+        // None of them counts as a release, however few are kept.
+        prune(&link, 1, |_| false, &remove).unwrap();
+        assert!([&making, &abandoned, &stuck, &taken].iter().all(|release| release.is_dir()));
+        assert!(sweep(&link, |release| release == taken, &remove).is_err(), "one cannot be removed");
+        let there =
+            [&finished, &making, &abandoned, &stuck, &taken, &broken_off, &part].map(|one| one.exists());
+        assert_eq!(there, [true, true, false, true, true, false, false]);
+        let marks = [&making, &abandoned, &stuck, &taken, &broken_off].map(|one| mark_of(one).exists());
+        assert_eq!(marks, [true, false, true, false, false], "what could not be removed is tried again");
+        held.end().unwrap();
     }
 
     #[test]

@@ -16,7 +16,13 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
-use super::{Config, account::Own, env_file::EnvFile, generation::Generation, node::NodeStatus};
+use super::{
+    Config,
+    account::Own,
+    env_file::EnvFile,
+    generation::{Generation, LeadsTo},
+    node::NodeStatus,
+};
 
 /// The directory's name in the state directory.
 const DIRECTORY: &str = "generations";
@@ -50,6 +56,32 @@ struct Book {
     version: u32,
     /// Oldest first. Each by itself: one that an older gateway cannot read costs none of the others.
     generations: Vec<serde_json::Value>,
+    /// What was gone back to.
+    #[serde(default)]
+    held: Option<serde_json::Value>,
+}
+
+/// A generation that was gone back to, and what the configuration said then: it stays in force while that is so.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Held {
+    /// The generation's.
+    pub(super) number: u64,
+    config: Config,
+    directory: PathBuf,
+    env_file: BTreeMap<String, String>,
+}
+
+impl Held {
+    /// This one, though the configuration says that.
+    pub(super) fn of(number: u64, config: &Config, leads_to: &LeadsTo) -> Self {
+        let (directory, env_file) = (leads_to.directory.clone(), leads_to.env_file.0.clone());
+        Self { number, config: config.clone(), directory, env_file }
+    }
+
+    /// Does the configuration still say what it said then?
+    pub(super) fn is_of(&self, config: &Config, leads_to: &LeadsTo) -> bool {
+        *self == Self::of(self.number, config, leads_to)
+    }
 }
 
 /// One generation. Whose its workers are is looked up anew: accounts come and go, and so does the right to become them.
@@ -70,23 +102,24 @@ impl Shelf {
         Self { path, what: format!("generations of {backend}"), seal }
     }
 
-    /// What an earlier gateway left, oldest first.
-    pub(super) fn read(&self) -> Vec<Generation> {
-        let all = self.pages().unwrap_or_else(|error| {
+    /// What an earlier gateway left, oldest first, and which of it was gone back to.
+    pub(super) fn read(&self) -> (Vec<Generation>, Option<Held>) {
+        let (all, held) = self.pages().unwrap_or_else(|error| {
             if error.kind() != io::ErrorKind::NotFound {
                 let path = self.path.display();
                 tracing::warn!(%path, %error, "earlier generations cannot be read: there is no way back to them");
             }
-            Vec::new()
+            (Vec::new(), None)
         });
         let own = Own::now();
         let mut generations: Vec<_> = all.into_iter().filter_map(|page| self.generation(page, own)).collect();
         generations.sort_by_key(|generation| generation.number);
         generations.dedup_by_key(|generation| generation.number);
-        generations
+        // One that cannot be read costs no more than that: the configuration's word is in force.
+        (generations, held.and_then(|held| serde_json::from_value(held).ok()))
     }
 
-    fn pages(&self) -> io::Result<Vec<serde_json::Value>> {
+    fn pages(&self) -> io::Result<(Vec<serde_json::Value>, Option<serde_json::Value>)> {
         let mut sealed = Vec::new();
         File::open(&self.path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut sealed)?;
         if sealed.len() as u64 > FILE_BYTES_MAX {
@@ -100,7 +133,7 @@ impl Shelf {
         if book.version > VERSION {
             return Err(io::Error::other("a newer gateway has written the file"));
         }
-        Ok(book.generations)
+        Ok((book.generations, book.held))
     }
 
     fn generation(&self, page: serde_json::Value, own: Own) -> Option<Generation> {
@@ -116,7 +149,7 @@ impl Shelf {
     }
 
     /// Put these into the place of those that are there.
-    pub(super) fn write(&self, generations: &[Arc<Generation>]) -> io::Result<()> {
+    pub(super) fn write(&self, generations: &[Arc<Generation>], held: Option<&Held>) -> io::Result<()> {
         let page = |one: &Arc<Generation>| {
             serde_json::to_value(Page {
                 number: one.number,
@@ -129,7 +162,8 @@ impl Shelf {
         };
         let unfit = |_| io::Error::other("a path in it is no text");
         let generations = generations.iter().map(page).collect::<Result<_, _>>().map_err(unfit)?;
-        let plain = Zeroizing::new(serde_json::to_vec(&Book { version: VERSION, generations })?);
+        let held = held.map(serde_json::to_value).transpose()?;
+        let plain = Zeroizing::new(serde_json::to_vec(&Book { version: VERSION, generations, held })?);
         let sealed = self.seal.seal(&self.what, &plain);
         let sealed = sealed.ok_or_else(|| io::Error::other("they cannot be sealed"))?;
         let directory = self.path.parent().unwrap_or(Path::new("/"));
@@ -188,10 +222,14 @@ mod tests {
     fn what_was_written_is_read_again_and_nobody_else_reads_it() {
         let directory = tempfile::tempdir().unwrap();
         let shelf = shelf(directory.path());
-        assert!(shelf.read().is_empty());
+        assert!(shelf.read().0.is_empty());
         let all: Vec<_> = [2, 4].map(generation).map(Arc::new).into();
-        shelf.write(&all).unwrap();
-        let read = shelf.read();
+        let held = Held::of(2, &all[1].config, &all[1].leads_to());
+        shelf.write(&all, Some(&held)).unwrap();
+        let (read, held) = shelf.read();
+        let held = held.unwrap();
+        assert!(held.number == 2 && held.is_of(&all[1].config, &all[1].leads_to()));
+        assert!(!held.is_of(&all[0].config, &all[1].leads_to()));
         assert_eq!(read.len(), 2);
         for (one, was) in read.iter().zip(&all) {
             assert_eq!((one.number, one.made, &one.config), (was.number, was.made, &was.config));
@@ -203,14 +241,14 @@ mod tests {
             assert_eq!(fs::metadata(path).unwrap().permissions().mode() & 0o777, mode);
         }
         let other = Shelf { what: "generations of web".to_owned(), ..shelf };
-        assert!(other.read().is_empty(), "another backend's file was taken");
+        assert!(other.read().0.is_empty(), "another backend's file was taken");
     }
 
     #[test]
     fn what_is_broken_too_new_or_not_ours_is_no_way_back_and_no_failure() {
         let directory = tempfile::tempdir().unwrap();
         let shelf = shelf(directory.path());
-        shelf.write(&[Arc::new(generation(1))]).unwrap();
+        shelf.write(&[Arc::new(generation(1))], None).unwrap();
         let whole = fs::read(&shelf.path).unwrap();
         let book = |text: &str| Turned.seal(&shelf.what, text.as_bytes()).unwrap();
         for broken in [
@@ -221,12 +259,12 @@ mod tests {
             book(r#"{"version": 1, "generations": [{"number": 1}, 7]}"#),
         ] {
             fs::write(&shelf.path, broken).unwrap();
-            assert!(shelf.read().is_empty());
+            assert!(shelf.read().0.is_empty());
         }
         // Root's workers, though nobody has allowed that.
         let mut one = generation(3);
         (one.config.allow_root, one.config.user) = (false, Some("root".to_owned()));
-        shelf.write(&[Arc::new(one), Arc::new(generation(4))]).unwrap();
-        assert_eq!(shelf.read().iter().map(|one| one.number).collect::<Vec<_>>(), [4]);
+        shelf.write(&[Arc::new(one), Arc::new(generation(4))], None).unwrap();
+        assert_eq!(shelf.read().0.iter().map(|one| one.number).collect::<Vec<_>>(), [4]);
     }
 }

@@ -9,7 +9,7 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{WorkerStatus, memory, output::Ring, roster::Worker};
+use super::{WorkerStatus, memory::Memory, output::Ring, roster::Worker};
 
 /// A process that got ready.
 #[derive(Debug, Clone)]
@@ -256,7 +256,7 @@ impl Slot {
                 since: *since,
                 restarts: board.restarts,
                 in_flight: state.in_flight(),
-                memory_mb: state.pid().and_then(memory::resident_bytes).map(|bytes| bytes / (1024 * 1024)),
+                memory_mb: state.pid().map(|pid| Memory::of_group(pid).resident_bytes() / (1024 * 1024)),
                 health_ms: board.health_ms.filter(|_| matches!(state, State::Ready(_))),
                 lines_dropped: self.ring.dropped(),
                 last_error: board.failure.as_ref().map(|failure| failure.reason.clone()),

@@ -38,6 +38,10 @@ pub(crate) struct BackendStatus {
     /// The generation from which its workers are started; 0 for an upstream.
     #[serde(default)]
     pub(crate) generation: u64,
+    /// It was gone back to: it stays in force, over new starts of the gateway too, until the backend is reloaded, a
+    /// release deployed, or the configuration says something else.
+    #[serde(default)]
+    pub(crate) rolled_back: bool,
     /// Those that a rollback can go back to, this one included, oldest first.
     #[serde(default)]
     pub(crate) generations: Vec<GenerationStatus>,
@@ -149,7 +153,7 @@ pub(crate) struct WorkerStatus {
     pub(crate) restarts: u64,
     /// Requests it has not finished.
     pub(crate) in_flight: usize,
-    /// What its process holds resident, its descendants not counted.
+    /// What its process group holds resident: what `memory_max_mb` is held against.
     pub(crate) memory_mb: Option<u64>,
     /// How long the last good answer of its health path took.
     pub(crate) health_ms: Option<u64>,

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BackendError, Config, OutputLine, WorkerStatus,
+    account::Identity,
     deploy::{self, Deploy, Deployed, Site},
     errand::{Errand, Running},
     generation::{Generation, check_socket_path},
@@ -104,6 +105,8 @@ pub(super) struct Standing {
     pub(super) generation: u64,
     /// Those it can go back to, this one included.
     pub(super) generations: Vec<GenerationStatus>,
+    /// Somebody went back to it, and the configuration has said nothing new since.
+    pub(super) rolled_back: bool,
     /// The configuration's present word.
     pub(super) config: Arc<Config>,
 }
@@ -128,7 +131,9 @@ impl Supervisor {
         shelf: Shelf,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BackendError> {
-        let generations = Generations::begin(shelf, Generation::resolve(&stage.grounds, 0, config.clone())?);
+        let first = Generation::resolve(&stage.grounds, 0, config.clone())?;
+        let leads_to = first.leads_to();
+        let generations = Generations::begin(shelf, first);
         let generation = Arc::clone(generations.current());
         check_socket_path(&stage.runtime_dir, &stage.backend, workers(&config))?;
         let (orders, inbox) = mpsc::channel(ORDERS_WAITING_MAX);
@@ -142,7 +147,7 @@ impl Supervisor {
             wanted: workers(&config),
             config,
             stopped: false,
-            leads_to: generation.leads_to(),
+            leads_to,
             generations,
             jobs: Vec::new(),
             board: Arc::clone(&board),
@@ -170,6 +175,11 @@ impl Supervisor {
     /// The order that is being carried out.
     pub(super) fn order_under_way(&self) -> Option<&'static str> {
         **self.board.order.load()
+    }
+
+    /// Whose processes the workers are; none: the gateway's own.
+    pub(super) fn identity(&self) -> Option<Identity> {
+        self.board.in_force.borrow().as_ref()?.identity.clone()
     }
 
     /// Where relative paths start.

@@ -22,6 +22,12 @@ use crate::shutdown::Shutdown;
 /// How long it must be quiet: longer than the pause between two files of a build.
 const QUIET: Duration = Duration::from_millis(200);
 
+/// Reloads in a row during which files have changed again. A person may save a file meanwhile, and once more.
+const BY_THEMSELVES_MAX: u32 = 5;
+
+/// How long the next one waits then: a program that writes where it is watched would be started again without end.
+const LOOP_PAUSE: Duration = Duration::from_secs(10);
+
 /// Directories that are watched; each costs the kernel about a kilobyte.
 const DIRECTORIES_MAX: usize = 4096;
 
@@ -176,8 +182,9 @@ impl Watching {
         orders: mpsc::WeakSender<(Order, Answer)>,
         ending: CancellationToken,
     ) {
+        let mut by_themselves = 0;
         loop {
-            let mut quiet = Duration::MAX;
+            let (mut quiet, mut first) = (Duration::MAX, None);
             // The first change, and then all until it is quiet.
             loop {
                 let change = tokio::select! {
@@ -187,18 +194,39 @@ impl Watching {
                 };
                 let Some(change) = change else { return };
                 change.paths.iter().for_each(|path| self.follow(path, change.kind));
+                first = first.or_else(|| change.paths.into_iter().next());
                 quiet = QUIET;
             }
             if self.lost.swap(false, Relaxed) {
                 self.look_anew();
             }
             let Some(orders) = orders.upgrade() else { return };
-            tracing::info!("files have changed: reload");
-            // Whoever wrote the file reads the log: how it ends stands there.
-            let (answer, _nobody) = oneshot::channel();
+            let file = first.unwrap_or_else(|| self.directory.clone());
+            if by_themselves >= BY_THEMSELVES_MAX {
+                tracing::warn!(
+                    file = %file.display(),
+                    pause_s = LOOP_PAUSE.as_secs(),
+                    "files change with every reload: if the program writes them, let it do so outside of its directory, \
+                     or in one that begins with a dot"
+                );
+                tokio::select! {
+                    () = ending.cancelled() => return,
+                    () = tokio::time::sleep(LOOP_PAUSE) => {}
+                }
+            }
+            tracing::info!(file = %file.display(), "files have changed: reload");
+            let (answer, done) = oneshot::channel();
             if orders.send((Order::Reload(None), answer)).await.is_err() {
                 return;
             }
+            // It keeps no backend alive that is to end.
+            drop(orders);
+            // Whoever wrote the file reads the log: how it ends stands there.
+            tokio::select! {
+                () = ending.cancelled() => return,
+                _ = done => {}
+            }
+            by_themselves = if changes.is_empty() { 0 } else { by_themselves + 1 };
         }
     }
 }

@@ -53,8 +53,17 @@ enum Found {
     AtRest(Box<Config>),
 }
 
+/// Who tells of mistakes in the file, where the gateway runs on without them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mistakes {
+    /// Nobody but we.
+    Told,
+    /// The gateway, which is asked to read it.
+    LeftToTheGateway,
+}
+
 /// A mistake in the file must not keep anybody from a gateway that runs: it is served on with what it has read.
-fn find(settings: &Settings) -> Result<Found, Failure> {
+fn find(settings: &Settings, mistakes: Mistakes) -> Result<Found, Failure> {
     let flags = settings.flags();
     let problems = match config::load(&flags) {
         Ok(Loaded { config, .. }) => {
@@ -68,11 +77,13 @@ fn find(settings: &Settings) -> Result<Found, Failure> {
     };
     match config::socket_hint(&flags) {
         Some(socket) if Presence::at(&socket) == Ok(Presence::Running) => {
-            out::remark(format!(
-                "warning: {} (`gateway check` shows more); the gateway at `{}` goes on with an earlier one",
-                problems.count(),
-                socket.display()
-            ));
+            if mistakes == Mistakes::Told {
+                out::remark(format!(
+                    "warning: {} (`gateway check` shows more); the gateway at `{}` goes on with an earlier one",
+                    problems.count(),
+                    socket.display()
+                ));
+            }
             Ok(Found::Running(socket))
         }
         _ => Err(unusable(&problems)),
@@ -89,10 +100,22 @@ pub(crate) fn runtime() -> Result<Runtime, Failure> {
 
 /// The socket of a gateway that runs.
 pub(crate) fn running_at(settings: &Settings) -> Result<PathBuf, Failure> {
-    match find(settings)? {
+    running_socket(settings, Mistakes::Told)
+}
+
+fn running_socket(settings: &Settings, mistakes: Mistakes) -> Result<PathBuf, Failure> {
+    match find(settings, mistakes)? {
         Found::Running(socket) => Ok(socket),
         Found::AtRest(config) => Err(Failure::not_running(&socket(&config))),
     }
+}
+
+/// Run a command, and end with it: a thread that still reads a standard input from which nothing comes holds up nobody.
+fn to_its_end<T>(command: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = runtime()?;
+    let outcome = runtime.block_on(command);
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Run a command on a gateway that runs.
@@ -100,8 +123,24 @@ pub(crate) fn running(
     settings: &Settings,
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let client = Client::Running(running_at(settings)?);
-    runtime()?.block_on(command(&client))
+    order(settings, Mistakes::Told, command)
+}
+
+/// The same for an order to read the file anew, which is answered with all that is wrong with it.
+pub(crate) fn rereading(
+    settings: &Settings,
+    command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    order(settings, Mistakes::LeftToTheGateway, command)
+}
+
+fn order(
+    settings: &Settings,
+    mistakes: Mistakes,
+    command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
+) -> Result<(), Failure> {
+    let client = Client::Running(running_socket(settings, mistakes)?);
+    to_its_end(command(&client))
 }
 
 /// Run a command on a gateway, whether it runs or rests.
@@ -109,12 +148,12 @@ pub(crate) fn any(
     settings: &Settings,
     command: impl AsyncFnOnce(&Client) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let config = match find(settings)? {
-        Found::Running(socket) => return runtime()?.block_on(command(&Client::Running(socket))),
+    let config = match find(settings, Mistakes::Told)? {
+        Found::Running(socket) => return to_its_end(command(&Client::Running(socket))),
         Found::AtRest(config) => config,
     };
     identity::become_owner_of(&config.state_dir)?;
-    runtime()?.block_on(async {
+    to_its_end(async {
         let client = Client::AtRest(AtRest::new(*config));
         let outcome = command(&client).await;
         if let Client::AtRest(rest) = client {

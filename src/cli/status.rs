@@ -42,7 +42,8 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
                 ended => format!(" ({ended} WebSockets were told to come again)"),
             };
             let failed = failure.as_ref().map(|failure| format!("\nthe last swap failed: {failure}"));
-            format!(", swapped {swaps} times{ended}{}", failed.unwrap_or_default())
+            let times = if swaps == 1 { "once".to_owned() } else { format!("{swaps} times") };
+            format!(", swapped {times}{ended}{}", failed.unwrap_or_default())
         }
     };
     let uptime = out::duration(status.uptime_s);

@@ -70,6 +70,9 @@ impl Reloader {
         let before = rooms.house().config.load_full();
         let mut restart_needed = restart_needed(&before, &loaded.config);
         keep_bound(&before, &mut loaded.config);
+        if let Some(problem) = homeless(&loaded.config) {
+            return Err(problem);
+        }
         // Whatever can fail comes before anything changes: the edge gets ready, then the registry takes the tenants or
         // refuses them, and what is left cannot fail.
         let prepared = rooms.house().prepare(&loaded.config).map_err(|error| Problem::of(&error))?;
@@ -193,6 +196,38 @@ fn keep_bound(before: &Config, after: &mut Config) {
     if turns_tls(before, after) {
         after.tls.clone_from(&before.tls);
     }
+    keep_backends(before, after);
+}
+
+/// A backend is made at the start. One that runs keeps its table though the file does not know it any more, or its hosts
+/// would be nobody's; one that does not run yet has none, or the next reload would take it for one that does.
+fn keep_backends(before: &Config, after: &mut Config) {
+    after.backend.retain(|name, _| before.backend.contains_key(name));
+    let of_backends = after.backend.values().flat_map(|backend| backend.hosts.iter().cloned());
+    let of_tenants = after.tenant.iter().flat_map(|tenant| tenant.hosts.iter().map(ToString::to_string));
+    let taken: Vec<String> = of_backends.chain(of_tenants).collect();
+    for (name, running) in &before.backend {
+        after.backend.entry(name.clone()).or_insert_with(|| {
+            let mut kept = running.clone();
+            // Whom the file gives them to has them.
+            kept.hosts.retain(|host| !taken.contains(host));
+            kept
+        });
+    }
+}
+
+/// A declared tenant whose backend does not run.
+fn homeless(config: &Config) -> Option<Problem> {
+    let (id, backend) = config.tenant.iter().find_map(|tenant| {
+        let backend = tenant.backend.as_ref().filter(|name| !config.backend.contains_key(*name))?;
+        Some((&tenant.id, backend))
+    })?;
+    let detail =
+        format!("tenant `{id}` names backend `{backend}`, which begins with a new start of the gateway");
+    Some(
+        Problem::new(409, "backend-not-running", detail)
+            .hint("`gateway swap` is a new start that refuses nobody; nothing was changed"),
+    )
 }
 
 /// Is TLS turned on or off?
@@ -245,6 +280,26 @@ mod tests {
         let added = with("other", worker("node"));
         assert_eq!(supervised(&before, &added), Vec::<String>::new());
         assert_eq!(restart_needed(&before, &added), ["backend.api", "backend.other"]);
+    }
+
+    #[test]
+    fn what_runs_keeps_its_table_and_what_does_not_has_none() {
+        let hosts = |hosts: &[&str]| backend::Config {
+            command: vec!["node".to_owned()],
+            hosts: hosts.iter().map(ToString::to_string).collect(),
+            ..Default::default()
+        };
+        let with = |backends: &[(&str, &[&str])]| Config {
+            backend: backends.iter().map(|(name, of)| ((*name).to_owned(), hosts(of))).collect(),
+            ..Config::default()
+        };
+        let before = with(&[("api", &["a.example", "b.example"]), ("shop", &["s.example"])]);
+        // `api` has become `web`, and one of its hosts the shop's.
+        let mut after = with(&[("web", &["a.example"]), ("shop", &["b.example"])]);
+        assert_eq!(restart_needed(&before, &after), ["backend.api", "backend.web"]);
+        keep_backends(&before, &mut after);
+        let in_force = with(&[("api", &["a.example"]), ("shop", &["b.example"])]);
+        assert_eq!(after.backend, in_force.backend);
     }
 
     #[test]

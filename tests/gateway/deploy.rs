@@ -1,7 +1,8 @@
 //! Deploying releases by the command line, as CI does: the new one serves or everything is as it was.
 
-use std::{fs, path::PathBuf, thread};
+use std::{fs, io::Write, path::PathBuf, process::Stdio, thread};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::{
@@ -130,6 +131,72 @@ fn the_second_of_two_deploys_is_refused_and_told_who_holds_it() {
         first.join().unwrap().ok().says(&["deploy: install"]);
     });
     assert_eq!(served(&gateway), "second");
+}
+
+#[test]
+fn a_release_whose_install_a_kill_of_the_gateway_broke_off_is_none_and_goes() {
+    let gateway = site("backend.api.install = \"grep -q first name || sleep 600\"").start();
+    let (there, output) = thread::scope(|scope| {
+        let deploying = scope.spawn(|| deploy(&gateway, "second"));
+        let described = || -> Value { gateway.cli(&["backend", "describe", "--json"]).ok().json() };
+        eventually("it installs", || (described()["deploy"]["step"] == "install").then_some(()));
+        let there = releases(&gateway);
+        gateway.signal(Signal::SIGKILL);
+        (there, deploying.join().unwrap())
+    });
+    assert_eq!(there, 3, "the first, the one in the making and its mark");
+    assert_ne!(output.code, 0, "{}", output.all());
+    let gateway = gateway.kill().start();
+    assert_eq!(served(&gateway), "first");
+    eventually("what was not finished is removed", || (releases(&gateway) == 1).then_some(()));
+    assert!(current(&gateway).ends_with("releases/first"));
+}
+
+#[test]
+fn what_an_install_command_leaves_running_holds_up_nothing_and_goes_with_one_that_does_not_end() {
+    let site = site("backend.api.install_timeout = \"5s\"");
+    let told = site.path().join("pid");
+    let daemon =
+        format!("setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 600' &", told.display());
+    // Until it is there, so that its parent still lives.
+    let started = format!("{daemon} until [ -e {} ]; do sleep 0.05; done;", told.display());
+    site.configure(&format!(
+        "backend.api.install = {:?}",
+        format!("{started} ! grep -q slow name || sleep 600")
+    ));
+    let gateway = site.start();
+    let pid = || -> i32 { fs::read_to_string(&told).unwrap().trim().parse().unwrap() };
+    // It holds the install command's standard output.
+    deploy(&gateway, "second").ok();
+    assert_eq!(served(&gateway), "second");
+    let left = pid();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(left), Signal::SIGKILL).unwrap();
+    fs::remove_file(&told).unwrap();
+    deploy(&gateway, "slow").fails(1).says(&["did not end within 5s (install_timeout)"]);
+    let left = pid();
+    eventually("nothing is left of it", || {
+        let stat = fs::read_to_string(format!("/proc/{left}/stat")).unwrap_or_default();
+        (stat.is_empty() || stat.contains(") Z ")).then_some(())
+    });
+    assert_eq!((served(&gateway).as_str(), releases(&gateway)), ("second", 2));
+}
+
+#[test]
+fn a_package_that_is_not_sent_to_its_end_is_nothing_and_ctrl_c_says_so() {
+    let gateway = site("").start();
+    let mut command = gateway.site().command(&["backend", "deploy", "api", "-"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut sending = command.spawn().unwrap();
+    let mut package = sending.stdin.take().unwrap();
+    package.write_all(&[0; 512]).unwrap();
+    let step = || gateway.status()["backends"][0]["deploy"]["step"].clone();
+    eventually("it is received", || (step() == "receive").then_some(()));
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(sending.id().cast_signed()), Signal::SIGINT).unwrap();
+    let output = crate::Output::of(&sending.wait_with_output().unwrap());
+    output.fails(130).says(&["interrupted: the package was not sent to its end, and nothing is deployed"]);
+    eventually("the next one may", || step().is_null().then_some(()));
+    deploy(&gateway, "second").ok();
+    drop(package);
 }
 
 #[test]

@@ -199,3 +199,25 @@ fn watched_files_reload_their_backend_and_nothing_else_does() {
     std::fs::write(app.join("moved/lib.js"), "1").unwrap();
     eventually("a file in it is seen", || (generation() == 5).then_some(()));
 }
+
+#[test]
+fn a_program_that_writes_where_it_is_watched_is_named_and_slowed_down() {
+    let site = TestGateway::builder().shops().worker("echo.mjs").site();
+    let app = site.path().join("app");
+    std::fs::create_dir_all(&app).unwrap();
+    let server = "require('node:fs').writeFileSync('started.txt', String(Date.now()));\n\
+                  require('node:http').createServer((q, a) => a.end()).listen(process.env.PORT);\n\
+                  process.on('SIGTERM', () => process.exit(0));";
+    std::fs::write(app.join("server.js"), server).unwrap();
+    site.configure(&format!(
+        "[backend.api]\ncommand = [\"node\", \"server.js\"]\ndirectory = {app:?}\nwatch = true"
+    ));
+    let gateway = site.start();
+    std::fs::write(app.join("server.js"), format!("{server}\n")).unwrap();
+    eventually("it is said which file it is", || {
+        let log = gateway.log();
+        let line = log.lines().find(|line| line.contains("files change with every reload"))?;
+        assert!(line.contains("app/started.txt"), "{line}");
+        Some(())
+    });
+}

@@ -293,3 +293,42 @@ fn a_tenant_of_the_command_line_that_the_file_takes_over_is_told() {
     site.configure(&format!("[[tenant]]\nid = \"barba\"\norigins = [{BARBA:?}]"));
     assert!(told(&site.start()).is_some());
 }
+
+#[test]
+fn a_backend_that_is_renamed_serves_on_until_a_new_start() {
+    let site = TestGateway::builder().shops().backend("api", "echo.mjs", &["api.example"]).site();
+    let config = std::fs::read_to_string(site.config_path()).unwrap();
+    let gateway = site.start();
+    let served = |gateway: &TestGateway| gateway.get("/x").host("api.example").origin(NAVAJA).send().status;
+    assert_eq!(served(&gateway), 200);
+    let renamed = config.replace("backend.api", "backend.web");
+    assert_ne!(renamed, config);
+    gateway.site().write("gateway.toml", &renamed);
+    for _ in 0..2 {
+        gateway.cli(&["reload"]).ok().says(&["these take a new start: backend.api, backend.web"]);
+        assert_eq!(served(&gateway), 200);
+    }
+    // Nobody would serve this one.
+    let tenant = "[[tenant]]\nid = \"third\"\norigins = [\"https://third.example\"]\nbackend = \"web\"\n";
+    gateway.site().write("gateway.toml", format!("{renamed}\n{tenant}"));
+    let refused = gateway.cli(&["reload"]).fails(1);
+    refused
+        .says(&["tenant `third` names backend `web`, which begins with a new start", "hint: `gateway swap`"]);
+    gateway.cli(&["swap"]).ok();
+    assert_eq!(served(&gateway), 200);
+    gateway.cli(&["status"]).ok().says(&["web/0", "swapped once"]);
+    gateway.get("/x").origin("https://third.example").send().is(200);
+    gateway.cli(&["reload"]).ok().says(&["reloaded"]);
+}
+
+#[test]
+fn a_file_that_is_not_sound_is_told_once() {
+    let gateway = TestGateway::builder().shops().worker("echo.mjs").start();
+    gateway.site().configure("edge.limits.body_bytes_max = \"much\"");
+    for order in [&["reload"][..], &["backend", "reload"]] {
+        let output =
+            gateway.cli(order).fails(2).says(&["body_bytes_max", "hint: `gateway check` shows the same"]);
+        assert!(!output.stderr.contains("warning:"), "{}", output.stderr);
+    }
+    gateway.cli(&["status"]).ok().says(&["warning: one problem", "goes on with an earlier one"]);
+}

@@ -75,11 +75,27 @@ fn an_environment_comes_back_with_what_its_file_said_then_and_lies_sealed_meanwh
     }
     let gateway = site.start();
     assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("after another", (2, vec![1, 2])));
-    gateway.cli(&["backend", "rollback", "api"]).ok();
-    assert_eq!(served(&gateway), format!("before {secret}"));
-    // The configuration's word is another: the next start goes by it.
+    let stays = "rolled back: generation 1 stays until `gateway backend reload api`, a deploy, or another configuration";
+    gateway.cli(&["backend", "rollback", "api"]).ok().says(&[stays]);
+    let before = format!("before {secret}");
+    assert_eq!(served(&gateway), before);
+    // The configuration says what it said when somebody chose otherwise: that choice holds.
+    gateway.cli(&["reload"]).ok();
     let gateway = gateway.stop().start();
-    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("after another", (2, vec![1, 2])));
+    assert_eq!((served(&gateway), generations(&gateway)), (before.clone(), (1, vec![1, 2])));
+    let gateway = gateway.kill().start();
+    assert_eq!(served(&gateway), before);
+    gateway.cli(&["swap"]).ok();
+    assert_eq!(served(&gateway), before);
+    gateway.cli(&["backend", "describe"]).ok().says(&[stays]);
+    gateway.cli(&["backend", "reload"]).ok();
+    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("after another", (3, vec![1, 2, 3])));
+    // Another word of it is in force, whether a reload or a new start brings it.
+    gateway.cli(&["backend", "rollback", "api", "1"]).ok();
+    let site = gateway.stop();
+    site.configure("backend.api.env.LABEL = \"at last\"");
+    let gateway = site.start();
+    assert_eq!(served(&gateway), "at last another");
     assert!(!gateway.log().contains(secret), "the log knows a secret");
 }
 

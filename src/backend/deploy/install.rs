@@ -1,7 +1,7 @@
 //! The command that makes a release ready to run, such as `npm ci`: in its directory, with its environment. It must
 //! never run without an end.
 
-use std::{collections::VecDeque, sync::Mutex};
+use std::{collections::VecDeque, pin::pin, sync::Mutex, time::Duration};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 
@@ -15,6 +15,7 @@ use super::super::{
     output::Lines,
     process::{LAST_LINES, Stage, describe},
     quarters::Quarters,
+    readers::LAST_WORDS,
 };
 
 /// Longer lines of its output are cut into several.
@@ -58,16 +59,33 @@ pub(super) async fn install(
     let (stdout, stderr) = child.output();
     let last = Mutex::new(VecDeque::new());
     let timeout = generation.config.install_timeout;
-    let work = async {
-        let (status, (), ()) = tokio::join!(child.exited(), read(stdout, &last), read(stderr, &last));
-        status
+    let outcome = {
+        let mut reading = pin!(async { tokio::join!(read(stdout, &last), read(stderr, &last)) });
+        let work = async {
+            let mut read = false;
+            let status = loop {
+                tokio::select! {
+                    status = child.exited() => break status,
+                    _ = &mut reading, if !read => read = true,
+                }
+            };
+            // What it has left behind (the daemons of some build tools) may hold the pipe for ever.
+            if !read {
+                drop(tokio::time::timeout(LAST_WORDS, reading).await);
+            }
+            status
+        };
+        tokio::time::timeout(timeout, work).await
     };
-    let outcome = tokio::time::timeout(timeout, work).await;
+    if outcome.is_err() {
+        // Whom it has put into groups of their own as well: only while it lives can they be found.
+        child.find_strays().await;
+        child.killed_after(Duration::ZERO).await;
+    }
     let lines = last.into_inner().unwrap_or_default().into();
     match outcome {
         Ok(Ok(status)) if status.success() => Ok(()),
         Ok(status) => Err(failed(describe(&status), lines)),
-        // The child is killed with its handle.
         Err(_) => {
             let reason =
                 format!("it did not end within {} (install_timeout)", humantime::format_duration(timeout));

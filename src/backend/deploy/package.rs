@@ -3,8 +3,9 @@
 
 use std::{
     ffi::{OsStr, OsString},
-    fs::File,
+    fs::{File, Permissions},
     io::{BufReader, Read, Seek},
+    os::unix::fs::PermissionsExt,
     path::{Component, Path, PathBuf},
 };
 
@@ -141,13 +142,26 @@ fn entries(reader: impl Read, into: &Path, bounds: Bounds) -> Result<u64, String
         }
         check(&entry)?;
         let path = entry.path().map_err(broken)?.display().to_string();
-        match entry.unpack_in(into) {
-            Ok(true) => {}
-            Ok(false) => return Err(format!("`{path}` leads out of the release")),
-            Err(error) => return Err(format!("`{path}` cannot be unpacked ({error})")),
+        let unfit = |error| format!("`{path}` cannot be unpacked ({error})");
+        if !entry.unpack_in(into).map_err(unfit)? {
+            return Err(format!("`{path}` leads out of the release"));
+        }
+        if entry.header().entry_type() == EntryType::Directory {
+            open_to_its_owner(&into.join(&*entry.path().map_err(broken)?)).map_err(unfit)?;
         }
     }
     if files == 0 { Err("it is empty".to_owned()) } else { Ok(files) }
+}
+
+/// Some build tools leave directories that not even their owner may write to, and what is in them comes after them.
+fn open_to_its_owner(directory: &Path) -> std::io::Result<()> {
+    let found = std::fs::symlink_metadata(directory)?;
+    let mode = found.permissions().mode();
+    // A link in its place was there before, and what it leads to is another entry's.
+    if found.is_dir() && mode & 0o700 != 0o700 {
+        std::fs::set_permissions(directory, Permissions::from_mode(mode & 0o777 | 0o700))?;
+    }
+    Ok(())
 }
 
 fn check(entry: &Entry<'_, impl Read>) -> Result<(), String> {
@@ -158,12 +172,19 @@ fn check(entry: &Entry<'_, impl Read>) -> Result<(), String> {
     };
     match entry.header().entry_type() {
         EntryType::Regular | EntryType::Continuous | EntryType::Directory => Ok(()),
+        // Names its target from the top: the archive's own way to say that two files are one. A link that it names is as
+        // good as the copy.
+        EntryType::Link => {
+            let target = entry.link_name().ok().flatten();
+            let inside = target.is_some_and(|target| self::depth(&target, 0).is_some());
+            if inside { Ok(()) } else { Err(format!("the link `{shown}` points out of the release")) }
+        }
         EntryType::Symlink => {
             let target = entry.link_name().ok().flatten();
             let inside = target.is_some_and(|target| self::depth(&target, depth.saturating_sub(1)).is_some());
             if inside { Ok(()) } else { Err(format!("the link `{shown}` points out of the release")) }
         }
-        _ => Err(format!("`{shown}` is neither a file nor a directory nor a symbolic link")),
+        _ => Err(format!("`{shown}` is neither a file nor a directory nor a link")),
     }
 }
 
@@ -273,7 +294,9 @@ mod tests {
             (EntryType::Symlink, "a", "/etc/passwd", "points out"),
             (EntryType::Symlink, "a", "../out", "points out"),
             (EntryType::Symlink, "a/b", "../../out", "points out"),
-            (EntryType::Link, "a", "/etc/passwd", "neither a file"),
+            (EntryType::Link, "a", "/etc/passwd", "points out"),
+            (EntryType::Link, "a", "../out", "points out"),
+            (EntryType::Link, "a/b", "a/../../out", "points out"),
             (EntryType::Char, "a", "", "neither a file"),
             (EntryType::Fifo, "a", "", "neither a file"),
         ] {
@@ -294,6 +317,43 @@ mod tests {
         append(&mut builder, EntryType::Regular, "deep/link2/out", ("", b"x"));
         let (outcome, directory) = unpacked(&builder.into_inner().unwrap(), BOUNDS);
         assert!(!directory.path().join("out").exists(), "{outcome:?}");
+    }
+
+    #[test]
+    fn two_names_of_one_file_are_unpacked_and_neither_leads_out_through_a_link() {
+        let mut builder = Builder::new(Vec::new());
+        append(&mut builder, EntryType::Regular, "store/LICENSE", ("", b"MIT"));
+        append(&mut builder, EntryType::Link, "lib/LICENSE", ("store/LICENSE", b""));
+        let (outcome, directory) = unpacked(&builder.into_inner().unwrap(), BOUNDS);
+        assert_eq!(outcome, Ok(2));
+        assert_eq!(std::fs::read(directory.path().join("into/lib/LICENSE")).unwrap(), b"MIT");
+
+        let directory = tempfile::tempdir().unwrap();
+        let (package, into) = (directory.path().join("package.tar"), directory.path().join("into"));
+        std::fs::create_dir(&into).unwrap();
+        std::fs::write(directory.path().join("secret"), "x").unwrap();
+        let mut builder = Builder::new(Vec::new());
+        append(&mut builder, EntryType::Symlink, "a/up", ("..", b""));
+        append(&mut builder, EntryType::Symlink, "a/out", ("up/..", b""));
+        append(&mut builder, EntryType::Link, "stolen", ("a/out/secret", b""));
+        std::fs::write(&package, builder.into_inner().unwrap()).unwrap();
+        let outcome = unpack(&package, &into, BOUNDS).and_then(|_| check_links(&into));
+        assert!(outcome.is_err() && !into.join("stolen").exists(), "{outcome:?}");
+    }
+
+    #[test]
+    fn directories_are_opened_to_their_owner() {
+        let mut builder = Builder::new(Vec::new());
+        let mut header = Header::new_gnu();
+        header.set_entry_type(EntryType::Directory);
+        header.set_size(0);
+        header.set_mode(0o555);
+        builder.append_data(&mut header, "tight", &b""[..]).unwrap();
+        append(&mut builder, EntryType::Regular, "tight/file", ("", b"x"));
+        let (outcome, directory) = unpacked(&builder.into_inner().unwrap(), BOUNDS);
+        assert_eq!(outcome, Ok(2));
+        let mode = std::fs::metadata(directory.path().join("into/tight")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755);
     }
 
     #[test]
@@ -337,7 +397,6 @@ mod tests {
 
     #[test]
     fn an_npm_package_is_unwrapped_and_no_file_is_setuid() {
-        use std::os::unix::fs::PermissionsExt;
         let bytes = archive(EntryType::Regular, "package/package.json", "", b"{}");
         let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
         encoder.write_all(&bytes).unwrap();

@@ -3,7 +3,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{
     super::{
@@ -13,7 +13,7 @@ use super::{
         state::{Seat, State},
         vigil::{Leave, Vigil, Weary},
     },
-    Answer, Life, Next, NotUp, bring_up,
+    Answer, Departure, Life, Next, NotUp, bring_up,
 };
 use crate::metrics::BackendLabels;
 
@@ -29,8 +29,8 @@ enum Succession {
 pub(super) enum Then {
     /// Nobody waits for that alone.
     Nothing,
-    /// The order has been carried out.
-    Answer(Answer),
+    /// Whoever gave the order may wait for it.
+    Gone(oneshot::Sender<()>),
     /// The slot's next worker may be replaced.
     Departed(#[expect(dead_code, reason = "held, not read")] OwnedSemaphorePermit),
 }
@@ -46,8 +46,9 @@ impl Life {
         match self.succession(old, &generation).await {
             Succession::Done { newcomer, old, old_ended } => {
                 let patience = Patience::For(self.generation.config.drain_timeout);
-                let then = Then::Answer(answer);
-                self.dismiss(old, old_ended, patience, then);
+                let (gone, departure) = oneshot::channel();
+                self.dismiss(old, old_ended, patience, Then::Gone(gone));
+                drop(answer.send(Ok(Departure(Some(departure)))));
                 self.generation = generation;
                 self.history = History::default();
                 Next::Serve(newcomer)
@@ -169,8 +170,8 @@ impl Life {
             }
             old.end(grace).await;
             slot.left(key);
-            if let Then::Answer(answer) = then {
-                drop(answer.send(Ok(())));
+            if let Then::Gone(gone) = then {
+                let _nobody_waits = gone.send(());
             }
         };
         self.leaving.retain(|leaving| !leaving.is_finished());

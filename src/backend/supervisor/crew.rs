@@ -1,6 +1,8 @@
 //! What the supervisor's task owns, and how it carries out one order after the other. It must never end a worker
 //! that serves before its successor is ready, unless the order says so.
 
+mod rolling;
+
 use std::{
     path::{Path, PathBuf},
     sync::Arc,
@@ -12,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     super::{
-        BackendError, Config,
+        BackendError, Config, deploy,
         generation::{Generation, LeadsTo, check_socket_path},
         job::{Job, Undone},
         process::Stage,
@@ -50,6 +52,7 @@ pub(super) struct Crew {
 impl Crew {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<(Order, Answer)>) {
         self.generations.shelve().await;
+        self.sweep();
         loop {
             let order = tokio::select! {
                 biased;
@@ -71,6 +74,14 @@ impl Crew {
             drop(answer.send(outcome));
         }
         self.end_jobs(0).await;
+    }
+
+    /// Remove what a gateway that was killed had begun to deploy.
+    fn sweep(&self) {
+        let Some(link) = self.link().filter(|link| link.is_symlink()) else { return };
+        let (stage, identity) = (Arc::clone(&self.stage), self.generation().identity.clone());
+        // It may be a lot, and nobody waits for it.
+        drop(self.stage.shutdown.spawn(async move { deploy::sweep(&stage, &link, identity).await }));
     }
 
     async fn obey(&mut self, order: Order) -> Result<(), BackendError> {
@@ -163,6 +174,7 @@ impl Crew {
             self.roll(next, wanted).await?
         }
         (self.config, self.leads_to) = (config, leads_to);
+        self.generations.let_go();
         Ok(())
     }
 
@@ -173,17 +185,22 @@ impl Crew {
         let leads_to = next.leads_to();
         self.wake_and_roll(next, self.wanted).await?;
         if let Err(error) = self.point(&directory) {
-            // After the next start of the gateway it would be the old release again: then rather now.
-            if slept {
-                self.sleep().await;
-                self.generations.stands(before);
-            } else if let Err(error) = self.roll(before, self.wanted).await {
-                tracing::error!(backend = self.stage.backend, %error, "the release before does not start");
-            }
+            self.undo(before, slept).await;
             return Err(error);
         }
         self.leads_to = leads_to;
+        self.generations.let_go();
         Ok(())
+    }
+
+    /// The link cannot be moved: after the next start of the gateway it would be as before again, then rather now.
+    async fn undo(&mut self, before: Arc<Generation>, slept: bool) {
+        if slept {
+            self.sleep().await;
+            self.generations.stands(before);
+        } else if let Err(error) = self.roll(before, self.wanted).await {
+            tracing::error!(backend = self.stage.backend, %error, "the release before does not start");
+        }
     }
 
     /// Let the configured link lead to this release.
@@ -208,70 +225,23 @@ impl Crew {
 
     async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
         let next = self.generations.earlier(&self.stage.backend, number)?;
+        let (before, slept) = (Arc::clone(self.generation()), self.stopped);
         self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
-        // A release that was deployed stays rolled back after a new start of the gateway.
+        // A release that was deployed stays rolled back whatever becomes of the shelf.
         if self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link)) {
-            self.point(&next.directory)?;
+            if let Err(error) = self.point(&next.directory) {
+                self.undo(before, slept).await;
+                return Err(error);
+            }
             self.leads_to.directory.clone_from(&next.directory);
         }
+        self.generations.hold(&self.config, &self.leads_to);
         Ok(())
     }
 
     /// The configured directory, which may be a link to a release.
     fn link(&self) -> Option<PathBuf> {
         self.config.directory.as_deref().map(|directory: &Path| self.config_dir.join(directory))
-    }
-
-    /// The same for an order to have workers: one that fails leaves a stopped backend stopped.
-    async fn wake_and_roll(&mut self, next: Arc<Generation>, wanted: usize) -> Result<(), BackendError> {
-        let slept = self.stopped;
-        self.wake();
-        let outcome = self.roll(next, wanted).await;
-        if outcome.is_err() && slept {
-            self.sleep().await;
-        }
-        outcome
-    }
-
-    /// Replace each worker by one of the next generation, and have so many in the end. All of them are ready before
-    /// anything is final: one that is not leaves everything as it was.
-    async fn roll(&mut self, next: Arc<Generation>, wanted: usize) -> Result<(), BackendError> {
-        self.stage.roster.warm_up_is(next.config.warm_up());
-        // Those that stay; a smaller number ends the last ones only when the rest has been replaced.
-        let there = self.jobs.len();
-        let staying = there.min(wanted);
-        for (done, job) in self.jobs.iter().take(staying).enumerate() {
-            if let Err(undone) = job.reload(&next).await {
-                let error = self.explain(job.slot(), undone);
-                self.take_back(done).await;
-                return Err(error);
-            }
-        }
-        // The same build has just proved itself in the other slots: these start like at the gateway's start.
-        self.fill_up(wanted, &next);
-        if let Err(error) = self.settled(there).await {
-            self.end_jobs(there).await;
-            self.show_places();
-            self.take_back(staying).await;
-            return Err(error);
-        }
-        self.stage.roster.keep_alive_is(next.config.keep_alive);
-        self.generations.stands(next);
-        self.wanted = wanted;
-        self.dismiss_jobs(wanted).await;
-        self.show_places();
-        Ok(())
-    }
-
-    /// Put the first `done` slots back to the generation that still stands.
-    async fn take_back(&self, done: usize) {
-        self.stage.roster.warm_up_is(self.generation().config.warm_up());
-        for job in self.jobs.iter().take(done) {
-            if let Err(undone) = job.reload(self.generation()).await {
-                let error = self.explain(job.slot(), undone);
-                tracing::error!(%error, "a worker could not be put back to the generation before");
-            }
-        }
     }
 
     /// More start beside those that are there, fewer are drained first. Newcomers that do not get ready go again.
@@ -356,6 +326,7 @@ impl Crew {
             wanted: self.wanted,
             generation: self.generation().number,
             generations: self.generations.status(),
+            rolled_back: self.generations.is_held(),
             config: Arc::new(self.config.clone()),
         }));
     }

@@ -4,7 +4,11 @@
 use std::sync::Arc;
 
 use super::super::{
-    BackendError, generation::Generation, node::NodeStatus, shelf::Shelf, status::GenerationStatus,
+    BackendError, Config,
+    generation::{Generation, LeadsTo},
+    node::NodeStatus,
+    shelf::{Held, Shelf},
+    status::GenerationStatus,
 };
 
 /// Generations that a rollback can go back to; each is a configuration and what an `env_file` said, a few KB.
@@ -20,19 +24,28 @@ pub(super) struct Generations {
     current: usize,
     /// The last number that was given to one, also to one that failed.
     number: u64,
-    /// The numbers of those on the shelf.
-    shelved: Vec<u64>,
+    /// Somebody went back to the one in force: what the configuration said then counts for nothing.
+    held: Option<Held>,
+    /// What is on the shelf: the numbers of the generations, and that.
+    shelved: (Vec<u64>, Option<Held>),
 }
 
 impl Generations {
     /// Those of an earlier gateway, and this one, with which a new one starts. One that is as it was before is the same:
-    /// otherwise ten new starts would leave no way back.
+    /// otherwise ten new starts would leave no way back. One that was gone back to stays in force while the configuration
+    /// says what it said then.
     pub(super) fn begin(shelf: Shelf, first: Generation) -> Self {
-        let all: Vec<_> = shelf.read().into_iter().map(Arc::new).collect();
-        let shelved = all.iter().map(|one| one.number).collect();
+        let (all, held) = shelf.read();
+        let all: Vec<_> = all.into_iter().map(Arc::new).collect();
+        let shelved = (all.iter().map(|one| one.number).collect(), held.clone());
         let number = all.last().map_or(0, |last| last.number);
-        let again = all.iter().rposition(|one| one.is_as(&first));
-        let mut generations = Self { shelf, all, current: 0, number, shelved };
+        let held = held.filter(|held| held.is_of(&first.config, &first.leads_to()));
+        let back = held.as_ref().and_then(|held| {
+            all.iter().position(|one| one.number == held.number && what_is_gone(one).is_none())
+        });
+        let again = back.or_else(|| all.iter().rposition(|one| one.is_as(&first)));
+        let held = held.filter(|_| back.is_some());
+        let mut generations = Self { shelf, all, current: 0, number, held, shelved };
         match again {
             Some(at) => generations.current = at,
             None => {
@@ -87,16 +100,22 @@ impl Generations {
             let (number, known) = (found.number, known());
             Err(BackendError::GenerationGone { backend: backend.clone(), number, what, known })
         };
-        if !found.directory.is_dir() {
-            return gone(format!("release {}", found.directory.display()));
-        }
-        match &found.node {
-            Some(NodeStatus { program, version, .. }) if !program.exists() => {
-                let version = version.as_deref().unwrap_or("Node");
-                gone(format!("{version} ({})", program.display()))
-            }
-            _ => Ok(Arc::clone(found)),
-        }
+        what_is_gone(found).map_or_else(|| Ok(Arc::clone(found)), gone)
+    }
+
+    /// The one in force was gone back to, whatever the configuration says: this, and it leads there.
+    pub(super) fn hold(&mut self, config: &Config, leads_to: &LeadsTo) {
+        self.held = Some(Held::of(self.current().number, config, leads_to));
+    }
+
+    /// The one in force is the configuration's.
+    pub(super) fn let_go(&mut self) {
+        self.held = None;
+    }
+
+    /// Was the one in force gone back to?
+    pub(super) fn is_held(&self) -> bool {
+        self.held.is_some()
     }
 
     /// What may be told of them, oldest first.
@@ -107,16 +126,31 @@ impl Generations {
     /// Have on the shelf what is here. What cannot be written is tried again after the next order.
     pub(super) async fn shelve(&mut self) {
         let numbers: Vec<u64> = self.all.iter().map(|one| one.number).collect();
-        if numbers == self.shelved {
+        let wanted = (numbers, self.held.clone());
+        if wanted == self.shelved {
             return;
         }
-        let (shelf, all) = (self.shelf.clone(), self.all.clone());
-        let written = tokio::task::spawn_blocking(move || shelf.write(&all)).await;
+        let (shelf, all, held) = (self.shelf.clone(), self.all.clone(), self.held.clone());
+        let written = tokio::task::spawn_blocking(move || shelf.write(&all, held.as_ref())).await;
         match written.unwrap_or_else(|error| Err(std::io::Error::other(error))) {
-            Ok(()) => self.shelved = numbers,
+            Ok(()) => self.shelved = wanted,
             Err(error) => {
                 tracing::warn!(%error, "generations cannot be kept: a new start of the gateway knows no way back");
             }
         }
+    }
+}
+
+/// What a generation was made of and is no longer there.
+fn what_is_gone(generation: &Generation) -> Option<String> {
+    if !generation.directory.is_dir() {
+        return Some(format!("release {}", generation.directory.display()));
+    }
+    match &generation.node {
+        Some(NodeStatus { program, version, .. }) if !program.exists() => {
+            let version = version.as_deref().unwrap_or("Node");
+            Some(format!("{version} ({})", program.display()))
+        }
+        _ => None,
     }
 }

@@ -128,6 +128,33 @@ async fn node_says_ready_and_hears_shutdown_over_its_own_channel() {
     bench.finish().await;
 }
 
+fn says_ready_by(name: &str) -> Config {
+    let env = BTreeMap::from([(name.to_owned(), "1".to_owned())]);
+    Config { ready: Ready::Message, ready_timeout: Duration::from_secs(3), env, ..config("ipc.mjs") }
+}
+
+#[tokio::test]
+async fn ready_is_heard_behind_a_handle_that_node_wants_acknowledged() {
+    let directory = tempfile::tempdir().unwrap();
+    let patient = Config { ready_timeout: 2 * PATIENCE, ..says_ready_by("HANDLE") };
+    let bench = Bench::start_by(Some(launcher(directory.path())), patient);
+    bench.ready().await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn the_end_of_a_message_beyond_bounds_is_none() {
+    let directory = tempfile::tempdir().unwrap();
+    let bench = Bench::start_by(Some(launcher(directory.path())), says_ready_by("LONG"));
+    bench
+        .until("it has not said it", |status| {
+            let error = status.workers[0].last_error.as_deref();
+            error.is_some_and(|error| error.contains("not ready after"))
+        })
+        .await;
+    bench.finish().await;
+}
+
 #[tokio::test]
 async fn a_worker_that_does_not_listen_on_its_channel_gets_sigterm_instead_of_the_message() {
     let directory = tempfile::tempdir().unwrap();

@@ -51,6 +51,39 @@ async fn reload_swaps_without_a_moment_without_workers() {
 }
 
 #[tokio::test]
+async fn long_requests_hold_up_neither_the_other_slots_nor_the_way_back() {
+    let patient = |label: &str| Config {
+        workers: Workers::Number(2),
+        drain_timeout: 4 * PATIENCE,
+        stop_grace: Duration::from_millis(200),
+        ..labelled(label)
+    };
+    let bench = Bench::start(patient("good"));
+    let ready = |status: &BackendStatus, generation| {
+        status.workers.iter().filter(|one| one.state == "ready" && one.generation == generation).count()
+    };
+    bench.until("two ready", |status| ready(status, 1) == 2).await;
+    // One on each, and neither ends.
+    let endless = [(); 2].map(|()| bench.backend.roster().pick(&[]).unwrap());
+    assert_ne!(endless[0].key(), endless[1].key());
+    let mut reload = Box::pin(bench.backend.adopt(patient("bad")));
+    tokio::select! {
+        done = &mut reload => panic!("it was to wait for the requests: {done:?}"),
+        () = bench.until("both are replaced", |status| ready(status, 2) == 2) => {}
+    }
+    tokio::time::timeout(PATIENCE, async { tokio::join!(bench.backend.rollback(None), reload) })
+        .await
+        .map(|(back, reloaded)| (back.unwrap(), reloaded.unwrap()))
+        .expect("neither waits for those that were replaced");
+    assert_eq!(ready(&bench.backend.status(), 1), 2);
+    let left = bench.backend.status().workers.iter().filter(|one| one.state == "draining").count();
+    assert_eq!(left, 2, "{:#?}", bench.backend.status());
+    drop(endless);
+    bench.until("they have gone", |status| status.workers.len() == 2).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
 async fn a_broken_build_leaves_the_old_worker_serving() {
     let bench = Bench::start(labelled("old"));
     bench.ready().await;

@@ -194,3 +194,12 @@ async fn the_memory_of_what_a_worker_has_started_counts() {
     until_replaced(&bench, old).await;
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn the_memory_that_is_shown_is_the_whole_groups() {
+    let bench = Bench::start(watched());
+    bench.ready().await;
+    bench.get("/fork?mb=400").await;
+    bench.until("its child's as well", |status| status.workers[0].memory_mb > Some(400)).await;
+    bench.finish().await;
+}

@@ -4,17 +4,26 @@
 use std::{
     io::{self, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    task::Poll,
 };
 
 use axum::body::Body;
 use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
+use futures_util::{Stream, StreamExt};
 use http::Method;
 use tokio::sync::mpsc;
 use tokio_util::io::ReaderStream;
 
 use super::{Client, Failure, out, path_of, progress, the_one};
-use crate::admin::{BackendStatus, Deployed};
+use crate::{
+    admin::{BackendStatus, Deployed},
+    cli::failure::Exit,
+};
 
 /// Never part of a release.
 const LEFT_OUT: &str = ".git";
@@ -53,10 +62,17 @@ impl Deploy {
             [] => return Err(Failure::usage("what is to be deployed?")),
         };
         let name = the_one(client, name).await?;
-        let (body, packing) = open(client, &name, Path::new(source)).await?;
+        let sent = Arc::new(AtomicBool::new(false));
+        let (body, packing) = open(client, &name, Path::new(source), &sent).await?;
         let path = path_of(&name, "deploy");
         let deployed: Result<Deployed, _> =
             progress::watched(client, Some(&name), client.upload(Method::POST, &path, body)).await;
+        if let Err(Failure { exit: Exit::Interrupted, .. }) = &deployed
+            && !sent.load(Ordering::Relaxed)
+        {
+            let message = "interrupted: the package was not sent to its end, and nothing is deployed";
+            return Err(Failure { exit: Exit::Interrupted, ..Failure::failed(message) });
+        }
         // An archive that broke off here is the reason for what the gateway says.
         if let (Err(_), Some(packing)) = (&deployed, packing)
             && let Ok(Err(failure)) = packing.await
@@ -76,14 +92,19 @@ impl Deploy {
 
 type Packing = tokio::task::JoinHandle<Result<(), Failure>>;
 
-async fn open(client: &Client, name: &str, source: &Path) -> Result<(Body, Option<Packing>), Failure> {
+async fn open(
+    client: &Client,
+    name: &str,
+    source: &Path,
+    sent: &Arc<AtomicBool>,
+) -> Result<(Body, Option<Packing>), Failure> {
     if source.as_os_str() == "-" {
-        return Ok((Body::from_stream(ReaderStream::new(tokio::io::stdin())), None));
+        return Ok((body(ReaderStream::new(tokio::io::stdin()), sent), None));
     }
     if !source.is_dir() {
         let file = tokio::fs::File::open(source).await;
         let file = file.map_err(|error| Failure::io("read", source, &error))?;
-        return Ok((Body::from_stream(ReaderStream::new(file)), None));
+        return Ok((body(ReaderStream::new(file), sent), None));
     }
     let backend: BackendStatus = client.show(&path_of(name, "")).await?;
     let (chunks, mut stream) = mpsc::channel(CHUNKS_UNDER_WAY_MAX);
@@ -101,7 +122,17 @@ async fn open(client: &Client, name: &str, source: &Path) -> Result<(Body, Optio
         })
     });
     let stream = futures_util::stream::poll_fn(move |cx| stream.poll_recv(cx));
-    Ok((Body::from_stream(stream), Some(packing)))
+    Ok((body(stream, sent), Some(packing)))
+}
+
+/// The package on its way; `sent` is true once all of it has been taken.
+fn body(chunks: impl Stream<Item = io::Result<Bytes>> + Send + 'static, sent: &Arc<AtomicBool>) -> Body {
+    let sent = Arc::clone(sent);
+    let end = futures_util::stream::poll_fn(move |_| {
+        sent.store(true, Ordering::Relaxed);
+        Poll::Ready(None)
+    });
+    Body::from_stream(chunks.chain(end))
 }
 
 /// What is written goes to the gateway, piece by piece.

@@ -92,10 +92,23 @@ fn summary(backend: &BackendStatus) -> String {
         let (source, by, program) = (node.source.word(), &node.by, node.program.display());
         text.push_str(&format!("\nnode {version} from {source}, by {by}: {program}"));
     }
+    if backend.rolled_back {
+        text.push('\n');
+        text.push_str(&held(backend));
+    }
     if let Some(deploy) = &backend.deploy {
         text.push_str(&format!("\ndeploy by {} since {}: {}", deploy.by, deploy.since, deploy.step));
     }
     text
+}
+
+/// How long a rollback holds.
+pub(super) fn held(backend: &BackendStatus) -> String {
+    let BackendStatus { name, generation, .. } = backend;
+    format!(
+        "rolled back: generation {generation} stays until `gateway backend reload {name}`, a deploy, or another \
+         configuration"
+    )
 }
 
 #[cfg(test)]
@@ -134,6 +147,11 @@ mod tests {
         ] {
             assert!(words.iter().any(|one| one == line), "{line:?} is not in\n{text}");
         }
+        let back = summary(&BackendStatus { rolled_back: true, ..backend.clone() });
+        assert!(
+            back.contains("\nrolled back: generation 2 stays until `gateway backend reload api`"),
+            "{back}"
+        );
         let stopped = BackendStatus { stopped: true, order: None, ..backend };
         assert!(summary(&stopped).starts_with("backend api: stopped, to have 2 workers\n"));
     }

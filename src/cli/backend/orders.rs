@@ -3,7 +3,7 @@
 
 use http::Method;
 
-use super::{Client, Failure, out, path_of, progress, the_one};
+use super::{Client, Failure, describe, out, path_of, progress, the_one};
 use crate::admin::{BackendStatus, Reloaded, RollbackOrder, ScaleOrder, SignalOrder, Signalled};
 
 /// Stop each worker and start it again, one after the other; ends when all are ready
@@ -183,7 +183,11 @@ impl Rollback {
         let generation = generation.map(|word| number(word, "generation")).transpose()?;
         let name = the_one(client, name).await?;
         let status = progress::order(client, &name, "rollback", Some(&RollbackOrder { generation })).await?;
-        told(self.form, &status, &format!("rolled back to generation {}", status.generation))
+        told(self.form, &status, &format!("rolled back to generation {}", status.generation))?;
+        if !self.form.json {
+            out::remark(describe::held(&status));
+        }
+        Ok(())
     }
 }
 

@@ -1,0 +1,99 @@
+//! How all workers come to be of another generation: one after the other, and back again if one does not get ready. It
+//! must never leave a slot without the worker that served in it before its successor is ready.
+
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+use tokio::sync::mpsc;
+
+use super::{
+    super::super::{BackendError, LOOK_EVERY, generation::Generation, job::Departure},
+    Crew,
+};
+
+impl Crew {
+    /// The same for an order to have workers: one that fails leaves a stopped backend stopped.
+    pub(super) async fn wake_and_roll(
+        &mut self,
+        next: Arc<Generation>,
+        wanted: usize,
+    ) -> Result<(), BackendError> {
+        let slept = self.stopped;
+        self.wake();
+        let outcome = self.roll(next, wanted).await;
+        if outcome.is_err() && slept {
+            self.sleep().await;
+        }
+        outcome
+    }
+
+    /// Replace each worker by one of the next generation, and have so many in the end. All of them are ready before
+    /// anything is final: one that is not leaves everything as it was.
+    pub(super) async fn roll(&mut self, next: Arc<Generation>, wanted: usize) -> Result<(), BackendError> {
+        self.stage.roster.warm_up_is(next.config.warm_up());
+        // Those that stay; a smaller number ends the last ones only when the rest has been replaced.
+        let there = self.jobs.len();
+        let staying = there.min(wanted);
+        let mut departures = Vec::new();
+        for (done, job) in self.jobs.iter().take(staying).enumerate() {
+            match job.reload(&next).await {
+                // One that has long requests to finish keeps no other from being replaced.
+                Ok(departure) => departures.extend(departure.within(next.config.stop_grace).await),
+                Err(undone) => {
+                    let error = self.explain(job.slot(), undone);
+                    self.take_back(done).await;
+                    return Err(error);
+                }
+            }
+        }
+        // The same build has just proved itself in the other slots: these start like at the gateway's start.
+        self.fill_up(wanted, &next);
+        if let Err(error) = self.settled(there).await {
+            self.end_jobs(there).await;
+            self.show_places();
+            self.take_back(staying).await;
+            return Err(error);
+        }
+        self.stage.roster.keep_alive_is(next.config.keep_alive);
+        self.generations.stands(next);
+        self.wanted = wanted;
+        self.dismiss_jobs(wanted).await;
+        self.show_places();
+        self.departed(departures).await;
+        Ok(())
+    }
+
+    /// Resolves when those that were replaced have gone. Whoever has another order need not wait for that: they go by
+    /// themselves.
+    async fn departed(&self, departures: Vec<Departure>) {
+        let somebody_waits = async {
+            let waits = |orders: mpsc::Sender<_>| orders.capacity() < orders.max_capacity();
+            while !self.orders.upgrade().is_some_and(waits) {
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            _ = join_all(departures.into_iter().map(Departure::gone)) => {}
+            () = somebody_waits => {
+                tracing::info!(
+                    backend = self.stage.backend,
+                    "workers that were replaced still finish their requests: the next order does not wait for them"
+                );
+            }
+        }
+    }
+
+    /// Put the first `done` slots back to the generation that still stands.
+    async fn take_back(&self, done: usize) {
+        self.stage.roster.warm_up_is(self.generation().config.warm_up());
+        for job in self.jobs.iter().take(done) {
+            match job.reload(self.generation()).await {
+                Ok(departure) => drop(departure.within(self.generation().config.stop_grace).await),
+                Err(undone) => {
+                    let error = self.explain(job.slot(), undone);
+                    tracing::error!(%error, "a worker could not be put back to the generation before");
+                }
+            }
+        }
+    }
+}
