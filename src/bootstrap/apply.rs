@@ -61,11 +61,15 @@ impl Action {
             Self::Restart(units) => restart(units),
             Self::Arm(wanted, within) => {
                 journal.record(Made::Firewall)?;
-                firewall::arm(wanted, *within, &Session::now(), &firewall::lock()?).map(drop)
+                let lock = firewall::lock()?;
+                // Not what it was when the plan was made: somebody may have changed it since.
+                let wanted = wanted.on(firewall::lasting(&lock));
+                firewall::arm(&wanted, *within, &Session::now(), &lock).map(drop)
             }
             Self::Settle(wanted) => {
                 journal.record(Made::Firewall)?;
-                firewall::settle(wanted.clone(), &firewall::lock()?)
+                let lock = firewall::lock()?;
+                firewall::settle(wanted.on(firewall::lasting(&lock)), &lock)
             }
             Self::Ufw(ports) => rulers::ufw(journal, ports),
             Self::Firewalld(ports) => rulers::firewalld(journal, ports),

@@ -5,7 +5,10 @@ use std::{collections::BTreeMap, net::SocketAddr};
 use super::{
     super::{
         App,
-        facts::{Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel},
+        facts::{
+            Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel, TunnelEnd,
+        },
+        ruleset::Firewall,
     },
     *,
 };
@@ -225,6 +228,38 @@ fn what_carries_the_sessions_tunnel_stays_open() {
 }
 
 #[test]
+fn tunnels_that_arrive_in_no_port_go_on() {
+    let end = |device: &str, carriers: &[&str]| TunnelEnd {
+        device: device.into(),
+        carriers: carriers.iter().map(|carrier| carrier.parse().unwrap()).collect(),
+    };
+    let six = end("he-ipv6", &["ipv6@192.0.2.1"]);
+    let first = after(|facts, _| {
+        facts.tunnels = vec![six.clone(), end("vx0", &["4789/udp@192.0.2.2"])];
+        facts.datagrams = vec![listener("0.0.0.0:4789", None)];
+    });
+    let lets = "all closed but 22, 80, 443, 2222, ipv6@192.0.2.1, 4789/udp@192.0.2.2 (SSH: 22, 2222)";
+    assert!(first.contains(lets), "{first}");
+    assert!(first.contains("the tunnel `he-ipv6` ends here: ipv6@192.0.2.1 stays let in"), "{first}");
+    assert!(!first.contains("will not be"), "the port is let in from the other end: {first}");
+    // One that was built since makes a step of its own, and only one that is new is told.
+    let mut facts = samples::set_up();
+    facts.tunnels = vec![six];
+    let steps = plan(&facts, &samples::answers()).steps;
+    let [Step { action: Action::Arm(wanted, _), .. }] = &steps[..] else { panic!("{steps:?}") };
+    facts.live.stored = Some(wanted.on(facts.live.stored.clone()));
+    let known = plan(&facts, &samples::answers());
+    assert_eq!(known.steps, []);
+    assert!(!told(&known).contains("he-ipv6"));
+    // ufw and firewalld drop by themselves already, or not at all.
+    let ruled = after(|facts, _| {
+        facts.ruler = Ruler::Ufw;
+        facts.tunnels = vec![end("he-ipv6", &["ipv6@192.0.2.1"])];
+    });
+    assert!(!ruled.contains("he-ipv6"), "{ruled}");
+}
+
+#[test]
 fn a_firewall_that_only_leads_connections_over_gets_its_filter() {
     let told = told_later(|facts| {
         let led = Firewall { bare: true, led: [(443, 8443)].into(), was_led: true, ..Firewall::default() };
@@ -241,6 +276,7 @@ fn a_firewall_that_only_leads_connections_over_gets_its_filter() {
         answers.listen.extend(beside.map(|address| address.parse::<SocketAddr>().unwrap()));
         let steps = plan(&facts, &answers).steps;
         let [.., Step { action: Action::Arm(wanted, _), .. }] = &steps[..] else { panic!("{steps:?}") };
+        let wanted = wanted.on(facts.live.stored.clone());
         assert!(!wanted.bare && wanted.led == led, "who is led to a listener stays so: {wanted:?}");
     }
 }
