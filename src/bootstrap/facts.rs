@@ -21,10 +21,6 @@ use std::{
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
-pub(super) use self::{
-    listeners::CARRIERS,
-    tunnels::{carriers, ends},
-};
 use self::processes::Processes;
 pub(crate) use self::{
     app::AppFacts,
@@ -35,6 +31,10 @@ pub(crate) use self::{
     ssh::{Session, Ssh},
     tunnel::Tunnel,
     tunnels::TunnelEnd,
+};
+pub(super) use self::{
+    listeners::CARRIERS,
+    tunnels::{carriers, ends},
 };
 use super::{Answers, firewall, firewall::Live, machine, places};
 

@@ -177,7 +177,11 @@ pub(super) fn settle(firewall: Firewall, lock: &Lock) -> Result<(), BootstrapErr
         Some(before) => load(&before.firewall),
         None => machine::order_with(&["nft", "-f", "-"], ruleset::GONE),
     };
-    let is = if undone.is_ok() { "the rules are as they were" } else { "the rules are in force until the next boot" };
+    let is = if undone.is_ok() {
+        "the rules are as they were"
+    } else {
+        "the rules are in force until the next boot"
+    };
     let remedy = "mend that (`df /etc`, `mount`), and give the order again";
     Err(BootstrapError::refused(format!("what was ordered cannot be made to last, so {is}: {error}"), remedy))
 }
@@ -190,7 +194,8 @@ pub(crate) fn follow(edge: Option<BTreeSet<u16>>) -> Result<Option<Firewall>, Bo
     let lock = lock()?;
     let (None, Some(stored)) = (Armed::waiting(), stored()) else { return Ok(None) };
     let sound = listing().as_ref() == Some(&stored.listing);
-    let wanted = Change::Follow(edge).to(stored.firewall.clone(), &Caller::AtMachine, &Found::now(&Ssh::now()))?;
+    let wanted =
+        Change::Follow(edge).to(stored.firewall.clone(), &Caller::AtMachine, &Found::now(&Ssh::now()))?;
     if sound && wanted == stored.firewall {
         return Ok(None);
     }

@@ -3,7 +3,14 @@
 
 mod way;
 
-use std::{collections::BTreeSet, fs::File, io, net::SocketAddr, path::{Path, PathBuf}, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -93,9 +100,8 @@ pub(super) fn findings(settings: &Settings) -> Result<Vec<Finding>, Failure> {
 fn is_closed(settings: &Settings) -> bool {
     let named = settings.config.clone().or_else(|| std::env::var_os("GATEWAY_CONFIG").map(PathBuf::from));
     let path = named.unwrap_or_else(|| PathBuf::from(bootstrap::CONFIG));
-    let closed = |path: &Path| {
-        File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied)
-    };
+    let closed =
+        |path: &Path| File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
     closed(&path) || path.parent().is_some_and(|directory| closed(&directory.join("conf.d")))
 }
 

@@ -66,21 +66,24 @@ fn of_interface(interface: &Value) -> Option<TunnelEnd> {
     let (info, data) = (&interface["linkinfo"], &interface["linkinfo"]["info_data"]);
     let remote = |key: &str| data[key].as_str().and_then(|text| text.parse::<IpAddr>().ok());
     let from = remote("remote").or_else(|| remote("remote6"));
-    let arrives: Vec<Arrives> = match (info["info_kind"].as_str()?, data["proto"].as_str().unwrap_or_default()) {
-        ("sit", "ip6ip") | ("ip6tnl", "ip6ip6") => vec![Arrives::Protocol(IPV6)],
-        ("sit", "ipip") | ("ipip", "ipip") | ("ip6tnl", "ipip6") => vec![Arrives::Protocol(IPIP)],
-        ("sit" | "ipip", "mplsip") => vec![Arrives::Protocol(MPLS)],
-        ("ipip", _) => vec![Arrives::Protocol(IPIP)],
-        ("sit" | "ip6tnl", _) => vec![Arrives::Protocol(IPIP), Arrives::Protocol(IPV6)],
-        ("gre" | "gretap" | "erspan" | "ip6gre" | "ip6gretap" | "ip6erspan", _) => vec![Arrives::Protocol(GRE)],
-        ("vti" | "vti6", _) => [ESP, AH].map(Arrives::Protocol).to_vec(),
-        // Whose other end is not known listens on a port for everybody, as others do.
-        ("vxlan" | "geneve", _) => {
-            from?;
-            vec![Arrives::Udp(data["port"].as_u64()?.try_into().ok()?)]
-        }
-        _ => return None,
-    };
+    let arrives: Vec<Arrives> =
+        match (info["info_kind"].as_str()?, data["proto"].as_str().unwrap_or_default()) {
+            ("sit", "ip6ip") | ("ip6tnl", "ip6ip6") => vec![Arrives::Protocol(IPV6)],
+            ("sit", "ipip") | ("ipip", "ipip") | ("ip6tnl", "ipip6") => vec![Arrives::Protocol(IPIP)],
+            ("sit" | "ipip", "mplsip") => vec![Arrives::Protocol(MPLS)],
+            ("ipip", _) => vec![Arrives::Protocol(IPIP)],
+            ("sit" | "ip6tnl", _) => vec![Arrives::Protocol(IPIP), Arrives::Protocol(IPV6)],
+            ("gre" | "gretap" | "erspan" | "ip6gre" | "ip6gretap" | "ip6erspan", _) => {
+                vec![Arrives::Protocol(GRE)]
+            }
+            ("vti" | "vti6", _) => [ESP, AH].map(Arrives::Protocol).to_vec(),
+            // Whose other end is not known listens on a port for everybody, as others do.
+            ("vxlan" | "geneve", _) => {
+                from?;
+                vec![Arrives::Udp(data["port"].as_u64()?.try_into().ok()?)]
+            }
+            _ => return None,
+        };
     let carriers = arrives.into_iter().map(|arrives| Carrier { arrives, from }).collect();
     let device = interface["ifname"].as_str()?.to_owned();
     up.then_some(TunnelEnd { device, carriers })

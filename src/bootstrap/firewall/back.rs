@@ -49,13 +49,15 @@ pub(crate) fn back() -> Result<(), BootstrapError> {
         return Ok(());
     };
     let listing = ruleset::steady(&ruleset::without_leading(&listing));
-    disk::write(&Stored { firewall: leading_nobody(firewall), listing }, &lock).map_err(|error| until_boot(&error))
+    disk::write(&Stored { firewall: leading_nobody(firewall), listing }, &lock)
+        .map_err(|error| until_boot(&error))
 }
 
 /// Nobody is led any more, and that is not on disk.
 fn until_boot(error: &BootstrapError) -> BootstrapError {
-    let message =
-        format!("new connections go where they went before, but only until the next boot, since that cannot be kept: {error}");
+    let message = format!(
+        "new connections go where they went before, but only until the next boot, since that cannot be kept: {error}"
+    );
     BootstrapError::refused(message, "mend that (`df /etc`, `mount`), and give the order again")
 }
 

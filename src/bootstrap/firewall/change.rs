@@ -126,7 +126,9 @@ impl Change {
         caller: &Caller,
         found: &Found,
     ) -> Result<Firewall, BootstrapError> {
-        if firewall.bare && matches!(self, Self::Open(_) | Self::Carry(_) | Self::Admit(_) | Self::Deny { .. }) {
+        if firewall.bare
+            && matches!(self, Self::Open(_) | Self::Carry(_) | Self::Admit(_) | Self::Deny { .. })
+        {
             return Err(BootstrapError::refused(
                 "nothing is filtered here: the gateway leads connections over, and no more",
                 "`gateway bootstrap` builds a firewall; ufw and firewalld have commands of their own",

@@ -47,11 +47,13 @@ fn leads_somewhere(
             return nowhere(format!("nothing listens on port {to}"), remedy);
         }
         if !firewall.bare && !firewall.edge.contains(to) {
-            let remedy = "`gateway firewall reload` opens the ports that `[edge]` names; then give the order again";
+            let remedy =
+                "`gateway firewall reload` opens the ports that `[edge]` names; then give the order again";
             return nowhere(format!("the firewall lets nobody reach port {to}"), remedy);
         }
         if closed.contains(to) {
-            let remedy = "open it there, or have `gateway bootstrap --beside` do it; then give the order again";
+            let remedy =
+                "open it there, or have `gateway bootstrap --beside` do it; then give the order again";
             return nowhere(format!("ufw or firewalld lets nobody reach port {to}"), remedy);
         }
     }
@@ -72,7 +74,8 @@ mod tests {
         };
         let check = |firewall: &Firewall, silent: &[u16], closed: &[u16], want: Option<&str>| {
             let set = |ports: &[u16]| ports.iter().copied().collect();
-            let said = leads_somewhere(firewall, &set(silent), &set(closed)).err().map(|error| error.to_string());
+            let said =
+                leads_somewhere(firewall, &set(silent), &set(closed)).err().map(|error| error.to_string());
             assert_eq!(said.is_some(), want.is_some(), "{said:?}");
             assert!(said.as_deref().unwrap_or_default().contains(want.unwrap_or_default()), "{said:?}");
         };

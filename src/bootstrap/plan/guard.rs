@@ -223,7 +223,11 @@ fn tunnels_go_on(plan: &mut Plan, facts: &Facts, stored: Option<&Firewall>) {
         let new: Vec<String> = new.collect();
         if !new.is_empty() {
             plan.note(
-                format!("the tunnel `{}` ends here: {} stays let in, so that it goes on", end.device, new.join(", ")),
+                format!(
+                    "the tunnel `{}` ends here: {} stays let in, so that it goes on",
+                    end.device,
+                    new.join(", ")
+                ),
                 "`gateway firewall close` closes it later, when the tunnel is gone",
             );
         }

@@ -41,7 +41,8 @@ pub(super) const UNITS: [Shipped; 3] = [
 /// Those of the shipped files that are there and hold something else, as `read` finds them: another version's, or edited. Pure.
 pub(in crate::bootstrap) fn differing(read: impl Fn(&Path) -> Option<String>) -> Vec<&'static str> {
     let all = UNITS.iter().chain([&SYSUSERS, &TMPFILES]);
-    let differs = |shipped: &&Shipped| read(Path::new(shipped.path)).is_some_and(|text| text != shipped.content);
+    let differs =
+        |shipped: &&Shipped| read(Path::new(shipped.path)).is_some_and(|text| text != shipped.content);
     all.filter(differs).map(|shipped| shipped.path).collect()
 }
 

@@ -1,12 +1,13 @@
 //! Plans, as they are on file, and what each machine changes about them.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use super::{
     super::{
         App,
         facts::{
-            Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel, TunnelEnd,
+            Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel,
+            TunnelEnd,
         },
         ruleset::Firewall,
     },
@@ -55,6 +56,18 @@ fn what_has_changed_makes_its_step_alone() {
     let steps: Vec<_> =
         plan(&facts, &samples::answers()).steps.into_iter().map(|step| step.subject).collect();
     assert_eq!(steps, ["/usr/local/bin/gateway", "access", "restart"]);
+    let restarts = |path: &str| {
+        let mut facts = samples::set_up();
+        facts.files.get_mut(Path::new(path)).unwrap().content.clear();
+        let steps = plan(&facts, &samples::answers()).steps.into_iter();
+        steps
+            .filter_map(|step| if let Action::Restart(units) = step.action { Some(units) } else { None })
+            .next()
+    };
+    let [service, socket] = ["gateway.service", "gateway.socket"];
+    // With the socket the connections that wait in it would go.
+    assert_eq!(restarts("/etc/systemd/system/gateway.service"), Some(vec![service]));
+    assert_eq!(restarts("/etc/systemd/system/gateway.socket"), Some(vec![socket, service]));
     facts = samples::set_up();
     facts.ssh.ports.insert(2200);
     let steps = plan(&facts, &samples::answers()).steps;
@@ -310,6 +323,11 @@ fn names_that_the_environment_would_lack_are_told_before_anything_is_done() {
     });
     assert!(told.contains("will not have: DATABASE_URL, JWT_SECRET\n"), "{told}");
     assert!(told.contains("add what it needs to `/etc/gateway/api.env`"), "{told}");
+    // Beside nginx the configuration is there already when the workers move over.
+    let later = told_later(|facts| {
+        facts.app.as_mut().unwrap().names_now = ["JWT_SECRET".to_owned()].into();
+    });
+    assert!(later.contains("will not have: JWT_SECRET\n"), "{later}");
 }
 
 #[test]

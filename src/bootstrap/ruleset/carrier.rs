@@ -67,13 +67,16 @@ impl FromStr for Carrier {
 
     /// `ipv6@192.0.2.1`, `gre@any`, `4500/udp@198.51.100.9`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || "write it like `gre@192.0.2.1`, `ipv6@192.0.2.1`, `esp@any` or `4500/udp@192.0.2.1`".to_owned();
+        let wrong = || {
+            "write it like `gre@192.0.2.1`, `ipv6@192.0.2.1`, `esp@any` or `4500/udp@192.0.2.1`".to_owned()
+        };
         let (what, from) = text.split_once('@').ok_or_else(wrong)?;
         let from = match from {
             ANY => None,
             from => Some(from.parse().map_err(|_| wrong())?),
         };
-        let named = PROTOCOLS.iter().find(|(_, name)| *name == what).map(|(number, _)| Arrives::Protocol(*number));
+        let named =
+            PROTOCOLS.iter().find(|(_, name)| *name == what).map(|(number, _)| Arrives::Protocol(*number));
         let port = || Some(Arrives::Udp(what.strip_suffix("/udp")?.parse().ok().filter(|port| *port != 0)?));
         let arrives = named.or_else(port).ok_or_else(wrong)?;
         match (arrives, from) {
@@ -104,10 +107,20 @@ mod tests {
 
     #[test]
     fn carriers_are_read_as_they_are_shown_and_nothing_else_is_one() {
-        for text in ["ipip@any", "ipv6@192.0.2.1", "gre@2001:db8::1", "esp@192.0.2.1", "ah@any", "4500/udp@192.0.2.1"] {
+        for text in
+            ["ipip@any", "ipv6@192.0.2.1", "gre@2001:db8::1", "esp@192.0.2.1", "ah@any", "4500/udp@192.0.2.1"]
+        {
             assert_eq!(text.parse::<Carrier>().unwrap().to_string(), text);
         }
-        for text in ["gre", "@any", "tcp@192.0.2.1", "gre@nowhere", "0/udp@192.0.2.1", "4500/udp@any", "4500@192.0.2.1"] {
+        for text in [
+            "gre",
+            "@any",
+            "tcp@192.0.2.1",
+            "gre@nowhere",
+            "0/udp@192.0.2.1",
+            "4500/udp@any",
+            "4500@192.0.2.1",
+        ] {
             assert!(text.parse::<Carrier>().is_err(), "{text}");
         }
     }

@@ -67,4 +67,5 @@ mod tests {
                 "{given}"
             );
         }
-    }}
+    }
+}

@@ -189,7 +189,8 @@ async fn a_damaged_foreign_newer_or_unreadable_registry_is_one_problem_with_its_
 
 /// What a program does that knows one migration more than this one.
 async fn migrated_by_a_later_program(store: &Store, sql: &'static str) -> Result<(), StoreProblem> {
-    let later = Migration::new(9999, "later".into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false);
+    let later =
+        Migration::new(9999, "later".into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false);
     let all = migrate::known().iter().cloned().chain([later]).collect();
     let mut connection = store.pool.acquire().await.unwrap();
     migrate::migrate(&mut connection, &store.path, Migrator::with_migrations(all)).await
