@@ -355,9 +355,15 @@ fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<(), Bootstrap
     Ok(())
 }
 
-/// In one transaction: systemd stops the service before its socket, and starts it after.
+/// In one transaction: systemd stops the service before its socket, and starts it after. A socket that moves needs two: through a
+/// restart systemd keeps the listeners that the gateway has bound itself, and the socket may be about to take their place.
 fn restart(units: &[&'static str]) -> Result<(), BootstrapError> {
-    machine::order(&[&["systemctl", "restart"], units].concat())?;
+    if units.iter().any(|unit| unit.ends_with(".socket")) {
+        machine::order(&[&["systemctl", "stop"], units].concat())?;
+        machine::order(&[&["systemctl", "start"], units].concat())?;
+    } else {
+        machine::order(&[&["systemctl", "restart"], units].concat())?;
+    }
     units.iter().try_for_each(|unit| proven_active(unit))
 }
 

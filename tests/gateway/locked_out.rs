@@ -15,8 +15,8 @@ use crate::{
 
 const PORT: &str = "2222";
 
-/// The edge beside what holds its ports.
-const BESIDE: &str = "[edge]\nhttps = [\"[::]:8443\"]\nhttp = [\"[::]:8080\"]\n";
+/// The edge on other ports too, which are those that a cut-over leads to.
+const BESIDE: &str = "[edge]\nhttps = [\"[::]:8443\", \"[::]:443\"]\nhttp = [\"[::]:8080\", \"[::]:80\"]\n";
 
 /// Writes down what it hears: on a port that nobody opens, on one that somebody does, and as a client of DHCPv6.
 const HEARS: &str = "for (const port of [9998, 9997, 546]) require('dgram').createSocket('udp6').on('message', (_, from) => \
@@ -248,7 +248,11 @@ fn a_cut_over_into_nothing_is_refused(server: &Server) {
     server.machine.write("/etc/gateway/conf.d/beside.toml", BESIDE);
     let silent = server.ssh("gateway cutover");
     assert_eq!(silent.code, 1, "{silent:?}");
-    silent.says(&["nothing listens on port 8080", "served by nobody", "systemctl restart gateway"]);
+    silent.says(&[
+        "nothing listens on port 8080",
+        "served by nobody",
+        "`gateway bootstrap` moves its sockets there",
+    ]);
     let listens = "for (const port of [8443, 8080]) require(\"net\").createServer().listen(port)";
     let unit = ["systemd-run", "--quiet", "--unit=listens", "--", "/usr/bin/node", "-e", listens];
     server.machine.run(&unit).ok();

@@ -43,7 +43,7 @@ fn leads_somewhere(
         };
         if silent.contains(to) {
             let remedy = "`systemctl status gateway` shows whether it runs; after a change of `[edge]`, \
-                          `systemctl restart gateway` or `gateway bootstrap --beside` has it listen there";
+                          `gateway bootstrap` moves its sockets there";
             return nowhere(format!("nothing listens on port {to}"), remedy);
         }
         if !firewall.bare && !firewall.edge.contains(to) {
@@ -52,8 +52,7 @@ fn leads_somewhere(
             return nowhere(format!("the firewall lets nobody reach port {to}"), remedy);
         }
         if closed.contains(to) {
-            let remedy =
-                "open it there, or have `gateway bootstrap --beside` do it; then give the order again";
+            let remedy = "open it there, or have `gateway bootstrap` do it; then give the order again";
             return nowhere(format!("ufw or firewalld lets nobody reach port {to}"), remedy);
         }
     }
