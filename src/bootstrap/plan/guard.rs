@@ -195,6 +195,10 @@ fn reached(listeners: &[Listener], udp: bool) -> impl Iterator<Item = (OpenPort,
 /// A session through a tunnel lives on what carries the tunnel: that stays open, though the kernel would let it be for a while.
 fn ports_of_tunnel(plan: &mut Plan, facts: &Facts) -> BTreeSet<OpenPort> {
     let Some(Tunnel { device, port, of_program }) = &facts.tunnel else { return BTreeSet::new() };
+    if facts.tunnels.iter().any(|end| end.device == *device) {
+        // It arrives in no port, and is let in as what it is.
+        return BTreeSet::new();
+    }
     let carries = |listener: &Listener| match of_program {
         true => listener.holders.iter().any(|name| CARRIERS.contains(&name.as_str())),
         false => listener.holders.is_empty(),

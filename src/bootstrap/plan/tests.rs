@@ -264,6 +264,13 @@ fn tunnels_that_arrive_in_no_port_go_on() {
     let known = plan(&facts, &samples::answers());
     assert_eq!(known.steps, []);
     assert!(!told(&known).contains("he-ipv6"));
+    // A session through one needs no port of any other.
+    let through = after(|facts, _| {
+        facts.tunnels = vec![end("mgmt", &["gre@192.0.2.1"])];
+        facts.tunnel = Some(Tunnel { device: "mgmt".into(), port: None, of_program: false });
+        facts.datagrams = vec![listener("0.0.0.0:51820", None)];
+    });
+    assert!(through.contains("2222, gre@192.0.2.1 (SSH") && !through.contains("your session"), "{through}");
     // ufw and firewalld drop by themselves already, or not at all.
     let ruled = after(|facts, _| {
         facts.ruler = Ruler::Ufw;
