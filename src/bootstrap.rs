@@ -24,17 +24,22 @@ pub(crate) use self::{
     apply::{Progress, apply},
     confirm::confirm,
     error::BootstrapError,
-    examine::{Finding, Verdict, examine},
+    examine::{Finding, NEEDS_ROOT, Verdict, examine},
     facts::{Facts, NodeFacts, NodeOffer, NodeThere, NodeWanted, Session},
     firewall::{Change, back, cut_over, follow, live},
     import::{Carried, Lineage, certbot, lineages, nginx, pm2},
     plan::{Plan, Step, plan},
-    ruleset::{Firewall, OpenPort},
+    ruleset::{Carrier, Firewall, OpenPort},
     undo::{Taken, undo},
 };
 
 /// Where the configuration lies that the service reads.
 pub(crate) const CONFIG: &str = places::CONFIG;
+
+/// Files for systemd that are another version's than this program's, or were edited: a new program runs with them as they are.
+pub(crate) fn units_that_differ() -> Vec<&'static str> {
+    plan::differing(|path| std::fs::read_to_string(path).ok())
+}
 
 /// An address or a network: `198.51.100.7`, `2001:db8::/48`.
 pub(crate) fn network(text: &str) -> Result<ipnet::IpNet, String> {

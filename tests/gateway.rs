@@ -160,6 +160,8 @@ mod terminals;
 mod tls;
 #[path = "gateway/tls_protocol.rs"]
 mod tls_protocol;
+#[path = "gateway/tunnels.rs"]
+mod tunnels;
 #[path = "gateway/upgrade.rs"]
 mod upgrade;
 #[path = "gateway/waiting.rs"]

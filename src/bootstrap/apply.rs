@@ -61,11 +61,15 @@ impl Action {
             Self::Restart(units) => restart(units),
             Self::Arm(wanted, within) => {
                 journal.record(Made::Firewall)?;
-                firewall::arm(wanted, *within, &Session::now(), &firewall::lock()?).map(drop)
+                let lock = firewall::lock()?;
+                // Not what it was when the plan was made: somebody may have changed it since.
+                let wanted = wanted.on(firewall::lasting(&lock));
+                firewall::arm(&wanted, *within, &Session::now(), &lock).map(drop)
             }
             Self::Settle(wanted) => {
                 journal.record(Made::Firewall)?;
-                firewall::settle(wanted.clone(), &firewall::lock()?)
+                let lock = firewall::lock()?;
+                firewall::settle(wanted.on(firewall::lasting(&lock)), &lock)
             }
             Self::Ufw(ports) => rulers::ufw(journal, ports),
             Self::Firewalld(ports) => rulers::firewalld(journal, ports),
@@ -351,9 +355,15 @@ fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<(), Bootstrap
     Ok(())
 }
 
-/// In one transaction: systemd stops the service before its socket, and starts it after.
+/// In one transaction: systemd stops the service before its socket, and starts it after. A socket that moves needs two: through a
+/// restart systemd keeps the listeners that the gateway has bound itself, and the socket may be about to take their place.
 fn restart(units: &[&'static str]) -> Result<(), BootstrapError> {
-    machine::order(&[&["systemctl", "restart"], units].concat())?;
+    if units.iter().any(|unit| unit.ends_with(".socket")) {
+        machine::order(&[&["systemctl", "stop"], units].concat())?;
+        machine::order(&[&["systemctl", "start"], units].concat())?;
+    } else {
+        machine::order(&[&["systemctl", "restart"], units].concat())?;
+    }
     units.iter().try_for_each(|unit| proven_active(unit))
 }
 

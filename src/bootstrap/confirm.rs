@@ -53,6 +53,37 @@ impl Armed {
         Err(BootstrapError::refused(message, remedy))
     }
 
+    /// Nothing is lost by that: the operator has shown that they can come in, and may do so again.
+    fn cannot_be_kept(&self, error: &BootstrapError) -> BootstrapError {
+        let message = format!("the rules cannot be kept: {error}");
+        let remedy = format!(
+            "they are in force until {:.0} and then the old ones come back: mend that (`df /etc`, `mount`) and confirm again \
+             before, or run `gateway bootstrap` again later",
+            self.until
+        );
+        BootstrapError::refused(message, remedy)
+    }
+
+    /// Nothing goes back by itself any more, if nothing has begun to.
+    fn end(&self, lock: &firewall::Lock) -> Result<(), BootstrapError> {
+        // First the timer, then a look whether it had begun already: in the other order it could run in between.
+        let stopped = machine::order(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)]);
+        stopped.map_err(|error| self.cannot_be_kept(&error))?;
+        let ran = machine::hear(&["systemctl", "is-active", &format!("{}.service", places::ROLLBACK)]);
+        if matches!(ran.trim(), "active" | "activating") || !Path::new(places::ARMED).exists() {
+            // What was loaded from the disk since goes with it.
+            firewall::go_back(lock)?;
+            let remedy = "`gateway bootstrap` tries again";
+            return Err(BootstrapError::refused("it was too late: the old rules are back", remedy));
+        }
+        if let Err(changed) = self.is_in_force(firewall::listing().as_deref()) {
+            firewall::go_back(lock)?;
+            let remedy = "find out who it was, and run `gateway bootstrap` again";
+            return Err(BootstrapError::refused(format!("{changed}; the old ones are back"), remedy));
+        }
+        Ok(())
+    }
+
     /// Now, in the clock that `/proc` tells the beginning of processes in: that of one that begins now.
     pub(super) fn now_ticks() -> u64 {
         let stat = machine::hear(&["cat", "/proc/self/stat"]);
@@ -101,19 +132,12 @@ pub(crate) fn confirm() -> Result<(), BootstrapError> {
     armed.proven_by(&Session::now())?;
     // Before the timer is touched: until then what somebody else has changed goes away by itself.
     armed.is_in_force(firewall::listing().as_deref())?;
-    // First the timer, then a look whether it had begun already: in the other order it could run in between.
-    machine::order(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)])?;
-    let ran = machine::hear(&["systemctl", "is-active", &format!("{}.service", places::ROLLBACK)]);
-    if matches!(ran.trim(), "active" | "activating") || !Path::new(places::ARMED).exists() {
-        let remedy = "`gateway bootstrap` tries again";
-        return Err(BootstrapError::refused("it was too late: the old rules are back", remedy));
+    // Onto the disk while the timer still runs: what cannot be kept goes back by itself.
+    let before = firewall::persist(&armed.stored, &lock).map_err(|error| armed.cannot_be_kept(&error))?;
+    if let Err(error) = armed.end(&lock) {
+        before.put_back(&lock)?;
+        return Err(error);
     }
-    if let Err(changed) = armed.is_in_force(firewall::listing().as_deref()) {
-        firewall::go_back(&lock)?;
-        let remedy = "find out who it was, and run `gateway bootstrap` again";
-        return Err(BootstrapError::refused(format!("{changed}; the old ones are back"), remedy));
-    }
-    firewall::persist(&armed.stored, &lock)?;
     machine::remove(Path::new(places::ARMED))?;
     machine::remove(Path::new(places::PREVIOUS))
 }

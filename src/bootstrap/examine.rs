@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use super::{
     Answers, Facts,
-    facts::{Ruler, Session},
-    places,
+    facts::{Ruler, Session, carriers},
+    places, plan,
 };
 
 /// How grave a finding is; the worst one decides the exit code.
@@ -67,9 +67,13 @@ impl Finding {
     }
 }
 
+/// Of what others than root cannot see there is no verdict.
+pub(crate) const NEEDS_ROOT: &str = "not checked: needs root (`sudo gateway doctor`)";
+
 /// Everything that the facts show.
 pub(crate) fn examine(facts: &Facts, answers: &Answers) -> Vec<Finding> {
     let mut findings = vec![units(facts)];
+    findings.extend(shipped(facts));
     findings.push(firewall(facts, answers));
     findings.extend(facts.published.iter().map(|published| {
         let what =
@@ -134,8 +138,22 @@ fn units(facts: &Facts) -> Finding {
     }
 }
 
+/// A new program in its place does not bring its units along.
+fn shipped(facts: &Facts) -> Option<Finding> {
+    let differing = plan::differing(|path| facts.files.get(path).map(|file| file.content.clone()));
+    (!differing.is_empty()).then(|| {
+        let what = format!("other than this version's: {}", differing.join(", "));
+        let remedy = "`gateway bootstrap` shows what would change and renews them; settings of your own belong into a drop-in \
+                      (`systemctl edit gateway`)";
+        Finding::doubtful("units", what, remedy)
+    })
+}
+
 fn firewall(facts: &Facts, answers: &Answers) -> Finding {
     const NAME: &str = "firewall";
+    if !facts.root {
+        return Finding::skipped(NAME, NEEDS_ROOT);
+    }
     let wanted: BTreeSet<u16> = answers.edge_ports().union(&facts.ssh.ports).copied().collect();
     if facts.ruler != Ruler::Nobody {
         let name = if facts.ruler == Ruler::Ufw { "ufw" } else { "firewalld" };
@@ -180,6 +198,7 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
                     true => format!("{port} (SSH)"),
                     false => port.to_string(),
                 })
+                .chain(carriers(&facts.tunnels).difference(&stored.carriers).map(ToString::to_string))
                 .collect();
             if missing.is_empty() {
                 return Finding::good(NAME, "in force as confirmed");
@@ -204,7 +223,11 @@ impl Session {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::bootstrap::{Firewall, plan::samples};
+    use crate::bootstrap::{
+        Firewall,
+        facts::{FileFact, TunnelEnd},
+        plan::samples,
+    };
 
     fn check(change: impl FnOnce(&mut Facts), name: &str, want: (Verdict, &str)) {
         let mut facts = samples::set_up();
@@ -244,6 +267,27 @@ mod tests {
             |facts| facts.live.stored = Some(Firewall { ssh: [22].into(), ..Firewall::default() }),
             "firewall",
             (Verdict::Bad, "80, 443"),
+        );
+        check(
+            |facts| {
+                let carriers = ["gre@192.0.2.1".parse().unwrap()].into();
+                facts.tunnels = vec![TunnelEnd { device: "mgmt".into(), carriers }];
+            },
+            "firewall",
+            (Verdict::Bad, "does not let anybody reach gre@192.0.2.1"),
+        );
+        check(
+            |facts| (facts.root, facts.live) = (false, Default::default()),
+            "firewall",
+            (Verdict::Skipped, "not checked: needs root"),
+        );
+        check(
+            |facts| {
+                let old = FileFact { mode: 0o644, content: "[Service]\n".into() };
+                facts.files.insert("/etc/systemd/system/gateway.service".into(), old);
+            },
+            "units",
+            (Verdict::Doubtful, "other than this version's: /etc/systemd/system/gateway.service"),
         );
         check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
         check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));

@@ -10,6 +10,7 @@ mod processes;
 mod sockets;
 mod ssh;
 mod tunnel;
+mod tunnels;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,6 @@ use std::{
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
-pub(super) use self::listeners::CARRIERS;
 use self::processes::Processes;
 pub(crate) use self::{
     app::AppFacts,
@@ -30,12 +30,19 @@ pub(crate) use self::{
     node::{NodeFacts, NodeOffer, NodeThere, NodeWanted},
     ssh::{Session, Ssh},
     tunnel::Tunnel,
+    tunnels::TunnelEnd,
+};
+pub(super) use self::{
+    listeners::CARRIERS,
+    tunnels::{carriers, ends},
 };
 use super::{Answers, firewall, firewall::Live, machine, places};
 
 /// Everything that the plan depends on, beside the answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(crate) struct Facts {
+    /// Does root look? Others see neither the kernel's rules nor all of sshd's configuration.
+    pub(crate) root: bool,
     /// The system.
     pub(crate) distribution: Distribution,
     /// The name of the first process.
@@ -52,6 +59,8 @@ pub(crate) struct Facts {
     pub(crate) ssh: Ssh,
     /// The tunnel that this session comes through, if it ends here.
     pub(crate) tunnel: Option<Tunnel>,
+    /// Every tunnel that ends here and arrives in no port that anybody listens on.
+    pub(crate) tunnels: Vec<TunnelEnd>,
     /// Who rules the packets.
     pub(crate) ruler: Ruler,
     /// TCP ports that the ruler lets everybody reach.
@@ -154,6 +163,7 @@ impl Facts {
         let container = machine::hear(&["systemd-detect-virt", "--container"]).trim().to_owned();
         let keys = [places::SEALED_KEY, places::PLAIN_KEY];
         Self {
+            root: nix::unistd::geteuid().is_root(),
             distribution: Distribution::of(&machine::text("/etc/os-release")),
             init: machine::text("/proc/1/comm").trim().to_owned(),
             container: (!container.is_empty() && container != "none").then_some(container),
@@ -165,6 +175,7 @@ impl Facts {
             listeners: listeners::streams(&sockets, &processes),
             datagrams: listeners::datagrams(&processes),
             tunnel: ssh.through(),
+            tunnels: ends(),
             ssh,
             ruler,
             open,
@@ -230,6 +241,15 @@ pub(super) fn began(stat: &str) -> Option<u64> {
 /// Ports that whoever rules the packets lets everybody reach, as it is now.
 pub(super) fn let_in() -> BTreeSet<u16> {
     ruler().1
+}
+
+/// Those of these TCP ports that nobody listens on, and those that whoever rules the packets lets nobody reach.
+pub(super) fn unreached(ports: &BTreeSet<u16>) -> (BTreeSet<u16>, BTreeSet<u16>) {
+    let listening: BTreeSet<u16> =
+        listeners::sockets().iter().filter(|one| one.listening).map(|one| one.local.port()).collect();
+    let (ruler, _, admitted) = ruler();
+    let closed = if ruler == Ruler::Nobody { BTreeSet::new() } else { ports - &admitted };
+    (ports - &listening, closed)
 }
 
 /// What Docker says, and what the kernel does for it: with `userland-proxy` off no process listens.

@@ -3,21 +3,20 @@
 
 mod back;
 mod change;
+mod cut_over;
+mod disk;
 mod lock;
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::Path,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::Path, time::Duration};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use self::change::Caller;
-pub(crate) use self::{back::back, change::Change};
+use self::change::{Caller, Found};
+pub(crate) use self::{back::back, change::Change, cut_over::cut_over};
 pub(super) use self::{
     back::go_back,
+    disk::persist,
     lock::{Lock, lock},
 };
 use super::{
@@ -50,17 +49,6 @@ pub(crate) struct Live {
     pub(crate) armed: Option<Armed>,
 }
 
-/// Lead new connections to the gateway's own ports, for as long as nobody confirms it only.
-pub(crate) fn cut_over(led: BTreeMap<u16, u16>, within: Duration) -> Result<Timestamp, BootstrapError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(BootstrapError::NotRoot);
-    }
-    let lock = lock()?;
-    let firewall = Firewall { led, was_led: true, ..stored().map_or_else(bare, |stored| stored.firewall) };
-    super::journal::Journal::read()?.record(super::journal::Made::Firewall)?;
-    arm(&firewall, within, &Session::now(), &lock).map(|armed| armed.until)
-}
-
 /// Nothing is filtered.
 fn bare() -> Firewall {
     Firewall { bare: true, ..Firewall::default() }
@@ -76,6 +64,11 @@ pub(crate) fn live() -> Live {
         stored: stored.map(|stored| stored.firewall),
         armed: Armed::waiting(),
     }
+}
+
+/// What lasts, for whoever is about to change it.
+pub(super) fn lasting(_lock: &Lock) -> Option<Firewall> {
+    stored().map(|stored| stored.firewall)
 }
 
 pub(super) fn stored() -> Option<Stored> {
@@ -94,21 +87,6 @@ fn load(firewall: &Firewall) -> Result<String, BootstrapError> {
     machine::order_with(&["nft", "-c", "-f", "-"], &rules)?;
     machine::order_with(&["nft", "-f", "-"], &rules)?;
     listing().ok_or_else(|| BootstrapError::Unproven("nft took the rules and lists no table".to_owned()))
-}
-
-/// Make what is loaded last: on disk, and loaded at boot after whatever flushes all tables.
-pub(super) fn persist(stored: &Stored, lock: &Lock) -> Result<(), BootstrapError> {
-    write(stored, lock)?;
-    machine::order(&["systemctl", "enable", "--now", "gateway-firewall.service"])?;
-    Ok(())
-}
-
-/// Only onto the disk.
-fn write(stored: &Stored, _lock: &Lock) -> Result<(), BootstrapError> {
-    machine::make_directories(Path::new("/etc/gateway"), 0o755)?;
-    let json = serde_json::to_string_pretty(stored).unwrap_or_default();
-    machine::write(Path::new(places::FIREWALL_RULES), ruleset::text(&stored.firewall).as_bytes(), 0o644)?;
-    machine::write(Path::new(places::FIREWALL_STATE), json.as_bytes(), 0o644)
 }
 
 /// Load rules that go away again by themselves, unless they are confirmed.
@@ -190,9 +168,22 @@ fn set_timer(within: Duration) -> Result<(), BootstrapError> {
 }
 
 /// Load and make last at once: where there is nobody to cut off, or nobody can be.
+/// What cannot be made to last is taken back.
 pub(super) fn settle(firewall: Firewall, lock: &Lock) -> Result<(), BootstrapError> {
+    let before = stored();
     let listing = load(&firewall)?;
-    persist(&Stored { firewall, listing }, lock)
+    let Err(error) = persist(&Stored { firewall, listing }, lock) else { return Ok(()) };
+    let undone = match before {
+        Some(before) => load(&before.firewall),
+        None => machine::order_with(&["nft", "-f", "-"], ruleset::GONE),
+    };
+    let is = if undone.is_ok() {
+        "the rules are as they were"
+    } else {
+        "the rules are in force until the next boot"
+    };
+    let remedy = "mend that (`df /etc`, `mount`), and give the order again";
+    Err(BootstrapError::refused(format!("what was ordered cannot be made to last, so {is}: {error}"), remedy))
 }
 
 /// Let the firewall that lasts follow the listeners, and mend it; `None` where there is nothing to do, or none that lasts.
@@ -203,7 +194,8 @@ pub(crate) fn follow(edge: Option<BTreeSet<u16>>) -> Result<Option<Firewall>, Bo
     let lock = lock()?;
     let (None, Some(stored)) = (Armed::waiting(), stored()) else { return Ok(None) };
     let sound = listing().as_ref() == Some(&stored.listing);
-    let wanted = Change::Follow(edge).to(stored.firewall.clone(), &Caller::AtMachine, &Ssh::now().ports)?;
+    let wanted =
+        Change::Follow(edge).to(stored.firewall.clone(), &Caller::AtMachine, &Found::now(&Ssh::now()))?;
     if sound && wanted == stored.firewall {
         return Ok(None);
     }

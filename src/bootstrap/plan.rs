@@ -11,8 +11,8 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::Serialize;
 
-pub(super) use self::shipped::{directories, touched};
-use super::{Answers, Facts, places, ruleset::Firewall};
+pub(super) use self::shipped::{differing, directories, touched};
+use super::{Answers, Facts, places, ruleset::Wanted};
 
 /// What will be done, and why.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -107,9 +107,9 @@ pub(super) enum Action {
     /// Start units anew.
     Restart(Vec<&'static str>),
     /// Load rules that go back by themselves unless confirmed.
-    Arm(Firewall, Duration),
+    Arm(Wanted, Duration),
     /// Load rules that last.
-    Settle(Firewall),
+    Settle(Wanted),
     /// Let ufw open ports.
     Ufw(BTreeSet<u16>),
     /// Let firewalld open ports.

@@ -1,14 +1,20 @@
 //! The rules of our own table, `inet gateway`, as nft reads them. Pure: what shall be goes in, text comes out. It names no
 //! other table, and lets nothing in that is not named.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    str::FromStr,
-};
+mod carrier;
+mod open_port;
+mod wanted;
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
+
+pub(crate) use self::{
+    carrier::{Arrives, Carrier},
+    open_port::OpenPort,
+    wanted::Wanted,
+};
 
 /// What the firewall lets in.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -20,6 +26,9 @@ pub(crate) struct Firewall {
     /// Ports that the operator opened.
     #[serde(default)]
     pub(crate) opened: BTreeSet<OpenPort>,
+    /// What tunnels that end here arrive in.
+    #[serde(default)]
+    pub(crate) carriers: BTreeSet<Carrier>,
     /// Addresses that are never slowed down.
     #[serde(default)]
     pub(crate) admins: BTreeSet<IpNet>,
@@ -42,50 +51,6 @@ impl Firewall {
     pub(crate) fn listen(&mut self, edge: BTreeSet<u16>) {
         self.led.retain(|_, to| edge.contains(to));
         self.edge = edge;
-    }
-}
-
-/// A port with its protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(into = "String", try_from = "String")]
-pub(crate) struct OpenPort {
-    /// The port.
-    pub(crate) port: u16,
-    /// UDP instead of TCP.
-    pub(crate) udp: bool,
-}
-
-impl fmt::Display for OpenPort {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}/{}", self.port, if self.udp { "udp" } else { "tcp" })
-    }
-}
-
-impl FromStr for OpenPort {
-    type Err = String;
-
-    /// `8080`, `8080/tcp`, `51820/udp`.
-    fn from_str(text: &str) -> Result<Self, String> {
-        let (port, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
-        let port = port.parse().ok().filter(|port| *port != 0);
-        match (port, protocol) {
-            (Some(port), "tcp" | "udp") => Ok(Self { port, udp: protocol == "udp" }),
-            _ => Err("write a port like `8080`, `8080/tcp` or `51820/udp`".to_owned()),
-        }
-    }
-}
-
-impl From<OpenPort> for String {
-    fn from(port: OpenPort) -> Self {
-        port.to_string()
-    }
-}
-
-impl TryFrom<String> for OpenPort {
-    type Error = String;
-
-    fn try_from(text: String) -> Result<Self, String> {
-        text.parse()
     }
 }
 
@@ -137,6 +102,7 @@ pub(super) fn text(firewall: &Firewall) -> String {
     if !udp.is_empty() {
         rules.push(format!("udp dport {} accept", set(&udp)));
     }
+    rules.extend(firewall.carriers.iter().map(Carrier::rule));
     let mut text =
         format!("# Written by `gateway`; change it with `gateway firewall`.\n{GONE}table inet gateway {{\n");
     for (name, nets) in [("admin", &firewall.admins), ("denied", &firewall.denied)] {
@@ -257,6 +223,9 @@ mod tests {
             opened: ["51820/udp", "8080"].iter().map(|port| port.parse().unwrap()).collect(),
             admins: nets(&["198.51.100.7/32", "2001:db8::/48"]),
             denied: nets(&["192.0.2.0/24"]),
+            carriers: ["ipv6@192.0.2.1", "gre@2001:db8::1", "4500/udp@198.51.100.9", "ipip@any"]
+                .map(|carrier| carrier.parse().unwrap())
+                .into(),
             led: [(443, 8443)].into(),
             was_led: false,
             bare: false,
@@ -316,22 +285,5 @@ mod tests {
         let less = then.replace("\t\ttcp dport 22 accept\n", "");
         assert_eq!(difference(then, &less).as_deref(), Some("`tcp dport 22 accept` is gone"));
         assert_eq!(difference(then, then), None);
-    }
-
-    #[test]
-    fn ports_are_read_with_their_protocol() {
-        for (given, want) in [
-            ("8080", Some("8080/tcp")),
-            ("51820/udp", Some("51820/udp")),
-            ("0", None),
-            ("22/sctp", None),
-            ("x", None),
-        ] {
-            assert_eq!(
-                given.parse::<OpenPort>().ok().map(|port| port.to_string()).as_deref(),
-                want,
-                "{given}"
-            );
-        }
     }
 }

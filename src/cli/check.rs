@@ -58,6 +58,7 @@ impl Check {
         };
         out::json(&serde_json::json!({
             "good": problems.is_empty(), "files": files, "problems": list(&problems), "warnings": list(&warnings),
+            "units": crate::bootstrap::units_that_differ(),
         }))?;
         if problems.is_empty() {
             Ok(())

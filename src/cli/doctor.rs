@@ -3,7 +3,14 @@
 
 mod way;
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::BTreeSet,
+    fs::File,
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -11,6 +18,7 @@ use super::{
     Client, Failure, Settings,
     bootstrap::configured,
     client::Presence,
+    failure::Exit,
     out,
     probe::{Target, trust},
     reach,
@@ -18,7 +26,7 @@ use super::{
 };
 use crate::{
     admin,
-    bootstrap::{Answers, Facts, Finding, Verdict, examine},
+    bootstrap::{self, Answers, Facts, Finding, NEEDS_ROOT, Verdict, examine},
     config::{self, Config},
 };
 
@@ -28,7 +36,7 @@ const HOSTS_MAX: usize = 20;
 /// Check everything: service, ports, DNS, certificates, workers, CORS and database of the first tenant, firewall
 #[derive(Debug, Default, clap::Args)]
 #[command(after_help = "\
-✓ good, ! works but look at it, ✗ broken, - not needed here. Exit code 1 if something is broken.
+✓ good, ! works but look at it, ✗ broken, - not needed here, or not to be seen without root. Exit code 1 if something is broken.
 
 Examples:
   gateway doctor
@@ -60,14 +68,19 @@ pub(super) fn findings(settings: &Settings) -> Result<Vec<Finding>, Failure> {
             let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
             Finding::doubtful("configuration", warnings.join("; "), "gateway check")
         }
+        Err(_) if is_closed(settings) => Finding::skipped("configuration", NEEDS_ROOT),
         Err(problems) => Finding::bad("configuration", problems.count(), "gateway check"),
     });
     let config = loaded.map(|loaded| loaded.config).unwrap_or_default();
     let answers = answers(settings, &config);
     findings.extend(examine(&Facts::gather(&answers), &answers));
     let socket = reach::socket(&config);
-    match Presence::at(&socket)? {
-        Presence::AtRest => {
+    match Presence::at(&socket) {
+        Err(Failure { exit: Exit::Denied, .. }) => {
+            findings.push(Finding::skipped("gateway", NEEDS_ROOT));
+        }
+        Err(failure) => return Err(failure),
+        Ok(Presence::AtRest) => {
             let what = format!("nothing answers at {}", socket.display());
             findings.push(Finding::bad(
                 "gateway",
@@ -75,12 +88,21 @@ pub(super) fn findings(settings: &Settings) -> Result<Vec<Finding>, Failure> {
                 "`systemctl start gateway`, `journalctl -u gateway`",
             ));
         }
-        Presence::Running => {
+        Ok(Presence::Running) => {
             let client = Client::Running(socket);
             findings.extend(reach::runtime()?.block_on(alive(&client, &config))?);
         }
     }
     Ok(findings)
+}
+
+/// May its caller not even look at the configuration? Then it is not known how it is.
+fn is_closed(settings: &Settings) -> bool {
+    let named = settings.config.clone().or_else(|| std::env::var_os("GATEWAY_CONFIG").map(PathBuf::from));
+    let path = named.unwrap_or_else(|| PathBuf::from(bootstrap::CONFIG));
+    let closed =
+        |path: &Path| File::open(path).is_err_and(|error| error.kind() == io::ErrorKind::PermissionDenied);
+    closed(&path) || path.parent().is_some_and(|directory| closed(&directory.join("conf.d")))
 }
 
 /// The same for scripts.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{Failure, Settings, bootstrap::configured, out};
-use crate::bootstrap::{self, Change, Firewall, OpenPort};
+use crate::bootstrap::{self, Carrier, Change, Firewall, OpenPort};
 
 /// Show and change the firewall that `gateway bootstrap` has built
 #[derive(Debug, clap::Subcommand)]
@@ -28,15 +28,19 @@ pub(crate) struct Status {
     form: out::Form,
 }
 
-/// Open a port to everybody, or let an address open as many SSH connections as it likes
+/// Open a port to everybody, let an address open as many SSH connections as it likes, or let a tunnel's packets in
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+Tunnels that are there (6in4, GRE, IPIP, IPsec, VXLAN with a known other end) are let in by `gateway bootstrap` and `gateway \
+firewall reload` themselves.
+
 Examples:
   gateway firewall allow 8080
   gateway firewall allow 51820/udp
-  gateway firewall allow 198.51.100.7")]
+  gateway firewall allow 198.51.100.7
+  gateway firewall allow gre@198.51.100.7")]
 pub(crate) struct Allow {
-    /// A port, an address or a network
+    /// A port, an address, a network, or a tunnel as PROTOCOL@ADDRESS
     what: String,
 }
 
@@ -59,13 +63,14 @@ pub(crate) struct Deny {
 #[command(after_help = "\
 Examples:
   gateway firewall close 8080
-  gateway firewall close 192.0.2.0/24")]
+  gateway firewall close 192.0.2.0/24
+  gateway firewall close gre@198.51.100.7")]
 pub(crate) struct Close {
-    /// The port, address or network
+    /// The port, address, network or tunnel, as `gateway firewall status` shows it
     what: String,
 }
 
-/// Follow the listeners: the edge's ports as configured, SSH's ports as found; and repair the rules in the kernel
+/// Follow the listeners: the edge's ports as configured, SSH's ports and tunnels as found; and repair the rules in the kernel
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Under systemd `gateway bootstrap` has it done after each start and each reload of the service.
@@ -86,11 +91,14 @@ impl FirewallOrder {
             Self::Allow(allow) => match (allow.what.parse::<OpenPort>(), bootstrap::network(&allow.what)) {
                 (Ok(port), _) => Change::Open(port),
                 (_, Ok(net)) => Change::Admit(net),
-                (Err(why), Err(_)) => {
-                    return Err(
-                        Failure::usage(format!("`{}` is no port and no address", allow.what)).hint(why)
-                    );
-                }
+                (Err(why), Err(_)) => match allow.what.parse::<Carrier>() {
+                    Ok(carrier) => Change::Carry(carrier),
+                    Err(of_tunnel) => {
+                        let hint = if allow.what.contains('@') { of_tunnel } else { why };
+                        let message = format!("`{}` is no port, no address and no tunnel", allow.what);
+                        return Err(Failure::usage(message).hint(hint));
+                    }
+                },
             },
             Self::Deny(Deny { address, yes }) => Change::Deny { net: address, sure: yes },
             Self::Close(close) => Change::Close(close.what),
@@ -149,6 +157,11 @@ fn shown(firewall: &Firewall) -> String {
         row("ssh", ports(&firewall.ssh), "everybody, 30 new connections a minute from each"),
         row("edge", ports(&firewall.edge), "everybody"),
         row("opened", firewall.opened.iter().map(OpenPort::to_string).collect(), "everybody"),
+        row(
+            "tunnels",
+            firewall.carriers.iter().map(Carrier::to_string).collect(),
+            "their other ends, with what carries them",
+        ),
         row("admins", nets(&firewall.admins), "ssh without that limit"),
         row(
             "led",

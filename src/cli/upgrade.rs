@@ -13,7 +13,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use self::{dead_man::DeadMan, program::Program};
+use self::{dead_man::DeadMan, program::Program, trial::Tried};
 use super::{Client, Failure, Settings, out};
 use crate::admin::{BackendStatus, Status, Swapping};
 
@@ -84,7 +84,7 @@ impl Upgrade {
     pub(crate) async fn run(self, settings: &Settings, client: &Client) -> Result<(), Failure> {
         let before: Status = in_time(Instant::now() + self.within, client.show("/status")).await?;
         let program = Program::of(before.pid)?;
-        let version = trial::check(&self.file, settings, self.within).await?;
+        let Tried { version, units } = trial::check(&self.file, settings, self.within).await?;
         let mut signals = Signals::heard()?;
         program.keep()?;
         let ready = async {
@@ -106,6 +106,12 @@ impl Upgrade {
                     now.pid,
                     old.display()
                 ));
+                if !units.is_empty() {
+                    out::remark(format!(
+                        "it runs with units of another version ({}): `gateway bootstrap` shows what would change, and renews them",
+                        units.join(", ")
+                    ));
+                }
                 Ok(())
             }
             Outcome::Serves(_) => Err(go_back(&passage, "the old program was put back meanwhile").await),

@@ -19,6 +19,7 @@ use super::{
     cuts::Cut,
     peer::{Peer, Remote},
     proxy_protocol,
+    redirect::Ports,
     settings::Settings,
     thread::{Drained, Thread},
     tls::TlsAcceptor,
@@ -75,6 +76,11 @@ pub(crate) async fn connection(
     };
     let activity = Activity::new(place);
     let connected = Connected { remote, activity, settings };
+    let own_port = || stream.local_addr().ok().map(|address| address.port());
+    let sends_on = match speaks {
+        Speaks::Redirect(https) => Some(Ports { https, own: own_port() }),
+        Speaks::Tls(_) | Speaks::Plain => None,
+    };
     let stream = Watched::new(stream, connected.activity.clone());
     // On the heap, each for its time: this task lives as long as the connection, and must stay small.
     let serving = match speaks {
@@ -84,9 +90,8 @@ pub(crate) async fn connection(
             };
             serving
         }
-        Speaks::Plain => over_http1(&thread, stream, connected.peer(Scheme::Http, HTTP_1), None),
-        Speaks::Redirect(port) => {
-            over_http1(&thread, stream, connected.peer(Scheme::Http, HTTP_1), Some(port))
+        Speaks::Plain | Speaks::Redirect(_) => {
+            over_http1(&thread, stream, connected.peer(Scheme::Http, HTTP_1), sends_on)
         }
     };
     serving.await;

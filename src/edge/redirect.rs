@@ -10,16 +10,35 @@ use hyper::body::Incoming;
 use crate::{error::Fault, metrics::CodeLabels, tenant::Snapshot};
 
 use super::{
-    access_log::Record, authority::Authority, body::Body, cors, peer::Peer, recorded::Recorded,
-    refusal::Refusal, request_id::REQUEST_ID, rescue, settings::Settings, shape, thread::Thread,
+    access_log::Record,
+    authority::{Authority, Scheme},
+    body::Body,
+    cors,
+    peer::Peer,
+    recorded::Recorded,
+    refusal::Refusal,
+    request_id::REQUEST_ID,
+    rescue,
+    settings::Settings,
+    shape,
+    thread::Thread,
 };
+
+/// The ports of a plain listener that sends its visitors on.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ports {
+    /// Where https is served.
+    pub(crate) https: Option<u16>,
+    /// Its own.
+    pub(crate) own: Option<u16>,
+}
 
 /// Answer one request on the plain port.
 pub(crate) fn serve(
     thread: &Rc<Thread>,
     peer: &Peer,
     request: Request<Incoming>,
-    https_port: Option<u16>,
+    ports: Ports,
 ) -> Response<Recorded> {
     let (head, _) = request.into_parts();
     let id = thread.ids.of(peer.trusted, &head.headers);
@@ -29,7 +48,7 @@ pub(crate) fn serve(
     let outcome = match challenge(thread, &head) {
         // A certificate authority, or we ourselves: https may not be there yet.
         Some(answer) => Ok(answer),
-        None => location(&settings, &thread.shared.registry.snapshot(), &head, https_port).map(to),
+        None => location(&settings, &thread.shared.registry.snapshot(), &head, ports).map(to),
     };
     let mut answer = match outcome {
         Ok(answer) => answer,
@@ -73,14 +92,19 @@ fn location(
     settings: &Settings,
     snapshot: &Snapshot,
     head: &Parts,
-    https_port: Option<u16>,
+    ports: Ports,
 ) -> Result<HeaderValue, Refusal> {
     shape::check(head)?;
     let authority = Authority::of(head)?;
     if !settings.serves(snapshot, authority.name()) {
         return Err(Refusal::HostNotServed);
     }
-    let port = https_port.filter(|port| *port != 443).map(|port| format!(":{port}")).unwrap_or_default();
+    // Who has asked for another port than the one that they arrive at was led here, by `gateway cutover`, a container's host or
+    // a load balancer: what leads 80 here leads 443 to us too. Browsers keep this answer for good, and a port that is only ours
+    // for a while must not be in it.
+    let led = ports.own != Some(authority.port().unwrap_or(Scheme::Http.default_port()));
+    let named = ports.https.filter(|port| *port != Scheme::Https.default_port() && !led);
+    let port = named.map(|port| format!(":{port}")).unwrap_or_default();
     let target = head.uri.path_and_query().map_or("/", |target| target.as_str());
     let target = if target.starts_with('/') { target } else { "/" };
     HeaderValue::try_from(format!("https://{}{port}{target}", authority.name()))
@@ -98,7 +122,7 @@ mod tests {
 
     use super::*;
 
-    fn check(uri: &str, host: Option<&str>, port: Option<u16>) -> Result<String, Refusal> {
+    fn check(uri: &str, host: Option<&str>, (own, https): (u16, Option<u16>)) -> Result<String, Refusal> {
         let config = Config { hosts: vec!["api.example".parse().unwrap()], ..Config::default() };
         let settings = EdgeSettings {
             config,
@@ -114,28 +138,37 @@ mod tests {
         }
         let head = request.body(()).unwrap().into_parts().0;
         let snapshot = Snapshot::build([tenant]).unwrap();
-        location(&Settings::new(&settings).unwrap(), &snapshot, &head, port)
+        location(&Settings::new(&settings).unwrap(), &snapshot, &head, Ports { https, own: Some(own) })
             .map(|location| location.to_str().unwrap().to_owned())
     }
 
     #[test]
     fn known_hosts_are_sent_to_https_with_path_and_query() {
-        for (uri, host, port, want) in [
-            ("/a?b=c", "api.example", Some(443), "https://api.example/a?b=c"),
-            ("/", "API.example:8080", None, "https://api.example/"),
-            ("/", "api.acme.example:80", Some(8443), "https://api.acme.example:8443/"),
-            ("//evil.example/x", "api.example", Some(443), "https://api.example//evil.example/x"),
+        for (uri, host, ports, want) in [
+            ("/a?b=c", "api.example", (80, Some(443)), "https://api.example/a?b=c"),
+            ("/", "API.example:8080", (8080, None), "https://api.example/"),
+            ("/", "api.acme.example:80", (80, Some(8443)), "https://api.acme.example:8443/"),
+            ("/", "api.acme.example:8080", (8080, Some(8443)), "https://api.acme.example:8443/"),
+            ("//evil.example/x", "api.example", (80, Some(443)), "https://api.example//evil.example/x"),
         ] {
-            assert_eq!(check(uri, Some(host), port).as_deref(), Ok(want), "{uri} {host}");
+            assert_eq!(check(uri, Some(host), ports).as_deref(), Ok(want), "{uri} {host}");
+        }
+    }
+
+    #[test]
+    fn who_was_led_here_from_port_80_is_sent_to_port_443() {
+        for host in ["api.example", "api.example:80"] {
+            let sent = check("/a", Some(host), (8080, Some(8443)));
+            assert_eq!(sent.as_deref(), Ok("https://api.example/a"), "{host}");
         }
     }
 
     #[test]
     fn nobody_is_sent_to_a_host_that_is_not_ours() {
-        assert_eq!(check("/", Some("evil.example"), None), Err(Refusal::HostNotServed));
-        assert_eq!(check("/", None, None), Err(Refusal::HostInvalid));
+        assert_eq!(check("/", Some("evil.example"), (80, None)), Err(Refusal::HostNotServed));
+        assert_eq!(check("/", None, (80, None)), Err(Refusal::HostInvalid));
         assert_eq!(
-            check("http://evil.example/", Some("api.example"), None),
+            check("http://evil.example/", Some("api.example"), (80, None)),
             Err(Refusal::Malformed("target and host differ"))
         );
     }

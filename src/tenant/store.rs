@@ -22,6 +22,7 @@ use super::{
 };
 
 mod load;
+mod migrate;
 mod problem;
 
 /// How long to wait for another process's write: a command of the CLI takes milliseconds.
@@ -127,10 +128,7 @@ impl Store {
                 return Err(StoreProblem::Foreign(self.path.to_path_buf()));
             }
         }
-        sqlx::migrate!("./migrations")
-            .run(&mut *connection)
-            .await
-            .map_err(|error| problem::of_migration(&self.path, &error))
+        migrate::migrate(&mut connection, &self.path, migrate::known()).await
     }
 
     /// Everything, in one consistent read; in the order of ids.

@@ -77,6 +77,16 @@ fn the_shipped_unit_comes_back_by_itself_after_kills_a_reboot_and_a_power_cut() 
     machine.run(&["systemctl", "reload", "gateway"]).ok();
     machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
     assert_eq!(machine.run(&["systemctl", "is-system-running"]).stdout, "running\n");
+
+    // One that hangs feeds no watchdog, and is replaced.
+    machine.write("/etc/systemd/system/gateway.service.d/watchdog.conf", "[Service]\nWatchdogSec=3\n");
+    machine.shell("systemctl daemon-reload && systemctl restart gateway").ok();
+    let hung = machine.main_pid("gateway").unwrap();
+    machine.run(&["kill", "-STOP", &hung.to_string()]).ok();
+    eventually("another one has come", || machine.main_pid("gateway").filter(|pid| *pid != hung));
+    assert_eq!(served(&machine, "/"), "hello");
+    let why = machine.shell("journalctl --no-pager -u gateway -o cat | grep 'Watchdog timeout'");
+    why.ok().says(&["gateway.service: Watchdog timeout"]);
 }
 
 #[test]

@@ -163,6 +163,7 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
     server.machine.run(&["systemctl", "restart", "gateway"]).ok();
     served(&server.machine);
     server.forget_a_listener();
+    doctor_without_root_gives_no_false_verdicts(&server.machine);
     let refused = server.ssh("gateway firewall deny 10.77.0.0/24");
     refused.says(&["lock yourself out"]);
 
@@ -181,6 +182,27 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
     doctor.says(&["gone from the kernel"]);
     server.ssh("gateway firewall reload").ok();
     assert_eq!(server.reached(FORGOTTEN), [false; 2], "after the repair");
+}
+
+/// Nobody sees the kernel's rules, the configuration and the gateway's socket; one who may read and order sees all but the rules.
+fn doctor_without_root_gives_no_false_verdicts(machine: &Machine) {
+    let doctor = |user: &[&str]| machine.run(&[&["setpriv"], user, &["--", "gateway", "doctor"]].concat());
+    let nobody = doctor(&["--reuid=nobody", "--regid=nogroup", "--clear-groups"]).ok();
+    for name in ["configuration", "firewall", "gateway"] {
+        let line = nobody.stdout.lines().find(|line| line.starts_with(&format!("- {name} ")));
+        assert!(
+            line.is_some_and(|line| line.contains("not checked: needs root")),
+            "{name}: {}",
+            nobody.stdout
+        );
+    }
+    assert!(!nobody.stdout.contains('✗'), "{}", nobody.stdout);
+    let member = doctor(&["--reuid=gateway", "--regid=gateway", "--init-groups"]);
+    member.says(&[
+        "configuration  /etc/gateway/gateway.toml:5: tls.mode",
+        "- firewall       not checked: needs root",
+        "✓ backend api",
+    ]);
 }
 
 #[test]

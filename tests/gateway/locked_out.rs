@@ -15,6 +15,9 @@ use crate::{
 
 const PORT: &str = "2222";
 
+/// The edge on other ports too, which are those that a cut-over leads to.
+const BESIDE: &str = "[edge]\nhttps = [\"[::]:8443\", \"[::]:443\"]\nhttp = [\"[::]:8080\", \"[::]:80\"]\n";
+
 /// Writes down what it hears: on a port that nobody opens, on one that somebody does, and as a client of DHCPv6.
 const HEARS: &str = "for (const port of [9998, 9997, 546]) require('dgram').createSocket('udp6').on('message', (_, from) => \
     require('fs').appendFileSync('/run/heard', port + ' from ' + from.port + '.')).bind(port, '::')";
@@ -86,6 +89,12 @@ fn a_plan_waits_for_a_yes_without_a_terminal(server: &Server) {
     server.ssh_typing("y", &order).ok().says(&["Go ahead? [y/N]", "[1/", "SECOND SSH session"]);
 }
 
+/// Where the firewall's files cannot be written, as on a disk that is full or failing.
+fn unwritable(order: &str) -> String {
+    let shut = "mount --bind /etc/gateway /etc/gateway && mount -o remount,bind,ro /etc/gateway";
+    format!("unshare --mount sh -c '{shut} && {order}'")
+}
+
 /// Is it proven, what waits? Not if it is something else by then.
 fn what_others_have_changed_is_not_confirmed(server: &Server) {
     let waits = || server.machine.run(&["systemctl", "is-active", "gateway-firewall-rollback.timer"]).stdout;
@@ -105,7 +114,23 @@ fn what_others_have_changed_is_not_confirmed(server: &Server) {
     server.machine.run(&["systemctl", "stop", "gateway-firewall-rollback.timer"]);
 
     server.ssh(&format!("{ORDER} --confirm-within 5m")).ok().says(&["SECOND SSH session"]);
+    // What cannot be written is not confirmed, and still goes back by itself.
+    let kept = server.ssh(&unwritable("gateway bootstrap confirm"));
+    assert_eq!(kept.code, 1, "{kept:?}");
+    kept.says(&[
+        "the rules cannot be kept",
+        "/etc/gateway/",
+        "the old ones come back",
+        "confirm again before",
+    ]);
+    assert_eq!(waits(), "active\n", "the timer was not touched");
+    assert!(!server.machine.path("/etc/gateway/firewall.json").exists());
     server.ssh("gateway bootstrap confirm").ok().says(&["it stays"]);
+    let not_kept = server.ssh(&unwritable("gateway firewall allow 9001"));
+    assert_eq!(not_kept.code, 1, "{not_kept:?}");
+    not_kept.says(&["cannot be made to last, so the rules are as they were"]);
+    let status = server.ssh("gateway firewall status").ok().says(&["in force as confirmed"]);
+    assert!(!status.all().contains("9001"), "{}", status.all());
 
     // Rules that nothing could go back to are not armed.
     let nft = "#!/bin/sh\n[ \"$*\" = '-c -f /run/gateway-bootstrap/previous.nft' ] && exit 1\nexec /root/nft.real \"$@\"\n";
@@ -207,11 +232,45 @@ fn changes_are_not_lost_and_ports_of_ssh_are_followed(server: &Server) {
     });
 }
 
+/// What is ordered while somebody else has the plan before them is not taken back by its being carried out.
+fn changes_while_a_plan_is_shown_are_not_lost(server: &Server) {
+    let script = "cd /root && mkfifo answer && { gateway bootstrap --ssh-port 2345 --confirm-within 5m < answer > told 2>&1 & } && \
+        exec 3> answer && until grep -q 'Go ahead' told; do sleep 0.1; done && \
+        gateway firewall allow 9007 && gateway firewall deny 192.0.2.0/24 && echo y >&3 && exec 3>&- && wait && cat told && rm answer told";
+    server.machine.shell(script).ok().says(&["SECOND SSH session"]);
+    server.ssh("gateway bootstrap confirm").ok();
+    let status = server.machine.run(&["gateway", "firewall", "status"]).ok();
+    status.says(&["in force as confirmed", "2345", "9007/tcp", "192.0.2.0/24"]);
+}
+
+/// Nobody is led to where nobody answers, or nobody is let in.
+fn a_cut_over_into_nothing_is_refused(server: &Server) {
+    server.machine.write("/etc/gateway/conf.d/beside.toml", BESIDE);
+    let silent = server.ssh("gateway cutover");
+    assert_eq!(silent.code, 1, "{silent:?}");
+    silent.says(&[
+        "nothing listens on port 8080",
+        "served by nobody",
+        "`gateway bootstrap` moves its sockets there",
+    ]);
+    let listens = "for (const port of [8443, 8080]) require(\"net\").createServer().listen(port)";
+    let unit = ["systemd-run", "--quiet", "--unit=listens", "--", "/usr/bin/node", "-e", listens];
+    server.machine.run(&unit).ok();
+    eventually("somebody listens", || {
+        let closed = server.ssh("gateway cutover");
+        assert_eq!(closed.code, 1, "{closed:?}");
+        closed.all().contains("the firewall lets nobody reach port 8080").then_some(())
+    });
+    server.ssh("gateway firewall status").ok().says(&["in force as confirmed"]);
+    server.machine.run(&["systemctl", "stop", "listens"]);
+    server.machine.run(&["rm", "/etc/gateway/conf.d/beside.toml"]).ok();
+}
+
 /// As after `bootstrap --no-firewall` and a cut-over: the table is there, and filters nothing.
 fn a_table_that_only_leads_gets_its_filter(server: &Server) {
     server.machine.shell("nft delete table inet gateway; rm /etc/gateway/firewall.*").ok();
-    let beside = "[edge]\nhttps = [\"[::]:8443\"]\nhttp = [\"[::]:8080\"]\n";
-    server.machine.write("/etc/gateway/conf.d/beside.toml", beside);
+    server.machine.write("/etc/gateway/conf.d/beside.toml", BESIDE);
+    server.machine.run(&["systemctl", "restart", "gateway"]).ok();
     server.ssh("gateway cutover --confirm-within 5m").ok();
     server.ssh("gateway bootstrap confirm").ok();
     assert_eq!(server.reached(FORGOTTEN), [true; 2]);
@@ -252,6 +311,8 @@ fn the_kernel_and_the_orders_keep_what_the_firewall_promises() {
     server.machine.run(&["ip", "-6", "neighbour", "flush", "dev", "host0"]).ok();
     assert_eq!(booted::ask(&server.machine, INSIDE[1], "/").ok().stdout, "hello");
     changes_are_not_lost_and_ports_of_ssh_are_followed(&server);
+    changes_while_a_plan_is_shown_are_not_lost(&server);
+    a_cut_over_into_nothing_is_refused(&server);
     a_table_that_only_leads_gets_its_filter(&server);
     who_knocks_too_often_is_slowed_down_and_nobody_else(&server);
 }

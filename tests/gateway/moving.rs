@@ -41,8 +41,19 @@ const BESIDE: &str = "gateway bootstrap --beside --upstream http://127.0.0.1:300
 /// What cannot be told from anything else in an output.
 const SECRET: &str = "hunter2";
 
+/// Where the application keeps what it knows, before tenants have databases.
+const OLD: &str = "/srv/data/shop.db";
+
+/// A tenant's database where it has one; else where all of them were before.
+const DB: &str = "
+import { createClient } from '@libsql/client';
+import { db as own } from './libsql.mjs';
+const all = createClient({ url: `file:${process.env.OLD_DATABASE}` });
+export const db = (req) => (req.headers['x-gateway-database-url'] ? own(req) : all);
+";
+
 /// A server that has served for years, and the authority that certbot had its certificate from.
-fn served_by_nginx() -> (Server, TestCa) {
+fn served_by_nginx(environment: &str) -> (Server, TestCa) {
     let ca = TestCa::new();
     let (chain, key) = ca.certify(HOST);
     let live = "/etc/letsencrypt/live/api.example";
@@ -51,11 +62,15 @@ fn served_by_nginx() -> (Server, TestCa) {
         .file(&format!("{live}/fullchain.pem"), chain)
         .file(&format!("{live}/privkey.pem"), key)
         .shows("/opt/pm2/node_modules", node::directory().join("node_modules"))
+        .shows("/srv/app/node_modules", node::directory().join("node_modules"))
+        .file("/srv/app/db.mjs", DB)
+        .file("/srv/app/libsql.mjs", include_str!("../../docs/drivers/libsql.mjs"))
+        .file("/srv/data/notes", "")
         .file("/etc/gateway/conf.d/load.toml", MANY);
     let server = Server::on(disk, "22", "");
     let old = format!(
         "systemd-run --quiet --unit=pm2 --property=Type=oneshot --property=RemainAfterExit=yes \
-         --property=WorkingDirectory=/srv/app --setenv=PORT=3000 --setenv=SHOP_SECRET={SECRET} -- \
+         --property=WorkingDirectory=/srv/app --setenv=PORT=3000 --setenv=SHOP_SECRET={SECRET} {environment} -- \
          sh -c '{PM2} start app.mjs --name shop --instances 2' && systemctl start nginx"
     );
     server.machine.shell(&old).ok();
@@ -80,22 +95,27 @@ impl Visit {
     }
 }
 
+/// Once nginx and what is behind it have started.
+fn everything_serves(server: &Server, tls: &Arc<ClientConfig>) {
+    let nginx =
+        || Wire::try_tls((INSIDE[0].parse::<std::net::IpAddr>().unwrap(), 443).into(), HOST, tls.clone());
+    eventually("nginx serves", || nginx().ok().map(drop));
+    eventually("the application serves", || {
+        let shown = server.machine.shell("curl --silent http://127.0.0.1:3000/");
+        (shown.stdout == "hello").then_some(())
+    });
+}
+
 #[test]
 fn beside_nginx_strangers_are_led_over_and_back_and_nobody_notices() {
-    let (server, ca) = served_by_nginx();
+    let (server, ca) = served_by_nginx("");
     // Strangers bring along what nginx gave them, its tickets and its choice of keys, and ours to nginx.
     let tls = ca.trusted();
     let machine = &server.machine;
     // This thread's own sockets are made outside from now on, as those of the strangers.
     machine.outside().enter();
     let through_nginx = || INSIDE.map(|address| Visit::new(address, &tls).through_nginx());
-    let by_nginx =
-        || Wire::try_tls((INSIDE[0].parse::<std::net::IpAddr>().unwrap(), 443).into(), HOST, tls.clone());
-    eventually("nginx serves", || by_nginx().ok().map(drop));
-    eventually("the application serves", || {
-        let shown = machine.shell("curl --silent http://127.0.0.1:3000/");
-        (shown.stdout == "hello").then_some(())
-    });
+    everything_serves(&server, &tls);
     let before = server.picture();
 
     // In its place it is told what stands in the way, and what the environment would lack.
@@ -163,4 +183,144 @@ fn beside_nginx_strangers_are_led_over_and_back_and_nobody_notices() {
     machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: firewall"]);
     assert_eq!(through_nginx(), [true; 2]);
     same(&before, &server.picture());
+}
+
+/// A request of a shop's page; the status and the text of the answer.
+fn page(tls: &Arc<ClientConfig>, shop: &str, path: &str) -> (u16, String) {
+    let mut visit = Visit::new(INSIDE[0], tls);
+    visit.0.send(format!("GET {path} HTTP/1.1\r\nhost: {HOST}\r\norigin: https://{shop}.example\r\n\r\n"));
+    let answer = visit.0.answer();
+    (answer.status, answer.text())
+}
+
+/// What `[backend.api]` is with the workers that `import pm2` has found in the place of pm2's own.
+fn with_workers(upstream: &str, of_pm2: &str) -> String {
+    let found = of_pm2.split_once("[backend.shop]\n").unwrap().1;
+    // The hosts are nginx's to know, and stand there already.
+    let found: String = found
+        .lines()
+        .filter(|line| !line.starts_with(['#', '\n']) && !line.starts_with("hosts ="))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    let ours =
+        "user = \"gateway-app\"\nenv_file = \"/etc/gateway/shop.env\"\nallow_write = [\"/srv/data\"]\n";
+    upstream.replace("upstream = \"http://127.0.0.1:3000\"\n", &format!("{found}{ours}"))
+}
+
+/// Workers move to the gateway, back to pm2, and over again.
+fn workers_move(server: &Server, tls: &Arc<ClientConfig>) {
+    let machine = &server.machine;
+    let prepare =
+        "gateway bootstrap --app /srv/app --domain api.example --command 'node app.mjs' --data /srv/data";
+    machine.shell(&format!("{prepare} --dry-run")).ok().says(&["will not have: OLD_DATABASE, SHOP_SECRET\n"]);
+    let env = format!("SHOP_SECRET={SECRET}\\nOLD_DATABASE={OLD}\\n");
+    let env = format!("umask 077 && printf '{env}' > /etc/gateway/shop.env");
+    machine.shell(&format!("{env} && chgrp -R gateway-app /srv/data && chmod -R g+rwX /srv/data")).ok();
+    let prepared = machine.shell(&format!("{prepare} --env-file /etc/gateway/shop.env --yes")).ok();
+    let prepared = prepared.says(&["50-application.conf", "shop.env", "access", "restart"]);
+    assert!(!prepared.all().contains("will not have"), "{}", prepared.all());
+
+    let upstream = machine.run(&["cat", "/etc/gateway/gateway.toml"]).ok().stdout;
+    let of_pm2 = machine.shell(&format!("{PM2} jlist | gateway import pm2 --from -")).ok().stdout;
+    let workers = with_workers(&upstream, &of_pm2);
+    let own = machine.run(&["id", "-u", "gateway-app"]).ok().stdout.trim().to_owned();
+    let whose = || {
+        let who: serde_json::Value = serde_json::from_str(&page(tls, "navaja", "/who").1).unwrap();
+        who["uid"].to_string()
+    };
+    assert_eq!(whose(), "0", "pm2 is root's here");
+    for (config, uid) in [(&workers, own.as_str()), (&upstream, "0"), (&workers, own.as_str())] {
+        machine.write("/etc/gateway/gateway.toml", config);
+        machine.shell("gateway check && gateway swap").ok();
+        assert_eq!(whose(), uid);
+        assert_eq!(page(tls, "navaja", "/secret").1, "known");
+    }
+    machine.shell(&format!("{PM2} delete shop")).ok();
+    assert_eq!(whose(), own);
+}
+
+/// One tenant's database moves behind the door, and back; the other's stays where it was.
+fn databases_move(server: &Server, tls: &Arc<ClientConfig>) {
+    let machine = &server.machine;
+    let notes = |shop: &str, new: &str| page(tls, shop, &format!("/notes{new}"));
+    let both = |navaja: &str, barba: &str| {
+        assert_eq!(notes("navaja", ""), (200, navaja.to_owned()));
+        assert_eq!(notes("barba", ""), (200, barba.to_owned()));
+    };
+    both("before beside", "before beside");
+    let over = format!(
+        "gateway tenant pause navaja && \
+         node -e \"new (require('/opt/pm2/node_modules/libsql'))('{OLD}').exec(\\\"VACUUM INTO '/root/navaja.db'\\\")\" && \
+         gateway tenant set navaja --database sqlite://navaja.db && gateway tenant load navaja /root/navaja.db"
+    );
+    machine.shell(&over).ok();
+    assert_eq!(notes("navaja", "").0, 503, "nothing is written while it moves");
+    assert_eq!(notes("barba", "").0, 200);
+    machine.run(&["gateway", "tenant", "resume", "navaja"]).ok();
+    assert_eq!(notes("navaja", "?inside"), (200, "before beside inside".to_owned()));
+    both("before beside inside", "before beside");
+    machine.run(&["gateway", "tenant", "check", "navaja"]).says(&["database"]);
+
+    let back = format!(
+        "gateway tenant pause navaja && gateway tenant dump navaja /root/back.db && \
+         gateway tenant set navaja --clear database && cp /root/back.db {OLD} && gateway backend restart api && \
+         gateway tenant resume navaja"
+    );
+    machine.shell(&back).ok();
+    both("before beside inside", "before beside inside");
+    machine.shell(&format!("rm /root/navaja.db && {over} && gateway tenant resume navaja")).ok();
+    both("before beside inside", "before beside inside");
+    assert_eq!(notes("navaja", "?again"), (200, "before beside inside again".to_owned()));
+    both("before beside inside again", "before beside inside");
+}
+
+#[test]
+fn workers_and_then_databases_move_over_tenant_by_tenant_and_nginx_ends() {
+    let (mut server, ca) = served_by_nginx(&format!("--setenv=OLD_DATABASE={OLD}"));
+    let tls = ca.trusted();
+    server.machine.outside().enter();
+    everything_serves(&server, &tls);
+    assert_eq!(page(&tls, "navaja", "/notes?before"), (200, "before".to_owned()));
+
+    server.machine.shell(&format!("/root/{BESIDE}")).ok();
+    for shop in ["navaja", "barba"] {
+        let origin = format!("https://{shop}.example");
+        server.machine.run(&["gateway", "tenant", "add", shop, "--origin", &origin]).ok();
+    }
+    server.ssh("gateway cutover --confirm-within 5m").ok();
+    server.ssh("gateway bootstrap confirm").ok();
+    assert!(!Visit::new(INSIDE[0], &tls).through_nginx());
+    assert_eq!(page(&tls, "navaja", "/notes?beside"), (200, "before beside".to_owned()));
+    // What browsers keep for good must still be so when nginx has gone.
+    let redirect =
+        ["curl", "--silent", "--output", "/dev/null", "--write-out", "%{redirect_url}", "--header"];
+    let url = format!("http://{}/a", INSIDE[0]);
+    let host = format!("host: {HOST}");
+    let redirected = || server.machine.outside().run(&[&redirect[..], &[&host, &url]].concat()).ok().stdout;
+    assert_eq!(redirected(), "https://api.example/a");
+
+    let ask = || {
+        let _either = Visit::new(INSIDE[0], &tls).through_nginx();
+    };
+    under_load(&server.machine, ask, || workers_move(&server, &tls));
+    under_load(&server.machine, ask, || databases_move(&server, &tls));
+
+    // The end of nginx: the gateway takes the ports themselves.
+    server.ssh("gateway cutover back && systemctl disable --now nginx").ok();
+    server.machine.shell("sed -i '/^https = /d; /^http = /d' /etc/gateway/gateway.toml").ok();
+    let moved = server.ssh("gateway bootstrap --yes --confirm-within 5m").ok();
+    moved.says(&["all closed but 22, 80, 443 (SSH: 22)"]);
+    server.ssh("gateway bootstrap confirm").ok();
+    assert!(!Visit::new(INSIDE[0], &tls).through_nginx());
+    assert_eq!(redirected(), "https://api.example/a");
+    assert_eq!(server.reached("8443"), [false; 2]);
+    server.machine.reboot();
+    eventually("it serves after a boot, on its own", || {
+        let nginx =
+            Wire::try_tls((INSIDE[0].parse::<std::net::IpAddr>().unwrap(), 443).into(), HOST, tls.clone());
+        nginx.ok().map(drop)
+    });
+    assert_eq!(page(&tls, "navaja", "/notes").1, "before beside inside again");
+    assert_eq!(page(&tls, "barba", "/notes").1, "before beside inside");
+    server.machine.run(&["gateway", "doctor"]).says(&["✓ firewall       in force as confirmed"]);
 }

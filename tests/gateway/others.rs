@@ -44,9 +44,35 @@ fn ufw_rules_and_is_told_to_open_the_edge() {
     );
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
     server.machine.run(&["gateway", "doctor"]).says(&["ufw"]);
+    a_cut_over_goes_where_ufw_lets_it(&server);
 
-    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: ufw: 80, 443"]);
+    server
+        .machine
+        .shell("gateway bootstrap --undo --yes")
+        .ok()
+        .says(&["taken back: ufw: 80, 443", "taken back: ufw: 8080, 8443"]);
     assert_eq!(server.machine.shell("ufw status numbered; nft list tables").ok().stdout, before);
+}
+
+/// The gateway has two ports more, on which it listens by itself until bootstrap hands them to systemd.
+fn a_cut_over_goes_where_ufw_lets_it(server: &Server) {
+    let more = "[edge]\nhttps = [\"[::]:8443\", \"[::]:443\"]\nhttp = [\"[::]:8080\", \"[::]:80\"]\n";
+    server.machine.write("/etc/gateway/conf.d/more.toml", more);
+    server.machine.run(&["systemctl", "restart", "gateway"]).ok();
+    let closed = server.machine.run(&["gateway", "cutover"]).fails(1);
+    closed.says(&["ufw or firewalld lets nobody reach port 8080", "`gateway bootstrap` do it"]);
+    server.machine.shell("gateway bootstrap --yes").ok().says(&["ufw opens 8080, 8443 too", "50-ports.conf"]);
+    served(server);
+    server
+        .machine
+        .run(&["gateway", "cutover", "--confirm-within", "5m"])
+        .ok()
+        .says(&["port 443 go to port 8443"]);
+    served(server);
+    assert_eq!(server.reached("8443"), [true; 2]);
+    server.machine.run(&["gateway", "cutover", "back"]).ok();
+    server.machine.shell("rm /etc/gateway/conf.d/more.toml; gateway bootstrap --yes").ok();
+    served(server);
 }
 
 #[test]

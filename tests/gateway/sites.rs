@@ -450,9 +450,12 @@ fn the_rest_of_a_host_that_only_a_site_has_is_nobodys() {
 fn port_80_sends_a_sites_host_on_to_https() {
     let dir = files(&[("index.html", b"x")]);
     let gateway = beside_the_api(&dir, "").config("edge.http_mode = \"redirect\"").start();
-    let answer = www(&gateway, "/a?b").send().is(308);
-    let port = gateway.https().port();
-    assert_eq!(answer.header("location"), Some(format!("https://{WWW}:{port}/a?b").as_str()));
+    let (own, https) = (gateway.http().port(), gateway.https().port());
+    let named = gateway.get("/a?b").host(&format!("{WWW}:{own}")).send().is(308);
+    assert_eq!(named.header("location"), Some(format!("https://{WWW}:{https}/a?b").as_str()));
+    // Who asks for port 80 was led here from it, and is led from 443 as well.
+    let led = www(&gateway, "/a?b").send().is(308);
+    assert_eq!(led.header("location"), Some(format!("https://{WWW}/a?b").as_str()));
 }
 
 #[test]

@@ -79,6 +79,16 @@ require("fs").rmSync(path, { force: true });
 require("net").createServer(() => {}).listen(path);
 "#;
 
+/// What a later version may do to the registry before it fails.
+const MIGRATES: &str = r#"
+const db = new (require("/opt/node_modules/libsql"))("/var/lib/gateway/registry.db");
+db.exec("CREATE TABLE invoice (id TEXT); ALTER TABLE tenant ADD COLUMN note TEXT");
+db.exec("INSERT INTO _sqlx_migrations SELECT 9999, 'later', installed_on, 1, checksum, 0 FROM _sqlx_migrations");
+db.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+"#;
+
+const DIED: &str = "it died at its start";
+
 /// What makes a gateway's workers never get ready, from its start on.
 const SICK: &str = "[backend.api]\ncommand = [\"sleep\", \"1000\"]\n";
 
@@ -94,7 +104,8 @@ fn one_request() {
 }
 
 fn machine(programs: &[(&str, String)]) -> Machine {
-    let mut disk = installed(CONFIG);
+    let mut disk =
+        installed(CONFIG).shows("/opt/node_modules", crate::node::directory().join("node_modules"));
     for good in ["/usr/local/bin/good", "/root/gateway"] {
         disk = disk.program(good, env!("CARGO_BIN_EXE_gateway"));
     }
@@ -112,11 +123,18 @@ fn a_good_program_takes_over_under_load_and_nobody_is_refused() {
     let pid = machine.main_pid("gateway").unwrap();
     machine.run(&["chmod", "700", "/root/gateway"]).ok();
     under_load(&machine, one_request, || {
-        machine
-            .run(&["gateway", "upgrade", "/root/gateway"])
-            .ok()
-            .says(&["upgraded to gateway 0.", "gateway.old"]);
+        let told = machine.run(&["gateway", "upgrade", "/root/gateway"]).ok();
+        let told = told.says(&["upgraded to gateway 0.", "gateway.old"]);
+        assert!(!told.all().contains("units"), "they are this version's: {}", told.all());
     });
+    // As an older version has brought it.
+    let unit = "/etc/systemd/system/gateway.service";
+    machine.shell(&format!("sed -i '/^ExecStartPre=/d' {unit} && systemctl daemon-reload")).ok();
+    let told = machine.run(&["gateway", "upgrade", "/root/gateway"]).ok();
+    told.says(&[&format!("units of another version ({unit}): `gateway bootstrap` shows")]);
+    machine
+        .run(&["gateway", "doctor"])
+        .says(&[&format!("! units          other than this version's: {unit}")]);
     assert_eq!(machine.main_pid("gateway"), Some(pid), "it is the same process");
     let same = |one: &str, other: &str| machine.run(&["cmp", one, other]).code == 0;
     assert!(
@@ -134,6 +152,9 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
         ("/root/dies", broken("exit 7")),
         // It lets everybody connect who would give an order, and answers nobody.
         ("/root/hangs", broken(&format!("exec node -e '{MUTE}'"))),
+        // One more migration than the old one knows, and then the end.
+        ("/root/migrates", broken("node /opt/migrates.js; exit 7")),
+        ("/opt/migrates.js", MIGRATES.to_owned()),
         ("/root/slow", "#!/bin/sh\nexec sleep 1000\n".to_owned()),
         ("/root/other", "#!/bin/sh\necho hello\n".to_owned()),
         ("/root/picky", "#!/bin/sh\necho '{\"good\": false, \"problems\": [{\"key\": \"edge.https\", \"message\": \"no\"}]}'\n".to_owned()),
@@ -142,6 +163,7 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
     let untouched =
         |inode: &str| assert_eq!(machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout, inode);
     let inode = machine.run(&["stat", "-c", "%i", "/usr/local/bin/gateway"]).stdout;
+    machine.run(&["gateway", "tenant", "add", "early", "--origin", "https://early.example"]).ok();
     under_load(&machine, one_request, || {
         upgrade("/root/nowhere").fails(2).says(&["cannot be read", "nothing has changed"]);
         upgrade("/root/other").fails(2).says(&["is no gateway", "nothing has changed"]);
@@ -152,7 +174,7 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
         upgrade("/root/picky").fails(2).says(&["does not take the configuration: edge.https: no"]);
         untouched(&inode);
         for (file, why) in
-            [("/root/dies", "it died at its start"), ("/root/hangs", "it does not answer after 8s")]
+            [("/root/dies", DIED), ("/root/migrates", DIED), ("/root/hangs", "it does not answer after 8s")]
         {
             let before = machine.main_pid("gateway");
             upgrade(file).fails(1).says(&[
@@ -165,6 +187,11 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
         }
     });
     machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
+    // The old one works with what the other has migrated, and has lost nothing.
+    let registry = machine.run(&["cat", "/var/lib/gateway/registry.db"]).ok().stdout;
+    assert!(registry.contains("CREATE TABLE invoice"), "it was migrated");
+    machine.run(&["gateway", "tenant", "add", "late", "--origin", "https://late.example"]).ok();
+    machine.run(&["gateway", "tenant", "list"]).ok().says(&["early", "late"]);
 }
 
 /// Whoever knocks is let in; what a sick program says to them is another matter.

@@ -10,7 +10,7 @@ use super::{
         machine, places,
         ruleset::{self, Firewall},
     },
-    Lock, Stored, bare, load, lock, settle, stored, write,
+    Lock, Stored, bare, disk, load, lock, persist, stored,
 };
 
 /// Lead nobody anywhere else any more: not by what lasts, not by what waits to be confirmed, and not by what that would go
@@ -26,29 +26,39 @@ pub(crate) fn back() -> Result<(), BootstrapError> {
             let remedy = "`gateway firewall status` shows what is in force";
             return Err(BootstrapError::refused("nobody is led anywhere: there was no cut-over", remedy));
         };
-        return settle(leading_nobody(firewall), &lock);
+        let firewall = leading_nobody(firewall);
+        let listing = load(&firewall)?;
+        return persist(&Stored { firewall, listing }, &lock).map(drop).map_err(|error| until_boot(&error));
     };
     let previous = Path::new(places::PREVIOUS);
     machine::write(previous, ruleset::without_leading(&machine::text(previous)).as_bytes(), 0o600)?;
-    if let Some(Stored { firewall, listing }) =
-        lasting.clone().filter(|stored| !stored.firewall.led.is_empty())
-    {
-        // What is in force is another matter, and loaded below.
-        let listing = ruleset::steady(&ruleset::without_leading(&listing));
-        write(&Stored { firewall: leading_nobody(firewall), listing }, &lock)?;
-    }
-    let before = lasting.map_or_else(bare, |stored| stored.firewall);
+    let before = lasting.clone().map_or_else(bare, |stored| stored.firewall);
     if waits_for_the_cut_over_alone(&armed.stored.firewall, &before) {
-        return go_back(&lock);
-    }
-    let firewall = leading_nobody(armed.stored.firewall.clone());
-    let listing = load(&firewall)?;
-    Armed { stored: Stored { firewall, listing }, ..armed }.write()?;
-    if Armed::waiting().is_none() {
-        // The timer ran meanwhile, and what was loaded after it waits for nothing.
         go_back(&lock)?;
+    } else {
+        let firewall = leading_nobody(armed.stored.firewall.clone());
+        let listing = load(&firewall)?;
+        Armed { stored: Stored { firewall, listing }, ..armed }.write()?;
+        if Armed::waiting().is_none() {
+            // The timer ran meanwhile, and what was loaded after it waits for nothing.
+            go_back(&lock)?;
+        }
     }
-    Ok(())
+    // The disk comes last: one that cannot be written keeps nobody from going back.
+    let Some(Stored { firewall, listing }) = lasting.filter(|stored| !stored.firewall.led.is_empty()) else {
+        return Ok(());
+    };
+    let listing = ruleset::steady(&ruleset::without_leading(&listing));
+    disk::write(&Stored { firewall: leading_nobody(firewall), listing }, &lock)
+        .map_err(|error| until_boot(&error))
+}
+
+/// Nobody is led any more, and that is not on disk.
+fn until_boot(error: &BootstrapError) -> BootstrapError {
+    let message = format!(
+        "new connections go where they went before, but only until the next boot, since that cannot be kept: {error}"
+    );
+    BootstrapError::refused(message, "mend that (`df /etc`, `mount`), and give the order again")
 }
 
 /// The old rules, now: what the timer would do later.

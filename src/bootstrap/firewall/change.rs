@@ -8,9 +8,9 @@ use super::{
     super::{
         BootstrapError, Session,
         confirm::Armed,
-        facts::Ssh,
+        facts::{self, Ssh},
         network,
-        ruleset::{Firewall, OpenPort},
+        ruleset::{Carrier, Firewall, OpenPort},
     },
     Stored, lock, settle, stored,
 };
@@ -20,6 +20,8 @@ use super::{
 pub(crate) enum Change {
     /// Let everybody reach a port.
     Open(OpenPort),
+    /// Let a tunnel's packets in.
+    Carry(Carrier),
     /// Never slow these down at SSH, and deny them no longer.
     Admit(IpNet),
     /// Never let these in.
@@ -29,10 +31,26 @@ pub(crate) enum Change {
         /// Also where nothing shows whether the operator is among them.
         sure: bool,
     },
-    /// Take an opened port, an admitted or a denied address back.
+    /// Take an opened port, a tunnel's packets, an admitted or a denied address back.
     Close(String),
-    /// Follow the listeners: the edge's ports as configured, if that is known, and SSH's ports as found.
+    /// Follow the listeners: the edge's ports as configured, if that is known, SSH's ports and tunnels as found.
     Follow(Option<BTreeSet<u16>>),
+}
+
+/// What the machine has that must stay reached.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Found {
+    /// Ports of SSH.
+    ssh: BTreeSet<u16>,
+    /// What tunnels arrive in.
+    carriers: BTreeSet<Carrier>,
+}
+
+impl Found {
+    /// As it is now.
+    pub(super) fn now(ssh: &Ssh) -> Self {
+        Self { ssh: ssh.ports.clone(), carriers: facts::carriers(&facts::ends()) }
+    }
 }
 
 /// Where an order may have come from.
@@ -94,7 +112,7 @@ impl Change {
             return Err(BootstrapError::refused("there is no firewall of the gateway's here", remedy));
         };
         let ssh = Ssh::now();
-        let found = ssh.ports.clone();
+        let found = Found::now(&ssh);
         let firewall = self.to(firewall, &Caller::of(ssh), &found)?;
         settle(firewall.clone(), &lock)?;
         Ok(firewall)
@@ -106,9 +124,11 @@ impl Change {
         self,
         mut firewall: Firewall,
         caller: &Caller,
-        ssh_found: &BTreeSet<u16>,
+        found: &Found,
     ) -> Result<Firewall, BootstrapError> {
-        if firewall.bare && matches!(self, Self::Open(_) | Self::Admit(_) | Self::Deny { .. }) {
+        if firewall.bare
+            && matches!(self, Self::Open(_) | Self::Carry(_) | Self::Admit(_) | Self::Deny { .. })
+        {
             return Err(BootstrapError::refused(
                 "nothing is filtered here: the gateway leads connections over, and no more",
                 "`gateway bootstrap` builds a firewall; ufw and firewalld have commands of their own",
@@ -117,6 +137,9 @@ impl Change {
         match self {
             Self::Open(port) => {
                 firewall.opened.insert(port);
+            }
+            Self::Carry(carrier) => {
+                firewall.carriers.insert(carrier);
             }
             Self::Admit(net) => {
                 firewall.denied.remove(&net);
@@ -143,12 +166,13 @@ impl Change {
                 firewall.denied.insert(net);
             }
             Self::Close(what) => return close(firewall, &what),
-            // SSH ports are added and never taken away by themselves: a server that is down just now comes back.
+            // These are added and never taken away by themselves: a server or a tunnel that is down just now comes back.
             Self::Follow(edge) => {
                 if let Some(edge) = edge {
                     firewall.listen(edge);
                 }
-                firewall.ssh.extend(ssh_found);
+                firewall.ssh.extend(&found.ssh);
+                firewall.carriers.extend(&found.carriers);
             }
         }
         Ok(firewall)
@@ -162,6 +186,11 @@ fn close(mut firewall: Firewall, what: &str) -> Result<Firewall, BootstrapError>
         }
         let remedy = "`gateway firewall status` lists them";
         return Err(BootstrapError::refused(format!("{net} is neither allowed nor denied"), remedy));
+    }
+    if let Ok(carrier) = what.parse::<Carrier>() {
+        let remedy = "`gateway firewall status` lists what is let in";
+        let refused = || BootstrapError::refused(format!("{carrier} is not let in"), remedy);
+        return firewall.carriers.remove(&carrier).then_some(firewall).ok_or_else(refused);
     }
     let port: OpenPort = what
         .parse()
@@ -192,13 +221,20 @@ mod tests {
             admins: ["203.0.113.64/26".parse().unwrap()].into(),
             ..Firewall::default()
         };
-        let got = change.clone().to(before, caller, &[2222].into());
+        let found = Found { ssh: [2222].into(), carriers: ["gre@192.0.2.9".parse().unwrap()].into() };
+        let got = change.clone().to(before, caller, &found);
         let shown = got.map(|f| {
             let words = |set: Vec<String>| set.join(",");
             [
                 words(f.ssh.iter().map(u16::to_string).collect()),
                 words(f.edge.iter().map(u16::to_string).collect()),
-                words(f.opened.iter().map(OpenPort::to_string).collect()),
+                words(
+                    f.opened
+                        .iter()
+                        .map(OpenPort::to_string)
+                        .chain(f.carriers.iter().map(Carrier::to_string))
+                        .collect(),
+                ),
                 words(f.admins.iter().map(IpNet::to_string).collect()),
                 words(f.denied.iter().map(IpNet::to_string).collect()),
             ]
@@ -245,10 +281,16 @@ mod tests {
         check(
             Change::Follow(Some([8443].into())),
             here,
-            Ok("22,2222 | 8443 | 8080/tcp | 203.0.113.64/26 | 192.0.2.0/24"),
+            Ok("22,2222 | 8443 | 8080/tcp,gre@192.0.2.9 | 203.0.113.64/26 | 192.0.2.0/24"),
         );
+        check(
+            Change::Carry("esp@any".parse().unwrap()),
+            here,
+            Ok("22 | 80,443 | 8080/tcp,esp@any | 203.0.113.64/26 | 192.0.2.0/24"),
+        );
+        check(close("esp@any"), here, Err("is not let in"));
         let led = Firewall { led: [(443, 8443), (80, 8080)].into(), ..Firewall::default() };
-        let after = Change::Follow(Some([80, 443, 8443].into())).to(led, here, &BTreeSet::new()).unwrap();
+        let after = Change::Follow(Some([80, 443, 8443].into())).to(led, here, &Found::default()).unwrap();
         assert_eq!(after.led, [(443, 8443)].into(), "nothing listens on 8080 any more");
     }
 
@@ -280,7 +322,7 @@ mod tests {
         let deny = Change::Deny { net: "203.0.113.0/24".parse().unwrap(), sure: true };
         check(deny, here, Err("203.0.113.64/26 is allowed"));
         let bare = Firewall { bare: true, ..Firewall::default() };
-        let open = Change::Open("8080".parse().unwrap()).to(bare, here, &BTreeSet::new());
+        let open = Change::Open("8080".parse().unwrap()).to(bare, here, &Found::default());
         assert!(open.unwrap_err().to_string().contains("nothing is filtered"));
     }
 

@@ -4,10 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{
     super::{
-        facts::{CARRIERS, Listener, Ruler, Session, Tunnel},
-        ruleset::OpenPort,
+        facts::{CARRIERS, Listener, Ruler, Session, Tunnel, carriers},
+        ruleset::{Arrives, Carrier, Firewall, OpenPort, Wanted},
     },
-    Action, Answers, Facts, Firewall, Plan, Then,
+    Action, Answers, Facts, Plan, Then,
 };
 
 /// What `nftables.service` flushes comes back with it.
@@ -140,17 +140,13 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
         );
     }
     let stored = facts.live.stored.as_ref();
-    let before = stored.cloned().unwrap_or_default();
-    let carriers = carriers(plan, facts);
-    // What was opened, admitted and denied stays so, and no port of SSH is ever closed by itself.
-    let mut wanted = Firewall {
-        ssh: before.ssh.union(&ssh).copied().collect(),
-        opened: before.opened.iter().chain(&answers.open).chain(&carriers).copied().collect(),
-        // It may have led connections alone until now.
-        bare: false,
-        ..before
+    let added = Wanted {
+        ssh,
+        edge: answers.edge_ports(),
+        opened: ports_of_tunnel(plan, facts).into_iter().chain(answers.open.iter().copied()).collect(),
+        carriers: carriers(&facts.tunnels),
     };
-    wanted.listen(answers.edge_ports());
+    let wanted = added.on(stored.cloned());
     let is = match (stored, facts.live.same) {
         (Some(stored), true) if *stored == wanted => return,
         (Some(stored), _) if stored.bare => "it leads connections over, and filters nothing",
@@ -162,19 +158,19 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     if stored.is_none_or(|stored| stored.bare) {
         cut_off(plan, facts, &wanted);
     }
+    tunnels_go_on(plan, facts, stored);
     let open: BTreeSet<u16> = wanted.ssh.union(&wanted.edge).copied().collect();
-    let more = match shown(&wanted.opened) {
-        more if more.is_empty() => more,
-        more => format!(", {more}"),
-    };
+    let more = wanted.opened.iter().map(OpenPort::to_string);
+    let more = more.chain(wanted.carriers.iter().map(Carrier::to_string));
+    let more: String = more.map(|one| format!(", {one}")).collect();
     let lets = format!("all closed but {}{more} (SSH: {})", ports(&open), ports(&wanted.ssh));
     if answers.unattended && facts.ssh.session == Session::Local {
-        plan.step("firewall", (is, lets), WHY, Action::Settle(wanted));
+        plan.step("firewall", (is, lets), WHY, Action::Settle(added));
         return;
     }
     let within = answers.confirm_within;
     let will = format!("{lets}; goes back after {} s unless confirmed", within.as_secs());
-    plan.step("firewall", (is, will), WHY, Action::Arm(wanted, within));
+    plan.step("firewall", (is, will), WHY, Action::Arm(added, within));
 }
 
 fn follow_ssh(plan: &mut Plan, facts: &Facts) {
@@ -197,8 +193,12 @@ fn reached(listeners: &[Listener], udp: bool) -> impl Iterator<Item = (OpenPort,
 }
 
 /// A session through a tunnel lives on what carries the tunnel: that stays open, though the kernel would let it be for a while.
-fn carriers(plan: &mut Plan, facts: &Facts) -> BTreeSet<OpenPort> {
+fn ports_of_tunnel(plan: &mut Plan, facts: &Facts) -> BTreeSet<OpenPort> {
     let Some(Tunnel { device, port, of_program }) = &facts.tunnel else { return BTreeSet::new() };
+    if facts.tunnels.iter().any(|end| end.device == *device) {
+        // It arrives in no port, and is let in as what it is.
+        return BTreeSet::new();
+    }
     let carries = |listener: &Listener| match of_program {
         true => listener.holders.iter().any(|name| CARRIERS.contains(&name.as_str())),
         false => listener.holders.is_empty(),
@@ -219,11 +219,31 @@ fn carriers(plan: &mut Plan, facts: &Facts) -> BTreeSet<OpenPort> {
     carriers
 }
 
+/// What arrives in packets of another kind than TCP's and UDP's has no port to be named by: it is let in, and told.
+fn tunnels_go_on(plan: &mut Plan, facts: &Facts, stored: Option<&Firewall>) {
+    let known = |carrier: &Carrier| stored.is_some_and(|stored| stored.carriers.contains(carrier));
+    for end in &facts.tunnels {
+        let new = end.carriers.iter().filter(|carrier| !known(carrier)).map(Carrier::to_string);
+        let new: Vec<String> = new.collect();
+        if !new.is_empty() {
+            plan.note(
+                format!(
+                    "the tunnel `{}` ends here: {} stays let in, so that it goes on",
+                    end.device,
+                    new.join(", ")
+                ),
+                "`gateway firewall close` closes it later, when the tunnel is gone",
+            );
+        }
+    }
+}
+
 /// What is reached now and will not be: often that is what the firewall is for, and sometimes it is somebody's business.
 fn cut_off(plan: &mut Plan, facts: &Facts, wanted: &Firewall) {
     let stays = |port: &OpenPort| {
         let named = wanted.ssh.contains(&port.port) || wanted.edge.contains(&port.port);
-        wanted.opened.contains(port) || !port.udp && named
+        let carries = |carrier: &Carrier| port.udp && carrier.arrives == Arrives::Udp(port.port);
+        wanted.opened.contains(port) || !port.udp && named || wanted.carriers.iter().any(carries)
     };
     let all = reached(&facts.listeners, false).chain(reached(&facts.datagrams, true));
     let mut lost: BTreeMap<OpenPort, BTreeSet<&str>> = BTreeMap::new();

@@ -56,6 +56,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         local: "203.0.113.9".parse().ok(),
     };
     Facts {
+        root: true,
         distribution: Distribution {
             id: "debian".into(),
             version: "12".into(),
@@ -68,6 +69,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         datagrams: Vec::new(),
         ssh: Ssh { ports: [22, 2222].into(), peers: ["198.51.100.7".parse().unwrap()].into(), session },
         tunnel: None,
+        tunnels: Vec::new(),
         ruler: Ruler::Nobody,
         open: BTreeSet::new(),
         admitted: BTreeSet::new(),
@@ -133,8 +135,8 @@ pub(in crate::bootstrap) fn set_up() -> Facts {
                 let on = UnitFact { exists: true, enabled: true, active: true };
                 facts.units.extend(units.into_iter().map(|unit| (unit.to_owned(), on)));
             }
-            Action::Arm(firewall, _) | Action::Settle(firewall) => {
-                facts.live = Live { table: true, stored: Some(firewall), same: true, armed: None };
+            Action::Arm(wanted, _) | Action::Settle(wanted) => {
+                facts.live = Live { table: true, stored: Some(wanted.on(None)), same: true, armed: None };
             }
             _ => {}
         }

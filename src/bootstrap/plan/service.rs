@@ -63,11 +63,13 @@ pub(super) fn accounts_of(text: &str) -> Vec<String> {
 }
 
 pub(super) fn configuration(plan: &mut Plan, facts: &Facts, answers: &Answers) {
+    if let (Some(answer), Some(app)) = (&answers.app, &facts.app) {
+        environment(plan, answer, app);
+    }
     if facts.files.contains_key(Path::new(places::CONFIG)) {
         return;
     }
     if let (Some(answer), Some(app)) = (&answers.app, &facts.app) {
-        environment(plan, answer, app);
         application(plan, answer.directory.display().to_string(), app);
         if answers.domains.is_empty() {
             plan.problem(
@@ -222,11 +224,14 @@ pub(super) fn start(plan: &mut Plan, facts: &Facts) {
     };
     if plan.steps.iter().any(|step| concerns(&step.action)) {
         let is = "runs as it was before";
+        // A socket that stays keeps who connects meanwhile.
+        let moves = |action: &Action| matches!(action, Action::Write { path, .. } if path.to_string_lossy().contains("/gateway.socket"));
+        let socket = plan.steps.iter().any(|step| moves(&step.action)).then_some(SOCKET);
         plan.step(
             "restart",
             (is, "runs as planned"),
             "what has changed comes into force",
-            Action::Restart(vec![SOCKET, SERVICE]),
+            Action::Restart(socket.into_iter().chain([SERVICE]).collect()),
         );
     }
 }

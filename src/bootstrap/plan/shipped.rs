@@ -1,6 +1,6 @@
 //! The files that the program carries for systemd, and where they go.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{guard, places, settings, system};
 
@@ -37,6 +37,14 @@ pub(super) const UNITS: [Shipped; 3] = [
         content: include_str!("../../../systemd/gateway-firewall.service"),
     },
 ];
+
+/// Those of the shipped files that are there and hold something else, as `read` finds them: another version's, or edited. Pure.
+pub(in crate::bootstrap) fn differing(read: impl Fn(&Path) -> Option<String>) -> Vec<&'static str> {
+    let all = UNITS.iter().chain([&SYSUSERS, &TMPFILES]);
+    let differs =
+        |shipped: &&Shipped| read(Path::new(shipped.path)).is_some_and(|text| text != shipped.content);
+    all.filter(differs).map(|shipped| shipped.path).collect()
+}
 
 /// Every file that a plan may write, and every unit that it may switch on: what facts must look at.
 pub(in crate::bootstrap) fn touched() -> (Vec<PathBuf>, Vec<&'static str>) {

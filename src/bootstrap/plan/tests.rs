@@ -1,11 +1,15 @@
 //! Plans, as they are on file, and what each machine changes about them.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::{collections::BTreeMap, net::SocketAddr, path::Path};
 
 use super::{
     super::{
         App,
-        facts::{Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel},
+        facts::{
+            Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel,
+            TunnelEnd,
+        },
+        ruleset::Firewall,
     },
     *,
 };
@@ -52,6 +56,18 @@ fn what_has_changed_makes_its_step_alone() {
     let steps: Vec<_> =
         plan(&facts, &samples::answers()).steps.into_iter().map(|step| step.subject).collect();
     assert_eq!(steps, ["/usr/local/bin/gateway", "access", "restart"]);
+    let restarts = |path: &str| {
+        let mut facts = samples::set_up();
+        facts.files.get_mut(Path::new(path)).unwrap().content.clear();
+        let steps = plan(&facts, &samples::answers()).steps.into_iter();
+        steps
+            .filter_map(|step| if let Action::Restart(units) = step.action { Some(units) } else { None })
+            .next()
+    };
+    let [service, socket] = ["gateway.service", "gateway.socket"];
+    // With the socket the connections that wait in it would go.
+    assert_eq!(restarts("/etc/systemd/system/gateway.service"), Some(vec![service]));
+    assert_eq!(restarts("/etc/systemd/system/gateway.socket"), Some(vec![socket, service]));
     facts = samples::set_up();
     facts.ssh.ports.insert(2200);
     let steps = plan(&facts, &samples::answers()).steps;
@@ -225,6 +241,45 @@ fn what_carries_the_sessions_tunnel_stays_open() {
 }
 
 #[test]
+fn tunnels_that_arrive_in_no_port_go_on() {
+    let end = |device: &str, carriers: &[&str]| TunnelEnd {
+        device: device.into(),
+        carriers: carriers.iter().map(|carrier| carrier.parse().unwrap()).collect(),
+    };
+    let six = end("he-ipv6", &["ipv6@192.0.2.1"]);
+    let first = after(|facts, _| {
+        facts.tunnels = vec![six.clone(), end("vx0", &["4789/udp@192.0.2.2"])];
+        facts.datagrams = vec![listener("0.0.0.0:4789", None)];
+    });
+    let lets = "all closed but 22, 80, 443, 2222, ipv6@192.0.2.1, 4789/udp@192.0.2.2 (SSH: 22, 2222)";
+    assert!(first.contains(lets), "{first}");
+    assert!(first.contains("the tunnel `he-ipv6` ends here: ipv6@192.0.2.1 stays let in"), "{first}");
+    assert!(!first.contains("will not be"), "the port is let in from the other end: {first}");
+    // One that was built since makes a step of its own, and only one that is new is told.
+    let mut facts = samples::set_up();
+    facts.tunnels = vec![six];
+    let steps = plan(&facts, &samples::answers()).steps;
+    let [Step { action: Action::Arm(wanted, _), .. }] = &steps[..] else { panic!("{steps:?}") };
+    facts.live.stored = Some(wanted.on(facts.live.stored.clone()));
+    let known = plan(&facts, &samples::answers());
+    assert_eq!(known.steps, []);
+    assert!(!told(&known).contains("he-ipv6"));
+    // A session through one needs no port of any other.
+    let through = after(|facts, _| {
+        facts.tunnels = vec![end("mgmt", &["gre@192.0.2.1"])];
+        facts.tunnel = Some(Tunnel { device: "mgmt".into(), port: None, of_program: false });
+        facts.datagrams = vec![listener("0.0.0.0:51820", None)];
+    });
+    assert!(through.contains("2222, gre@192.0.2.1 (SSH") && !through.contains("your session"), "{through}");
+    // ufw and firewalld drop by themselves already, or not at all.
+    let ruled = after(|facts, _| {
+        facts.ruler = Ruler::Ufw;
+        facts.tunnels = vec![end("he-ipv6", &["ipv6@192.0.2.1"])];
+    });
+    assert!(!ruled.contains("he-ipv6"), "{ruled}");
+}
+
+#[test]
 fn a_firewall_that_only_leads_connections_over_gets_its_filter() {
     let told = told_later(|facts| {
         let led = Firewall { bare: true, led: [(443, 8443)].into(), was_led: true, ..Firewall::default() };
@@ -241,6 +296,7 @@ fn a_firewall_that_only_leads_connections_over_gets_its_filter() {
         answers.listen.extend(beside.map(|address| address.parse::<SocketAddr>().unwrap()));
         let steps = plan(&facts, &answers).steps;
         let [.., Step { action: Action::Arm(wanted, _), .. }] = &steps[..] else { panic!("{steps:?}") };
+        let wanted = wanted.on(facts.live.stored.clone());
         assert!(!wanted.bare && wanted.led == led, "who is led to a listener stays so: {wanted:?}");
     }
 }
@@ -274,6 +330,11 @@ fn names_that_the_environment_would_lack_are_told_before_anything_is_done() {
     });
     assert!(told.contains("will not have: DATABASE_URL, JWT_SECRET\n"), "{told}");
     assert!(told.contains("add what it needs to `/etc/gateway/api.env`"), "{told}");
+    // Beside nginx the configuration is there already when the workers move over.
+    let later = told_later(|facts| {
+        facts.app.as_mut().unwrap().names_now = ["JWT_SECRET".to_owned()].into();
+    });
+    assert!(later.contains("will not have: JWT_SECRET\n"), "{later}");
 }
 
 #[test]

@@ -7,8 +7,16 @@ use tokio::{process::Command, time::timeout};
 
 use crate::cli::{Failure, Settings};
 
+/// A program that takes it.
+pub(super) struct Tried {
+    /// What it says that it is.
+    pub(super) version: String,
+    /// Files for systemd that are other than those that it brings.
+    pub(super) units: Vec<String>,
+}
+
 /// Its version, if it does all that within the time.
-pub(super) async fn check(file: &Path, settings: &Settings, within: Duration) -> Result<String, Failure> {
+pub(super) async fn check(file: &Path, settings: &Settings, within: Duration) -> Result<Tried, Failure> {
     let refused = |why: String| Failure::usage(why).hint("nothing has changed: the gateway goes on as it is");
     let told = file.display();
     // Without a directory in it, a name would be looked up in $PATH.
@@ -45,5 +53,8 @@ pub(super) async fn check(file: &Path, settings: &Settings, within: Duration) ->
         None => return Err(refused(format!("`{told}` is no gateway: `check --json` answered no report"))),
     }
     let version = run(&["--version"]).await?;
-    Ok(String::from_utf8_lossy(&version.stdout).trim().to_owned())
+    let version = String::from_utf8_lossy(&version.stdout).trim().to_owned();
+    let units = report["units"].as_array().into_iter().flatten();
+    let units = units.filter_map(|unit| Some(unit.as_str()?.to_owned())).collect();
+    Ok(Tried { version, units })
 }

@@ -24,7 +24,7 @@ use super::{
         limits::SLACK,
         peer::Peer,
         recorded::Recorded,
-        redirect,
+        redirect::{self, Ports},
         refusal::Refusal,
         request_id::RequestId,
         serve,
@@ -52,31 +52,26 @@ enum Awake<T> {
 }
 
 /// Serve HTTP/1.1 until the connection ends.
-pub(super) fn over_http1<T>(
-    thread: &Rc<Thread>,
-    io: T,
-    peer: Rc<Peer>,
-    redirect_to: Option<Option<u16>>,
-) -> Serving
+pub(super) fn over_http1<T>(thread: &Rc<Thread>, io: T, peer: Rc<Peer>, sends_on: Option<Ports>) -> Serving
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let id = thread.ids.fresh();
     // On the heap: a future keeps a place for every variable that what it holds has passed through.
     let io = Box::new(Watching::new(io, peer.activity.clone(), id.clone()));
-    Box::pin(serve_all(thread.clone(), io, (peer, id), redirect_to))
+    Box::pin(serve_all(thread.clone(), io, (peer, id), sends_on))
 }
 
 async fn serve_all<T>(
     thread: Rc<Thread>,
     mut io: Box<Watching<T>>,
     (peer, id): (Rc<Peer>, RequestId),
-    redirect_to: Option<Option<u16>>,
+    sends_on: Option<Ports>,
 ) where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let unreadable = loop {
-        match Box::pin(awake(&thread, io, peer.clone(), redirect_to)).await {
+        match Box::pin(awake(&thread, io, peer.clone(), sends_on)).await {
             Awake::Over { unreadable } => break unreadable,
             Awake::Close(io) => {
                 Box::pin(close(io)).await;
@@ -102,7 +97,7 @@ async fn awake<T>(
     thread: &Rc<Thread>,
     io: Box<Watching<T>>,
     peer: Rc<Peer>,
-    redirect_to: Option<Option<u16>>,
+    sends_on: Option<Ports>,
 ) -> Awake<T>
 where
     T: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -110,7 +105,7 @@ where
     let http = builder(&thread.shared.settings.load().limits);
     let activity = peer.activity.clone();
     let client = peer.address;
-    let service = service_fn(move |request| answer(thread.clone(), peer.clone(), request, redirect_to));
+    let service = service_fn(move |request| answer(thread.clone(), peer.clone(), request, sends_on));
     let mut connection = http.serve_connection(TokioIo::new(io), service).with_upgrades();
     let pinned = Pin::new(&mut connection);
     let end = drive(thread, &activity, pinned, |connection| connection.graceful_shutdown(), true).await;
@@ -179,11 +174,11 @@ async fn answer(
     thread: Rc<Thread>,
     peer: Rc<Peer>,
     request: Request<Incoming>,
-    redirect_to: Option<Option<u16>>,
+    sends_on: Option<Ports>,
 ) -> Result<Response<Recorded>, Infallible> {
-    let mut answer = match redirect_to {
+    let mut answer = match sends_on {
         None => serve::serve(thread.clone(), peer, request).await?,
-        Some(port) => redirect::serve(&thread, &peer, request, port),
+        Some(ports) => redirect::serve(&thread, &peer, request, ports),
     };
     // The last answer says that it is the last: a client that is not told sends its next request into the close.
     if thread.drain.has_begun() && answer.status() != StatusCode::SWITCHING_PROTOCOLS {

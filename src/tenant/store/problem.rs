@@ -65,10 +65,6 @@ fn is_full(error: &sqlx::Error) -> bool {
 pub(super) fn of_migration(path: &Path, error: &MigrateError) -> StoreProblem {
     match error {
         MigrateError::Execute(error) | MigrateError::ExecuteMigration(error, _) => of(path, error),
-        // A migration that this binary does not know: a newer one wrote it.
-        MigrateError::VersionMissing(_) | MigrateError::VersionTooNew(..) => {
-            StoreProblem::Newer(path.to_owned())
-        }
         other => StoreProblem::Damaged { path: path.to_owned(), detail: other.to_string() },
     }
 }

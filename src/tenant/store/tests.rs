@@ -1,5 +1,10 @@
 //! The registry's file: what comes back, what a failed write leaves, and what damage looks like.
 
+use sqlx::{
+    SqlSafeStr,
+    migrate::{Migration, MigrationType, Migrator},
+};
+
 use super::{
     super::{CorsPolicy, Epoch, KeyHash, Status, TenantKey, TenantLimits},
     *,
@@ -164,12 +169,7 @@ async fn a_damaged_foreign_newer_or_unreadable_registry_is_one_problem_with_its_
 
     fs::write(place.path(), &good).unwrap();
     let store = place.open().await;
-    sqlx::query(
-        "INSERT INTO _sqlx_migrations SELECT 9999, 'later', installed_on, 1, x'00', 0 FROM _sqlx_migrations",
-    )
-    .execute(&store.pool)
-    .await
-    .unwrap();
+    migrated_by_a_later_program(&store, "DROP TABLE tenant_key; PRAGMA user_version = 9999;").await.unwrap();
     store.close().await;
     assert!(place.problem().await.contains("newer gateway"));
 
@@ -185,6 +185,55 @@ async fn a_damaged_foreign_newer_or_unreadable_registry_is_one_problem_with_its_
     assert!(place.problem().await.contains("cannot be opened"));
     let below_a_file = place.directory.path().join("seal.key/registry.db");
     assert!(Store::open(&below_a_file).await.unwrap_err().to_string().contains("cannot be opened"));
+}
+
+/// What a program does that knows one migration more than this one.
+async fn migrated_by_a_later_program(store: &Store, sql: &'static str) -> Result<(), StoreProblem> {
+    let later =
+        Migration::new(9999, "later".into(), MigrationType::Simple, AssertSqlSafe(sql).into_sql_str(), false);
+    let all = migrate::known().iter().cloned().chain([later]).collect();
+    let mut connection = store.pool.acquire().await.unwrap();
+    migrate::migrate(&mut connection, &store.path, Migrator::with_migrations(all)).await
+}
+
+#[tokio::test]
+async fn a_program_that_is_put_back_works_on_with_a_registry_that_its_successor_has_added_to() {
+    let place = Place::new();
+    let added = "CREATE TABLE invoice (id TEXT PRIMARY KEY); ALTER TABLE tenant ADD COLUMN note TEXT;";
+    let store = place.open().await;
+    store.write(&place.key, &put([full("before")]), 0).await.unwrap();
+    migrated_by_a_later_program(&store, added).await.unwrap();
+    // What the successor was told meanwhile is not lost.
+    store.write(&place.key, &put([full("meanwhile")]), 1).await.unwrap();
+    store.close().await;
+
+    let back = place.open().await;
+    let written = back.write(&place.key, &put([full("after")]), 2).await.unwrap();
+    assert_eq!(written, Written::Done(3));
+    let names: Vec<String> =
+        back.load(&place.key).await.unwrap().tenants.iter().map(|tenant| tenant.id.to_string()).collect();
+    assert_eq!(names, ["after", "before", "meanwhile"]);
+    // And the successor with it, when it comes again.
+    migrated_by_a_later_program(&back, added).await.unwrap();
+    back.close().await;
+}
+
+/// Does it take something away that an older program may look for, without saying so?
+fn takes_away_in_silence(sql: &str) -> bool {
+    let statements = sql.lines().filter(|line| !line.trim_start().starts_with("--")).collect::<String>();
+    let takes = ["DROP ", "RENAME "].iter().any(|word| statements.to_ascii_uppercase().contains(word));
+    takes && !statements.contains("PRAGMA user_version")
+}
+
+#[test]
+fn migrations_only_add_or_say_what_they_take_away() {
+    assert!(takes_away_in_silence("alter table tenant drop column note;"));
+    assert!(takes_away_in_silence("ALTER TABLE tenant RENAME TO shop;"));
+    assert!(!takes_away_in_silence("-- DROP nothing\nALTER TABLE tenant ADD COLUMN note TEXT;"));
+    assert!(!takes_away_in_silence("DROP TABLE tenant_key; PRAGMA user_version = 7;"));
+    for migration in migrate::known().iter() {
+        assert!(!takes_away_in_silence(migration.sql.as_str()), "{}", migration.description);
+    }
 }
 
 #[tokio::test]

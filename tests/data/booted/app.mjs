@@ -9,6 +9,15 @@ import os from 'node:os';
 
 const routes = {
   '/healthz': () => 'ok',
+  '/secret': () => (process.env.SHOP_SECRET ? 'known' : 'missing'),
+  // One more note, and all of them: in the tenant's own database, or where all of them were before.
+  '/notes': async (text, req) => {
+    const { db } = await import('./db.mjs');
+    await db(req).execute('CREATE TABLE IF NOT EXISTS note (text TEXT)');
+    if (text) await db(req).execute({ sql: 'INSERT INTO note VALUES (?)', args: [text] });
+    const { rows } = await db(req).execute('SELECT text FROM note ORDER BY rowid');
+    return rows.map((row) => row.text).join(' ');
+  },
   '/who': () => JSON.stringify({ pid: process.pid, uid: process.getuid() }),
   // What the kernel grants this process.
   '/status': () => readFileSync('/proc/self/status', 'utf8'),
@@ -54,7 +63,7 @@ http
   .createServer(async (req, res) => {
     const [path, query] = req.url.split('?');
     try {
-      res.end((await routes[path]?.(query)) ?? 'hello');
+      res.end((await routes[path]?.(query, req)) ?? 'hello');
     } catch (error) {
       res.end(String(error));
     }

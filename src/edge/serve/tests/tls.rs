@@ -133,7 +133,7 @@ async fn a_handshake_that_never_ends_is_cut_and_plain_http_is_sent_to_https() {
         let mut silent = super::kit::Client::connect(https);
         assert!(silent.is_closed());
         let mut plain = super::kit::Client::connect(http);
-        plain.write("GET /a?b HTTP/1.1\r\nhost: shared.example\r\n\r\n");
+        plain.write(&format!("GET /a?b HTTP/1.1\r\nhost: shared.example:{}\r\n\r\n", http.port()));
         let answer = plain.answer();
         assert_eq!(answer.status(), 308);
         let want = format!("https://shared.example:{}/a?b", https.port());
