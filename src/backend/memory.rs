@@ -213,8 +213,8 @@ mod tests {
 
     #[test]
     fn threads_are_no_processes_and_ids_that_have_gone_round_are_not_guessed() {
-        let (tell, told) = std::sync::mpsc::channel();
-        let (end, ended) = std::sync::mpsc::channel::<()>();
+        let (tell, told) = std::sync::mpsc::sync_channel(1);
+        let (end, ended) = std::sync::mpsc::sync_channel::<()>(1);
         let thread = std::thread::spawn(move || {
             tell.send(nix::unistd::gettid().as_raw().unsigned_abs()).unwrap();
             let _end = ended.recv();
