@@ -66,7 +66,7 @@ async fn lives(
     runtimes: &Runtimes,
     mut signals: Signals,
 ) -> Result<(), GatewayError> {
-    telemetry::start(&loaded.config.log);
+    telemetry::start(&loaded.config.log, privileges::give_up);
     let handed_over = config::handed_over().map_err(GatewayError::HandedOver)?;
     let named = |(name, listener)| Inherited { name, listener };
     let mut beginning = Beginning {

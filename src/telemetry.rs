@@ -50,11 +50,11 @@ impl Config {
     }
 }
 
-/// Start logging for this process. A second call changes nothing.
-pub(crate) fn start(config: &Config) {
+/// Start logging for this process, by a thread that does this `first`. A second call changes nothing.
+pub(crate) fn start(config: &Config, first: fn()) {
     let filter = EnvFilter::try_new(&config.level).unwrap_or_else(|_| EnvFilter::new("info"));
     let registry = tracing_subscriber::registry().with(filter);
-    let desk = DESK.get_or_init(|| Desk::start(std::io::stderr()).ok()).clone();
+    let desk = DESK.get_or_init(|| Desk::start(first, std::io::stderr()).ok()).clone();
     let writer = match desk {
         Some(desk) => BoxMakeWriter::new(desk),
         None => BoxMakeWriter::new(std::io::stderr),

@@ -13,8 +13,6 @@ use std::{
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::privileges;
-
 /// Lines that wait, besides the bound in bytes.
 const LINES_WAITING_MAX: usize = 8192;
 
@@ -46,12 +44,15 @@ struct Waiting {
 }
 
 impl Desk {
-    /// Start the thread, which writes there.
-    pub(super) fn start(target: impl Write + Send + 'static) -> io::Result<Self> {
+    /// Start the thread, which does that first and then writes there.
+    pub(super) fn start(first: fn(), target: impl Write + Send + 'static) -> io::Result<Self> {
         let (orders, inbox) = sync_channel(LINES_WAITING_MAX);
         let waiting = Arc::new(Waiting::default());
         let desk = Self { orders, waiting: Arc::clone(&waiting) };
-        std::thread::Builder::new().name("log".into()).spawn(move || run(&inbox, &waiting, target))?;
+        std::thread::Builder::new().name("log".into()).spawn(move || {
+            first();
+            run(&inbox, &waiting, target);
+        })?;
         Ok(desk)
     }
 
@@ -91,7 +92,6 @@ impl MakeWriter<'_> for Desk {
 }
 
 fn run(inbox: &Receiver<Order>, waiting: &Waiting, mut target: impl Write) {
-    privileges::give_up();
     while let Ok(order) = inbox.recv() {
         match order {
             Order::Line(line) => {
@@ -134,7 +134,7 @@ mod tests {
     fn whoever_writes_never_waits_and_what_is_lost_is_counted() {
         let (go, gate) = mpsc::sync_channel(1);
         let written = Arc::new(Mutex::new(Vec::new()));
-        let mut desk = Desk::start(Slow(gate, Arc::clone(&written))).unwrap();
+        let mut desk = Desk::start(|| (), Slow(gate, Arc::clone(&written))).unwrap();
         let line = [&[b'x'; 1023][..], b"\n"].concat();
         let room = BYTES_WAITING_MAX / line.len();
         for _ in 0..room + 10 {
