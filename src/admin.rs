@@ -5,6 +5,7 @@ mod archive;
 mod audit;
 mod config;
 mod error;
+mod key;
 mod parts;
 mod peer;
 mod problem;
@@ -18,6 +19,7 @@ pub(crate) use self::{
     archive::{Restore, restore},
     config::Config,
     error::AdminError,
+    key::{KEY_HEADER, key_beside, key_to},
     parts::{House, Live, Order, Parts, Places, ReloadOrder, SwapOrder},
     peer::Peer,
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
