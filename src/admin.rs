@@ -7,6 +7,7 @@ mod browser;
 mod config;
 mod dashboard;
 mod error;
+mod key;
 mod parts;
 mod peer;
 mod problem;
@@ -21,6 +22,7 @@ pub(crate) use self::{
     config::Config,
     dashboard::Dashboard,
     error::AdminError,
+    key::{KEY_HEADER, key_beside, key_to},
     parts::{House, Live, Order, Parts, Places, ReloadOrder, SwapOrder},
     peer::Peer,
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},

@@ -24,6 +24,7 @@ mod listening;
 mod log_files;
 mod memory;
 pub(crate) mod node;
+mod outlook;
 mod output;
 mod process;
 mod process_group;
@@ -41,6 +42,7 @@ mod status;
 mod supervisor;
 mod upstream;
 mod vigil;
+mod visitor;
 mod watch;
 mod worker_exec;
 
@@ -158,6 +160,9 @@ impl Backend {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
                 make_hall(&surroundings, &config)?;
+                if config.sandbox {
+                    outlook::watch(&shutdown);
+                }
                 log_files::write(&outlets, name, &config, &surroundings.config_dir)?;
                 let shelf = Shelf::below(&surroundings.state_dir, name, surroundings.seal);
                 let launcher = surroundings.own_exe.map_or(Launcher::Direct, Launcher::Through);
@@ -212,7 +217,10 @@ impl Backend {
             }
             Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status(), Arc::default(), None),
         };
-        let isolation = (kind == BackendKind::Command).then(|| Isolation::clone(&self.isolation.load()));
+        let isolation = (kind == BackendKind::Command).then(|| {
+            let lost = outlook::lost(workers.iter().filter_map(|worker| worker.pid));
+            Isolation { lost, ..Isolation::clone(&self.isolation.load()) }
+        });
         BackendStatus {
             name: self.roster.backend().to_owned(),
             kind,

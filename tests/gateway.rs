@@ -136,6 +136,8 @@ mod rollbacks;
 mod rolling;
 #[path = "gateway/running.rs"]
 mod running;
+#[path = "gateway/sandbox.rs"]
+mod sandbox;
 #[path = "gateway/shell.rs"]
 mod shell;
 #[path = "gateway/site.rs"]

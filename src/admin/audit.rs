@@ -10,6 +10,7 @@ use http::Method;
 
 use super::{
     Problem, browser,
+    key::{Bond, Key},
     peer::{OperatorGroup, Peer},
     problem::NOT_PERMITTED,
 };
@@ -19,6 +20,8 @@ use super::{
 pub(super) struct Gate {
     /// `admin.group`.
     pub(super) group: Option<String>,
+    /// What a caller shows that could be a worker.
+    pub(super) key: Option<Key>,
 }
 
 impl Gate {
@@ -31,6 +34,13 @@ impl Gate {
                 .as_deref()
                 .and_then(OperatorGroup::named)
                 .is_some_and(|group| peer.may_order(own, Some(&group)))
+    }
+
+    /// Could it be a worker of our own user, or be started by one?
+    fn takes_for_a_worker(&self, peer: &Peer, request: &Request) -> bool {
+        let held = request.extensions().get::<Bond>() == Some(&Bond::Held);
+        held && peer.may_order(Peer::own().uid, None)
+            && !self.key.as_ref().is_some_and(|key| key.is_shown(request.headers()))
     }
 }
 
@@ -84,6 +94,15 @@ pub(super) async fn audit(State(gate): State<Gate>, mut request: Request, next: 
         let Entry { user, uid, pid, order } = entry;
         tracing::warn!(target: "audit", user, uid, pid, order, "order refused: from a browser");
         return problem.into_response();
+    }
+    if gate.takes_for_a_worker(&peer, &request) {
+        let Entry { user, uid, pid, order } = entry;
+        tracing::warn!(target: "audit", user, uid, pid, order, "order refused: it shows no key");
+        let detail =
+            "a process that is kept from new privileges, as workers are, has to show the gateway's key";
+        return Problem::new(403, NOT_PERMITTED, detail)
+            .hint("use the `gateway` command, or the header `gateway-key: KEY` (in `admin.sock.key`, beside the socket)")
+            .into_response();
     }
     request.extensions_mut().insert(entry.clone());
     let response = next.run(request).await;

@@ -39,6 +39,7 @@ pub(crate) use self::{
 use super::{
     Parts, Problem,
     audit::{Gate, audit},
+    key::Key,
 };
 use crate::shutdown::Shutdown;
 
@@ -60,6 +61,8 @@ struct Desk {
 pub(super) struct Guard {
     /// `admin.group`.
     pub(super) group: Option<String>,
+    /// What a caller shows that could be a worker.
+    pub(super) key: Option<Key>,
     /// Ends answers that have no end of their own.
     pub(super) life: Shutdown,
     /// Where metrics are served over TCP.
@@ -114,7 +117,7 @@ pub(crate) fn router(parts: Parts) -> Router {
 
 /// All routes behind the check of who is calling.
 pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
-    let Guard { group, life, metrics } = guard;
+    let Guard { group, key, life, metrics } = guard;
     let tenant = Router::new()
         .route("/", get(tenants::show).patch(tenants::set).delete(tenants::remove))
         .route("/suspend", post(tenants::suspend))
@@ -165,7 +168,7 @@ pub(super) fn guarded_router(parts: Arc<Parts>, guard: Guard) -> Router {
         .route("/backup", post(backup::backup))
         .fallback(unknown)
         .layer(DefaultBodyLimit::max(ORDER_BYTES_MAX))
-        .layer(middleware::from_fn_with_state(Gate { group }, audit))
+        .layer(middleware::from_fn_with_state(Gate { group, key }, audit))
         .with_state(Desk { parts, life, metrics })
 }
 

@@ -22,6 +22,7 @@ use tower::ServiceExt;
 
 use super::{
     AdminError, Config, Parts, Peer,
+    key::{Bond, Key},
     routes::{Guard, guarded_router, metrics_router},
     scratch,
 };
@@ -54,7 +55,9 @@ impl Admin {
         scratch::sweep(&parts.scratch_dir());
 
         let (parts, shutdown) = (Arc::new(parts), Shutdown::new());
-        let guard = Guard { group: config.group.clone(), life: shutdown.clone(), metrics };
+        let unlaid = |source| AdminError::Socket { path: socket.clone(), source };
+        let key = Some(Key::lay(&socket).map_err(unlaid)?);
+        let guard = Guard { group: config.group.clone(), key, life: shutdown.clone(), metrics };
         let routers = (guarded_router(parts.clone(), guard), metrics_router(parts));
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -157,7 +160,7 @@ impl Listeners {
             let life = shutdown.clone();
             shutdown.spawn(async move { door.serve(tcp, &life).await });
         }
-        let who = |stream: &UnixStream| Peer::of(stream).ok();
+        let who = |stream: &UnixStream| Some((Peer::of(stream).ok()?, Bond::of(stream)));
         let door = Accept { router: orders, connections_max: self.connections_max, who };
         door.serve(UnixListener::from_std(self.unix)?, shutdown).await;
         shutdown.drained(STOP_GRACE).await;
@@ -172,7 +175,7 @@ pub(super) struct Accept<Io> {
     /// Open connections; further ones wait in the kernel's queue.
     pub(super) connections_max: usize,
     /// Who is at the other end, where the kernel knows.
-    pub(super) who: fn(&Io) -> Option<Peer>,
+    pub(super) who: fn(&Io) -> Option<(Peer, Bond)>,
 }
 
 impl<Io: Send + Unpin + 'static> Accept<Io> {
@@ -201,14 +204,15 @@ impl<Io: Send + Unpin + 'static> Accept<Io> {
     }
 }
 
-async fn connection<Io>(stream: Io, router: Router, peer: Option<Peer>, shutdown: &Shutdown)
+async fn connection<Io>(stream: Io, router: Router, peer: Option<(Peer, Bond)>, shutdown: &Shutdown)
 where
     Io: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,
 {
     let service = service_fn(move |request: Request<Incoming>| {
         let mut request = request.map(Body::new);
-        if let Some(peer) = peer {
+        if let Some((peer, bond)) = peer {
             request.extensions_mut().insert(peer);
+            request.extensions_mut().insert(bond);
         }
         router.clone().oneshot(request)
     });

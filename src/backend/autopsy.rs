@@ -16,6 +16,7 @@ use tokio::io::AsyncReadExt;
 use super::{
     child::{Child, Program},
     environment::Environment,
+    visitor::Visitor,
 };
 
 pub(super) use self::gone::facts_of_gone;
@@ -44,11 +45,27 @@ pub(super) async fn facts(pid: u32, started: &Program) -> Vec<String> {
     let place = started.confinement.directory.clone();
     let looked = tokio::task::spawn_blocking(move || look(pid, &place)).await;
     let (mut facts, found) = looked.unwrap_or_default();
+    facts.extend(sandbox(started));
     if let Some(found) = found {
         let version = version(&found, started).await.map(|version| format!(", {version}"));
         facts.push(format!("program: {}{}", found.display(), version.unwrap_or_default()));
     }
     facts
+}
+
+/// What the sandbox keeps from it that its user may have.
+fn sandbox(started: &Program) -> Option<String> {
+    let (directory, rules) = (&started.confinement.directory, started.confinement.rules.as_ref()?);
+    let visitor = Visitor::of(started.confinement.identity.as_ref());
+    let hidden = rules.hidden.iter().filter(|path| path.starts_with(directory));
+    let inside = hidden.map(|path| path.display().to_string()).next();
+    let seen = match inside.filter(|_| rules.lists_one_by_one(directory, &visitor)) {
+        Some(inside) => format!(
+            "; {inside} lies in its directory and is hidden: of what is made or replaced beside it later, nothing is seen"
+        ),
+        None => String::new(),
+    };
+    Some(format!("sandbox: it sees its own files only, and what `allow_read` and `allow_write` add{seen}"))
 }
 
 fn look(pid: u32, directory: &Path) -> (Vec<String>, Option<PathBuf>) {

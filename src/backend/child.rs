@@ -42,6 +42,7 @@ use super::{
     environment::Environment,
     hands::{self, Target},
     lifeline::{self, LIFELINE_VARIABLE},
+    outlook::{Outlook, Shown},
     process_group,
     worker_exec::{CHANNEL_VARIABLE, CONFINEMENT_VARIABLE, FOR_THE_LAUNCHER, PARENT_VARIABLE},
 };
@@ -86,6 +87,8 @@ pub(super) struct Child {
     strays: Strays,
     /// Where it runs.
     _place: Place,
+    /// What it was shown of the system.
+    _outlook: Outlook,
 }
 
 impl Child {
@@ -98,8 +101,9 @@ impl Child {
             let _guard = runtime.enter();
             fork(&program)
         });
-        let (process, pid, guarded) = forked.await??;
-        Ok(Self { process, pid, reaped: false, guarded, strays: Strays::default(), _place: place })
+        let Forked { process, pid, guarded, outlook } = forked.await??;
+        let strays = Strays::default();
+        Ok(Self { process, pid, reaped: false, guarded, strays, _place: place, _outlook: outlook })
     }
 
     /// Its process id, and its group's.
@@ -192,8 +196,16 @@ impl Drop for Child {
     }
 }
 
+/// What a fork gives.
+struct Forked {
+    process: tokio::process::Child,
+    pid: Pid,
+    guarded: Option<Guarded>,
+    outlook: Outlook,
+}
+
 /// On the thread of `hands`.
-fn fork(program: &Program) -> io::Result<(tokio::process::Child, Pid, Option<Guarded>)> {
+fn fork(program: &Program) -> io::Result<Forked> {
     let mut command = command(program);
     command.process_group(0);
     let watched = match &program.launcher {
@@ -204,6 +216,8 @@ fn fork(program: &Program) -> io::Result<(tokio::process::Child, Pid, Option<Gua
     if watched && program.channel.is_some() {
         command.env(LIFELINE_VARIABLE, lifeline::held()?.as_raw_fd().to_string());
     }
+    // Before: what is replaced meanwhile is told, even if the launcher should see the new one.
+    let shown = Shown::to(&program.confinement);
     let mut process = command.spawn()?;
     let pid = process.id().and_then(|pid| i32::try_from(pid).ok()).map(Pid::from_raw);
     let Some(pid) = pid else {
@@ -212,7 +226,7 @@ fn fork(program: &Program) -> io::Result<(tokio::process::Child, Pid, Option<Gua
     };
     // Even without a guard: one that is started later is told of it.
     let guarded = matches!(program.launcher, Launcher::Through(_)).then(|| Guarded::new(pid));
-    Ok((process, pid, guarded))
+    Ok(Forked { process, pid, guarded, outlook: Outlook::of(pid.as_raw().unsigned_abs(), shown) })
 }
 
 fn command(program: &Program) -> Command {

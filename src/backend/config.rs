@@ -18,6 +18,7 @@ use super::{
     env_file::EnvFile,
     rlimits::Rlimits,
     roster::{Sticky, WarmUp},
+    visitor::Visitor,
 };
 
 pub(crate) use self::log::Log;
@@ -198,6 +199,11 @@ impl Config {
     /// The home of that user.
     pub(crate) fn worker_home(&self) -> Option<PathBuf> {
         self.wish().found().ok().flatten().map(|identity| identity.home)
+    }
+
+    /// May its workers read that by its permissions, or allow themselves to?
+    pub(crate) fn reaches(&self, path: &Path) -> bool {
+        self.wish().found().is_ok_and(|identity| !Visitor::of(identity.as_ref()).is_kept_out_of(path))
     }
 
     /// Whose processes its workers should be.

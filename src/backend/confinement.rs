@@ -54,8 +54,10 @@ impl Confinement {
             read.extend(node.iter().flat_map(|node| installation(&node.program)));
             read.extend(application(directory, command));
             let absolute = |paths: &[PathBuf]| paths.iter().map(|path| directory.join(path)).collect();
+            let programs = found.into_iter().chain(node.iter().map(|node| node.program.clone())).collect();
             Rules {
                 read,
+                programs,
                 write: vec![quarters.to_owned()],
                 allow_read: absolute(&config.allow_read),
                 allow_write: absolute(&config.allow_write),

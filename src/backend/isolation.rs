@@ -12,5 +12,5 @@ pub(super) fn of(backend: &str, config: &Config) -> Isolation {
         SAID.call_once(|| tracing::warn!(backend, "{warning}"));
     }
     let own = || account::name_of(nix::unistd::geteuid().as_raw());
-    Isolation { user: config.user.clone().unwrap_or_else(own), sandbox }
+    Isolation { user: config.user.clone().unwrap_or_else(own), sandbox, lost: Vec::new() }
 }

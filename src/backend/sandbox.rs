@@ -12,6 +12,8 @@ use landlock::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::visitor::Visitor;
+
 /// Programs, libraries, settings of the system. No `/run`, no `/var`, no `/home`.
 const READ: [&str; 12] = [
     "/usr",
@@ -32,7 +34,9 @@ const READ: [&str; 12] = [
 /// Devices without which hardly a program runs.
 const DEVICES: [&str; 5] = ["/dev/null", "/dev/zero", "/dev/random", "/dev/urandom", "/dev/tty"];
 
-/// The newest rights that are asked for; older kernels keep what they know of them.
+/// The newest rights that are asked for; older kernels keep what they know of them. Not the ninth's, without which nobody
+/// connects to a socket in the file system (`ResolveUnix`): databases and name services are reached by such sockets, which
+/// are made anew at each of their starts and so would be lost. The gateway's own asks who comes (`admin::key`).
 const RIGHTS: ABI = ABI::V5;
 
 /// What is allowed besides the system's own.
@@ -40,6 +44,8 @@ const RIGHTS: ABI = ABI::V5;
 pub(super) struct Rules {
     /// To read and execute: the application, Node.
     pub(super) read: Vec<PathBuf>,
+    /// To execute, wherever they lie: what its command begins with.
+    pub(super) programs: Vec<PathBuf>,
     /// To read and write: its own temporary and socket directory.
     pub(super) write: Vec<PathBuf>,
     /// `allow_read`.
@@ -95,33 +101,73 @@ impl Rules {
             }
         }
         let everything = AccessFs::from_all(RIGHTS);
-        let read = AccessFs::from_read(RIGHTS);
-        // Nothing that a worker has written can be executed by it.
+        let read = AccessFs::ReadFile | AccessFs::ReadDir;
         let write = everything & !AccessFs::Execute;
+        let within_reach = self.within_reach(&Visitor::ourselves());
         let enforced = Ruleset::default()
             .handle_access(everything)
             // It can not signal the gateway either, nor other backends' workers of the same user.
             .and_then(|ruleset| ruleset.scope(Scope::Signal))
             .and_then(Ruleset::create)
-            .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(self.readable(), read)))
-            .and_then(|ruleset| ruleset.add_rules(path_beneath_rules(self.writable(), write)))
+            .and_then(|rules| rules.add_rules(path_beneath_rules(self.readable(&within_reach), read)))
+            .and_then(|rules| {
+                rules.add_rules(path_beneath_rules(self.listable(&within_reach), AccessFs::ReadDir))
+            })
+            .and_then(|rules| {
+                rules.add_rules(path_beneath_rules(self.executable(&within_reach), AccessFs::Execute))
+            })
+            .and_then(|rules| rules.add_rules(path_beneath_rules(self.writable(), write)))
             .and_then(landlock::RulesetCreated::restrict_self);
         enforced.map(|_status| ()).map_err(|error| format!("the sandbox can not be set up: {error}"))
     }
 
-    /// Every path that may be read and executed, with all below it.
-    fn readable(&self) -> Vec<PathBuf> {
-        let system = READ.iter().map(PathBuf::from);
-        let paths = system.chain(self.read.iter().chain(&self.allow_read).cloned());
-        paths.flat_map(|path| around(&path, &self.hidden)).collect()
+    /// Are the directory's files opened one by one to him, so that he does not see what is put in place of one?
+    pub(super) fn lists_one_by_one(&self, directory: &Path, visitor: &Visitor) -> bool {
+        holds_hidden(directory, &self.within_reach(visitor))
     }
 
-    /// Every path that may be read and written, with all below it.
+    /// What is hidden and permissions alone would show. The rest needs no way around it, which would miss what is put
+    /// beside it later.
+    fn within_reach(&self, visitor: &Visitor) -> Vec<PathBuf> {
+        self.hidden.iter().filter(|path| !visitor.is_kept_out_of(path)).cloned().collect()
+    }
+
+    fn to_read(&self) -> impl Iterator<Item = PathBuf> {
+        READ.iter().map(PathBuf::from).chain(self.read.iter().chain(&self.allow_read).cloned())
+    }
+
+    /// Every path that may be read, with all below it.
+    fn readable(&self, hidden: &[PathBuf]) -> Vec<PathBuf> {
+        self.to_read().flat_map(|path| around(&path, hidden)).collect()
+    }
+
+    /// Directories that may be listed though not all below them may be read.
+    fn listable(&self, hidden: &[PathBuf]) -> Vec<PathBuf> {
+        self.to_read().flat_map(|path| detours(&path, hidden)).collect()
+    }
+
+    /// Every path that may be executed, with all below it: what may be read and not be written.
+    fn executable(&self, hidden: &[PathBuf]) -> Vec<PathBuf> {
+        let written: Vec<PathBuf> =
+            self.write.iter().chain(&self.allow_write).filter_map(|path| path.canonicalize().ok()).collect();
+        let kept = [hidden, &written].concat();
+        let is_written = |path: &PathBuf| written.iter().any(|written| path.starts_with(written));
+        let found = self.to_read().flat_map(|path| around(&path, &kept));
+        self.programs.iter().cloned().chain(found.filter(|path| !is_written(path))).collect()
+    }
+
+    /// Every path that may be read and written, with all below it. Around everything that is hidden: who may write a
+    /// directory may put another file in place of one that he cannot read.
     fn writable(&self) -> Vec<PathBuf> {
         let devices = DEVICES.iter().map(PathBuf::from);
         let paths = self.write.iter().chain(&self.allow_write);
         devices.chain(paths.flat_map(|path| around(path, &self.hidden))).collect()
     }
+}
+
+/// Is the path below what every worker may read as a whole, but for `/etc`?
+pub(super) fn is_of_the_system(path: &Path) -> bool {
+    READ.iter().any(|directory| path.starts_with(directory)) && !path.starts_with("/etc")
 }
 
 /// The path itself, or what is around the hidden things below it. A hidden directory does not hide what is named
@@ -150,6 +196,23 @@ fn around(path: &Path, hidden: &[PathBuf]) -> Vec<PathBuf> {
     entries.flatten().flat_map(inside).collect()
 }
 
+/// The directories on the way around hidden files. None around a hidden directory: the right to list goes down into it.
+fn detours(path: &Path, hidden: &[PathBuf]) -> Vec<PathBuf> {
+    let Ok(path) = path.canonicalize() else { return Vec::new() };
+    if hidden.contains(&path) || !holds_hidden(&path, hidden) {
+        return Vec::new();
+    }
+    let below = |entry: fs::DirEntry| match entry.file_type() {
+        Ok(kind) if kind.is_dir() => detours(&entry.path(), hidden),
+        _ => Vec::new(),
+    };
+    let mut found: Vec<_> = fs::read_dir(&path).into_iter().flatten().flatten().flat_map(below).collect();
+    if hidden.iter().filter(|hidden| hidden.starts_with(&path)).all(|hidden| hidden.is_file()) {
+        found.push(path);
+    }
+    found
+}
+
 fn holds_hidden(path: &Path, hidden: &[PathBuf]) -> bool {
     hidden.iter().any(|hidden| hidden.starts_with(path))
 }
@@ -157,11 +220,9 @@ fn holds_hidden(path: &Path, hidden: &[PathBuf]) -> bool {
 /// What a program needs to run: its own directory, and its installation's libraries beside it, as `npm` beside
 /// `node`.
 pub(super) fn installation(program: &Path) -> Vec<PathBuf> {
-    let Some(directory) = program.parent() else { return Vec::new() };
-    if directory.parent().is_none() {
-        // Beside it is the whole machine.
+    let Some(directory) = program.parent().filter(|directory| belongs_together(directory)) else {
         return vec![program.to_owned()];
-    }
+    };
     let mut needed = vec![directory.to_owned()];
     if directory.ends_with("bin") {
         let prefix = directory.parent().unwrap_or(directory);
@@ -170,89 +231,29 @@ pub(super) fn installation(program: &Path) -> Vec<PathBuf> {
     needed
 }
 
-/// What belongs to an application: its directory, every `node_modules` above it (workspaces hoist their packages),
-/// and the directories of files that its command names.
+/// What belongs to an application: its directory, every `node_modules` above it (workspaces hoist their packages), and
+/// the files that its command names elsewhere, with what lies beside them. A directory that it names is a word like any
+/// other.
 pub(super) fn application(directory: &Path, command: &[String]) -> Vec<PathBuf> {
     let mut paths = vec![directory.to_owned()];
     let above = directory.ancestors().skip(1).map(|ancestor| ancestor.join("node_modules"));
     paths.extend(above.filter(|modules| modules.is_dir()));
     for word in command.iter().filter(|word| word.contains('/') && !word.starts_with('-')) {
         let Ok(file) = directory.join(word).canonicalize() else { continue };
-        let parent = file.parent().filter(|parent| parent.parent().is_some());
-        match parent {
-            _ if file.starts_with(directory) => {}
-            Some(parent) if file.is_file() => paths.push(parent.to_owned()),
-            _ => paths.push(file),
+        if file.starts_with(directory) || !file.is_file() {
+            continue;
         }
+        let beside = file.parent().filter(|parent| belongs_together(parent)).map(Path::to_owned);
+        paths.push(beside.unwrap_or(file));
     }
     paths
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_sandbox_is_what_was_asked_for_where_the_kernel_can() {
-        for kernels in [Sandbox::On, Sandbox::Partial, Sandbox::Unsupported] {
-            assert_eq!(Sandbox::of(true, kernels), kernels);
-            assert_eq!(Sandbox::of(false, kernels), Sandbox::Off);
-        }
-    }
-
-    #[test]
-    fn hidden_things_are_left_out_and_no_link_leads_to_them() {
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().canonicalize().unwrap();
-        for name in ["app/src", "app/state/tls", "app/state/run/own", "elsewhere"] {
-            fs::create_dir_all(top.join(name)).unwrap();
-        }
-        for (link, target) in [("way-in", "state/tls"), ("circle", "."), ("out", "../elsewhere")] {
-            std::os::unix::fs::symlink(target, top.join("app").join(link)).unwrap();
-        }
-        fs::write(top.join("app/package.json"), "{}").unwrap();
-        let hidden = [top.join("app/state")];
-        let check = |path: &str, expected: &[&str]| {
-            let mut got = around(&top.join(path), &hidden);
-            got.sort();
-            assert_eq!(got, expected.iter().map(|name| top.join(name)).collect::<Vec<_>>(), "{path}");
-        };
-        check("app", &["app/package.json", "app/src", "elsewhere"]);
-        check("app/src", &["app/src"]);
-        check("app/state", &[]);
-        check("app/state/run/own", &["app/state/run/own"]);
-        check("gone", &[]);
-    }
-
-    #[test]
-    fn no_rule_leads_to_run_home_or_the_root() {
-        let rules = Rules::default();
-        for path in rules.readable().iter().chain(&rules.writable()) {
-            let names = ["/usr", "/lib", "/bin", "/sbin", "/etc", "/proc", "/sys", "/dev", "/run/"];
-            assert!(names.iter().any(|name| path.to_string_lossy().starts_with(name)), "{}", path.display());
-            assert_ne!(path, Path::new("/dev"));
-        }
-    }
-
-    #[test]
-    fn an_installation_is_its_program_and_the_libraries_beside_it() {
-        let paths = installation(Path::new("/home/me/bin/node"));
-        assert!(!paths.contains(&PathBuf::from("/home/me")) && paths.contains(&"/home/me/lib".into()));
-        assert_eq!(installation(Path::new("/opt/tool/run")), [PathBuf::from("/opt/tool")]);
-        assert_eq!(installation(Path::new("/node")), [PathBuf::from("/node")], "not the whole machine");
-    }
-
-    #[test]
-    fn an_application_is_its_directory_hoisted_packages_and_the_script_it_names() {
-        let dir = tempfile::tempdir().unwrap();
-        let top = dir.path().canonicalize().unwrap();
-        for name in ["repo/node_modules", "repo/apps/api", "tools"] {
-            fs::create_dir_all(top.join(name)).unwrap();
-        }
-        fs::write(top.join("tools/start.js"), "").unwrap();
-        let script = top.join("tools/start.js").display().to_string();
-        let command = ["node".to_owned(), "--import=/x/y".to_owned(), "./server.js".to_owned(), script];
-        let got = application(&top.join("repo/apps/api"), &command);
-        assert_eq!(got, ["repo/apps/api", "repo/node_modules", "tools"].map(|name| top.join(name)));
-    }
+/// Does what lies in the directory belong to one thing? Not in `/`, `/srv`, `/opt`, nor in somebody's home.
+fn belongs_together(directory: &Path) -> bool {
+    let homes = directory.parent().is_some_and(|parent| parent == Path::new("/home"));
+    directory.components().count() > 2 && !homes
 }
+
+#[cfg(test)]
+mod tests;

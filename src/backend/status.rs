@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::{node::NodeStatus, sandbox::Sandbox};
+use super::{node::NodeStatus, outlook, sandbox::Sandbox};
 
 /// One backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -79,6 +79,9 @@ pub(crate) struct Isolation {
     pub(crate) user: String,
     /// Whether the kernel restricts their files.
     pub(crate) sandbox: Sandbox,
+    /// Settings of the system that have been replaced since they were started, and that they cannot see as they are now.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) lost: Vec<String>,
 }
 
 /// What a kernel cannot do of a sandbox; said once in the log, and in every status.
@@ -107,6 +110,8 @@ impl BackendStatus {
         let isolation = self.isolation.as_ref();
         let warning = isolation.and_then(|isolation| falls_short(isolation.sandbox));
         let landlock = warning.map(|warning| format!("backend {}: {warning}", self.name));
+        let lost = isolation.map(|isolation| &isolation.lost).filter(|lost| !lost.is_empty());
+        let lost = lost.map(|lost| format!("backend {}: {}", self.name, outlook::warning(lost)));
         // While an order is carried out there are two of them, and that is as it should be.
         let strays = self.workers.iter().filter(|worker| {
             self.order.is_none()
@@ -120,7 +125,7 @@ impl BackendStatus {
                 worker.name, worker.generation, self.generation, self.name
             )
         };
-        landlock.into_iter().chain(strays.map(stray))
+        landlock.into_iter().chain(lost).chain(strays.map(stray))
     }
 }
 

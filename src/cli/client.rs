@@ -187,7 +187,7 @@ impl Client {
     }
 }
 
-async fn over(socket: &Path, request: Request<Body>) -> Result<Response<Body>, Failure> {
+async fn over(socket: &Path, mut request: Request<Body>) -> Result<Response<Body>, Failure> {
     let timeout =
         |_| Failure::failed(format!("the gateway at `{}` does not answer in time", socket.display()));
     let stream = tokio::time::timeout(CONNECT_TIMEOUT, UnixStream::connect(socket)).await.map_err(timeout)?;
@@ -200,6 +200,7 @@ async fn over(socket: &Path, request: Request<Body>) -> Result<Response<Body>, F
         hyper::client::conn::http1::handshake(hyper_util::rt::TokioIo::new(stream)).await.map_err(broke)?;
     // The command ends with its runtime, and this task with it: there is nothing to drain.
     Shutdown::new().spawn(connection);
+    request.headers_mut().extend(admin::key_to(socket).map(|key| (admin::KEY_HEADER, key)));
     let answer = tokio::time::timeout(ANSWER_TIMEOUT, sender.send_request(request)).await.map_err(timeout)?;
     answer.map(|answer| answer.map(Body::new)).map_err(broke)
 }

@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use crate::{
+    admin::key_beside,
     config::{self, Config},
     tenant::{Defaults, HostName},
 };
@@ -31,6 +32,7 @@ pub(crate) fn certificate_files(config: &Config) -> Vec<PathBuf> {
 pub(super) fn own_files(loaded: &config::Loaded) -> Vec<PathBuf> {
     let config = &loaded.config;
     let mut own = vec![config.state_dir.clone(), config.runtime_dir.clone(), "/etc/gateway".into()];
+    own.push(key_beside(&config.admin.socket_in(&config.runtime_dir)));
     own.extend(certificate_files(config));
     own.extend(loaded.files.iter().cloned());
     own.extend([&config.registry.path, &config.registry.seal_key_file].into_iter().flatten().cloned());

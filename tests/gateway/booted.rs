@@ -93,6 +93,10 @@ fn the_shipped_unit_comes_back_by_itself_after_kills_a_reboot_and_a_power_cut() 
 fn only_the_threads_that_supervise_keep_capabilities_and_no_worker_does() {
     let machine = installed(CONFIG).boot();
     served(&machine, "/");
+    // The machine's kernel has no Landlock: said where an operator looks, and once.
+    machine.run(&["gateway", "status"]).ok().says(&["this kernel has no Landlock"]);
+    let told = machine.shell("journalctl --unit gateway | grep --count 'this kernel has no Landlock'").ok();
+    assert_eq!(told.stdout.trim(), "1");
     let gateway = machine.main_pid("gateway").unwrap();
     let script = format!(
         "for task in /proc/{gateway}/task/*; do \

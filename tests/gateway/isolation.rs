@@ -11,10 +11,10 @@ use crate::{
 };
 
 /// Of no account and no group of any system.
-const STRANGER: &str = "user = \"61234\"\ngroup = \"61234\"";
+pub(crate) const STRANGER: &str = "user = \"61234\"\ngroup = \"61234\"";
 
 /// A site whose worker lies in a directory of its own, with what the fragment says about it.
-fn site(fragment: &str) -> Site {
+pub(crate) fn site(fragment: &str) -> Site {
     let site = TestGateway::builder()
         .shops()
         .config(&format!(
@@ -34,12 +34,12 @@ fn site(fragment: &str) -> Site {
 }
 
 #[track_caller]
-fn ask(gateway: &TestGateway, path: &str) -> Value {
+pub(crate) fn ask(gateway: &TestGateway, path: &str) -> Value {
     gateway.get(path).origin(NAVAJA).send().is(200).json()
 }
 
 #[track_caller]
-fn file(gateway: &TestGateway, deed: &str, path: &Path) -> Value {
+pub(crate) fn file(gateway: &TestGateway, deed: &str, path: &Path) -> Value {
     ask(gateway, &format!("/{deed}?path={}", path.display()))
 }
 

@@ -19,6 +19,9 @@ impl Check<'_> {
             let key = if backend.user.is_some() { "user" } else { "group" };
             self.problem(&["backend", name, key], reason, "name an account of this machine, or its number");
         }
+        if backend.sandbox {
+            self.inside(name, backend);
+        }
         self.allowed(name, "allow_read", &backend.allow_read);
         self.allowed(name, "allow_write", &backend.allow_write);
     }
@@ -26,6 +29,32 @@ impl Check<'_> {
     fn is_made_soon(&self, backend: &Backend) -> bool {
         let mut names = backend.user.iter().chain(&backend.group);
         self.purpose == Purpose::SetUp && names.all(|name| name == SHIPPED)
+    }
+
+    /// What is ours and lies in the application's directory: the sandbox has to go around it, unless permissions do.
+    fn inside(&mut self, name: &str, backend: &Backend) {
+        let Some(directory) = &backend.directory else { return };
+        let lies_inside = |path: &Path| is_within(path, directory) && backend.reaches(path);
+        let message = |what: &str| {
+            format!(
+                "{what} lies in the application's directory: the sandbox shows what is beside it file by file, so new and \
+                 replaced files there are seen after a reload only"
+            )
+        };
+        // A directory that is left out is the configuration's: a small installation, where all lies together.
+        let is_written = self.is_written(&["backend", name, "directory"]);
+        let own = [(&*self.config.state_dir, "the state directory"), (self.directory, "the configuration")];
+        if let Some((_, what)) = own.iter().find(|(path, _)| is_written && lies_inside(path)) {
+            let remedy = "keep it elsewhere, such as in /var/lib/gateway and /etc/gateway";
+            self.warn(&["backend", name, "directory"], message(what), remedy);
+        } else if let Some(env_file) =
+            backend.env_file.as_ref().filter(|path| is_written && lies_inside(path))
+        {
+            let remedy = format!(
+                "keep it elsewhere, such as in /etc/gateway/{name}.env, or let `user` be one that cannot read it"
+            );
+            self.warn(&["backend", name, "env_file"], message(&env_file.display().to_string()), remedy);
+        }
     }
 
     /// What a sandbox is opened for: things that are there, and not ours.
@@ -48,7 +77,7 @@ impl Check<'_> {
     }
 }
 
-fn is_within(path: &Path, state_dir: &Path) -> bool {
+fn is_within(path: &Path, directory: &Path) -> bool {
     let real = |path: &Path| path.canonicalize().unwrap_or_else(|_| path.to_owned());
-    real(path).starts_with(real(state_dir))
+    real(path).starts_with(real(directory))
 }

@@ -1,5 +1,6 @@
 // Tells what it may: by paths it reads and writes, its process's status, names, TLS, a native module. Lies in a
 // directory of its own with nothing beside it, so that nothing but the rules under test lets it run.
+import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
@@ -27,6 +28,37 @@ const fetched = (url, options) =>
       .on('error', (error) => resolve(error.code ?? error.message));
   });
 
+// What the socket's owner answers to an order.
+const answered = (socketPath, path) =>
+  new Promise((resolve) => {
+    http
+      .get({ socketPath, path }, (answer) => {
+        answer.resume();
+        answer.on('end', () => resolve(answer.statusCode));
+      })
+      .on('error', (error) => resolve(error.code ?? error.message));
+  });
+
+// The same asked by a process that is nobody's child any more, and in no group or session of ours.
+const answeredToAnOrphan = (socketPath, path) => {
+  const told = `${os.tmpdir()}/told`;
+  const asks = `
+    const [socketPath, path, told] = process.argv.slice(1);
+    const tell = (text) => { fs.writeFileSync(told + '.new', String(text)); fs.renameSync(told + '.new', told); };
+    http.get({ socketPath, path }, ({ statusCode }) => { tell(statusCode); process.exit(); })
+      .on('error', (error) => tell(error.code));`;
+  const words = ['--fork', process.execPath, '-e', asks, socketPath, path, told];
+  return new Promise((resolve) => {
+    spawn('setsid', words, { stdio: 'ignore' }).on('exit', () => {
+      const look = setInterval(() => {
+        if (!fs.existsSync(told)) return;
+        clearInterval(look);
+        resolve(fs.readFileSync(told, 'utf8'));
+      }, 20);
+    });
+  });
+};
+
 const routes = {
   '/healthz': () => 'ok',
   '/self': () => ({
@@ -41,6 +73,11 @@ const routes = {
     outcome(() => (fs.statSync(query.get('path')).isDirectory() ? fs.readdirSync : fs.readFileSync)(query.get('path'))),
   '/list': (query) => outcome(() => fs.readdirSync(query.get('path'))),
   '/write': (query) => outcome(() => fs.writeFileSync(query.get('path'), 'written')),
+  '/append': (query) => outcome(() => fs.closeSync(fs.openSync(query.get('path'), 'a'))),
+  '/copy': (query) => outcome(() => fs.copyFileSync(query.get('from'), query.get('path'))),
+  '/exec': (query) => outcome(() => execFileSync(query.get('path'), { stdio: 'ignore' })),
+  '/order': (query) => answered(query.get('socket'), query.get('path')),
+  '/orphan': (query) => answeredToAnOrphan(query.get('socket'), query.get('path')),
   '/signal': (query) => outcome(() => process.kill(Number(query.get('pid')), 0)),
   '/name': (query) => lookup(query.get('name')).then(({ address }) => address, (error) => error.code),
   '/tls': (query) =>
