@@ -204,7 +204,7 @@ fn a_mistake_in_the_file_keeps_nobody_from_the_running_gateway() {
             let warned = output.stderr.lines().filter(|line| line.starts_with("warning: ")).count();
             assert!(warned == 1 && !output.stdout.contains("warning"), "{order:?}: {}", output.all());
         }
-        gateway.cli(&["reload"]).fails(2).says(&["gateway.toml:", "\nerror: "]);
+        gateway.cli(&["reload"]).fails(2).says(&["gateway.toml:", "error: "]);
     }
     let site = gateway.stop();
     let output = site.cli(&["status"]).fails(2).says(&["problem in the configuration"]);

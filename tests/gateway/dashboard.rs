@@ -313,6 +313,12 @@ fn root_serves_it_as_the_gateways_own_user() {
     assert!(uids.split_whitespace().skip(1).all(|uid| uid == OWN), "{uids}");
     let cookie = dashboard.enter();
     dashboard.ask("GET", "/api/house", &[&dashboard.host(), &cookie]).is(200);
+    // Where nothing may become more than it is, as in a hardened service.
+    let hardened = [&launcher[..], &["--no-new-privs"]].concat();
+    let hardened = gateway.site().command_through(&hardened, &["dashboard", "--listen", "127.0.0.1:0"]);
+    let hardened = Dashboard::opened(hardened);
+    let cookie = hardened.enter();
+    hardened.ask("GET", "/api/house", &[&hardened.host(), &cookie]).is(200);
     // Somebody else does not even get so far.
     let other = ["setpriv", "--reuid", "61236", "--regid", "61236", "--clear-groups"];
     let mut refused = gateway.site().command_through(&other, &["dashboard", "--listen", "127.0.0.1:0"]);

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use tokio::{net::UnixStream, sync::Semaphore};
 
 use crate::{
-    admin::{NOT_RUNNING, Problem, problem::NOT_PERMITTED},
+    admin::{KEY_HEADER, NOT_RUNNING, Problem, key_to, problem::NOT_PERMITTED},
     shutdown::Shutdown,
 };
 
@@ -63,10 +63,12 @@ impl Relay {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.map_err(|_| self.gone())?;
         self.life.spawn(connection);
-        let request = Request::get(path)
+        let mut request = Request::get(path)
             .header(header::HOST, "gateway")
             .body(Body::empty())
             .map_err(|error| Problem::new(400, "bad-query", error.to_string()))?;
+        // Anew for each life of the gateway.
+        request.headers_mut().extend(key_to(&self.socket).map(|key| (KEY_HEADER, key)));
         let answer = sender.send_request(request).await.map_err(|_| self.gone())?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
