@@ -259,7 +259,7 @@ impl Backend {
     /// ready leaves the old ones serving. One that was stopped is started. A command can not become an upstream or
     /// back. Cancel safe, as [`Self::restart`].
     pub(crate) async fn reload(&self, config: Config) -> Result<(), BackendError> {
-        self.take_on(Order::Reload(Some(Box::new(config.clone()))), &config).await
+        self.take_on(Order::Reload(Box::new(config.clone())), &config).await
     }
 
     /// The same only if this configuration, or what it leads to (links of the directory, `env_file`), has changed; one
@@ -375,9 +375,10 @@ impl Backend {
     }
 }
 
-/// Those that are there, behind all symbolic links.
+/// Where they are behind all symbolic links, or will be in a directory that is there.
 fn real(paths: &[PathBuf]) -> Vec<PathBuf> {
-    paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
+    let to_come = |path: &PathBuf| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
+    paths.iter().filter_map(|path| path.canonicalize().ok().or_else(|| to_come(path))).collect()
 }
 
 /// Make the directory of the workers' own directories.

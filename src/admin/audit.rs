@@ -6,7 +6,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse, Response},
 };
-use http::Method;
+use http::{HeaderValue, Method, header};
 
 use super::{
     Problem, browser,
@@ -36,11 +36,10 @@ impl Gate {
                 .is_some_and(|group| peer.may_order(own, Some(&group)))
     }
 
-    /// Could it be a worker of our own user, or be started by one?
-    fn takes_for_a_worker(&self, peer: &Peer, request: &Request) -> bool {
+    /// Could it be a worker, or be started by one? Also one whose user is in the group.
+    fn takes_for_a_worker(&self, request: &Request) -> bool {
         let held = request.extensions().get::<Bond>() == Some(&Bond::Held);
-        held && peer.may_order(Peer::own().uid, None)
-            && !self.key.as_ref().is_some_and(|key| key.is_shown(request.headers()))
+        held && !self.key.as_ref().is_some_and(|key| key.is_shown(request.headers()))
     }
 }
 
@@ -70,6 +69,13 @@ impl Entry {
     }
 }
 
+/// The answer to who may not ask, and whose connection is not kept for another try: there are not many.
+pub(super) fn refused(problem: Problem) -> Response {
+    let mut answer = problem.into_response();
+    answer.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    answer
+}
+
 /// Let operators in, and write down what they ordered.
 pub(super) async fn audit(State(gate): State<Gate>, mut request: Request, next: Next) -> Response {
     let Some(peer) = request.extensions().get::<Peer>().copied() else {
@@ -82,27 +88,25 @@ pub(super) async fn audit(State(gate): State<Gate>, mut request: Request, next: 
     if !gate.lets_in(&peer) {
         let Entry { user, uid, pid, order } = entry;
         tracing::warn!(target: "audit", user, uid, pid, order, "order refused: not permitted");
-        return Problem::new(
-            403,
-            NOT_PERMITTED,
-            format!("user `{user}` may not give orders to this gateway"),
-        )
-        .hint("become root (sudo), the gateway's own user, or a member of the group in `admin.group`")
-        .into_response();
+        let detail = format!("user `{user}` may not give orders to this gateway");
+        return refused(
+            Problem::new(403, NOT_PERMITTED, detail).hint(
+                "become root (sudo), the gateway's own user, or a member of the group in `admin.group`",
+            ),
+        );
     }
     if let Some(problem) = browser::refusal(request.headers()) {
         let Entry { user, uid, pid, order } = entry;
         tracing::warn!(target: "audit", user, uid, pid, order, "order refused: from a browser");
-        return problem.into_response();
+        return refused(problem);
     }
-    if gate.takes_for_a_worker(&peer, &request) {
+    if gate.takes_for_a_worker(&request) {
         let Entry { user, uid, pid, order } = entry;
         tracing::warn!(target: "audit", user, uid, pid, order, "order refused: it shows no key");
         let detail =
             "a process that is kept from new privileges, as workers are, has to show the gateway's key";
-        return Problem::new(403, NOT_PERMITTED, detail)
-            .hint("use the `gateway` command, or the header `gateway-key: KEY` (in `admin.sock.key`, beside the socket)")
-            .into_response();
+        let hint = "use the `gateway` command, or the header `gateway-key: KEY` (in `admin.sock.key`, beside the socket)";
+        return refused(Problem::new(403, NOT_PERMITTED, detail).hint(hint));
     }
     request.extensions_mut().insert(entry.clone());
     let response = next.run(request).await;

@@ -5,11 +5,11 @@
 
 use std::{
     fmt,
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io::{self, Write},
     os::{
         fd::{AsRawFd, OwnedFd},
-        unix::fs::OpenOptionsExt,
+        unix::fs::{OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     sync::Arc,
@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue};
 use nix::{
     errno::Errno,
     sys::socket::{getsockopt, sockopt::PeerPidfd},
+    unistd::{Gid, fchown},
 };
 use tokio::net::UnixStream;
 
@@ -56,7 +57,7 @@ impl Bond {
                 Some(pid) if pid_of_the_same(&held, pid, Self::of_process) == Some(Self::Free) => Self::Free,
                 _ => Self::Held,
             },
-            // Before Linux 6.5.
+            // Before Linux 6.5: the id is still the caller's unless it has ended and the id has gone round meanwhile.
             Err(Errno::ENOPROTOOPT) => {
                 let pid = stream.peer_cred().ok().and_then(|credential| credential.pid());
                 pid.map_or(Self::Held, Self::of_process)
@@ -88,8 +89,8 @@ fn pid_of_the_same<T>(held: &OwnedFd, pid: i32, ask: impl FnOnce(i32) -> T) -> O
 }
 
 impl Key {
-    /// Lay a new one beside the socket, in place of what a crash has left.
-    pub(super) fn lay(socket: &Path) -> io::Result<Self> {
+    /// Lay a new one beside the socket, in place of what a crash has left, for us and that group to read.
+    pub(super) fn lay(socket: &Path, group: Option<Gid>) -> io::Result<Self> {
         let path = key_beside(socket);
         let mut bytes = [0; KEY_BYTES];
         aws_lc_rs::rand::fill(&mut bytes).map_err(|_| io::Error::other("the system gives no randomness"))?;
@@ -101,6 +102,10 @@ impl Key {
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path)?;
         let laid = Laid { path, words };
         file.write_all(laid.words.as_bytes())?;
+        if let Some(gid) = group {
+            fchown(&file, None, Some(gid))?;
+            file.set_permissions(Permissions::from_mode(0o640))?;
+        }
         Ok(Self(Arc::new(laid)))
     }
 
@@ -142,8 +147,6 @@ pub(crate) fn key_beside(socket: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
-
     use super::*;
 
     #[test]
@@ -151,7 +154,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let socket = dir.path().join("admin.sock");
         fs::write(key_beside(&socket), "of one that was killed").unwrap();
-        let key = Key::lay(&socket).unwrap();
+        let key = Key::lay(&socket, None).unwrap();
         assert_eq!(fs::metadata(key_beside(&socket)).unwrap().permissions().mode() & 0o777, 0o600);
         let with = |value: Option<HeaderValue>| -> HeaderMap {
             value.map(|value| (KEY_HEADER, value)).into_iter().collect()
@@ -162,6 +165,8 @@ mod tests {
         }
         drop(key);
         assert_eq!(key_to(&socket), None);
+        let _key = Key::lay(&socket, Some(nix::unistd::getegid())).unwrap();
+        assert_eq!(fs::metadata(key_beside(&socket)).unwrap().permissions().mode() & 0o777, 0o640);
     }
 
     #[tokio::test]

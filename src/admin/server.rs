@@ -14,6 +14,7 @@ use std::{
 use axum::{Router, body::Body, serve::Listener};
 use hyper::{Request, body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use nix::unistd::Gid;
 use tokio::{
     net::{TcpListener, UnixListener, UnixStream},
     sync::Semaphore,
@@ -49,14 +50,16 @@ impl Admin {
     /// Bind, and answer from a thread of its own. The state directory's lock must be held.
     pub(crate) fn start(config: &Config, runtime_dir: &Path, parts: Parts) -> Result<Self, AdminError> {
         let socket = config.socket_in(runtime_dir);
-        let unix = bind_socket(&socket, config.group.as_deref())?;
+        let group = config.group.as_deref().map(group_id).transpose()?;
+        let unlaid = |source| AdminError::Socket { path: socket.clone(), source };
+        // Before anybody can come and find none.
+        let key = Some(Key::lay(&socket, group).map_err(unlaid)?);
+        let unix = bind_socket(&socket, group)?;
         let tcp = config.metrics_listen.map(bind_metrics).transpose()?;
         let metrics = tcp.as_ref().and_then(|listener| listener.local_addr().ok());
         scratch::sweep(&parts.scratch_dir());
 
         let (parts, shutdown) = (Arc::new(parts), Shutdown::new());
-        let unlaid = |source| AdminError::Socket { path: socket.clone(), source };
-        let key = Some(Key::lay(&socket).map_err(unlaid)?);
         let guard = Guard { group: config.group.clone(), key, life: shutdown.clone(), metrics };
         let routers = (guarded_router(parts.clone(), guard), metrics_router(parts));
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -105,18 +108,13 @@ impl Drop for Admin {
     }
 }
 
-fn bind_socket(path: &Path, group: Option<&str>) -> Result<BlockingUnixListener, AdminError> {
+fn group_id(name: &str) -> Result<Gid, AdminError> {
+    let found = nix::unistd::Group::from_name(name).ok().flatten();
+    found.map(|group| group.gid).ok_or_else(|| AdminError::NoGroup(name.to_owned()))
+}
+
+fn bind_socket(path: &Path, gid: Option<Gid>) -> Result<BlockingUnixListener, AdminError> {
     let unusable = |source: io::Error| AdminError::Socket { path: path.to_owned(), source };
-    let gid = match group {
-        Some(name) => Some(
-            nix::unistd::Group::from_name(name)
-                .ok()
-                .flatten()
-                .ok_or_else(|| AdminError::NoGroup(name.to_owned()))?
-                .gid,
-        ),
-        None => None,
-    };
     // The state directory's lock says that no other gateway lives: what is there was left by a crash.
     match std::fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(unusable(error)),

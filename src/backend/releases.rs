@@ -10,7 +10,10 @@ use std::{
 };
 
 use jiff::Timestamp;
-use nix::fcntl::{Flock, FlockArg};
+use nix::{
+    errno::Errno,
+    fcntl::{Flock, FlockArg},
+};
 
 /// Where the releases are, beside the link.
 const DIRECTORY: &str = "releases";
@@ -75,23 +78,30 @@ pub(super) struct Making {
 impl Making {
     /// Put a mark there; none, if there is one.
     fn begin(path: PathBuf) -> io::Result<Option<Self>> {
-        match File::create_new(&path) {
-            Ok(file) => Ok(Self::held(path, file)),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
-            Err(error) => Err(error),
-        }
+        let file = match File::create_new(&path) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        // A file system without locks (some that come over a network) is no place for releases, and is told so.
+        Self::held(path.clone(), file).inspect_err(|_| drop(fs::remove_file(path)))
     }
 
     /// Take over the mark that is there, if nobody holds it.
     fn abandoned(path: PathBuf) -> Option<Self> {
-        let file = File::open(&path).ok()?;
-        Self::held(path, file)
+        // Over NFS only what may be written can be locked.
+        let file = File::options().read(true).write(true).open(&path).ok()?;
+        Self::held(path, file).ok().flatten()
     }
 
-    fn held(path: PathBuf, file: File) -> Option<Self> {
-        let held = Flock::lock(file, FlockArg::LockExclusiveNonblock).ok()?;
+    fn held(path: PathBuf, file: File) -> io::Result<Option<Self>> {
+        let held = match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+            Ok(held) => held,
+            Err((_, Errno::EWOULDBLOCK)) => return Ok(None),
+            Err((_, error)) => return Err(error.into()),
+        };
         // Who held it before may have taken it away: then this is a lock on nothing.
-        held.metadata().is_ok_and(|mark| mark.nlink() > 0).then_some(Self { path, _held: held })
+        Ok(held.metadata().is_ok_and(|mark| mark.nlink() > 0).then_some(Self { path, _held: held }))
     }
 
     /// The release is finished, or gone.

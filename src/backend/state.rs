@@ -245,6 +245,15 @@ impl Slot {
 
     /// One status, and one more for each process that comes or goes beside it.
     pub(super) fn status(&self) -> Vec<WorkerStatus> {
+        let mut seen = self.seen();
+        // Files of many processes: nobody who starts or ends one waits for that.
+        for status in &mut seen {
+            status.memory_mb = status.pid.map(|pid| Memory::of_group(pid).resident_bytes() / (1024 * 1024));
+        }
+        seen
+    }
+
+    fn seen(&self) -> Vec<WorkerStatus> {
         let board = self.board();
         let entries = std::iter::once(&board.main).chain(&board.successor).chain(&board.leaving);
         entries
@@ -256,7 +265,7 @@ impl Slot {
                 since: *since,
                 restarts: board.restarts,
                 in_flight: state.in_flight(),
-                memory_mb: state.pid().map(|pid| Memory::of_group(pid).resident_bytes() / (1024 * 1024)),
+                memory_mb: None,
                 health_ms: board.health_ms.filter(|_| matches!(state, State::Ready(_))),
                 lines_dropped: self.ring.dropped(),
                 last_error: board.failure.as_ref().map(|failure| failure.reason.clone()),

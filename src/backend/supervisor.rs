@@ -51,8 +51,10 @@ pub(super) type Answer = oneshot::Sender<Result<(), BackendError>>;
 pub(super) enum Order {
     /// Stop and start each worker, one after the other.
     Restart,
-    /// The rolling way, with this configuration, or the one in force, resolved anew. One that was stopped is started.
-    Reload(Option<Box<Config>>),
+    /// The rolling way, with this configuration, resolved anew. One that was stopped is started.
+    Reload(Box<Config>),
+    /// The same with the configuration in force, because a file has changed; done when all workers are new ones.
+    Watched,
     /// The same if it says something else than what is in force, or what it leads to has changed: the directory behind
     /// its links, what `env_file` says. One that was stopped stays so.
     Adopt(Box<Config>),
@@ -73,7 +75,7 @@ impl Order {
     fn word(&self) -> &'static str {
         match self {
             Self::Restart => "restart",
-            Self::Reload(_) | Self::Adopt(_) => "reload",
+            Self::Reload(_) | Self::Watched | Self::Adopt(_) => "reload",
             Self::Release(_) => "release",
             Self::Rollback(_) => "rollback",
             Self::Scale(_) => "scale",
@@ -150,6 +152,7 @@ impl Supervisor {
             leads_to,
             generations,
             jobs: Vec::new(),
+            departures: Vec::new(),
             board: Arc::clone(&board),
             ending: ending.clone(),
             orders: orders.downgrade(),

@@ -114,7 +114,9 @@ impl Bench {
 
     /// Reload what is in force, resolved anew.
     async fn reload(&self) -> Result<(), BackendError> {
-        self.backend.supervisor()?.order(Order::Reload(None)).await
+        let supervisor = self.backend.supervisor()?;
+        let config = Config::clone(&supervisor.standing().config);
+        supervisor.order(Order::Reload(Box::new(config))).await
     }
 
     /// The first worker's status.

@@ -216,7 +216,7 @@ impl Watching {
             }
             tracing::info!(file = %file.display(), "files have changed: reload");
             let (answer, done) = oneshot::channel();
-            if orders.send((Order::Reload(None), answer)).await.is_err() {
+            if orders.send((Order::Watched, answer)).await.is_err() {
                 return;
             }
             // It keeps no backend alive that is to end.
@@ -296,7 +296,7 @@ mod tests {
 
     async fn reloads(given: &mut mpsc::Receiver<(Order, Answer)>) {
         let order = tokio::time::timeout(Duration::from_secs(30), given.recv()).await;
-        assert!(matches!(order, Ok(Some((Order::Reload(None), _)))));
+        assert!(matches!(order, Ok(Some((Order::Watched, _)))));
     }
 
     #[tokio::test]

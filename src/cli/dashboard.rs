@@ -66,11 +66,13 @@ impl Dashboard {
         let life = Shutdown::new();
         let json = self.form.json;
         let dashboard = admin::Dashboard::new(socket, life.clone(), move |key| tell(address, key, json));
-        let serving = life.spawn(dashboard.map_err(Failure::from)?.serve(listener));
-        let ended = end.comes().await;
-        life.begin();
-        let _joined = serving.await;
-        ended
+        let serving = dashboard.map_err(Failure::from)?.serve(listener);
+        let ending = async {
+            let ended = end.comes().await;
+            life.begin();
+            ended
+        };
+        tokio::join!(serving, ending).1
     }
 }
 

@@ -30,11 +30,14 @@ pub(crate) fn certificate_files(config: &Config) -> Vec<PathBuf> {
 
 /// What no worker's sandbox may show: our data, keys, certificates and configuration, wherever they are.
 pub(super) fn own_files(loaded: &config::Loaded) -> Vec<PathBuf> {
-    let config = &loaded.config;
+    [own_files_of(&loaded.config), loaded.files.clone()].concat()
+}
+
+/// The same but for the configuration's own files.
+pub(super) fn own_files_of(config: &Config) -> Vec<PathBuf> {
     let mut own = vec![config.state_dir.clone(), config.runtime_dir.clone(), "/etc/gateway".into()];
     own.push(key_beside(&config.admin.socket_in(&config.runtime_dir)));
     own.extend(certificate_files(config));
-    own.extend(loaded.files.iter().cloned());
     own.extend([&config.registry.path, &config.registry.seal_key_file].into_iter().flatten().cloned());
     own.extend(
         [&config.tls.acme.ca_file, &config.tls.acme.external_account_key_file].into_iter().flatten().cloned(),

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::{
-    defaults::{host_names, own_files, tenant_defaults},
+    defaults::{host_names, own_files, own_files_of, tenant_defaults},
     rooms::Rooms,
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
     backend,
     config::{self, Config, Flags},
     edge::TlsMode,
-    tenant::ApplyReport,
+    tenant::{ApplyReport, HostName},
 };
 
 /// Keys that take effect without a new start. Everything else is named in the answer, never passed over.
@@ -69,6 +69,8 @@ impl Reloader {
         let mut loaded = self.load()?;
         let before = rooms.house().config.load_full();
         let mut restart_needed = restart_needed(&before, &loaded.config);
+        // What takes a new start goes on where it is until then.
+        let hidden = [own_files(&loaded), own_files_of(&before)].concat();
         keep_bound(&before, &mut loaded.config);
         if let Some(problem) = homeless(&loaded.config) {
             return Err(problem);
@@ -80,7 +82,7 @@ impl Reloader {
         let report =
             rooms.tenants().declare(declared, defaults).await.map_err(|error| Problem::of(&error))?;
         let supervised = supervised(&before, &loaded.config);
-        rooms.house().hide(&own_files(&loaded));
+        rooms.house().hide(&hidden);
         rooms.house().put_in_force(loaded.config, prepared);
         // One that fails keeps none of those behind it from what is asked of them.
         let mut failures = Vec::new();
@@ -203,14 +205,14 @@ fn keep_bound(before: &Config, after: &mut Config) {
 /// would be nobody's; one that does not run yet has none, or the next reload would take it for one that does.
 fn keep_backends(before: &Config, after: &mut Config) {
     after.backend.retain(|name, _| before.backend.contains_key(name));
-    let of_backends = after.backend.values().flat_map(|backend| backend.hosts.iter().cloned());
-    let of_tenants = after.tenant.iter().flat_map(|tenant| tenant.hosts.iter().map(ToString::to_string));
-    let taken: Vec<String> = of_backends.chain(of_tenants).collect();
+    let of_backends = after.backend.values().flat_map(|backend| host_names(&backend.hosts));
+    let of_tenants = after.tenant.iter().flat_map(|tenant| tenant.hosts.iter().cloned());
+    let taken: Vec<HostName> = of_backends.chain(of_tenants).collect();
     for (name, running) in &before.backend {
         after.backend.entry(name.clone()).or_insert_with(|| {
             let mut kept = running.clone();
             // Whom the file gives them to has them.
-            kept.hosts.retain(|host| !taken.contains(host));
+            kept.hosts.retain(|host| !host.parse().is_ok_and(|host: HostName| taken.contains(&host)));
             kept
         });
     }

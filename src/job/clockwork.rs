@@ -30,8 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(20);
 /// A clock that is set back by no more than this is one that was a little fast: what is due waits for it.
 const FAST_MAX: SignedDuration = SignedDuration::from_mins(1);
 
-/// A clock that is set back by no more than this shows times that have been: what has run does not run again. Beyond it
-/// (as in cron(8)) it had shown no time at all.
+/// A clock that is set back by no more than this shows times that have been: what has run at one of them does not run
+/// again. Beyond it (as in cron(8)) it had shown no time at all.
 const REPEATED_MAX: SignedDuration = SignedDuration::from_hours(3);
 
 /// Verdicts that a slow watcher may be behind; it gets all of them with the outcome.
@@ -90,14 +90,14 @@ impl Clockwork {
                     None => break,
                     Some(Order::Look) => {
                         let now = Timestamp::now();
-                        due = still_due(due, now).or_else(|| self.due_after(now));
+                        due = still_due(due, now).or_else(|| self.due_after(self.not_again(fired, now)));
                     }
                     Some(Order::Run { tenant, answer }) => self.obey(&mut begun, tenant, answer),
                     Some(Order::Stop { answer }) => self.stop(&mut begun, answer),
                 },
                 clock = until(due, &mut look) => {
                     if clock == Clock::SetBack {
-                        due = self.due_after(not_again(fired, Timestamp::now()));
+                        due = self.due_after(self.not_again(fired, Timestamp::now()));
                         tracing::warn!(job = self.board.name, "the clock was set back: the job's time is found anew");
                         continue;
                     }
@@ -123,6 +123,15 @@ impl Clockwork {
         match &self.board.plan().when {
             When::Scheduled(schedule) => schedule.next(after),
             When::Always => None,
+        }
+    }
+
+    /// After which moment the job is due on a clock that may have been set back, having run at `fired`. What runs every so
+    /// often follows the time that passes.
+    fn not_again(&self, fired: Option<Timestamp>, now: Timestamp) -> Timestamp {
+        match &self.board.plan().when {
+            When::Scheduled(schedule) if !schedule.is_interval() => not_again(fired, now),
+            _ => now,
         }
     }
 

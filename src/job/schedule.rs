@@ -131,6 +131,11 @@ impl Schedule {
         named && self.months.has(date.month().unsigned_abs().into())
     }
 
+    /// Does it go by the time that passes, and not by what the clocks show: every hour, at least?
+    pub(super) fn is_interval(&self) -> bool {
+        self.hours.is_whole(HOURS)
+    }
+
     /// Every moment of that day, in no order; some more than once.
     fn moments(&self, date: Date) -> impl Iterator<Item = Timestamp> {
         let hours = if self.is_on(date) { 0..24 } else { 0..0 };
@@ -145,7 +150,7 @@ impl Schedule {
 
     /// When the clocks show that: once as a rule.
     fn moments_at(&self, time: DateTime) -> [Option<Timestamp>; 2] {
-        let interval = self.hours.is_whole(HOURS);
+        let interval = self.is_interval();
         match self.zone.to_ambiguous_timestamp(time).offset() {
             AmbiguousOffset::Unambiguous { offset } => [offset.to_timestamp(time).ok(), None],
             AmbiguousOffset::Gap { .. } if interval => [None, None],

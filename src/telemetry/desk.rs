@@ -6,9 +6,9 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-        mpsc::{Receiver, SyncSender, sync_channel},
+        mpsc::{Receiver, SyncSender, TrySendError, sync_channel},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use tracing_subscriber::fmt::MakeWriter;
@@ -21,6 +21,9 @@ const BYTES_WAITING_MAX: usize = 4 * 1024 * 1024;
 
 /// What waits at the end may take so long; longer means that nobody reads.
 const FLUSH_WAIT: Duration = Duration::from_secs(1);
+
+/// How often a full queue is looked at then.
+const LOOK_EVERY: Duration = Duration::from_millis(5);
 
 /// The way to the thread.
 #[derive(Debug, Clone)]
@@ -43,6 +46,16 @@ struct Waiting {
     lost: AtomicU64,
 }
 
+impl Waiting {
+    /// Say how many lines are lost, in the log itself.
+    fn tell(&self) {
+        let lost = self.lost.swap(0, Relaxed);
+        if lost > 0 {
+            tracing::error!(lines = lost, "lines of this log are lost: it was not read in time");
+        }
+    }
+}
+
 impl Desk {
     /// Start the thread, which does that first and then writes there.
     pub(super) fn start(first: fn(), target: impl Write + Send + 'static) -> io::Result<Self> {
@@ -58,11 +71,17 @@ impl Desk {
 
     /// Wait until what is queued is written, or nobody reads it.
     pub(super) fn flush(&self) {
-        let (done, written) = sync_channel(1);
-        if self.orders.try_send(Order::Flush(done)).is_ok() {
-            // Either is an end of the wait.
-            let _written_or_not = written.recv_timeout(FLUSH_WAIT);
+        let (until, (done, written)) = (Instant::now() + FLUSH_WAIT, sync_channel(1));
+        let mut order = Order::Flush(done);
+        while let Err(TrySendError::Full(again)) = self.orders.try_send(order) {
+            if Instant::now() >= until {
+                return;
+            }
+            std::thread::sleep(LOOK_EVERY);
+            order = again;
         }
+        // Either is an end of the wait.
+        let _written_or_not = written.recv_timeout(until.saturating_duration_since(Instant::now()));
     }
 }
 
@@ -92,16 +111,18 @@ impl MakeWriter<'_> for Desk {
 }
 
 fn run(inbox: &Receiver<Order>, waiting: &Waiting, mut target: impl Write) {
-    while let Ok(order) = inbox.recv() {
+    loop {
+        // Only where nothing waits is there surely room for it.
+        let order = inbox.try_recv().or_else(|_| {
+            waiting.tell();
+            inbox.recv()
+        });
+        let Ok(order) = order else { return };
         match order {
             Order::Line(line) => {
                 // There is no other place where it could be told that this one fails.
                 let _written_or_not = target.write_all(&line);
                 waiting.bytes.fetch_sub(line.len(), Relaxed);
-                let lost = waiting.lost.swap(0, Relaxed);
-                if lost > 0 {
-                    tracing::warn!(lines = lost, "lines of this log are lost: it was not read in time");
-                }
             }
             // Whoever waited may have given up.
             Order::Flush(done) => drop(done.try_send(())),
@@ -140,7 +161,7 @@ mod tests {
         for _ in 0..room + 10 {
             desk.write_all(&line).unwrap();
         }
-        assert_eq!(desk.waiting.lost.load(Relaxed), 10);
+        assert_eq!(desk.waiting.lost.load(Relaxed), 10, "nobody can be told yet");
         // From now on it takes all it gets.
         drop(go);
         Desk::flush(&desk);

@@ -5,14 +5,16 @@ use std::{
     fs,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 use serde_json::Value;
 
 use crate::{
-    Site, TestGateway,
+    NAVAJA, Site, TestGateway,
     deploy::{current, deploy, served, site},
     eventually,
+    running::workers,
 };
 
 fn shelf(site: &Site) -> PathBuf {
@@ -104,6 +106,42 @@ import http from 'node:http';
 const server = http.createServer((request, response) => response.end(`${process.env.LABEL} ${process.env.PASSWORD}`));
 server.listen(process.env.PORT);
 process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
+";
+
+#[test]
+fn a_rollback_holds_although_the_gateway_is_killed_while_old_requests_still_run() {
+    let site = site("[backend.api]\nstop_grace = \"1s\"\nenv.LABEL = \"before\"");
+    site.write("app/releases/first/server.mjs", HOLDS);
+    let gateway = site.start();
+    gateway.site().configure("backend.api.env.LABEL = \"after\"");
+    gateway.cli(&["backend", "reload", "api"]).ok();
+    let _held = gateway.get("/hold").origin(NAVAJA).open();
+    eventually("it is in flight", || (worker_in_flight(&gateway) == 1).then_some(()));
+    let mut order = gateway.site().command(&["backend", "rollback", "api"]);
+    let mut order = order.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it is in force", || (generations(&gateway).0 == 1).then_some(()));
+    assert!(
+        order.try_wait().unwrap().is_none(),
+        "it does not say that it is done while the old worker is there"
+    );
+    let gateway = gateway.kill().start();
+    assert!(!order.wait().unwrap().success());
+    assert_eq!((served(&gateway).as_str(), generations(&gateway).0), ("before", 1));
+}
+
+fn worker_in_flight(gateway: &TestGateway) -> u64 {
+    let status = gateway.status();
+    let all: Vec<u64> =
+        workers(&status).map(|worker| worker["in_flight"].as_u64().unwrap_or_default()).collect();
+    all.into_iter().sum()
+}
+
+/// `/hold` is never answered.
+const HOLDS: &str = "
+import http from 'node:http';
+http.createServer((request, response) => {
+  if (request.url !== '/hold') response.end(process.env.LABEL);
+}).listen(process.env.PORT);
 ";
 
 #[test]

@@ -17,7 +17,7 @@ use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use zeroize::Zeroizing;
 
-use crate::admin::{Problem, browser::is_loopback};
+use crate::admin::{Problem, audit::refused, browser::is_loopback};
 
 /// 256 bits: nobody guesses one.
 const SECRET_BYTES: usize = 32;
@@ -95,7 +95,7 @@ impl Gate {
 pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: Next) -> Response {
     let name = match asked_of_us(&request) {
         Ok(port) => format!("{COOKIE}{port}"),
-        Err(problem) => return problem.into_response(),
+        Err(problem) => return refused(problem),
     };
     if ![Method::GET, Method::HEAD].contains(request.method()) {
         let problem = Problem::new(405, "reads-only", "the dashboard shows, and takes no orders")
@@ -112,13 +112,16 @@ pub(super) async fn pass(State(gate): State<Arc<Gate>>, request: Request, next: 
         Some(key) if gate.opens(&key) => {
             to_the_page(Some(format!("{name}={}; Path=/; HttpOnly; SameSite=Strict", *gate.cookie.0)))
         }
-        Some(_) => Problem::new(401, "key-used", "this key is none, or has opened the dashboard already")
-            .hint("each key opens it in one browser: use the latest address that `gateway dashboard` has printed")
-            .into_response(),
+        Some(_) => refused(
+            Problem::new(401, "key-used", "this key is none, or has opened the dashboard already").hint(
+                "each key opens it in one browser: use the latest address that `gateway dashboard` has printed",
+            ),
+        ),
         None if known => next.run(request).await,
-        None => Problem::new(401, "no-key", "the dashboard opens for whoever has its key")
-            .hint("use the whole address that `gateway dashboard` has printed, up to its end")
-            .into_response(),
+        None => refused(
+            Problem::new(401, "no-key", "the dashboard opens for whoever has its key")
+                .hint("use the whole address that `gateway dashboard` has printed, up to its end"),
+        ),
     }
 }
 

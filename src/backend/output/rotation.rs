@@ -111,7 +111,8 @@ impl LogFile {
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
             let Some(number) = number_of(&entry.file_name(), name) else { continue };
-            let metadata = entry.metadata()?;
+            // Somebody else may clean up here, too.
+            let Ok(metadata) = entry.metadata() else { continue };
             let age = now.duration_since(metadata.modified()?).unwrap_or_default();
             if metadata.is_file() && (number > self.rules.files_kept || age >= self.rules.kept_for) {
                 gone_is_fine(fs::remove_file(entry.path()))?;
@@ -172,9 +173,11 @@ impl Open {
     }
 }
 
-/// The number in `NAME.NUMBER`.
+/// The number in `NAME.NUMBER`, as far as we count; a date is another program's.
 fn number_of(found: &std::ffi::OsStr, name: &std::ffi::OsStr) -> Option<usize> {
-    found.to_str()?.strip_prefix(name.to_str()?)?.strip_prefix('.')?.parse().ok()
+    let digits = found.to_str()?.strip_prefix(name.to_str()?)?.strip_prefix('.')?;
+    let ours = digits.len() <= 4 && !digits.starts_with('0');
+    digits.parse().ok().filter(|_| ours)
 }
 
 fn gone_is_fine(done: io::Result<()>) -> io::Result<()> {
@@ -246,11 +249,14 @@ mod tests {
         file.write(b"a\n").unwrap();
         file.look().unwrap();
         assert_eq!(texts(dir.path()), named(&[("api.log.1", "a\n")]));
-        fs::write(dir.path().join("logs/api.log.notes"), "mine").unwrap();
+        let others = [("api.log.20250101", "theirs"), ("api.log.notes", "mine")];
+        for (name, text) in others {
+            fs::write(dir.path().join("logs").join(name), text).unwrap();
+        }
         file.prune(SystemTime::now() + 13 * DAY).unwrap();
-        assert_eq!(texts(dir.path()).len(), 2);
+        assert_eq!(texts(dir.path()).len(), 3);
         file.prune(SystemTime::now() + 15 * DAY).unwrap();
-        assert_eq!(texts(dir.path()), named(&[("api.log.notes", "mine")]));
+        assert_eq!(texts(dir.path()), named(&others));
     }
 
     #[test]

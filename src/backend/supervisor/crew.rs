@@ -16,7 +16,7 @@ use super::{
     super::{
         BackendError, Config, deploy,
         generation::{Generation, LeadsTo, check_socket_path},
-        job::{Job, Undone},
+        job::{Departure, Job, Undone},
         process::Stage,
         releases,
         state::{Seat, Slot, State},
@@ -42,6 +42,8 @@ pub(super) struct Crew {
     pub(super) leads_to: LeadsTo,
     pub(super) generations: Generations,
     pub(super) jobs: Vec<Job>,
+    /// Those that the order under way has replaced, and that still finish their requests.
+    pub(super) departures: Vec<Departure>,
     pub(super) board: Arc<Board>,
     pub(super) ending: CancellationToken,
     /// Weak: who watches files keeps no backend alive.
@@ -61,15 +63,21 @@ impl Crew {
             };
             let Some((order, answer)) = order else { break };
             self.board.order.store(Arc::new(Some(order.word())));
+            let of_a_person = !matches!(order, Order::Watched);
             // An end that comes in the middle makes the jobs refuse, and so the order fails soon.
             let outcome = self.obey(order).await;
             if let Err(error) = &outcome {
                 tracing::error!(backend = self.stage.backend, %error, "the backend's order failed");
             }
-            // Before the answer: who has it may end the gateway and ask the next one to go back.
+            // Before anything is waited for: the gateway may be killed meanwhile, and who has the answer may end it and ask
+            // the next one to go back.
             self.generations.shelve().await;
             self.publish();
             self.watch();
+            let departures = std::mem::take(&mut self.departures);
+            if of_a_person {
+                self.departed(departures).await;
+            }
             self.board.order.store(Arc::default());
             drop(answer.send(outcome));
         }
@@ -88,10 +96,8 @@ impl Crew {
         match order {
             Order::Restart if self.stopped => self.start().await,
             Order::Restart => self.restart().await,
-            Order::Reload(config) => {
-                let config = config.map_or_else(|| self.config.clone(), |config| *config);
-                self.reload(config, true).await
-            }
+            Order::Reload(config) => self.reload(*config, true).await,
+            Order::Watched => self.reload(self.config.clone(), true).await,
             Order::Adopt(config) => self.adopt(*config).await,
             Order::Release(directory) => self.release(directory).await,
             Order::Rollback(number) => self.rollback(number).await,
@@ -233,7 +239,11 @@ impl Crew {
                 self.undo(before, slept).await;
                 return Err(error);
             }
-            self.leads_to.directory.clone_from(&next.directory);
+            // All that lies behind the link has moved with it.
+            self.leads_to = match self.resolve(self.config.clone(), 0).await {
+                Ok(now) => now.leads_to(),
+                Err(_) => next.leads_to(),
+            };
         }
         self.generations.hold(&self.config, &self.leads_to);
         Ok(())

@@ -41,7 +41,13 @@ impl Generations {
         let number = all.last().map_or(0, |last| last.number);
         let held = held.filter(|held| held.is_of(&first.config, &first.leads_to()));
         let back = held.as_ref().and_then(|held| {
-            all.iter().position(|one| one.number == held.number && what_is_gone(one).is_none())
+            let at = all.iter().position(|one| one.number == held.number)?;
+            let gone = what_is_gone(&all[at]);
+            if let Some(what) = &gone {
+                let number = held.number;
+                tracing::warn!(%what, "generation {number}, to which somebody went back, cannot serve: the configuration's does");
+            }
+            gone.is_none().then_some(at)
         });
         let again = back.or_else(|| all.iter().rposition(|one| one.is_as(&first)));
         let held = held.filter(|_| back.is_some());

@@ -9,6 +9,9 @@ const OWN_VARIABLES: [&str; 3] = ["GATEWAY_JOB", "GATEWAY_TENANT", "GATEWAY_WORK
 /// More at a time are surely not meant.
 const CONCURRENCY_MAX: usize = 1024;
 
+/// Each has a verdict for every tenant, and all are written anew with each run.
+const RUNS_KEPT_MAX: usize = 1000;
+
 /// Names that jobs take away from backends: `job/nightly` would be a worker of one.
 const TAKEN: &str = "job";
 
@@ -39,6 +42,14 @@ impl Check<'_> {
             if job.concurrency > CONCURRENCY_MAX {
                 let message = "that many processes at a time are surely not meant";
                 self.problem(&["job", name, "concurrency"], message, "write a number up to 1024");
+            }
+            if job.runs_kept > RUNS_KEPT_MAX {
+                let message = "that many runs are not kept";
+                self.problem(
+                    &["job", name, "runs_kept"],
+                    message,
+                    "write a number up to 1000; the log has them all",
+                );
             }
         }
     }

@@ -28,7 +28,7 @@ impl Crew {
     }
 
     /// Replace each worker by one of the next generation, and have so many in the end. All of them are ready before
-    /// anything is final: one that is not leaves everything as it was.
+    /// anything is final: one that is not leaves everything as it was. Those that were replaced may still be there.
     pub(super) async fn roll(&mut self, next: Arc<Generation>, wanted: usize) -> Result<(), BackendError> {
         self.stage.roster.warm_up_is(next.config.warm_up());
         // Those that stay; a smaller number ends the last ones only when the rest has been replaced.
@@ -59,13 +59,13 @@ impl Crew {
         self.wanted = wanted;
         self.dismiss_jobs(wanted).await;
         self.show_places();
-        self.departed(departures).await;
+        self.departures.extend(departures);
         Ok(())
     }
 
     /// Resolves when those that were replaced have gone. Whoever has another order need not wait for that: they go by
     /// themselves.
-    async fn departed(&self, departures: Vec<Departure>) {
+    pub(super) async fn departed(&self, departures: Vec<Departure>) {
         let somebody_waits = async {
             let waits = |orders: mpsc::Sender<_>| orders.capacity() < orders.max_capacity();
             while !self.orders.upgrade().is_some_and(waits) {
