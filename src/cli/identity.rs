@@ -45,7 +45,13 @@ fn restart_as(uid: u32, gid_of_path: u32, path: &Path) -> Result<Infallible, Fai
     setgid(gid).map_err(|error| cannot("set the group", &error))?;
     setuid(uid).map_err(|error| cannot("set the user", &error))?;
     let exe = std::env::current_exe().map_err(|error| cannot("find this program", &error))?;
-    let error = std::process::Command::new(exe).args(std::env::args_os().skip(1)).exec();
+    let started =
+        |program: &Path| std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
+    let mut error = started(&exe);
+    if error.kind() == std::io::ErrorKind::PermissionDenied {
+        // It lies where that user may not even pass through, such as root's home. This link leads to it from anywhere.
+        error = started(Path::new("/proc/self/exe"));
+    }
     Err(cannot("start again", &error))
 }
 

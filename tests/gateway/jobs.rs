@@ -466,7 +466,9 @@ fn a_run_goes_on_when_nobody_watches_it_any_more() {
     let gateway = shops().start();
     let held = file(gateway.site().path(), "held");
     reload(&gateway, &[job("slow", &["hold", &held], "")]);
-    let mut command = gateway.site().command(&["job", "run", "slow"]);
+    // Whoever has started the tests may have had this signal ignored, which is inherited.
+    let hears = ["env", "--default-signal=INT"];
+    let mut command = gateway.site().command_through(&hears, &["job", "run", "slow"]);
     let mut order =
         command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null()).spawn().unwrap();
     let pid = pids(&held, 1)[0];
