@@ -3,6 +3,7 @@
 
 mod node;
 mod rulers;
+mod units;
 
 use std::{
     fs,
@@ -57,8 +58,8 @@ impl Action {
             }
             Self::Certificates(hosts) => certificates(hosts),
             Self::Packages(names) => packages(journal, names),
-            Self::Enable(units) => enable(journal, units),
-            Self::Restart(units) => restart(units),
+            Self::Enable(units) => units::enable(journal, units),
+            Self::Restart(units) => units::restart(units),
             Self::Arm(wanted, within) => {
                 journal.record(Made::Firewall)?;
                 let lock = firewall::lock()?;
@@ -329,51 +330,4 @@ fn packages(journal: &mut Journal, names: &[&'static str]) -> Result<(), Bootstr
         ))),
         None => Ok(()),
     }
-}
-
-fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<(), BootstrapError> {
-    // systemd makes these at the first start.
-    let missing = |path: &&str| !Path::new(path).exists();
-    let made: Vec<PathBuf> =
-        [places::STATE, places::LOGS].into_iter().filter(|path| missing(path)).map(PathBuf::from).collect();
-    if !made.is_empty() {
-        journal.record(Made::Directories(made))?;
-    }
-    for unit in units {
-        let is = |verb| machine::hear(&["systemctl", verb, unit]).trim().to_owned();
-        let (enabled, active) = (is("is-enabled") == "enabled", is("is-active") == "active");
-        journal.record(Made::Unit { name: (*unit).to_owned(), enabled, active })?;
-    }
-    for unit in units {
-        if let Err(error) = machine::order(&["systemctl", "enable", "--now", unit]) {
-            let said =
-                machine::hear(&["journalctl", "--no-pager", "-q", "-n", "12", "-o", "cat", "-u", unit]);
-            return Err(BootstrapError::Unproven(format!("{error}\n{}", said.trim_end())));
-        }
-        proven_active(unit)?;
-    }
-    Ok(())
-}
-
-/// In one transaction: systemd stops the service before its socket, and starts it after. A socket that moves needs two: through a
-/// restart systemd keeps the listeners that the gateway has bound itself, and the socket may be about to take their place.
-fn restart(units: &[&'static str]) -> Result<(), BootstrapError> {
-    if units.iter().any(|unit| unit.ends_with(".socket")) {
-        machine::order(&[&["systemctl", "stop"], units].concat())?;
-        machine::order(&[&["systemctl", "start"], units].concat())?;
-    } else {
-        machine::order(&[&["systemctl", "restart"], units].concat())?;
-    }
-    units.iter().try_for_each(|unit| proven_active(unit))
-}
-
-fn proven_active(unit: &str) -> Result<(), BootstrapError> {
-    let state = machine::ask(&["systemctl", "is-active", unit])?;
-    if state.text.trim() == "active" {
-        return Ok(());
-    }
-    Err(BootstrapError::refused(
-        format!("{unit} is {} after its start", state.text.trim()),
-        format!("`journalctl -u {unit}` says why"),
-    ))
 }

@@ -25,8 +25,7 @@ impl Armed {
     /// The one that waits, if one does: after the timer has run there is none.
     pub(super) fn waiting() -> Option<Self> {
         let armed: Self = serde_json::from_str(&machine::text(places::ARMED)).ok()?;
-        let timer = format!("{}.timer", places::ROLLBACK);
-        (machine::hear(&["systemctl", "is-active", &timer]).trim() == "active").then_some(armed)
+        (machine::hear(&["systemctl", "is-active", &timer()]).trim() == "active").then_some(armed)
     }
 
     /// Until the machine is switched off.
@@ -64,17 +63,29 @@ impl Armed {
         BootstrapError::refused(message, remedy)
     }
 
+    /// What cannot be kept goes back by itself: if it has done so meanwhile, it does once more, since the order to keep it may
+    /// have loaded it again.
+    fn not_kept(&self, error: &BootstrapError, lock: &firewall::Lock) -> BootstrapError {
+        match Switch::now() {
+            Switch::Waits => self.cannot_be_kept(error),
+            Switch::Over | Switch::Fired => taken_back(&format!("the rules cannot be kept ({error})"), lock),
+        }
+    }
+
     /// Nothing goes back by itself any more, if nothing has begun to.
     fn end(&self, lock: &firewall::Lock) -> Result<(), BootstrapError> {
-        // First the timer, then a look whether it had begun already: in the other order it could run in between.
-        let stopped = machine::order(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)]);
-        stopped.map_err(|error| self.cannot_be_kept(&error))?;
-        let ran = machine::hear(&["systemctl", "is-active", &format!("{}.service", places::ROLLBACK)]);
-        if matches!(ran.trim(), "active" | "activating") || !Path::new(places::ARMED).exists() {
-            // What was loaded from the disk since goes with it.
-            firewall::go_back(lock)?;
-            let remedy = "`gateway bootstrap` tries again";
-            return Err(BootstrapError::refused("it was too late: the old rules are back", remedy));
+        // First the timer, then a look whether it had begun already: in the other order it could run in between. One that has run
+        // is gone from systemd, which then knows nothing to stop: what has become of it says more than the answer.
+        let stopped = machine::order(&["systemctl", "stop", &timer()]);
+        match (Switch::now(), stopped) {
+            (Switch::Over, Ok(_)) => {}
+            (Switch::Waits, stopped) => {
+                let still =
+                    || BootstrapError::Unproven(format!("{} is still active after its stop", timer()));
+                return Err(self.cannot_be_kept(&stopped.err().unwrap_or_else(still)));
+            }
+            // Nothing to stop and nothing done: it has run and failed.
+            (Switch::Fired, _) | (Switch::Over, Err(_)) => return Err(taken_back("it was too late", lock)),
         }
         if let Err(changed) = self.is_in_force(firewall::listing().as_deref()) {
             firewall::go_back(lock)?;
@@ -119,6 +130,66 @@ impl Armed {
     }
 }
 
+/// What goes back.
+fn timer() -> String {
+    format!("{}.timer", places::ROLLBACK)
+}
+
+/// What has become of the switch.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Switch {
+    /// The old rules come back by themselves.
+    Waits,
+    /// Nothing has gone back, and nothing will.
+    Over,
+    /// The old rules are back, or about to be.
+    Fired,
+}
+
+impl Switch {
+    fn now() -> Self {
+        // Not only what ends well: of what is about to be active systemctl speaks with an exit code of its own.
+        let is = |unit: &str| machine::ask(&["systemctl", "is-active", unit]).unwrap_or_default().text;
+        let (timer, service) = (is(&timer()), is(&format!("{}.service", places::ROLLBACK)));
+        // The file last: it is what the service takes away when it has loaded the old rules.
+        Self::of(timer.trim(), service.trim(), Path::new(places::ARMED).exists())
+    }
+
+    /// By what systemd says of the timer and of what it starts, and whether something is armed. Pure.
+    fn of(timer: &str, service: &str, armed: bool) -> Self {
+        let under_way = |state: &str| matches!(state, "active" | "activating" | "deactivating" | "reloading");
+        match (under_way(timer), under_way(service) || !armed) {
+            (_, true) => Self::Fired,
+            (true, false) => Self::Waits,
+            (false, false) => Self::Over,
+        }
+    }
+}
+
+/// Back to the old rules, and `why`. What was loaded from the disk since goes with it.
+fn taken_back(why: &str, lock: &firewall::Lock) -> BootstrapError {
+    match firewall::go_back(lock) {
+        Ok(()) => {
+            let remedy = "`gateway bootstrap` tries again";
+            BootstrapError::refused(format!("{why}: the old rules are back"), remedy)
+        }
+        Err(error) => {
+            let message = format!("{why}, and the old rules cannot be loaded again: {error}");
+            let remedy = "`nft list table inet gateway` shows what is in force; `nft delete table inet gateway` takes it away";
+            BootstrapError::refused(message, remedy)
+        }
+    }
+}
+
+/// The first error is the one to tell. What could not be taken off the disk would be loaded at the next boot.
+fn also(error: BootstrapError, put_back: Result<(), BootstrapError>) -> BootstrapError {
+    let Err(second) = put_back else { return error };
+    let remedy = error.remedy().unwrap_or("`gateway bootstrap` tries again").to_owned();
+    let message =
+        format!("{error}; and {} holds them until that is mended: {second}", places::FIREWALL_RULES);
+    BootstrapError::refused(message, remedy)
+}
+
 /// Make the armed firewall last, if this session proves that its operator can come in.
 pub(crate) fn confirm() -> Result<(), BootstrapError> {
     if !nix::unistd::geteuid().is_root() {
@@ -133,10 +204,9 @@ pub(crate) fn confirm() -> Result<(), BootstrapError> {
     // Before the timer is touched: until then what somebody else has changed goes away by itself.
     armed.is_in_force(firewall::listing().as_deref())?;
     // Onto the disk while the timer still runs: what cannot be kept goes back by itself.
-    let before = firewall::persist(&armed.stored, &lock).map_err(|error| armed.cannot_be_kept(&error))?;
+    let before = firewall::persist(&armed.stored, &lock).map_err(|error| armed.not_kept(&error, &lock))?;
     if let Err(error) = armed.end(&lock) {
-        before.put_back(&lock)?;
-        return Err(error);
+        return Err(also(error, before.put_back(&lock)));
     }
     machine::remove(Path::new(places::ARMED))?;
     machine::remove(Path::new(places::PREVIOUS))
@@ -182,5 +252,34 @@ mod tests {
         assert_eq!(said(Some("a\nb\n")), None);
         assert!(said(Some("a\nb\nc\n")).unwrap().contains("(`c` is new)"));
         assert!(said(None).unwrap().contains("their table is gone"));
+    }
+
+    #[test]
+    fn a_switch_has_fired_when_what_it_starts_runs_or_nothing_is_armed_any_more() {
+        for (timer, service, armed, want) in [
+            ("active", "inactive", true, Switch::Waits),
+            ("inactive", "inactive", true, Switch::Over),
+            ("inactive", "inactive", false, Switch::Fired),
+            ("active", "inactive", false, Switch::Fired),
+            ("active", "active", true, Switch::Fired),
+            ("inactive", "activating", true, Switch::Fired),
+            ("", "", true, Switch::Over),
+        ] {
+            assert_eq!(Switch::of(timer, service, armed), want, "{timer} {service} {armed}");
+        }
+    }
+
+    #[test]
+    fn the_first_error_is_told_though_the_disk_refuses_too() {
+        let first = || BootstrapError::refused("it was too late", "try again");
+        let disk = || BootstrapError::Unproven("read-only".to_owned());
+        assert_eq!(also(first(), Ok(())).to_string(), "it was too late");
+        let both = also(first(), Err(disk()));
+        assert!(
+            both.to_string().starts_with("it was too late; and /etc/gateway/firewall.nft holds them"),
+            "{both}"
+        );
+        assert!(both.to_string().ends_with("read-only"), "{both}");
+        assert_eq!(both.remedy(), Some("try again"));
     }
 }

@@ -9,6 +9,7 @@ use super::{
     Answers, Facts,
     facts::{Ruler, Session, carriers},
     places, plan,
+    ruleset::{CARRIERS_FOLLOWED_MAX, Carrier, Firewall},
 };
 
 /// How grave a finding is; the worst one decides the exit code.
@@ -191,22 +192,38 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
             "`gateway firewall reload`",
         ),
         (Some(stored), true, true) => {
-            let open: BTreeSet<u16> = stored.ssh.union(&stored.edge).copied().collect();
-            let missing: Vec<String> = wanted
-                .difference(&open)
-                .map(|port| match facts.ssh.ports.contains(port) {
-                    true => format!("{port} (SSH)"),
-                    false => port.to_string(),
-                })
-                .chain(carriers(&facts.tunnels).difference(&stored.carriers).map(ToString::to_string))
-                .collect();
+            let missing = shut_out(facts, stored, &wanted);
             if missing.is_empty() {
                 return Finding::good(NAME, "in force as confirmed");
             }
-            let what = format!("it does not let anybody reach {}", missing.join(", "));
-            Finding::bad(NAME, what, "`gateway firewall reload`")
+            let remedy = match stored.carriers.len() < CARRIERS_FOLLOWED_MAX {
+                true => "`gateway firewall reload`",
+                false => {
+                    "`gateway firewall reload` opens ports; of so many tunnels it follows no more: let them in from anywhere, \
+                     such as with `gateway firewall allow esp@any` or `4500/udp`"
+                }
+            };
+            Finding::bad(NAME, format!("it does not let anybody reach {missing}"), remedy)
         }
     }
+}
+
+/// What must be reached and is not, for people: nothing, if all of it is.
+fn shut_out(facts: &Facts, stored: &Firewall, wanted: &BTreeSet<u16>) -> String {
+    /// More are counted.
+    const NAMED_MAX: usize = 12;
+    let open: BTreeSet<u16> = stored.ssh.union(&stored.edge).copied().collect();
+    let ports = wanted.difference(&open).map(|port| match facts.ssh.ports.contains(port) {
+        true => format!("{port} (SSH)"),
+        false => port.to_string(),
+    });
+    let carriers = carriers(&facts.tunnels);
+    let tunnels = carriers.iter().filter(|carrier| !stored.lets_in(carrier)).map(Carrier::to_string);
+    let mut missing: Vec<String> = ports.chain(tunnels).collect();
+    let beyond = missing.len().saturating_sub(NAMED_MAX);
+    missing.truncate(NAMED_MAX);
+    let more = if beyond == 0 { String::new() } else { format!(" and {beyond} more") };
+    missing.join(", ") + &more
 }
 
 impl Session {
@@ -224,7 +241,6 @@ impl Session {
 mod tests {
     use super::*;
     use crate::bootstrap::{
-        Firewall,
         facts::{FileFact, TunnelEnd},
         plan::samples,
     };
@@ -277,6 +293,17 @@ mod tests {
             (Verdict::Bad, "does not let anybody reach gre@192.0.2.1"),
         );
         check(
+            |facts| {
+                let carriers = ["gre@192.0.2.1", "4500/udp@192.0.2.1"].map(|one| one.parse().unwrap()).into();
+                facts.tunnels = vec![TunnelEnd { device: "mgmt".into(), carriers }];
+                let stored = facts.live.stored.as_mut().unwrap();
+                stored.carriers = ["gre@any".parse().unwrap()].into();
+                stored.opened.insert("4500/udp".parse().unwrap());
+            },
+            "firewall",
+            (Verdict::Good, "as confirmed"),
+        );
+        check(
             |facts| (facts.root, facts.live) = (false, Default::default()),
             "firewall",
             (Verdict::Skipped, "not checked: needs root"),
@@ -288,6 +315,12 @@ mod tests {
             },
             "units",
             (Verdict::Doubtful, "other than this version's: /etc/systemd/system/gateway.service"),
+        );
+        let written = "/etc/systemd/system/gateway.service.d/60-firewall.conf";
+        check(
+            |facts| facts.files.get_mut(std::path::Path::new(written)).unwrap().content.push('#'),
+            "units",
+            (Verdict::Doubtful, written),
         );
         check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
         check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));

@@ -33,7 +33,7 @@ pub(crate) use self::{
     tunnels::TunnelEnd,
 };
 pub(super) use self::{
-    listeners::CARRIERS,
+    listeners::{CARRIERS, Unreached},
     tunnels::{carriers, ends},
 };
 use super::{Answers, firewall, firewall::Live, machine, places};
@@ -243,13 +243,13 @@ pub(super) fn let_in() -> BTreeSet<u16> {
     ruler().1
 }
 
-/// Those of these TCP ports that nobody listens on, and those that whoever rules the packets lets nobody reach.
-pub(super) fn unreached(ports: &BTreeSet<u16>) -> (BTreeSet<u16>, BTreeSet<u16>) {
-    let listening: BTreeSet<u16> =
-        listeners::sockets().iter().filter(|one| one.listening).map(|one| one.local.port()).collect();
+/// What somebody who is led to these TCP ports would find there.
+pub(super) fn unreached(ports: &BTreeSet<u16>) -> Unreached {
+    let sockets = listeners::sockets();
+    let ipv6 = listeners::has_ipv6(&machine::text("/proc/net/if_inet6"));
     let (ruler, _, admitted) = ruler();
     let closed = if ruler == Ruler::Nobody { BTreeSet::new() } else { ports - &admitted };
-    (ports - &listening, closed)
+    Unreached { closed, ..Unreached::of(ports, &sockets, ipv6) }
 }
 
 /// What Docker says, and what the kernel does for it: with `userland-proxy` off no process listens.

@@ -107,7 +107,8 @@ pub(super) fn arm(
     let listing = match load(firewall) {
         Ok(listing) => listing,
         Err(error) => {
-            machine::order(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)])?;
+            // The first error is the one to tell: a timer that goes on loads what is in force.
+            let _stopped = machine::ask(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)]);
             return Err(error);
         }
     };

@@ -18,6 +18,8 @@ use super::BootstrapError;
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 /// Longest run of an ordinary program: starting units takes longest.
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(90);
+/// Longest run of an order that stops or starts the gateway: longer than systemd itself gives it (`gateway.service`).
+pub(super) const UNITS_TIMEOUT: Duration = Duration::from_secs(330);
 /// Longest run of the package manager, which downloads.
 const PACKAGES_TIMEOUT: Duration = Duration::from_secs(600);
 /// How often a running program is looked at.
@@ -64,6 +66,11 @@ pub(super) fn order(command: &[&str]) -> Result<String, BootstrapError> {
 /// The same with something on its standard input.
 pub(super) fn order_with(command: &[&str], input: &str) -> Result<String, BootstrapError> {
     must(command, run(command, &[], input, PROGRAM_TIMEOUT)?)
+}
+
+/// An order to units that may take their time to end.
+pub(super) fn order_units(command: &[&str]) -> Result<String, BootstrapError> {
+    must(command, run(command, &[], "", UNITS_TIMEOUT)?)
 }
 
 /// The package manager, which asks nothing.

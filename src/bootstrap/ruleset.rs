@@ -52,7 +52,30 @@ impl Firewall {
         self.led.retain(|_, to| edge.contains(to));
         self.edge = edge;
     }
+
+    /// Is that let in, from there or from anywhere?
+    pub(crate) fn lets_in(&self, carrier: &Carrier) -> bool {
+        let for_everybody = match carrier.arrives {
+            Arrives::Udp(port) => self.opened.contains(&OpenPort { port, udp: true }),
+            Arrives::Protocol(_) => self.carriers.contains(&Carrier { from: None, ..*carrier }),
+        };
+        for_everybody || self.carriers.contains(carrier)
+    }
+
+    /// What is not let in yet is, until so many rules let tunnels in.
+    pub(crate) fn carry(&mut self, found: &BTreeSet<Carrier>, most: usize) {
+        // What comes from anywhere stands before what comes from somewhere, and makes that needless.
+        for carrier in found {
+            if self.carriers.len() < most && !self.lets_in(carrier) {
+                self.carriers.insert(*carrier);
+            }
+        }
+    }
 }
+
+/// Rules for tunnels that are made by themselves. Each is looked at for each first packet, and a server of IPsec has as many ends
+/// as customers: beyond that they are let in from anywhere, by order.
+pub(super) const CARRIERS_FOLLOWED_MAX: usize = 256;
 
 /// New connections to SSH from one address in a minute. People open a few; tools that configure machines open a dozen at
 /// once; who guesses passwords opens hundreds. By source, never over all: nobody can use up another's.
@@ -285,5 +308,34 @@ mod tests {
         let less = then.replace("\t\ttcp dport 22 accept\n", "");
         assert_eq!(difference(then, &less).as_deref(), Some("`tcp dport 22 accept` is gone"));
         assert_eq!(difference(then, then), None);
+    }
+
+    #[test]
+    fn what_is_let_in_from_anywhere_is_let_in_from_there() {
+        let carrier = |text: &str| text.parse::<Carrier>().unwrap();
+        let firewall = Firewall {
+            opened: ["4500/udp", "47"].iter().map(|port| port.parse().unwrap()).collect(),
+            carriers: ["gre@any", "esp@192.0.2.1"].map(carrier).into(),
+            ..Firewall::default()
+        };
+        for (text, want) in [
+            ("gre@192.0.2.1", true),
+            ("gre@2001:db8::1", true),
+            ("gre@any", true),
+            ("esp@192.0.2.1", true),
+            ("esp@192.0.2.2", false),
+            ("esp@any", false),
+            ("4500/udp@192.0.2.1", true),
+            ("500/udp@192.0.2.1", false),
+            ("47/udp@192.0.2.1", false),
+        ] {
+            assert_eq!(firewall.lets_in(&carrier(text)), want, "{text}");
+        }
+        let mut more = firewall.clone();
+        more.carry(&["gre@192.0.2.1", "4500/udp@192.0.2.1"].map(carrier).into(), usize::MAX);
+        assert_eq!(more, firewall, "needless");
+        more.carry(&["ah@any", "ah@192.0.2.1", "ipip@192.0.2.1", "mpls@192.0.2.1"].map(carrier).into(), 4);
+        let shown: Vec<String> = more.carriers.iter().map(Carrier::to_string).collect();
+        assert_eq!(shown, ["ipip@192.0.2.1", "gre@any", "esp@192.0.2.1", "ah@any"]);
     }
 }

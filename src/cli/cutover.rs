@@ -53,12 +53,19 @@ impl Cutover {
             return Err(Failure::failed("the gateway listens on ports 80 and 443 itself")
                 .hint("there is nothing to cut over; `gateway bootstrap --beside` is for servers where something else does"));
         }
-        let until = bootstrap::cut_over(led.clone(), self.confirm_within)?;
+        let over = bootstrap::cut_over(led.clone(), self.confirm_within)?;
         for (from, to) in &led {
             out::line(format!("new connections to port {from} go to port {to}"));
         }
+        for port in &over.without_ipv6 {
+            out::remark(format!(
+                "note: port {port} is listened on over IPv4 alone, and this machine has IPv6 too: who comes over IPv6 is served by \
+                 nobody. `[edge]` with `[::]:{port}` listens on both; `gateway cutover back` leads back until then"
+            ));
+        }
         out::line(format!(
-            "until {until:.0}, unless you run in a SECOND SSH session: sudo gateway bootstrap confirm"
+            "until {:.0}, unless you run in a SECOND SSH session: sudo gateway bootstrap confirm",
+            over.until
         ));
         Ok(())
     }

@@ -95,6 +95,30 @@ fn unwritable(order: &str) -> String {
     format!("unshare --mount sh -c '{shut} && {order}'")
 }
 
+/// A systemctl whose timer fires just before the order to keep the rules, and is unknown to systemd by the order to stop it.
+const FIRES: &str = r#"#!/bin/sh
+if [ "$*" = 'enable --now gateway-firewall.service' ]; then
+    /usr/bin/systemctl start gateway-firewall-rollback.service
+    until [ ! -e /run/gateway-bootstrap/armed.json ]; do sleep 0.1; done
+    /usr/bin/systemctl stop gateway-firewall-rollback.timer
+fi
+exec /usr/bin/systemctl "$@"
+"#;
+
+/// What was loaded after the old rules came back goes with them.
+fn a_timer_that_fires_meanwhile_takes_everything_along(server: &Server) {
+    server.machine.write("/usr/local/sbin/systemctl", FIRES);
+    server.machine.run(&["chmod", "755", "/usr/local/sbin/systemctl"]).ok();
+    let late = server.ssh("gateway bootstrap confirm");
+    server.machine.run(&["rm", "/usr/local/sbin/systemctl"]).ok();
+    assert_eq!(late.code, 1, "{late:?}");
+    late.says(&["it was too late: the old rules are back"]);
+    assert_eq!(server.reached(FORGOTTEN), [true; 2], "and they are");
+    assert!(!server.machine.path("/etc/gateway/firewall.json").exists());
+    assert!(!server.machine.path("/etc/gateway/firewall.nft").exists(), "nothing comes at the next boot");
+    server.ssh(&format!("{ORDER} --confirm-within 5m")).ok().says(&["SECOND SSH session"]);
+}
+
 /// Is it proven, what waits? Not if it is something else by then.
 fn what_others_have_changed_is_not_confirmed(server: &Server) {
     let waits = || server.machine.run(&["systemctl", "is-active", "gateway-firewall-rollback.timer"]).stdout;
@@ -302,6 +326,7 @@ fn the_kernel_and_the_orders_keep_what_the_firewall_promises() {
     ports_are_found_where_sshd_says_nothing(&server);
     a_configuration_that_is_no_text_stays_as_it_is(&server);
     a_plan_waits_for_a_yes_without_a_terminal(&server);
+    a_timer_that_fires_meanwhile_takes_everything_along(&server);
     what_others_have_changed_is_not_confirmed(&server);
     assert_eq!(server.reached(FORGOTTEN), [false; 2]);
 

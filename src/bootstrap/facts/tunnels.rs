@@ -48,7 +48,7 @@ fn ends_in(interfaces: &str, associations: &str) -> Vec<TunnelEnd> {
     let interfaces = interfaces.as_array().map(Vec::as_slice).unwrap_or_default();
     let mut ends: Vec<TunnelEnd> = interfaces.iter().filter_map(of_interface).collect();
     let own: BTreeSet<IpAddr> = interfaces.iter().flat_map(addresses).collect();
-    let carriers: BTreeSet<Carrier> = of_ipsec(associations, &own).collect();
+    let carriers = of_ipsec(associations, &own);
     if !carriers.is_empty() {
         ends.push(TunnelEnd { device: IPSEC.to_owned(), carriers });
     }
@@ -89,27 +89,34 @@ fn of_interface(interface: &Value) -> Option<TunnelEnd> {
     up.then_some(TunnelEnd { device, carriers })
 }
 
-/// `src 198.51.100.9 dst 203.0.113.9` and, in the next line, `proto esp spi …`: what comes to one of our addresses.
-fn of_ipsec(text: &str, own: &BTreeSet<IpAddr>) -> impl Iterator<Item = Carrier> {
-    let mut from = None;
-    let found = text.lines().filter_map(move |line| {
+/// `src 198.51.100.9 dst 203.0.113.9` and, in the lines below it, `proto esp spi …` and perhaps `encap type espinudp sport 4500
+/// dport 4500 …`: what comes to one of our addresses.
+fn of_ipsec(text: &str, own: &BTreeSet<IpAddr>) -> BTreeSet<Carrier> {
+    let mut states: Vec<(IpAddr, Option<Arrives>)> = Vec::new();
+    let mut ours = false;
+    for line in text.lines() {
         let words: Vec<&str> = line.split_whitespace().collect();
-        match words[..] {
-            ["src", src, "dst", dst, ..] => {
-                let ours = dst.parse().is_ok_and(|dst| own.contains(&dst));
-                from = src.parse::<IpAddr>().ok().filter(|_| ours);
-                None
-            }
-            ["proto", "esp", ..] => from.map(|from| (from, ESP)),
-            ["proto", "ah", ..] => from.map(|from| (from, AH)),
-            _ => None,
+        if let ["src", src, "dst", dst, ..] = words[..] {
+            let from = src.parse::<IpAddr>().ok().filter(|_| dst.parse().is_ok_and(|dst| own.contains(&dst)));
+            ours = from.is_some();
+            states.extend(from.map(|from| (from, None)));
         }
-    });
-    let found: Vec<(IpAddr, u8)> = found.collect();
-    found.into_iter().flat_map(|(from, protocol)| {
-        let all = [Arrives::Protocol(protocol)].into_iter().chain(IKE.map(Arrives::Udp));
+        let Some((_, arrives)) = states.last_mut().filter(|_| ours) else { continue };
+        match words[..] {
+            ["proto", "esp", ..] => *arrives = Some(Arrives::Protocol(ESP)),
+            ["proto", "ah", ..] => *arrives = Some(Arrives::Protocol(AH)),
+            // Behind NAT there are datagrams alone.
+            ["encap", "type", kind, "sport", _, "dport", port, ..] if kind.starts_with("espinudp") => {
+                *arrives = port.parse().ok().map(Arrives::Udp).or(*arrives);
+            }
+            _ => {}
+        }
+    }
+    let carriers = |(from, arrives): (IpAddr, Option<Arrives>)| {
+        let all = arrives.into_iter().flat_map(|arrives| [arrives].into_iter().chain(IKE.map(Arrives::Udp)));
         all.map(move |arrives| Carrier { arrives, from: Some(from) })
-    })
+    };
+    states.into_iter().flat_map(carriers).collect()
 }
 
 #[cfg(test)]
@@ -135,7 +142,7 @@ mod tests {
                 "both: ipip@any ipv6@any",
                 "six: ipip@2001:db8::9",
                 "vx: 4789/udp@198.51.100.30",
-                "IPsec: esp@198.51.100.9 500/udp@198.51.100.9 4500/udp@198.51.100.9",
+                "IPsec: esp@198.51.100.9 500/udp@198.51.100.9 500/udp@198.51.100.40 4500/udp@198.51.100.9 4500/udp@198.51.100.40",
             ]
         );
         assert_eq!(ends_in("", "nonsense"), []);

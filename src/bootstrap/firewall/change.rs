@@ -10,7 +10,7 @@ use super::{
         confirm::Armed,
         facts::{self, Ssh},
         network,
-        ruleset::{Carrier, Firewall, OpenPort},
+        ruleset::{CARRIERS_FOLLOWED_MAX, Carrier, Firewall, OpenPort},
     },
     Stored, lock, settle, stored,
 };
@@ -172,7 +172,7 @@ impl Change {
                     firewall.listen(edge);
                 }
                 firewall.ssh.extend(&found.ssh);
-                firewall.carriers.extend(&found.carriers);
+                firewall.carry(&found.carriers, CARRIERS_FOLLOWED_MAX);
             }
         }
         Ok(firewall)
@@ -292,6 +292,24 @@ mod tests {
         let led = Firewall { led: [(443, 8443), (80, 8080)].into(), ..Firewall::default() };
         let after = Change::Follow(Some([80, 443, 8443].into())).to(led, here, &Found::default()).unwrap();
         assert_eq!(after.led, [(443, 8443)].into(), "nothing listens on 8080 any more");
+    }
+
+    #[test]
+    fn tunnels_are_followed_where_nothing_wider_lets_them_in_and_not_without_end() {
+        let found = |count: u32| Found {
+            ssh: BTreeSet::new(),
+            carriers: (1..=count)
+                .map(|n| format!("esp@{}", std::net::Ipv4Addr::from(0x0a00_0000 + n)).parse().unwrap())
+                .collect(),
+        };
+        let follow = |firewall: &Firewall, found: &Found| {
+            Change::Follow(None).to(firewall.clone(), &Caller::AtMachine, found).unwrap()
+        };
+        let wide = Firewall { carriers: ["esp@any".parse().unwrap()].into(), ..Firewall::default() };
+        assert_eq!(follow(&wide, &found(3)), wide);
+        let many = follow(&Firewall::default(), &found(2000));
+        assert_eq!(many.carriers.len(), CARRIERS_FOLLOWED_MAX);
+        assert_eq!(follow(&many, &found(2000)), many);
     }
 
     #[test]

@@ -16,20 +16,30 @@ use super::{
     arm, bare, lock, stored,
 };
 
+/// Connections are led.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Over {
+    /// Until then, unless it is confirmed.
+    pub(crate) until: Timestamp,
+    /// Ports where who comes over IPv6 is served by nobody: only IPv4 is listened on, and the machine has both.
+    pub(crate) without_ipv6: BTreeSet<u16>,
+}
+
 /// Lead new connections to the gateway's own ports, for as long as nobody confirms it only.
-pub(crate) fn cut_over(led: BTreeMap<u16, u16>, within: Duration) -> Result<Timestamp, BootstrapError> {
+pub(crate) fn cut_over(led: BTreeMap<u16, u16>, within: Duration) -> Result<Over, BootstrapError> {
     if !nix::unistd::geteuid().is_root() {
         return Err(BootstrapError::NotRoot);
     }
     let lock = lock()?;
     let firewall = Firewall { led, was_led: true, ..stored().map_or_else(bare, |stored| stored.firewall) };
-    let (silent, closed) = facts::unreached(&firewall.led.values().copied().collect());
-    leads_somewhere(&firewall, &silent, &closed)?;
+    let unreached = facts::unreached(&firewall.led.values().copied().collect());
+    leads_somewhere(&firewall, &unreached.silent, &unreached.closed)?;
     Journal::read()?.record(Made::Firewall)?;
-    arm(&firewall, within, &Session::now(), &lock).map(|armed| armed.until)
+    let armed = arm(&firewall, within, &Session::now(), &lock)?;
+    Ok(Over { until: armed.until, without_ipv6: unreached.without_ipv6 })
 }
 
-/// Is whoever is led somewhere let in there, and answered? On the `silent` ports nobody listens; the `closed` ones are shut by
+/// Is whoever is led somewhere let in there, and answered? On the `silent` ports nobody listens, or on loopback alone; the `closed` ones are shut by
 /// whoever rules the packets beside us. Pure.
 fn leads_somewhere(
     firewall: &Firewall,
@@ -44,7 +54,7 @@ fn leads_somewhere(
         if silent.contains(to) {
             let remedy = "`systemctl status gateway` shows whether it runs; after a change of `[edge]`, \
                           `gateway bootstrap` moves its sockets there";
-            return nowhere(format!("nothing listens on port {to}"), remedy);
+            return nowhere(format!("nothing listens on port {to} for those who come from outside"), remedy);
         }
         if !firewall.bare && !firewall.edge.contains(to) {
             let remedy =
@@ -80,7 +90,12 @@ mod tests {
         };
         check(&led(&[8080, 8443], false), &[], &[], None);
         check(&led(&[], true), &[], &[], None);
-        check(&led(&[8080, 8443], false), &[8443], &[], Some("nothing listens on port 8443"));
+        check(
+            &led(&[8080, 8443], false),
+            &[8443],
+            &[],
+            Some("nothing listens on port 8443 for those who come from outside: who is led"),
+        );
         check(&led(&[80, 443, 8080], false), &[], &[], Some("the firewall lets nobody reach port 8443"));
         check(&led(&[], true), &[], &[8080], Some("firewalld lets nobody reach port 8080"));
     }

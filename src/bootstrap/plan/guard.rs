@@ -8,10 +8,11 @@ use super::{
         ruleset::{Arrives, Carrier, Firewall, OpenPort, Wanted},
     },
     Action, Answers, Facts, Plan, Then,
+    shipped::Shipped,
 };
 
 /// What `nftables.service` flushes comes back with it.
-pub(super) const AFTER_FLUSH: &str = "/etc/systemd/system/nftables.service.d/60-gateway.conf";
+const AFTER_FLUSH: &str = "/etc/systemd/system/nftables.service.d/60-gateway.conf";
 
 const AFTER_FLUSH_TEXT: &str = "\
 # Written by `gateway bootstrap`. The rules of nftables.service begin with `flush ruleset`, which takes ours along.
@@ -21,7 +22,7 @@ ExecReload=-/usr/sbin/nft -f /etc/gateway/firewall.nft
 ";
 
 /// After a start and a reload the firewall is what the configuration says by then.
-pub(super) const FOLLOWS: &str = "/etc/systemd/system/gateway.service.d/60-firewall.conf";
+const FOLLOWS: &str = "/etc/systemd/system/gateway.service.d/60-firewall.conf";
 
 const FOLLOWS_TEXT: &str = "\
 # Written by `gateway bootstrap`: the firewall follows the listeners. As root and outside of the sandbox (`+`), which the
@@ -32,7 +33,7 @@ ExecReload=-+/usr/local/bin/gateway firewall reload --quiet
 ";
 
 /// Who changes sshd's port, and forgets the firewall, is not locked out.
-pub(super) const SSH_FOLLOWS: &str = "/etc/systemd/system/gateway-firewall-follow.service";
+const SSH_FOLLOWS: &str = "/etc/systemd/system/gateway-firewall-follow.service";
 
 const SSH_FOLLOWS_TEXT: &str = "\
 # Written by `gateway bootstrap`: opens new ports of SSH in the firewall of the gateway. Started by the unit of type path.
@@ -47,7 +48,7 @@ ExecStart=/usr/local/bin/gateway firewall reload --quiet
 ";
 
 /// What looks out for that.
-pub(super) const SSH_WATCH: &str = "/etc/systemd/system/gateway-firewall-follow.path";
+const SSH_WATCH: &str = "/etc/systemd/system/gateway-firewall-follow.path";
 pub(super) const SSH_WATCH_UNIT: &str = "gateway-firewall-follow.path";
 
 const SSH_WATCH_TEXT: &str = "\
@@ -63,6 +64,14 @@ PathChanged=/etc/systemd/system/ssh.socket.d
 [Install]
 WantedBy=multi-user.target
 ";
+
+/// What is written here, wherever a firewall of ours is built.
+pub(super) const WRITTEN: [Shipped; 4] = [
+    Shipped { path: AFTER_FLUSH, content: AFTER_FLUSH_TEXT },
+    Shipped { path: FOLLOWS, content: FOLLOWS_TEXT },
+    Shipped { path: SSH_FOLLOWS, content: SSH_FOLLOWS_TEXT },
+    Shipped { path: SSH_WATCH, content: SSH_WATCH_TEXT },
+];
 
 const WHY: &str = "nothing but SSH and the edge is reached from outside";
 
@@ -221,7 +230,7 @@ fn ports_of_tunnel(plan: &mut Plan, facts: &Facts) -> BTreeSet<OpenPort> {
 
 /// What arrives in packets of another kind than TCP's and UDP's has no port to be named by: it is let in, and told.
 fn tunnels_go_on(plan: &mut Plan, facts: &Facts, stored: Option<&Firewall>) {
-    let known = |carrier: &Carrier| stored.is_some_and(|stored| stored.carriers.contains(carrier));
+    let known = |carrier: &Carrier| stored.is_some_and(|stored| stored.lets_in(carrier));
     for end in &facts.tunnels {
         let new = end.carriers.iter().filter(|carrier| !known(carrier)).map(Carrier::to_string);
         let new: Vec<String> = new.collect();

@@ -38,9 +38,10 @@ pub(super) const UNITS: [Shipped; 3] = [
     },
 ];
 
-/// Those of the shipped files that are there and hold something else, as `read` finds them: another version's, or edited. Pure.
+/// Those of the files for systemd, shipped and written, that are there and hold something else, as `read` finds them: another
+/// version's, or edited. Pure.
 pub(in crate::bootstrap) fn differing(read: impl Fn(&Path) -> Option<String>) -> Vec<&'static str> {
-    let all = UNITS.iter().chain([&SYSUSERS, &TMPFILES]);
+    let all = UNITS.iter().chain([&SYSUSERS, &TMPFILES]).chain(&guard::WRITTEN);
     let differs =
         |shipped: &&Shipped| read(Path::new(shipped.path)).is_some_and(|text| text != shipped.content);
     all.filter(differs).map(|shipped| shipped.path).collect()
@@ -51,7 +52,7 @@ pub(in crate::bootstrap) fn touched() -> (Vec<PathBuf>, Vec<&'static str>) {
     let shipped = [&SYSUSERS, &TMPFILES].into_iter().chain(&UNITS).map(|shipped| shipped.path);
     let ours = [settings::DROP_IN, settings::SOCKET_DROP_IN, places::SEAL_DROP_IN, places::CONFIG];
     let systems = [system::SYSCTL, system::JOURNAL, system::UPDATES];
-    let guards = [guard::AFTER_FLUSH, guard::FOLLOWS, guard::SSH_FOLLOWS, guard::SSH_WATCH];
+    let guards = guard::WRITTEN.iter().map(|written| written.path);
     let files = shipped.chain(ours).chain(systems).chain(guards).map(PathBuf::from).collect();
     let units = vec![
         "gateway.socket",

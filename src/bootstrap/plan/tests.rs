@@ -264,6 +264,13 @@ fn tunnels_that_arrive_in_no_port_go_on() {
     let known = plan(&facts, &samples::answers());
     assert_eq!(known.steps, []);
     assert!(!told(&known).contains("he-ipv6"));
+    // Let in from anywhere, it is let in from there.
+    facts = samples::set_up();
+    facts.tunnels = vec![end("he-ipv6", &["ipv6@192.0.2.1"])];
+    facts.live.stored.as_mut().unwrap().carriers = ["ipv6@any".parse().unwrap()].into();
+    let wider = plan(&facts, &samples::answers());
+    assert_eq!(wider.steps, []);
+    assert!(!told(&wider).contains("he-ipv6"));
     // A session through one needs no port of any other.
     let through = after(|facts, _| {
         facts.tunnels = vec![end("mgmt", &["gre@192.0.2.1"])];

@@ -26,7 +26,7 @@ impl Wanted {
         let mut wanted = Firewall { bare: false, ..before.unwrap_or_default() };
         wanted.ssh.extend(&self.ssh);
         wanted.opened.extend(&self.opened);
-        wanted.carriers.extend(&self.carriers);
+        wanted.carry(&self.carriers, usize::MAX);
         wanted.listen(self.edge.clone());
         wanted
     }
