@@ -22,7 +22,7 @@ pub(crate) use self::{
     config::Config,
     dashboard::Dashboard,
     error::AdminError,
-    key::{KEY_HEADER, key_beside, key_to},
+    key::{KEY_HEADER, key_beside, key_to, make_place_for_key},
     parts::{House, Live, Order, Parts, Places, ReloadOrder, SwapOrder},
     peer::Peer,
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},

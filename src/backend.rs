@@ -375,10 +375,9 @@ impl Backend {
     }
 }
 
-/// Where they are behind all symbolic links, or will be in a directory that is there.
+/// Those that are there, behind all symbolic links.
 fn real(paths: &[PathBuf]) -> Vec<PathBuf> {
-    let to_come = |path: &PathBuf| Some(path.parent()?.canonicalize().ok()?.join(path.file_name()?));
-    paths.iter().filter_map(|path| path.canonicalize().ok().or_else(|| to_come(path))).collect()
+    paths.iter().filter_map(|path| path.canonicalize().ok()).collect()
 }
 
 /// Make the directory of the workers' own directories.

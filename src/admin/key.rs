@@ -138,6 +138,14 @@ pub(crate) fn key_to(socket: &Path) -> Option<HeaderValue> {
     Some(value)
 }
 
+/// Make a place for the key where none lies yet: what is hidden from workers must be there when they start.
+pub(crate) fn make_place_for_key(socket: &Path) -> io::Result<()> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(key_beside(socket)) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
 /// Where the key of the gateway with that socket lies.
 pub(crate) fn key_beside(socket: &Path) -> PathBuf {
     let mut path = socket.as_os_str().to_owned();

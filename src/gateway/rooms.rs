@@ -26,7 +26,7 @@ use super::{
     reload::surprises,
 };
 use crate::{
-    admin::{self, Admin, Live, Order, Parts},
+    admin::{self, Admin, AdminError, Live, Order, Parts},
     backend::{self, Backend, BackendError},
     config::{self, Config},
     door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
@@ -101,6 +101,9 @@ impl Rooms {
         )
         .await?;
 
+        let socket = config.admin.socket_in(&config.runtime_dir);
+        admin::make_place_for_key(&socket)
+            .map_err(|source| AdminError::Socket { path: socket.clone(), source })?;
         let backends = backends::start(&config, (&config_dir, &hidden), &tenants, &lives, &metrics)?;
         let settings = edge_settings::of(&config, &backends);
         let jobs = jobs::start(&config, &backends, (&registry, &tickets), &lives, &metrics);
