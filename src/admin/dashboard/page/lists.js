@@ -91,4 +91,3 @@ function choices(backends, jobs) {
     return option;
   }, () => {});
 }
-
