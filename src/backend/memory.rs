@@ -5,6 +5,7 @@
 use std::{
     collections::BTreeSet,
     fs::File,
+    ops::Range,
     os::unix::fs::FileExt,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
@@ -15,6 +16,12 @@ use super::process_group::{self, Seen};
 /// How old a list of all processes may be. Between two of them only newcomers are looked at, by the ids that the kernel
 /// has given since; who joins the group later in its life has to wait for the next list.
 const CENSUS_EVERY: Duration = Duration::from_secs(60);
+
+/// How long a look at the last id serves all who ask: the workers are looked at in one moment each second.
+const LOOK_SERVES: Duration = Duration::from_millis(500);
+
+/// As many newcomers as are looked at on the spot, in some 20 µs each.
+const FEW: usize = 16;
 
 /// As many ids as are looked at one by one at least; for more than there are processes, all of these are looked at.
 const NEWCOMERS: usize = 64;
@@ -83,22 +90,62 @@ impl Memory {
 #[derive(Debug, Clone)]
 struct Census {
     taken: Instant,
+    /// When newcomers were last asked for.
+    looked: Instant,
     /// The last id that had been given when it was begun.
     last_id: Option<u32>,
     seen: Arc<[Seen]>,
 }
 
-static CENSUS: Mutex<Option<Census>> = Mutex::new(None);
+impl Census {
+    /// Who is there now. May block for some milliseconds.
+    fn of_all() -> Self {
+        let (now, last_id) = (Instant::now(), process_group::last_id());
+        Self { taken: now, looked: now, last_id, seen: process_group::all().into() }
+    }
 
-fn last_census() -> Option<Census> {
-    CENSUS.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The ids that the kernel has given since; none when they cannot be told.
+    fn newcomers(&self) -> Option<Range<u32>> {
+        ids_between(self.last_id?, process_group::last_id()?)
+    }
+
+    /// With the processes among these ids, which may be a thread's as well.
+    fn joined_by(self, ids: Range<u32>) -> Self {
+        let (looked, last_id) = (Instant::now(), ids.end.checked_sub(1));
+        if ids.is_empty() {
+            return Self { looked, ..self };
+        }
+        let come = ids.filter(|id| process_group::is_process(*id)).filter_map(process_group::see);
+        Self { looked, last_id, seen: self.seen.iter().copied().chain(come).collect(), ..self }
+    }
 }
 
-/// Has somebody been started since, or is the list too old? One short read.
+static CENSUS: Mutex<Option<Census>> = Mutex::new(None);
+
+/// The last one, unless it is too old.
+fn last_census() -> Option<Census> {
+    let census = CENSUS.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    census.filter(|census| census.taken.elapsed() < CENSUS_EVERY)
+}
+
+fn keep(census: Census) {
+    *CENSUS.lock().unwrap_or_else(PoisonError::into_inner) = Some(census);
+}
+
+/// Have more been started than can be looked at in microseconds, or is the list too old? Few newcomers join it here: to
+/// have a thread do it would take longer, and the thread would be the next newcomer.
 pub(super) fn census_is_due() -> bool {
-    last_census().is_none_or(|census| {
-        census.taken.elapsed() >= CENSUS_EVERY || census.last_id != process_group::last_id()
-    })
+    let Some(census) = last_census() else { return true };
+    if census.looked.elapsed() < LOOK_SERVES {
+        return false;
+    }
+    match census.newcomers() {
+        Some(ids) if ids.len() <= FEW => {
+            keep(census.joined_by(ids));
+            false
+        }
+        _ => true,
+    }
 }
 
 /// Bring it up to date, unless somebody just has. May block for some milliseconds.
@@ -106,27 +153,16 @@ pub(super) fn take_census() {
     // Not the list's own lock, for which the looks would wait.
     static TAKING: Mutex<()> = Mutex::new(());
     let _one_at_a_time = TAKING.lock().unwrap_or_else(PoisonError::into_inner);
-    // Who comes while we look has a later id.
-    let last_id = process_group::last_id();
-    let before = last_census().filter(|census| census.taken.elapsed() < CENSUS_EVERY);
-    let newcomers = before.as_ref().and_then(|census| {
-        let ids = ids_between(census.last_id?, last_id?)?;
-        (ids.len() <= census.seen.len().max(NEWCOMERS)).then_some((census, ids))
+    let census = last_census().and_then(|census| {
+        // For more than there are processes, all of these are looked at.
+        let ids = census.newcomers().filter(|ids| ids.len() <= census.seen.len().max(NEWCOMERS))?;
+        Some(census.joined_by(ids))
     });
-    let census = match newcomers {
-        Some((_, ids)) if ids.is_empty() => return,
-        Some((census, ids)) => {
-            // An id may be a thread's as well.
-            let come = ids.filter(|id| process_group::is_process(*id)).filter_map(process_group::see);
-            Census { last_id, seen: census.seen.iter().copied().chain(come).collect(), ..*census }
-        }
-        None => Census { taken: Instant::now(), last_id, seen: process_group::all().into() },
-    };
-    *CENSUS.lock().unwrap_or_else(PoisonError::into_inner) = Some(census);
+    keep(census.unwrap_or_else(Census::of_all));
 }
 
 /// The ids that have been given after the one, up to the other; none when they have gone round.
-fn ids_between(before: u32, last: u32) -> Option<std::ops::Range<u32>> {
+fn ids_between(before: u32, last: u32) -> Option<Range<u32>> {
     (before <= last).then(|| before.saturating_add(1)..last.saturating_add(1))
 }
 
@@ -201,7 +237,6 @@ mod tests {
             }
             std::thread::yield_now();
         };
-        assert!(census_is_due(), "somebody has been started");
         take_census();
         memory.resident_bytes();
         assert_eq!(memory.members, BTreeSet::from([orphan]));
@@ -209,6 +244,21 @@ mod tests {
         nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGKILL).unwrap();
         drop(words);
         leader.wait().unwrap();
+    }
+
+    #[test]
+    fn who_has_come_since_joins_the_list_once() {
+        let before = Census::of_all();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
+        let ids = before.newcomers().unwrap();
+        assert!(ids.contains(&child.id()));
+        let after = before.clone().joined_by(ids);
+        let count = |census: &Census| census.seen.iter().filter(|seen| seen.pid == child.id()).count();
+        assert_eq!((count(&before), count(&after)), (0, 1));
+        assert!(after.newcomers().is_none_or(|ids| !ids.contains(&child.id())));
+        assert!(after.looked > before.looked && after.taken == before.taken);
+        child.kill().unwrap();
+        child.wait().unwrap();
     }
 
     #[test]

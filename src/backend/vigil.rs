@@ -171,7 +171,7 @@ impl Vigil {
             }
             if let Some(max_mb) = config.memory_max_mb {
                 if memory::census_is_due() {
-                    // It may read all of /proc. An error is a panic in there: the list stays as old as it is.
+                    // It may read all of /proc. An error is a panic in there: the list stays as it is.
                     drop(tokio::task::spawn_blocking(memory::take_census).await);
                 }
                 let resident_mb = memory.resident_bytes() / (1024 * 1024);
