@@ -30,6 +30,7 @@ mod names;
 mod patience;
 mod peer;
 mod proxy_protocol;
+mod pulse;
 mod recorded;
 mod redirect;
 mod refusal;
@@ -73,8 +74,9 @@ use self::{
     cuts::Cuts,
     descriptors::Descriptors,
     listeners::{Listeners, Manner, Plan},
+    pulse::Pulse,
     settings::Settings,
-    thread::{Pulse, Shared},
+    thread::Shared,
     tls::TlsAcceptor,
 };
 pub(crate) use self::{
@@ -286,8 +288,8 @@ impl Edge {
         self.shared.metrics.websockets_drained().get()
     }
 
-    /// How often each thread that serves has beaten: one that beats no more hangs.
-    pub(crate) fn beats(&self) -> Vec<usize> {
+    /// How many of the threads that serve hang: they have not beaten since this was asked last.
+    pub(crate) fn threads_stuck(&self) -> usize {
         self.shared.pulse.feel()
     }
 

@@ -5,10 +5,7 @@ use std::{
     cell::{Cell, RefCell},
     collections::HashMap,
     rc::Rc,
-    sync::{
-        Arc, Mutex, PoisonError, Weak,
-        atomic::{AtomicUsize, Ordering::Relaxed},
-    },
+    sync::{Arc, atomic::AtomicUsize},
     task::{Context, Poll, Waker},
     time::Duration,
 };
@@ -31,6 +28,7 @@ use super::{
     cuts::Cuts,
     descriptors::Descriptors,
     forward::Upstreams,
+    pulse::{Heart, Pulse},
     request_id::RequestIds,
     settings::Settings,
     turn::Turns,
@@ -57,38 +55,6 @@ pub(crate) struct Shared {
     pub(crate) challenges: Arc<Challenges>,
     /// Do the threads live?
     pub(crate) pulse: Pulse,
-}
-
-/// The heartbeats of the threads that serve: one that hangs in a loop or a lock beats no more.
-#[derive(Debug, Default)]
-pub(crate) struct Pulse(Mutex<Vec<Weak<Heart>>>);
-
-/// One thread's heart: it beats when it is felt, and not at rest, where each beat would wake a core for nothing.
-#[derive(Debug, Default)]
-struct Heart {
-    beats: AtomicUsize,
-    felt: Notify,
-}
-
-impl Pulse {
-    fn join(&self) -> Arc<Heart> {
-        let heart = Arc::default();
-        let mut hearts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those of threads that have ended in order.
-        hearts.retain(|heart| heart.strong_count() > 0);
-        hearts.push(Arc::downgrade(&heart));
-        heart
-    }
-
-    /// How often each thread that serves now has beaten. Each beats soon after it, if it lives: look again.
-    pub(crate) fn feel(&self) -> Vec<usize> {
-        let hearts = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let feel = |heart: Arc<Heart>| {
-            heart.felt.notify_one();
-            heart.beats.load(Relaxed)
-        };
-        hearts.iter().filter_map(Weak::upgrade).map(feel).collect()
-    }
 }
 
 /// One thread's own things.
@@ -154,7 +120,7 @@ impl Thread {
         };
         tokio::select! {
             () = stirred => {}
-            () = self.heart.felt.notified() => {}
+            () = self.heart.felt() => {}
         }
     }
 
@@ -163,7 +129,7 @@ impl Thread {
         self.lines.flush();
         self.tally.flush(&self.shared.metrics);
         self.upstreams.sweep();
-        self.heart.beats.fetch_add(1, Relaxed);
+        self.heart.beat();
         // Idle connections to workers are to be closed in time.
         let busy = !self.upstreams.is_empty();
         self.stir.stirred.set(busy);
