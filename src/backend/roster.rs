@@ -129,6 +129,12 @@ impl Roster {
         }
     }
 
+    /// Up to which slot workers are listed; as if all slots had one, if none is.
+    pub(crate) fn slots(&self) -> u16 {
+        let last = self.workers.load().iter().map(|worker| worker.slot()).max();
+        last.map_or(u16::MAX, |last| last.saturating_add(1))
+    }
+
     /// Resolves when a worker can be picked. Cancel safe.
     pub(crate) async fn ready(&self) {
         loop {

@@ -173,7 +173,7 @@ pub(crate) async fn forward(
     let url = issued.as_ref().map(|issued| &issued.url);
     let mut body = Some(body);
     let lane = tenant.map_or("", |tenant| tenant.id.as_str());
-    let bound = sticky::bound(route.sticky, exchange, lane, &head.headers);
+    let bound = sticky::bound(route, exchange, lane, &head.headers);
     let mut tries = Tries::new(exchange, route, &place, lane);
     tries.home = bound.as_ref().map(|bound| bound.home);
     let (sent, lease) = loop {

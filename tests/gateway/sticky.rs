@@ -59,6 +59,27 @@ fn a_cookie_leads_to_one_worker_and_to_another_when_that_leaves() {
     assert_eq!(answering(&gateway, NAVAJA, cookie).len(), 1, "its successor is home again");
 }
 
+#[test]
+fn a_new_worker_takes_no_session_away_and_gets_its_share_of_new_ones() {
+    let gateway = gateway("cookie");
+    eventually("all are ready", || (gateway.worker_pids().len() == 3).then_some(()));
+    let newcomer = || {
+        let answer = gateway.get("/x").origin(NAVAJA).send().is(200);
+        answer.header("set-cookie").unwrap().split(';').next().unwrap().to_owned()
+    };
+    let homes = |cookies: &[String]| -> Vec<_> {
+        cookies.iter().map(|cookie| answering(&gateway, NAVAJA, cookie)).collect()
+    };
+    let sessions: Vec<_> = (0..12).map(|_| newcomer()).collect();
+    let before = homes(&sessions);
+    gateway.cli(&["backend", "scale", "6"]).ok();
+    assert_eq!(homes(&sessions), before);
+    let new: BTreeSet<_> = homes(&(0..24).map(|_| newcomer()).collect::<Vec<_>>()).into_iter().collect();
+    assert!(new.iter().any(|home| !before.contains(home)), "{new:?}");
+    gateway.cli(&["backend", "scale", "3"]).ok();
+    assert_eq!(homes(&sessions), before);
+}
+
 /// What twelve clients of socket.io's say over these transports.
 fn talk(sticky: &str, transports: &str) -> serde_json::Value {
     // By this name, so that the clients' own library says the host.

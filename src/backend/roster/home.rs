@@ -22,9 +22,13 @@ pub(crate) enum Sticky {
     Cookie,
 }
 
-/// A key of requests that belong together.
+/// A key of requests that belong together, and among how many slots it was given: a worker in a later one is no home of
+/// theirs while there is one in these.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Home(u64);
+pub(crate) struct Home {
+    key: u64,
+    slots: u16,
+}
 
 impl Home {
     /// The home of what has this key.
@@ -32,13 +36,18 @@ impl Home {
         // Without a seed: the same worker also after a restart of the gateway.
         let mut hasher = DefaultHasher::new();
         key.hash(&mut hasher);
-        Self(hasher.finish())
+        Self { key: hasher.finish(), slots: u16::MAX }
+    }
+
+    /// Of requests that began when there were so many slots.
+    pub(crate) fn among(self, slots: u16) -> Self {
+        Self { slots, ..self }
     }
 
     /// How much this worker is its home. By name, so that a worker's successor inherits.
     fn weight(self, worker: &Worker) -> u64 {
         let mut hasher = DefaultHasher::new();
-        (self.0, worker.name()).hash(&mut hasher);
+        (self.key, worker.name()).hash(&mut hasher);
         hasher.finish()
     }
 }
@@ -50,7 +59,10 @@ pub(super) fn at_home<'a>(workers: &'a [Arc<Worker>], home: Home, avoid: &[u64])
     };
     // Two of a name are an old one and its successor, which has the larger key. One that hangs is nobody's home while
     // there is another.
-    workers.iter().filter(may).max_by_key(|worker| (!worker.hangs(), home.weight(worker), worker.key()))
+    workers
+        .iter()
+        .filter(may)
+        .max_by_key(|worker| (!worker.hangs(), worker.slot() < home.slots, home.weight(worker), worker.key()))
 }
 
 #[cfg(test)]
@@ -93,6 +105,21 @@ mod tests {
                 let after = name(&workers, Home::of(key));
                 prop_assert!(after == before || before == gone.name());
             }
+        }
+
+        #[test]
+        fn keys_stay_when_workers_come_and_go_again_and_only_when_those_are_all_leave_them(
+            count in 1_usize..5, more in 1_usize..5, keys in proptest::collection::vec(any::<u64>(), 1..50)
+        ) {
+            let mut workers = workers(count + more);
+            let few = workers[..count].to_vec();
+            for key in keys {
+                let home = Home::of(key).among(u16::try_from(count).unwrap());
+                prop_assert_eq!(name(&workers, home), name(&few, home));
+            }
+            workers.drain(..count);
+            let home = Home::of("client").among(u16::try_from(count).unwrap());
+            prop_assert_eq!(name(&workers, home), name(&workers, Home::of("client")));
         }
 
         #[test]

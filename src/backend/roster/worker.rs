@@ -49,6 +49,7 @@ pub(in crate::backend) fn next_key() -> u64 {
 #[derive(Debug)]
 pub(in crate::backend) struct Worker {
     key: u64,
+    slot: u16,
     name: String,
     address: Address,
     in_flight: AtomicUsize,
@@ -69,8 +70,10 @@ pub(in crate::backend) struct Worker {
 impl Worker {
     /// A worker with no request yet; `key` comes from [`next_key`].
     pub(in crate::backend) fn new(key: u64, name: String, address: Address) -> Arc<Self> {
+        let slot = name.rsplit_once('/').and_then(|(_, slot)| slot.parse().ok());
         Arc::new(Self {
             key,
+            slot: slot.unwrap_or_default(),
             name,
             address,
             in_flight: AtomicUsize::new(0),
@@ -93,6 +96,11 @@ impl Worker {
     /// Such as `api/0`.
     pub(super) fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The number in its name; 0, if there is none.
+    pub(super) fn slot(&self) -> u16 {
+        self.slot
     }
 
     /// What it has to do, as far as can be known from here.

@@ -7,13 +7,17 @@ use http::{HeaderMap, HeaderValue, header};
 
 use crate::backend::{Home, Sticky};
 
-use super::super::{authority::Scheme, serve::Exchange};
+use super::super::{authority::Scheme, serve::Exchange, settings::Route};
 
-/// The cookie's name and what follows it. Its value means nothing but "the same as before".
+/// The cookie's name and what follows it. Its value means nothing but "the same as before": an id, and how many slots
+/// there were when it was given, among which it stays, so that a new worker takes nobody's session away.
 const COOKIE: &str = "gateway-worker=";
 
-/// Digits of its value.
-const DIGITS: usize = 16;
+/// Digits of the id.
+const ID_DIGITS: usize = 16;
+
+/// Digits of the number of slots.
+const SLOTS_DIGITS: usize = 4;
 
 /// Where a request is at home, and the cookie that will bring the next one there.
 #[derive(Debug)]
@@ -23,27 +27,30 @@ pub(super) struct Bound {
 }
 
 /// Where this request is at home; none: anywhere.
-pub(super) fn bound(
-    sticky: Option<Sticky>,
-    exchange: &Exchange,
-    lane: &str,
-    headers: &HeaderMap,
-) -> Option<Bound> {
-    let home = match sticky? {
+pub(super) fn bound(route: &Route, exchange: &Exchange, lane: &str, headers: &HeaderMap) -> Option<Bound> {
+    let home = match route.sticky? {
         Sticky::Client => Home::of(exchange.client.address),
         Sticky::Tenant if lane.is_empty() => return None,
         Sticky::Tenant => Home::of(lane),
         Sticky::Cookie => {
-            if let Some(value) = value(headers) {
-                return Some(Bound { home: Home::of(value), cookie: None });
+            if let Some(home) = value(headers).and_then(home) {
+                return Some(Bound { home, cookie: None });
             }
             // Any value that others do not have: it opens nothing.
-            let value = format!("{:016x}", RandomState::new().hash_one(exchange.record.id().as_str()));
+            let id = RandomState::new().hash_one(exchange.record.id().as_str());
+            let value = format!("{id:0ID_DIGITS$x}{:0SLOTS_DIGITS$x}", route.roster.slots());
             let cookie = HeaderValue::from_str(&cookie(&value, exchange.client.scheme)).ok();
-            return Some(Bound { home: Home::of(value.as_str()), cookie });
+            return home(&value).map(|home| Bound { home, cookie });
         }
     };
     Some(Bound { home, cookie: None })
+}
+
+/// Where a cookie of this value leads to; none, if it is none of ours.
+fn home(value: &str) -> Option<Home> {
+    let ours = value.len() == ID_DIGITS + SLOTS_DIGITS && value.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let (id, slots) = ours.then(|| value.split_at(ID_DIGITS))?;
+    Some(Home::of(id).among(u16::from_str_radix(slots, 16).ok()?))
 }
 
 /// Pages of other origins send it only with `SameSite=None`, which browsers take only with `Secure`; those that keep no
@@ -56,12 +63,11 @@ fn cookie(value: &str, scheme: Scheme) -> String {
     [COOKIE, value, rest].concat()
 }
 
-/// The value that the client sends, if it can be one of ours.
+/// The value that the client sends.
 fn value(headers: &HeaderMap) -> Option<&str> {
     let lines = headers.get_all(header::COOKIE).into_iter().filter_map(|line| line.to_str().ok());
     let mut pairs = lines.flat_map(|line| line.split(';')).map(str::trim);
-    let value = pairs.find_map(|pair| pair.strip_prefix(COOKIE))?;
-    (value.len() == DIGITS && value.bytes().all(|byte| byte.is_ascii_hexdigit())).then_some(value)
+    pairs.find_map(|pair| pair.strip_prefix(COOKIE))
 }
 
 #[cfg(test)]
@@ -74,13 +80,14 @@ mod tests {
         for (name, line) in lines {
             headers.append(name, line);
         }
-        assert_eq!(value(&headers), want);
+        assert_eq!(value(&headers).filter(|value| home(value).is_some()), want);
     }
 
     #[test]
     fn the_cookie_is_found_among_others_and_only_as_we_write_it() {
-        check(&["a=b; gateway-worker=0123456789abcdef; c=d"], Some("0123456789abcdef"));
-        check(&["a=b", "gateway-worker=0123456789abcdef"], Some("0123456789abcdef"));
+        check(&["a=b; gateway-worker=0123456789abcdef0003; c=d"], Some("0123456789abcdef0003"));
+        check(&["a=b", "gateway-worker=0123456789abcdef0003"], Some("0123456789abcdef0003"));
+        check(&["gateway-worker=0123456789abcdef"], None);
         check(&["gateway-worker=api/0"], None);
         check(&["xgateway-worker=0123456789abcdef"], None);
         check(&[], None);
