@@ -132,10 +132,10 @@ pub(super) fn sweep(
     let (pointed_to, mut outcome) = (pointed_to(link)?, Ok(()));
     for entry in fs::read_dir(releases.canonicalize()?)? {
         let mark = entry?.path();
-        if mark.extension().is_none_or(|extension| extension != MAKING) {
+        let (release, part) = (mark.with_extension(""), mark.with_extension(UNFINISHED));
+        if mark.extension().is_none_or(|extension| extension != MAKING) || sequence(&release).is_none() {
             continue;
         }
-        let (release, part) = (mark.with_extension(""), mark.with_extension(UNFINISHED));
         let Some(making) = Making::abandoned(mark) else { continue };
         let kept = needed(&release) || pointed_to.iter().any(|target| target.starts_with(&release));
         let gone = if kept { Ok(()) } else { remove(&part).and_then(|()| remove(&release)) };
@@ -202,8 +202,8 @@ pub(super) fn share(path: &Path, gid: u32) -> io::Result<()> {
 }
 
 /// Remove all releases but the newest `kept`, those that the link and the links beside it point to, and those that are
-/// `needed`. One that is being made is none yet. One that cannot be removed keeps none of the others; the first error is
-/// told in the end.
+/// `needed`. What somebody has put beside them by hand is none of ours and stays; one that is being made is none yet. One
+/// that cannot be removed keeps none of the others; the first error is told in the end.
 pub(super) fn prune(
     link: &Path,
     kept: usize,
@@ -220,21 +220,19 @@ pub(super) fn prune(
             continue;
         }
         let (modified, path) = (entry.metadata()?.modified()?, entry.path());
-        if mark_of(&path).exists() {
-            continue;
-        }
-        if path.extension().is_none_or(|extension| extension != UNFINISHED) {
-            all.push((sequence(&path), modified, path));
+        let unfinished = path.extension().is_some_and(|extension| extension == UNFINISHED);
+        let name = if unfinished { path.with_extension("") } else { path.clone() };
+        let Some(sequence) = sequence(&name).filter(|_| !mark_of(&path).exists()) else { continue };
+        if !unfinished {
+            all.push((sequence, path));
         } else if modified.elapsed().is_ok_and(|age| age > ABANDONED_AFTER) {
             // What a gateway that was killed had begun to unpack. A younger one may be another backend's.
             outcome = outcome.and(remove(&path));
         }
     }
-    // Those without a name of ours were put there by hand, before all others; among them the time has to do, though
-    // whoever writes into one makes it younger.
     all.sort();
     let surplus = all.len().saturating_sub(kept.max(1));
-    for (_, _, path) in all.into_iter().take(surplus) {
+    for (_, path) in all.into_iter().take(surplus) {
         if !pointed_to.iter().any(|target| target.starts_with(&path)) && !needed(&path) {
             outcome = outcome.and(remove(&path));
         }
@@ -297,12 +295,15 @@ mod tests {
         point(&link, &made[1]).unwrap();
         point(&link, &made[0]).unwrap();
         assert!(is_release_of(&made[0], &link) && !is_release_of(&root, &link));
-        let [abandoned, unpacking] = ["20260101-000000.part", "20260102-000000.part"].map(|name| {
-            let path = root.join("releases").join(name);
-            fs::create_dir(&path).unwrap();
-            path
-        });
-        fs::File::open(&abandoned).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        let [abandoned, unpacking, by_hand, shared] =
+            ["20260101-000000.part", "20260102-000000.part", "first", "old.part"].map(|name| {
+                let path = root.join("releases").join(name);
+                fs::create_dir(&path).unwrap();
+                path
+            });
+        for old in [&abandoned, &by_hand, &shared] {
+            fs::File::open(old).unwrap().set_modified(std::time::SystemTime::UNIX_EPOCH).unwrap();
+        }
         prune(&link, 2, |release| release == made[2], &remove).unwrap();
         assert_eq!((abandoned.exists(), unpacking.exists()), (false, true));
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
@@ -314,6 +315,7 @@ mod tests {
         prune(&link, 1, |_| false, &remove).unwrap();
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
         assert_eq!(left, [false, false, true, false, false, true]);
+        assert!(by_hand.exists() && shared.exists(), "what somebody has put there is not ours to remove");
     }
 
     #[test]
