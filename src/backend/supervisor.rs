@@ -25,7 +25,7 @@ use super::{
     account::Identity,
     deploy::{self, Deploy, Deployed, Site},
     errand::{Errand, Running},
-    generation::{Generation, check_socket_path},
+    generation::{Generation, LeadsTo, check_socket_path},
     hands::{self, Target},
     process::Stage,
     restart::Policy,
@@ -133,9 +133,7 @@ impl Supervisor {
         shelf: Shelf,
         metrics: &Arc<Metrics>,
     ) -> Result<Self, BackendError> {
-        let first = Generation::resolve(&stage.grounds, 0, config.clone())?;
-        let leads_to = first.leads_to();
-        let generations = Generations::begin(shelf, first);
+        let (generations, config, leads_to) = begin(&stage, config, shelf)?;
         let generation = Arc::clone(generations.current());
         check_socket_path(&stage.runtime_dir, &stage.backend, workers(&config))?;
         let (orders, inbox) = mpsc::channel(ORDERS_WAITING_MAX);
@@ -267,6 +265,32 @@ impl Supervisor {
             // An error is a panic; its jobs were dropped with it and so end by themselves.
             drop(running.await);
             *task = None;
+        }
+    }
+}
+
+/// With which generations to begin, and the configuration that is carried out with them. When this one leads to none (its
+/// Node, its user or its `env_file` has gone), what served before does: one backend's trouble must not keep all the others
+/// from starting.
+fn begin(
+    stage: &Stage,
+    config: Config,
+    shelf: Shelf,
+) -> Result<(Generations, Config, LeadsTo), BackendError> {
+    match Generation::resolve(&stage.grounds, 0, config.clone()) {
+        Ok(first) => {
+            let leads_to = first.leads_to();
+            Ok((Generations::begin(shelf, first), config, leads_to))
+        }
+        Err(error) => {
+            let Some(generations) = Generations::of_before(shelf) else { return Err(error) };
+            let before = Arc::clone(generations.current());
+            let (backend, generation) = (&stage.backend, before.number);
+            tracing::error!(
+                backend, generation, reason = %error,
+                "the backend starts as it was before; mend this, then `gateway backend reload {backend}`"
+            );
+            Ok((generations, before.config.clone(), before.leads_to()))
         }
     }
 }

@@ -40,13 +40,22 @@ impl Swap {
                     out::remark("requests in flight end first (at most `swap_grace`); new ones wait");
                 }
                 Ok(status) if status.swaps > swaps && !status.listeners.is_empty() => {
-                    let (old, new) = (before.version, status.version);
+                    let (old, new) = (&before.version, status.version);
                     let took_ms = begun.elapsed().as_millis();
                     out::line(format!("swapped {old} for {new} in {took_ms} ms, pid {}", status.pid));
                     return Ok(());
                 }
                 Ok(Status { swap_failure: Some(failure), started, .. }) if started > before.started => {
                     return Err(Failure::failed(failure).hint("the old program serves again"));
+                }
+                Ok(status) if status.pid != before.pid => {
+                    let message =
+                        format!("the gateway has ended, and another was started (pid {})", status.pid);
+                    return Err(Failure::failed(message).hint("the gateway's log says why"));
+                }
+                Err(_) if has_ended(before.pid) => {
+                    let message = format!("the gateway has ended: it could not become `{program}`");
+                    return Err(Failure::failed(message).hint("the gateway's log says why"));
                 }
                 _ if begun.elapsed() > SWAP_TIMEOUT => {
                     let patience_s = SWAP_TIMEOUT.as_secs();
@@ -57,4 +66,10 @@ impl Swap {
             }
         }
     }
+}
+
+/// Is there no such process any more? One that becomes another program keeps its id.
+fn has_ended(pid: u32) -> bool {
+    let pid = i32::try_from(pid).map(nix::unistd::Pid::from_raw);
+    pid.is_ok_and(|pid| nix::sys::signal::kill(pid, None) == Err(nix::errno::Errno::ESRCH))
 }

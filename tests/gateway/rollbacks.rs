@@ -182,15 +182,45 @@ fn new_starts_push_nothing_out_and_ten_are_kept() {
 }
 
 #[test]
+fn what_the_configuration_leads_to_no_more_serves_as_before_over_new_starts_and_swaps() {
+    let site = site("");
+    let file = site.write("app.env", "LABEL=first\n");
+    site.configure(&format!("backend.api.env_file = {file:?}"));
+    let gateway = site.start();
+    fs::remove_file(&file).unwrap();
+    let gateway = gateway.kill().start();
+    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("first", (1, vec![1])));
+    assert!(gateway.log().contains("the backend starts as it was before"), "{}", gateway.log());
+    gateway.cli(&["swap"]).ok();
+    assert_eq!(served(&gateway), "first");
+    gateway.cli(&["backend", "reload", "api"]).fails(1).says(&["app.env"]);
+    gateway.site().write("app.env", "LABEL=second\n");
+    gateway.cli(&["backend", "reload", "api"]).ok();
+    assert_eq!(generations(&gateway), (2, vec![1, 2]));
+}
+
+#[test]
+fn reloads_that_change_nothing_are_no_way_back_and_push_none_out() {
+    let gateway = site("").start();
+    deploy(&gateway, "second").ok();
+    for _ in 0..10 {
+        gateway.cli(&["backend", "reload", "api"]).ok();
+    }
+    assert_eq!(generations(&gateway), (12, vec![1, 12]));
+    gateway.cli(&["backend", "rollback", "api"]).ok().says(&["rolled back to generation 1"]);
+    assert_eq!(served(&gateway), "first");
+}
+
+#[test]
 fn a_release_that_is_no_longer_there_is_no_way_back_and_says_so() {
     let gateway = site("backend.api.releases_kept = 2").start();
-    for name in ["second", "third"] {
+    for name in ["second", "third", "fourth"] {
         deploy(&gateway, name).ok();
     }
     let gateway = gateway.stop().start();
-    assert_eq!(generations(&gateway), (3, vec![2, 3]), "only what is there can be gone back to");
-    let gone = gateway.cli(&["backend", "rollback", "api", "1"]).fails(1);
-    gone.says(&["generation 1 of backend api", "releases/first is no longer there", "hint: kept are: 2"]);
-    assert_eq!(served(&gateway), "third");
+    assert_eq!(generations(&gateway), (4, vec![1, 3, 4]), "only what is there can be gone back to");
+    let gone = gateway.cli(&["backend", "rollback", "api", "2"]).fails(1);
+    gone.says(&["generation 2 of backend api", "is no longer there", "hint: kept are: 1, 3"]);
+    assert_eq!(served(&gateway), "fourth");
     eventually("it is as it was", || Path::new(&shelf(gateway.site())).exists().then_some(()));
 }

@@ -62,6 +62,20 @@ impl Generations {
         generations
     }
 
+    /// Those of an earlier gateway alone, while the configuration leads to none: the one that was gone back to, or the last
+    /// that can serve. None, if none can.
+    pub(super) fn of_before(shelf: Shelf) -> Option<Self> {
+        let (all, held) = shelf.read();
+        let all: Vec<_> = all.into_iter().map(Arc::new).collect();
+        let serves = |at: &usize| what_is_gone(&all[*at]).is_none();
+        let of_held = held.as_ref().and_then(|held| all.iter().position(|one| one.number == held.number));
+        let current = of_held.filter(serves).or_else(|| (0..all.len()).rev().find(serves))?;
+        let numbers: Vec<_> = all.iter().map(|one| one.number).collect();
+        let number = numbers.last().copied().unwrap_or_default();
+        let held = held.filter(|held| held.number == all[current].number);
+        Some(Self { shelf, all, current, number, shelved: (numbers, held.clone()), held })
+    }
+
     /// The one in force.
     pub(super) fn current(&self) -> &Arc<Generation> {
         &self.all[self.current]
@@ -79,6 +93,8 @@ impl Generations {
             self.current = at;
             return;
         }
+        // One that is as another takes its place: ten reloads that change nothing would leave no way back.
+        self.all.retain(|one| !one.is_as(&next));
         self.all.push(next);
         let surplus = self.all.len().saturating_sub(GENERATIONS_KEPT);
         self.all.drain(..surplus);
