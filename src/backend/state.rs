@@ -44,6 +44,8 @@ pub(super) enum State {
     BackOff,
     /// It has been stopped for good.
     Finished,
+    /// It was one too many: nobody has the place but those that still leave it.
+    GivenUp,
 }
 
 impl State {
@@ -56,13 +58,14 @@ impl State {
             Self::Ended => "ended",
             Self::BackOff => "back-off",
             Self::Finished => "finished",
+            Self::GivenUp => "given up",
         }
     }
 
     fn running(&self) -> Option<&Running> {
         match self {
             Self::Ready(running) | Self::Unwell(running) | Self::Draining(running) => Some(running),
-            Self::Starting { .. } | Self::Ended | Self::BackOff | Self::Finished => None,
+            Self::Starting { .. } | Self::Ended | Self::BackOff | Self::Finished | Self::GivenUp => None,
         }
     }
 
@@ -90,7 +93,7 @@ impl State {
             Self::Starting { generation, .. } => Self::Starting { pid: None, generation: *generation },
             Self::Draining(running) => Self::Draining(Running { pid: None, ..running.clone() }),
             Self::Ready(_) | Self::Unwell(_) => Self::Ended,
-            Self::Ended | Self::BackOff | Self::Finished => self.clone(),
+            Self::Ended | Self::BackOff | Self::Finished | Self::GivenUp => self.clone(),
         }
     }
 }
@@ -188,7 +191,7 @@ impl Slot {
                 match board.main.0 {
                     State::Ready(_) => return Ok(()),
                     State::BackOff => return Err(board.failure.clone()),
-                    State::Finished => return Err(None),
+                    State::Finished | State::GivenUp => return Err(None),
                     State::Starting { .. } | State::Unwell(_) | State::Draining(_) | State::Ended => {}
                 }
             }
@@ -210,6 +213,22 @@ impl Slot {
         board.leaving.extend(old.map(|old| (State::Draining(old), now)));
         drop(board);
         self.changed.notify_waiters();
+    }
+
+    /// There is to be no worker here any more; the last one, if it still runs, finishes its requests.
+    pub(super) fn given_up(&self, last: Option<Running>) {
+        let now = Timestamp::now();
+        let mut board = self.board();
+        board.main = (State::GivenUp, now);
+        board.successor = None;
+        board.leaving.extend(last.map(|last| (State::Draining(last), now)));
+        drop(board);
+        self.changed.notify_waiters();
+    }
+
+    /// Does anybody still leave it?
+    pub(super) fn is_being_left(&self) -> bool {
+        !self.board().leaving.is_empty()
     }
 
     /// One that was replaced has gone.
@@ -255,7 +274,8 @@ impl Slot {
 
     fn seen(&self) -> Vec<WorkerStatus> {
         let board = self.board();
-        let entries = std::iter::once(&board.main).chain(&board.successor).chain(&board.leaving);
+        let main = Some(&board.main).filter(|(state, _)| !matches!(state, State::GivenUp));
+        let entries = main.into_iter().chain(&board.successor).chain(&board.leaving);
         entries
             .map(|(state, since)| WorkerStatus {
                 name: self.name.clone(),

@@ -13,6 +13,7 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use futures_util::future::join_all;
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -27,6 +28,7 @@ use super::{
     errand::{Errand, Running},
     generation::{Generation, check_socket_path},
     hands::{self, Target},
+    job::Departure,
     process::Stage,
     restart::Policy,
     shelf::Shelf,
@@ -44,7 +46,22 @@ const ORDERS_WAITING_MAX: usize = 8;
 const WORKERS_MAX: usize = 1024;
 
 /// Where the outcome of an order goes.
-pub(super) type Answer = oneshot::Sender<Result<(), BackendError>>;
+pub(super) type Answer = oneshot::Sender<Carried>;
+
+/// An order that has been carried out, or has failed.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) outcome: Result<(), BackendError>,
+    pub(super) drain: Drain,
+}
+
+/// Workers that an order has replaced or found too many, and that still finish their requests.
+#[derive(Debug, Default)]
+pub(super) struct Drain {
+    departures: Vec<Departure>,
+    /// The how manieth order it was.
+    turn: u64,
+}
 
 /// What a supervised backend can be told.
 #[derive(Debug)]
@@ -94,6 +111,8 @@ pub(super) struct Board {
     /// The generation from which all are started; none before the first.
     in_force: watch::Sender<Option<Arc<Generation>>>,
     order: ArcSwap<Option<&'static str>>,
+    /// How many orders have been taken up.
+    turn: watch::Sender<u64>,
 }
 
 /// How it stands between two orders.
@@ -152,6 +171,7 @@ impl Supervisor {
             leads_to,
             generations,
             jobs: Vec::new(),
+            surplus: Vec::new(),
             departures: Vec::new(),
             board: Arc::clone(&board),
             ending: ending.clone(),
@@ -200,17 +220,43 @@ impl Supervisor {
         lines.split_off(lines.len().saturating_sub(count))
     }
 
-    /// Resolves when the order has been carried out, or has failed. Cancel safe: it is carried out all the same.
+    /// Resolves when the order has been carried out or has failed, and those that it has replaced have gone. Cancel safe:
+    /// it is carried out all the same.
     pub(super) async fn order(&self, order: Order) -> Result<(), BackendError> {
-        let stopping = || BackendError::Stopping { backend: self.stage.backend.clone() };
+        let Carried { outcome, drain } = self.carry_out(order).await;
+        self.drained(drain).await;
+        outcome
+    }
+
+    /// Resolves when what was ordered is in force, or has failed. Cancel safe, as [`Self::order`].
+    pub(super) async fn carry_out(&self, order: Order) -> Carried {
+        let refused = |error| Carried { outcome: Err(error), drain: Drain::default() };
+        let stopping = || refused(BackendError::Stopping { backend: self.stage.backend.clone() });
         if let Order::Scale(workers) = order
             && !(1..=WORKERS_MAX).contains(&workers)
         {
-            return Err(BackendError::Workers { backend: self.stage.backend.clone(), workers });
+            return refused(BackendError::Workers { backend: self.stage.backend.clone(), workers });
         }
         let (answer, done) = oneshot::channel();
-        self.orders.send((order, answer)).await.map_err(|_| stopping())?;
-        done.await.unwrap_or_else(|_| Err(stopping()))
+        if self.orders.send((order, answer)).await.is_err() {
+            return stopping();
+        }
+        done.await.unwrap_or_else(|_| stopping())
+    }
+
+    /// Resolves when all of them have gone, or another order is carried out. Cancel safe: they go by themselves.
+    pub(super) async fn drained(&self, drain: Drain) {
+        let Drain { departures, turn } = drain;
+        let mut taken_up = self.board.turn.subscribe();
+        tokio::select! {
+            biased;
+            _ = join_all(departures.into_iter().map(Departure::gone)) => {}
+            // The sender stands on our own board.
+            _ = taken_up.wait_for(|now| *now > turn) => {
+                let backend = &self.stage.backend;
+                tracing::info!(backend, "workers still finish their requests: the next order does not wait for them");
+            }
+        }
     }
 
     /// Deploy a package: [`deploy::deploy`].

@@ -22,7 +22,7 @@ use super::{
         state::{Seat, Slot, State},
         watch::Watch,
     },
-    Answer, Board, Order, Standing,
+    Answer, Board, Carried, Drain, Order, Standing,
     generations::Generations,
     workers,
 };
@@ -42,7 +42,9 @@ pub(super) struct Crew {
     pub(super) leads_to: LeadsTo,
     pub(super) generations: Generations,
     pub(super) jobs: Vec<Job>,
-    /// Those that the order under way has replaced, and that still finish their requests.
+    /// Those that were too many, until their last request has ended.
+    pub(super) surplus: Vec<Job>,
+    /// Workers that the order under way has replaced or found too many, and that still finish their requests.
     pub(super) departures: Vec<Departure>,
     pub(super) board: Arc<Board>,
     pub(super) ending: CancellationToken,
@@ -55,6 +57,7 @@ impl Crew {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<(Order, Answer)>) {
         self.generations.shelve().await;
         self.sweep();
+        let mut turn = 0;
         loop {
             let order = tokio::select! {
                 biased;
@@ -62,26 +65,24 @@ impl Crew {
                 order = orders.recv() => order,
             };
             let Some((order, answer)) = order else { break };
+            turn += 1;
+            self.board.turn.send_replace(turn);
             self.board.order.store(Arc::new(Some(order.word())));
-            let of_a_person = !matches!(order, Order::Watched);
             // An end that comes in the middle makes the jobs refuse, and so the order fails soon.
             let outcome = self.obey(order).await;
             if let Err(error) = &outcome {
                 tracing::error!(backend = self.stage.backend, %error, "the backend's order failed");
             }
-            // Before anything is waited for: the gateway may be killed meanwhile, and who has the answer may end it and ask
-            // the next one to go back.
+            // Before anybody hears of it: who has the answer may end the gateway and ask the next one to go back.
             self.generations.shelve().await;
             self.publish();
             self.watch();
-            let departures = std::mem::take(&mut self.departures);
-            if of_a_person {
-                self.departed(departures).await;
-            }
             self.board.order.store(Arc::default());
-            drop(answer.send(outcome));
+            // Those that were replaced go by themselves: the next order does not wait for them.
+            let drain = Drain { departures: std::mem::take(&mut self.departures), turn };
+            drop(answer.send(Carried { outcome, drain }));
         }
-        self.end_jobs(0).await;
+        self.end_all().await;
     }
 
     /// Remove what a gateway that was killed had begun to deploy.
@@ -154,7 +155,7 @@ impl Crew {
     async fn sleep(&mut self) {
         self.stopped = true;
         self.stage.roster.stopped_is(true);
-        self.end_jobs(0).await;
+        self.end_all().await;
     }
 
     /// The configuration file may have changed: a backend that was told to stop does not start for that.
@@ -274,10 +275,19 @@ impl Crew {
         outcome
     }
 
-    /// Let all jobs from this one on finish their requests, and end. Their places stay on the board, as below.
+    /// Let all jobs from this one on finish their requests, and end. They take no new ones from here on, and their places
+    /// may be given to others.
     async fn dismiss_jobs(&mut self, from: usize) {
         let surplus = self.jobs.split_off(from.min(self.jobs.len()));
-        join_all(surplus.into_iter().map(Job::leave)).await;
+        self.departures.extend(join_all(surplus.iter().map(Job::leave)).await);
+        self.surplus.retain(|job| !job.is_over());
+        self.surplus.extend(surplus);
+    }
+
+    /// End all jobs, those too that were too many and have only their grace from here on.
+    async fn end_all(&mut self) {
+        self.jobs.append(&mut self.surplus);
+        self.end_jobs(0).await;
     }
 
     /// End all jobs from this one on. Their places stay on the board until [`Self::show_places`].
@@ -295,7 +305,7 @@ impl Crew {
         }
         let slots = self.board.slots.load_full();
         for number in self.jobs.len()..wanted {
-            let slot = slots.get(number).map(Arc::clone);
+            let slot = slots.iter().find(|slot| slot.number == number).map(Arc::clone);
             let slot = slot.unwrap_or_else(|| Slot::new(&self.stage.backend, number));
             slot.set(Seat::Main, State::Starting { pid: None, generation: generation.number });
             let (stage, metrics) = (Arc::clone(&self.stage), Arc::clone(&self.metrics));
@@ -305,11 +315,17 @@ impl Crew {
         self.show_places();
     }
 
-    /// On the board are the places that have a job; those of a stopped backend stay.
+    /// On the board are the places that have a job, and those that somebody still leaves; those of a stopped backend stay.
     fn show_places(&self) {
-        if !self.jobs.is_empty() {
-            self.board.slots.store(Arc::new(self.jobs.iter().map(|job| Arc::clone(job.slot())).collect()));
+        if self.jobs.is_empty() {
+            return;
         }
+        let mut places: Vec<_> = self.jobs.iter().map(|job| Arc::clone(job.slot())).collect();
+        let before = self.board.slots.load();
+        let left = before.iter().filter(|slot| slot.number >= places.len() && slot.is_being_left());
+        let left: Vec<_> = left.map(Arc::clone).collect();
+        places.extend(left);
+        self.board.slots.store(Arc::new(places));
     }
 
     /// Resolves when all workers from this one on are ready, or one has failed.

@@ -183,3 +183,49 @@ async fn the_end_waits_for_a_surplus_no_longer_than_the_grace() {
     slow.iter().for_each(tokio::task::JoinHandle::abort);
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn a_surplus_that_still_has_requests_holds_up_no_other_order_and_ends_with_the_backend() {
+    let patient = |label: &str| Config {
+        workers: Workers::Number(2),
+        drain_timeout: 4 * PATIENCE,
+        stop_grace: Duration::from_millis(200),
+        ..labelled(label)
+    };
+    let bench = Bench::start(patient("x"));
+    let all_ready =
+        |status: &BackendStatus| status.workers.iter().filter(|w| w.state == "ready").count() == 2;
+    bench.until("two ready", all_ready).await;
+    // One on each, and neither ends.
+    let endless = [(); 2].map(|()| bench.backend.roster().pick(&[]).unwrap());
+    let surplus = bench.backend.status().workers[1].pid.unwrap();
+    let drains = |status: &BackendStatus| {
+        status.workers.iter().any(|w| w.state == "draining" && w.pid == Some(surplus) && w.in_flight == 1)
+    };
+    let mut scaling = Box::pin(bench.backend.scale(1));
+    tokio::select! {
+        done = &mut scaling => panic!("it was to wait for the request: {done:?}"),
+        () = bench.until("it drains", drains) => {}
+    }
+    assert_eq!(bench.states(), ["ready", "draining"]);
+    let orders = async {
+        bench.backend.scale(2).await.unwrap();
+        assert_eq!(bench.states(), ["ready", "ready", "draining"], "its place is taken beside it");
+        bench.backend.restart().await.unwrap();
+        bench.backend.adopt(patient("y")).await.unwrap();
+        assert_eq!((bench.label().await.as_str(), bench.label().await.as_str()), ("y", "y"));
+    };
+    tokio::time::timeout(PATIENCE, async { tokio::join!(scaling, orders) })
+        .await
+        .expect("no order waits for it")
+        .0
+        .unwrap();
+    let status = bench.backend.status();
+    assert!(drains(&status) && status.workers.len() == 3, "{status:#?}");
+    // It has no more than the grace once no workers are wanted.
+    tokio::time::timeout(PATIENCE, bench.backend.halt()).await.expect("an end").unwrap();
+    assert!(!alive(surplus));
+    assert_eq!(bench.states(), ["finished"; 2]);
+    drop(endless);
+    bench.finish().await;
+}

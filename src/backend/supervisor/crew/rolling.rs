@@ -3,11 +3,8 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
-use tokio::sync::mpsc;
-
 use super::{
-    super::super::{BackendError, LOOK_EVERY, generation::Generation, job::Departure},
+    super::super::{BackendError, generation::Generation},
     Crew,
 };
 
@@ -61,26 +58,6 @@ impl Crew {
         self.show_places();
         self.departures.extend(departures);
         Ok(())
-    }
-
-    /// Resolves when those that were replaced have gone. Whoever has another order need not wait for that: they go by
-    /// themselves.
-    pub(super) async fn departed(&self, departures: Vec<Departure>) {
-        let somebody_waits = async {
-            let waits = |orders: mpsc::Sender<_>| orders.capacity() < orders.max_capacity();
-            while !self.orders.upgrade().is_some_and(waits) {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::select! {
-            _ = join_all(departures.into_iter().map(Departure::gone)) => {}
-            () = somebody_waits => {
-                tracing::info!(
-                    backend = self.stage.backend,
-                    "workers that were replaced still finish their requests: the next order does not wait for them"
-                );
-            }
-        }
     }
 
     /// Put the first `done` slots back to the generation that still stands.
