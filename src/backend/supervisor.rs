@@ -260,7 +260,7 @@ impl Supervisor {
     }
 
     /// Deploy a package: [`deploy::deploy`].
-    pub(super) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+    pub(super) async fn deploy(&self, deploy: Deploy, package: &Path) -> Result<Deployed, BackendError> {
         let (stage, config_dir, config) = (&self.stage, &self.config_dir, self.standing().config.clone());
         deploy::deploy(Site { stage, config_dir, config, supervisor: self }, deploy, package).await
     }

@@ -10,13 +10,13 @@ use crate::{
     load::{Load, Target},
 };
 
-/// A release that says its name at every path.
+/// A release that says its name at every path but `/hold`, which it never answers.
 const SERVER: &str = "
 import http from 'node:http';
 import fs from 'node:fs';
 const name = fs.readFileSync('name', 'utf8');
 if (name === 'broken') { console.error('cannot find the barber'); process.exit(7); }
-const server = http.createServer((request, response) => response.end(name));
+const server = http.createServer((request, response) => request.url === '/hold' || response.end(name));
 server.listen(process.env.PORT);
 process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
 ";
@@ -131,6 +131,31 @@ fn the_second_of_two_deploys_is_refused_and_told_who_holds_it() {
         first.join().unwrap().ok().says(&["deploy: install"]);
     });
     assert_eq!(served(&gateway), "second");
+}
+
+#[test]
+fn the_next_deploy_may_begin_once_a_release_is_in_force_though_old_workers_still_have_requests() {
+    let gateway = site("backend.api.stop_grace = \"300ms\"").start();
+    let held = gateway.get("/hold").origin(NAVAJA).open();
+    let described = || -> Value { gateway.cli(&["backend", "describe", "--json"]).ok().json() };
+    eventually("it is in flight", || (described()["workers"][0]["in_flight"] == 1).then_some(()));
+    let draining = || {
+        let workers = described()["workers"].clone();
+        workers.as_array().unwrap().iter().filter(|worker| worker["state"] == "draining").count()
+    };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| deploy(&gateway, "second"));
+        eventually("it is in force", || {
+            let now = described();
+            (now["generation"] == 2 && now["deploy"].is_null()).then_some(())
+        });
+        assert_eq!((served(&gateway).as_str(), draining()), ("second", 1));
+        deploy(&gateway, "third").ok();
+        first.join().unwrap().ok().says(&["generation 2"]);
+    });
+    assert_eq!((served(&gateway).as_str(), draining()), ("third", 1));
+    drop(held);
+    eventually("it has gone", || (draining() == 0).then_some(()));
 }
 
 #[test]
