@@ -43,8 +43,20 @@ pub(in crate::cli) async fn watched<T: DeserializeOwned>(
     name: Option<&str>,
     order: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        outcome = told(client, name, order) => outcome,
+        // Also while the gateway does not say how things are: that it hangs may be why.
+        () = interrupt() => Err(interrupted(name)),
+    }
+}
+
+async fn told<T>(
+    client: &Client,
+    name: Option<&str>,
+    order: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let mut order = std::pin::pin!(order);
-    let mut interrupt = std::pin::pin!(interrupt());
     // How it was before is no news.
     let mut seen = Seen::default();
     seen.news(&look(client, name).await);
@@ -54,7 +66,6 @@ pub(in crate::cli) async fn watched<T: DeserializeOwned>(
         tokio::select! {
             biased;
             done = &mut order => outcome = Some(done),
-            () = &mut interrupt => outcome = Some(Err(interrupted(name))),
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         let backends = look(client, name).await;
