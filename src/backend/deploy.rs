@@ -187,7 +187,7 @@ pub(super) async fn deploy(site: Site<'_>, deploy: Deploy, package: &Path) -> Re
     let generation = site.supervisor.standing().generation;
     // After a failure the release is removed first.
     let held = outcome.is_err().then_some(deploy);
-    site.supervisor.drained(drain).await;
+    drain.over().await;
     let standing = site.supervisor.standing();
     let in_force = standing.generations.iter().filter(|one| one.number == standing.generation);
     let in_force: Vec<_> = in_force.map(|one| one.directory.clone()).collect();

@@ -9,7 +9,14 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{WorkerStatus, memory::Memory, output::Ring, roster::Worker};
+use super::{
+    WorkerStatus,
+    memory::Memory,
+    output::Ring,
+    roster::Worker,
+    status::{Replacement, Replacements},
+    vigil::Weary,
+};
 
 /// A process that got ready.
 #[derive(Debug, Clone)]
@@ -138,6 +145,7 @@ struct Board {
     /// Those that were replaced and still finish their requests, the newest last.
     leaving: Vec<(State, Timestamp)>,
     restarts: u64,
+    replacements: Replacements,
     failure: Option<Failure>,
     health_ms: Option<u64>,
 }
@@ -150,6 +158,7 @@ impl Slot {
             successor: None,
             leaving: Vec::new(),
             restarts: 0,
+            replacements: Replacements::default(),
             failure: None,
             health_ms: None,
         };
@@ -226,9 +235,14 @@ impl Slot {
         self.changed.notify_waiters();
     }
 
-    /// Does anybody still leave it?
-    pub(super) fn is_being_left(&self) -> bool {
-        !self.board().leaving.is_empty()
+    /// How many still leave it.
+    pub(super) fn leaving(&self) -> usize {
+        self.board().leaving.len()
+    }
+
+    /// Does its worker take traffic?
+    pub(super) fn serves(&self) -> bool {
+        matches!(self.board().main.0, State::Ready(_))
     }
 
     /// One that was replaced has gone.
@@ -255,6 +269,19 @@ impl Slot {
     /// The health path answered well after this time.
     pub(super) fn health_took(&self, latency: Duration) {
         self.board().health_ms = u64::try_from(latency.as_millis()).ok();
+    }
+
+    /// Another has taken over from it, for this reason.
+    pub(super) fn replaced(&self, weary: &Weary) {
+        let last = Replacement { at: Timestamp::now(), reason: weary.to_string() };
+        let replacements = &mut self.board().replacements;
+        *match weary {
+            Weary::Large { .. } => &mut replacements.memory,
+            Weary::Served(_) => &mut replacements.requests,
+            Weary::Old(_) => &mut replacements.age,
+            Weary::Unhealthy { .. } => &mut replacements.health,
+        } += 1;
+        replacements.last = Some(last);
     }
 
     /// It is being started again after a failure.
@@ -284,6 +311,7 @@ impl Slot {
                 generation: state.generation(),
                 since: *since,
                 restarts: board.restarts,
+                replacements: board.replacements.clone(),
                 in_flight: state.in_flight(),
                 memory_mb: None,
                 health_ms: board.health_ms.filter(|_| matches!(state, State::Ready(_))),

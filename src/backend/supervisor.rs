@@ -13,7 +13,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use futures_util::future::join_all;
 use nix::{sys::signal::Signal, unistd::Pid};
 use tokio::{
     sync::{mpsc, oneshot, watch},
@@ -25,10 +24,10 @@ use super::{
     BackendError, Config, OutputLine, WorkerStatus,
     account::Identity,
     deploy::{self, Deploy, Deployed, Site},
+    drain::Drain,
     errand::{Errand, Running},
     generation::{Generation, check_socket_path},
     hands::{self, Target},
-    job::Departure,
     process::Stage,
     restart::Policy,
     shelf::Shelf,
@@ -53,14 +52,6 @@ pub(super) type Answer = oneshot::Sender<Carried>;
 pub(super) struct Carried {
     pub(super) outcome: Result<(), BackendError>,
     pub(super) drain: Drain,
-}
-
-/// Workers that an order has replaced or found too many, and that still finish their requests.
-#[derive(Debug, Default)]
-pub(super) struct Drain {
-    departures: Vec<Departure>,
-    /// The how manieth order it was.
-    turn: u64,
 }
 
 /// What a supervised backend can be told.
@@ -111,8 +102,10 @@ pub(super) struct Board {
     /// The generation from which all are started; none before the first.
     in_force: watch::Sender<Option<Arc<Generation>>>,
     order: ArcSwap<Option<&'static str>>,
+    /// What it waits for before it replaces anybody.
+    held_up: ArcSwap<Option<String>>,
     /// How many orders have been taken up.
-    turn: watch::Sender<u64>,
+    taken_up: watch::Sender<u64>,
 }
 
 /// How it stands between two orders.
@@ -200,6 +193,11 @@ impl Supervisor {
         **self.board.order.load()
     }
 
+    /// What it waits for before it replaces anybody.
+    pub(super) fn held_up(&self) -> Option<String> {
+        self.board.held_up.load().as_ref().clone()
+    }
+
     /// Whose processes the workers are; none: the gateway's own.
     pub(super) fn identity(&self) -> Option<Identity> {
         self.board.in_force.borrow().as_ref()?.identity.clone()
@@ -224,7 +222,7 @@ impl Supervisor {
     /// it is carried out all the same.
     pub(super) async fn order(&self, order: Order) -> Result<(), BackendError> {
         let Carried { outcome, drain } = self.carry_out(order).await;
-        self.drained(drain).await;
+        drain.over().await;
         outcome
     }
 
@@ -242,21 +240,6 @@ impl Supervisor {
             return stopping();
         }
         done.await.unwrap_or_else(|_| stopping())
-    }
-
-    /// Resolves when all of them have gone, or another order is carried out. Cancel safe: they go by themselves.
-    pub(super) async fn drained(&self, drain: Drain) {
-        let Drain { departures, turn } = drain;
-        let mut taken_up = self.board.turn.subscribe();
-        tokio::select! {
-            biased;
-            _ = join_all(departures.into_iter().map(Departure::gone)) => {}
-            // The sender stands on our own board.
-            _ = taken_up.wait_for(|now| *now > turn) => {
-                let backend = &self.stage.backend;
-                tracing::info!(backend, "workers still finish their requests: the next order does not wait for them");
-            }
-        }
     }
 
     /// Deploy a package: [`deploy::deploy`].

@@ -12,17 +12,19 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::rolling::OLD_GENERATIONS_MAX;
 use super::{
     super::{
         BackendError, Config, deploy,
+        drain::Drain,
         generation::{Generation, LeadsTo, check_socket_path},
         job::{Departure, Job, Undone},
         process::Stage,
-        releases,
+        releases::{self, Pointing},
         state::{Seat, Slot, State},
         watch::Watch,
     },
-    Answer, Board, Carried, Drain, Order, Standing,
+    Answer, Board, Carried, Order, Standing,
     generations::Generations,
     workers,
 };
@@ -57,7 +59,6 @@ impl Crew {
     pub(super) async fn run(mut self, mut orders: mpsc::Receiver<(Order, Answer)>) {
         self.generations.shelve().await;
         self.sweep();
-        let mut turn = 0;
         loop {
             let order = tokio::select! {
                 biased;
@@ -65,8 +66,7 @@ impl Crew {
                 order = orders.recv() => order,
             };
             let Some((order, answer)) = order else { break };
-            turn += 1;
-            self.board.turn.send_replace(turn);
+            self.board.taken_up.send_modify(|orders| *orders += 1);
             self.board.order.store(Arc::new(Some(order.word())));
             // An end that comes in the middle makes the jobs refuse, and so the order fails soon.
             let outcome = self.obey(order).await;
@@ -79,7 +79,7 @@ impl Crew {
             self.watch();
             self.board.order.store(Arc::default());
             // Those that were replaced go by themselves: the next order does not wait for them.
-            let drain = Drain { departures: std::mem::take(&mut self.departures), turn };
+            let drain = Drain::new(std::mem::take(&mut self.departures), &self.board.taken_up);
             drop(answer.send(Carried { outcome, drain }));
         }
         self.end_all().await;
@@ -174,6 +174,7 @@ impl Crew {
         // A number that was ordered holds until the configuration says something else.
         let wanted = if config == self.config { self.wanted } else { workers(&config) };
         check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
+        self.room(OLD_GENERATIONS_MAX).await?;
         let leads_to = next.leads_to();
         if wakes {
             self.wake_and_roll(next, wanted).await?
@@ -190,8 +191,11 @@ impl Crew {
         let config = Config { directory: Some(directory.clone()), ..self.config.clone() };
         let next = self.next(config).await?;
         let leads_to = next.leads_to();
+        // Before anybody is replaced: whoever may not move it changes nothing.
+        let link = self.link_to(&directory)?;
+        self.room(OLD_GENERATIONS_MAX).await?;
         self.wake_and_roll(next, self.wanted).await?;
-        if let Err(error) = self.point(&directory) {
+        if let Err(error) = self.moved(link) {
             self.undo(before, slept).await;
             return Err(error);
         }
@@ -210,14 +214,20 @@ impl Crew {
         }
     }
 
-    /// Let the configured link lead to this release.
-    fn point(&self, release: &Path) -> Result<(), BackendError> {
-        let Some(link) = self.link() else { return Ok(()) };
-        releases::point(&link, release).map_err(|source| BackendError::Directory {
-            backend: self.stage.backend.clone(),
-            directory: link.clone(),
-            source,
-        })
+    /// The configured link as it will be, leading to this release; none, if there is none.
+    fn link_to(&self, release: &Path) -> Result<Option<Pointing>, BackendError> {
+        let Some(link) = self.link() else { return Ok(None) };
+        Pointing::begin(&link, release).map(Some).map_err(|source| self.immovable(link, source))
+    }
+
+    /// Let the configured link lead there from here on.
+    fn moved(&self, link: Option<Pointing>) -> Result<(), BackendError> {
+        let moved = link.map_or(Ok(()), Pointing::end);
+        moved.map_err(|source| self.immovable(self.link().unwrap_or_default(), source))
+    }
+
+    fn immovable(&self, link: PathBuf, source: std::io::Error) -> BackendError {
+        BackendError::Immovable { backend: self.stage.backend.clone(), link, source }
     }
 
     /// What this configuration says now, as the generation after the last one.
@@ -233,10 +243,14 @@ impl Crew {
     async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
         let next = self.generations.earlier(&self.stage.backend, number)?;
         let (before, slept) = (Arc::clone(self.generation()), self.stopped);
-        self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
         // A release that was deployed stays rolled back whatever becomes of the shelf.
-        if self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link)) {
-            if let Err(error) = self.point(&next.directory) {
+        let is_release = self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link));
+        let link = if is_release { self.link_to(&next.directory)? } else { None };
+        // The way back has a place of its own: it shall not wait for what a broken build hangs on.
+        self.room(OLD_GENERATIONS_MAX + 1).await?;
+        self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
+        if is_release {
+            if let Err(error) = self.moved(link) {
                 self.undo(before, slept).await;
                 return Err(error);
             }
@@ -322,7 +336,7 @@ impl Crew {
         }
         let mut places: Vec<_> = self.jobs.iter().map(|job| Arc::clone(job.slot())).collect();
         let before = self.board.slots.load();
-        let left = before.iter().filter(|slot| slot.number >= places.len() && slot.is_being_left());
+        let left = before.iter().filter(|slot| slot.number >= places.len() && slot.leaving() > 0);
         let left: Vec<_> = left.map(Arc::clone).collect();
         places.extend(left);
         self.board.slots.store(Arc::new(places));
