@@ -42,8 +42,7 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
                 ended => format!(" ({ended} WebSockets were told to come again)"),
             };
             let failed = failure.as_ref().map(|failure| format!("\nthe last swap failed: {failure}"));
-            let times = if swaps == 1 { "once".to_owned() } else { format!("{swaps} times") };
-            format!(", swapped {times}{ended}{}", failed.unwrap_or_default())
+            format!(", swapped {}{ended}{}", out::times(swaps), failed.unwrap_or_default())
         }
     };
     let uptime = out::duration(status.uptime_s);
@@ -158,10 +157,7 @@ pub(super) fn replaced(worker: &WorkerStatus, now: Timestamp) -> Option<String> 
     ];
     let causes = causes.iter().filter(|(_, count)| *count > 0);
     let causes: Vec<_> = causes.map(|(cause, count)| format!("{cause} {count}")).collect();
-    let times = match replacements.count() {
-        1 => "once".to_owned(),
-        count => format!("{count} times"),
-    };
+    let times = out::times(replacements.count());
     let ago = out::duration(u64::try_from(now.as_second() - at.as_second()).unwrap_or(0));
     Some(format!("{} replaced {times} ({}), last {ago} ago: {reason}", worker.name, causes.join(", ")))
 }
