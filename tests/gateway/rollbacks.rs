@@ -215,7 +215,7 @@ fn a_rollback_whose_link_cannot_be_moved_is_one_error_and_the_workers_go_on() {
     let (pids, release) = (gateway.worker_pids(), current(&gateway));
     open(0o555);
     let output = gateway.cli(&["backend", "rollback", "api"]).fails(1);
-    output.says(&[
+    let output = output.says(&[
         "error: the link ",
         "app/current of backend api cannot be moved: Permission denied",
         "hint: let the",
