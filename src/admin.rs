@@ -23,7 +23,7 @@ pub(crate) use self::{
     dashboard::Dashboard,
     error::AdminError,
     key::{KEY_HEADER, key_beside, key_to, make_place_for_key},
-    parts::{House, Live, Order, Parts, Places, ReloadOrder, SwapOrder},
+    parts::{House, InForce, Live, Order, Parts, Places, ReloadOrder, SwapOrder},
     peer::Peer,
     problem::{NOT_PERMITTED, NOT_RUNNING, Problem},
     routes::{
@@ -36,7 +36,7 @@ pub(crate) use self::{
 };
 /// What travels over the socket as the rooms have it.
 pub(crate) use crate::{
-    backend::{BackendKind, BackendStatus, Deployed, OutputLine, Record, WorkerStatus},
+    backend::{BackendKind, BackendStatus, Deployed, OutputLine, Record, Replacement, WorkerStatus},
     edge::{CertificateView, HostCertificate, ImportOrder, Imported, RenewWait},
     job::{By, JobView, Outcome, RunView, Verdict},
 };

@@ -9,6 +9,7 @@ mod child;
 mod config;
 mod confinement;
 mod deploy;
+mod drain;
 mod env_file;
 mod environment;
 mod errand;
@@ -62,7 +63,7 @@ use self::{
     output::Outlets,
     process::Stage,
     shelf::Shelf,
-    supervisor::{Order, Supervisor},
+    supervisor::{Carried, Order, Supervisor},
     upstream::Upstream,
 };
 use crate::{
@@ -77,6 +78,7 @@ pub(crate) use self::{
     child::worker_guard,
     config::{Config, NodeConfig, NodeWish, Ticket},
     deploy::Deployed,
+    drain::Drain,
     errand::{Ending, Errand, Running},
     error::BackendError,
     hands::start as start_hands,
@@ -84,7 +86,7 @@ pub(crate) use self::{
     restart::History,
     roster::{Address, Home, Roster, Sticky, Turn, WorkerLease},
     shelf::Seal,
-    status::{BackendKind, BackendStatus, Isolation, WorkerStatus},
+    status::{BackendKind, BackendStatus, Isolation, Replacement, WorkerStatus},
     worker_exec::worker_exec,
 };
 
@@ -210,13 +212,12 @@ impl Backend {
 
     /// How every worker is.
     pub(crate) fn status(&self) -> BackendStatus {
-        let (kind, workers, standing, order) = match &self.runner {
-            Runner::Command(supervisor) => {
-                let (standing, order) = (supervisor.standing(), supervisor.order_under_way());
-                (BackendKind::Command, supervisor.status(), standing, order)
-            }
-            Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status(), Arc::default(), None),
+        let (kind, workers) = match &self.runner {
+            Runner::Command(supervisor) => (BackendKind::Command, supervisor.status()),
+            Runner::Upstream(upstream) => (BackendKind::Upstream, upstream.status()),
         };
+        let supervisor = self.supervisor().ok();
+        let standing = supervisor.map(Supervisor::standing).unwrap_or_default();
         let isolation = (kind == BackendKind::Command).then(|| {
             let lost = outlook::lost(workers.iter().filter_map(|worker| worker.pid));
             Isolation { lost, ..Isolation::clone(&self.isolation.load()) }
@@ -228,7 +229,8 @@ impl Backend {
             workers,
             stopped: standing.stopped,
             wanted: standing.wanted,
-            order: order.map(str::to_owned),
+            order: supervisor.and_then(Supervisor::order_under_way).map(str::to_owned),
+            held_up: supervisor.and_then(Supervisor::held_up),
             deploy: self.deploys.status(),
             installs: standing.config.install.is_some(),
             generation: standing.generation,
@@ -257,32 +259,34 @@ impl Backend {
 
     /// Replace every worker the rolling way by one of this configuration, resolved anew; a new one that never gets
     /// ready leaves the old ones serving. One that was stopped is started. A command can not become an upstream or
-    /// back. Cancel safe, as [`Self::restart`].
-    pub(crate) async fn reload(&self, config: Config) -> Result<(), BackendError> {
+    /// back. Resolves when it is in force, with those that still finish their requests. Cancel safe, as
+    /// [`Self::restart`].
+    pub(crate) async fn reload(&self, config: Config) -> Result<Drain, BackendError> {
         self.take_on(Order::Reload(Box::new(config.clone())), &config).await
     }
 
     /// The same only if this configuration, or what it leads to (links of the directory, `env_file`), has changed; one
     /// that was stopped stays so. Cancel safe.
-    pub(crate) async fn adopt(&self, config: Config) -> Result<(), BackendError> {
+    pub(crate) async fn adopt(&self, config: Config) -> Result<Drain, BackendError> {
         self.take_on(Order::Adopt(Box::new(config.clone())), &config).await
     }
 
-    async fn take_on(&self, order: Order, config: &Config) -> Result<(), BackendError> {
+    async fn take_on(&self, order: Order, config: &Config) -> Result<Drain, BackendError> {
         let supervisor = self.supervisor()?;
         let isolation = isolation::of(self.roster.backend(), config);
         // Before anything is replaced: files that cannot be written change nothing.
         let (name, directory) = (self.roster.backend(), supervisor.config_dir());
         let before = supervisor.standing().config.clone();
         log_files::write(&self.outlets, name, config, directory)?;
-        if let Err(error) = supervisor.order(order).await {
+        let Carried { outcome, drain } = supervisor.carry_out(order).await;
+        if let Err(error) = outcome {
             if let Err(error) = log_files::write(&self.outlets, name, &before, directory) {
                 tracing::error!(%error, "the log file of before cannot be written any more");
             }
             return Err(error);
         }
         self.isolation.store(Arc::new(isolation));
-        Ok(())
+        Ok(drain)
     }
 
     /// Is it ours to reload?

@@ -7,6 +7,7 @@ use std::{
     sync::{Arc, atomic::AtomicBool},
 };
 
+use futures_util::future::join_all;
 use jiff::Timestamp;
 use tokio::sync::{mpsc, oneshot};
 
@@ -16,7 +17,7 @@ use super::{
     status::{DoorView, Listening, SiteView},
 };
 use crate::{
-    backend::Backend,
+    backend::{Backend, Drain},
     edge::{Certificates, HostCertificate, RenewProblem, RenewWait},
     job::Jobs,
     metrics::Metrics,
@@ -109,7 +110,24 @@ pub(crate) enum Order {
 pub(crate) type SwapOrder = oneshot::Sender<Result<Swapping, Problem>>;
 
 /// An order to reload; the answer goes back through it.
-pub(crate) type ReloadOrder = oneshot::Sender<Result<Reloaded, Problem>>;
+pub(crate) type ReloadOrder = oneshot::Sender<Result<InForce, Problem>>;
+
+/// A reload that is in force.
+#[derive(Debug, Default)]
+pub(crate) struct InForce {
+    /// What it did.
+    pub(crate) reloaded: Reloaded,
+    /// Workers that still finish their requests: who gave the order waits for them, and no other order does.
+    pub(crate) drains: Vec<Drain>,
+}
+
+impl InForce {
+    /// Resolves when they have gone. Cancel safe.
+    pub(super) async fn over(self) -> Reloaded {
+        join_all(self.drains.into_iter().map(Drain::over)).await;
+        self.reloaded
+    }
+}
 
 /// The parts of a running gateway that a reload may change: asked anew for each order.
 pub(crate) trait House: Send + Sync {

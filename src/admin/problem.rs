@@ -71,7 +71,8 @@ impl Problem {
                 | "tenant-conflict"
                 | "tenant-declared"
                 | "key-exists"
-                | "backend-deploy-held",
+                | "backend-deploy-held"
+                | "backend-gave-way",
                 _,
             ) => 409,
             ("disk-full", _) => 507,

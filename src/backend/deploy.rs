@@ -23,7 +23,7 @@ use super::{
     releases::{self, Making},
     removal::Remover,
     status::DeployStatus,
-    supervisor::{Order, Supervisor},
+    supervisor::{Carried, Order, Supervisor},
 };
 
 /// What a deploy did.
@@ -91,7 +91,7 @@ impl Backend {
 
     /// Unpack a package beside the other releases, install it, reload to it, and let the directory's link point to
     /// it. Dropped before the reload it leaves nothing behind.
-    pub(crate) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+    pub(crate) async fn deploy(&self, deploy: Deploy, package: &Path) -> Result<Deployed, BackendError> {
         self.supervisor()?.deploy(deploy, package).await
     }
 
@@ -153,12 +153,8 @@ pub(super) struct Site<'a> {
 }
 
 /// Unpack, install, reload (which moves the link in the end), remove the oldest. Dropped before the reload it leaves nothing
-/// behind; a reload that has begun is carried out to its end.
-pub(super) async fn deploy(
-    site: Site<'_>,
-    deploy: &Deploy,
-    package: &Path,
-) -> Result<Deployed, BackendError> {
+/// behind; a reload that has begun is carried out to its end. Once the release is in force the next deploy may begin.
+pub(super) async fn deploy(site: Site<'_>, deploy: Deploy, package: &Path) -> Result<Deployed, BackendError> {
     let (backend, launcher) = (&site.stage.backend, site.stage.launcher.clone());
     let link = site.config_dir.join(site.config.directory.as_deref().unwrap_or(Path::new("")));
     if !link.is_symlink() {
@@ -178,7 +174,7 @@ pub(super) async fn deploy(
     let (mut unfinished, release, files) =
         unpacked.map_err(|error| BackendError::Package { reason: error.to_string() })??;
     tracing::info!(backend, release = %release.display(), files, "release unpacked");
-    let ready = make_ready(&site, deploy, &release, &mut unfinished.remover).await;
+    let ready = make_ready(&site, &deploy, &release, &mut unfinished.remover).await;
     let unmarked = |source| BackendError::Release { directory: release.clone(), source };
     if let Err(error) = ready.and_then(|()| unfinished.finish().map_err(unmarked)) {
         unfinished.remove().await;
@@ -187,17 +183,22 @@ pub(super) async fn deploy(
     deploy.step("reload");
     // From here on its workers may need it, whoever waits for them.
     let remover = unfinished.keep();
-    let ordered = site.supervisor.order(Order::Release(release.clone())).await;
+    let Carried { outcome, drain } = site.supervisor.carry_out(Order::Release(release.clone())).await;
+    let generation = site.supervisor.standing().generation;
+    // After a failure the release is removed first.
+    let held = outcome.is_err().then_some(deploy);
+    drain.over().await;
     let standing = site.supervisor.standing();
     let in_force = standing.generations.iter().filter(|one| one.number == standing.generation);
     let in_force: Vec<_> = in_force.map(|one| one.directory.clone()).collect();
     // Also by a worker that could not be taken back, another backend or a job.
     let needed =
         move |release: &Path| in_force.iter().any(|one| one.starts_with(release)) || is_taken(release);
-    if let Err(error) = ordered {
+    if let Err(error) = outcome {
         if !needed(&release) {
             Unfinished::of(release, &remover).remove().await;
         }
+        drop(held);
         return Err(error);
     }
     let (kept, place) = (site.config.releases_kept, link.clone());
@@ -205,7 +206,7 @@ pub(super) async fn deploy(
     if let Ok(Err(error)) | Err(error) = tokio::task::spawn_blocking(prune).await.map_err(io::Error::other) {
         tracing::warn!(backend, %error, "old releases cannot be removed");
     }
-    Ok(Deployed { release, files, generation: standing.generation })
+    Ok(Deployed { release, files, generation })
 }
 
 /// Give it to the workers' group, and install it as their user: from then on part of it is his.

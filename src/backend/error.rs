@@ -35,6 +35,29 @@ pub(crate) enum BackendError {
         /// What the system said.
         source: std::io::Error,
     },
+    /// The link to the release can not be moved; the workers go on as they were.
+    #[error(
+        "the link {} of backend {backend} cannot be moved: {source}\nhint: let the gateway's user write in the directory \
+         where it lies",
+        link.display()
+    )]
+    Immovable {
+        /// The backend.
+        backend: String,
+        /// Where the configured directory leads from.
+        link: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// It waited, and somebody gave another order.
+    #[error(
+        "another order to backend {backend} came while this one waited for workers that still finish their requests: \
+         nothing has been replaced\nhint: give it again"
+    )]
+    GaveWay {
+        /// The backend.
+        backend: String,
+    },
     /// The environment file can not be read.
     #[error("env_file of backend {backend}: {reason}")]
     EnvFile {
@@ -245,6 +268,8 @@ impl Fault for BackendError {
             Self::NothingToRun { .. } => "backend-nothing-to-run",
             Self::Upstream { .. } => "backend-upstream-invalid",
             Self::Directory { .. } => "backend-directory",
+            Self::Immovable { .. } => "backend-link-immovable",
+            Self::GaveWay { .. } => "backend-gave-way",
             Self::EnvFile { .. } => "backend-env-file",
             Self::Account { .. } => "backend-account",
             Self::Node { .. } => "backend-node",

@@ -70,7 +70,7 @@ enum Order {
     /// Start a worker of this generation, and only when it is ready stop the old one.
     Reload(Arc<Generation>, Answer),
     /// Let the worker finish its requests, for no longer than `drain_timeout`, and end: it is one too many.
-    Leave,
+    Leave(Answer),
 }
 
 /// The handle of one slot's task. Dropping it ends the slot in order.
@@ -129,12 +129,16 @@ impl Job {
         self.ending.cancel();
     }
 
-    /// Let the worker finish its requests, as one that is replaced does; resolves when no process of this slot is left.
-    pub(super) async fn leave(self) {
+    /// Let the worker finish its requests, as one that is replaced does, and give its place up; resolves when it takes no
+    /// new one, with what is to come of it.
+    pub(super) async fn leave(&self) -> Departure {
         // It fails when the slot is ending already.
-        let _ending = self.orders.send(Order::Leave).await;
-        // An error is a panic of the task: it dropped its process, and so killed it.
-        drop(self.task.await);
+        self.order(Order::Leave).await.unwrap_or_else(|_| Departure::none())
+    }
+
+    /// Is no process of this slot left?
+    pub(super) fn is_over(&self) -> bool {
+        self.task.is_finished()
     }
 
     /// Resolves when no process of this slot is left.
@@ -193,7 +197,8 @@ impl Life {
                 Next::Serve(process) => self.serve(process).await,
                 Next::BackOff(failure, ready_for) => self.back_off(failure, ready_for).await,
                 Next::Obey(order) => self.obey_while_down(order).await,
-                Next::Finish => break,
+                // The place may be another's by now.
+                Next::Finish => return self.all_gone().await,
                 Next::End => {
                     // Also when it was the handle that was dropped.
                     self.ending.cancel();
@@ -201,11 +206,16 @@ impl Life {
                 }
             };
         }
+        self.all_gone().await;
+        self.slot.set(Seat::Main, State::Finished);
+    }
+
+    /// Resolves when none is left of those that finish their requests.
+    async fn all_gone(&mut self) {
         for leaving in self.leaving.drain(..) {
             // An error is a panic of the task: it dropped its process, and so killed it.
             drop(leaving.await);
         }
-        self.slot.set(Seat::Main, State::Finished);
     }
 
     async fn start(&mut self) -> Next {
@@ -247,10 +257,13 @@ impl Life {
                 Next::Obey(Order::Restart(answer))
             }
             Some(Order::Reload(generation, answer)) => self.replace(process, generation, answer).await,
-            Some(Order::Leave) => {
-                self.slot.set(Seat::Main, State::Draining(process.running()));
+            Some(Order::Leave(answer)) => {
+                process.leave_roster();
+                self.slot.given_up(Some(process.running()));
                 let patience = Patience::For(self.generation.config.drain_timeout);
-                self.dismiss(process, false, patience, Then::Nothing);
+                let (gone, departure) = oneshot::channel();
+                self.dismiss(process, false, patience, Then::Gone(gone));
+                drop(answer.send(Ok(Departure(Some(departure)))));
                 Next::Finish
             }
         }
@@ -261,7 +274,11 @@ impl Life {
         let (generation, answer) = match order {
             Order::Restart(answer) => (Arc::clone(&self.generation), answer),
             Order::Reload(generation, answer) => (generation, answer),
-            Order::Leave => return Next::End,
+            Order::Leave(answer) => {
+                self.slot.given_up(None);
+                drop(answer.send(Ok(Departure::none())));
+                return Next::Finish;
+            }
         };
         let ending = self.ending.cancelled();
         match bring_up(&self.stage, &self.slot, &generation, Seat::Main, ending).await {

@@ -44,16 +44,38 @@ pub(super) fn is_release_of(directory: &Path, link: &Path) -> bool {
     releases.is_some_and(|releases| directory.parent() == Some(&releases)) && link.is_symlink()
 }
 
-/// Let the link point to this release, at once for whoever looks.
-pub(super) fn point(link: &Path, release: &Path) -> io::Result<()> {
-    let mut beside = link.as_os_str().to_owned();
-    beside.push(".new");
-    match fs::remove_file(&beside) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
+/// A link that is about to point to another release; until then it is beside it, and goes when nothing comes of it.
+#[derive(Debug)]
+pub(super) struct Pointing {
+    link: PathBuf,
+    beside: PathBuf,
+}
+
+impl Pointing {
+    /// What can fail of it, for want of rights or room.
+    pub(super) fn begin(link: &Path, release: &Path) -> io::Result<Self> {
+        let mut beside = link.as_os_str().to_owned();
+        beside.push(".new");
+        let beside = PathBuf::from(beside);
+        match fs::remove_file(&beside) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        std::os::unix::fs::symlink(release, &beside)?;
+        Ok(Self { link: link.to_owned(), beside })
     }
-    std::os::unix::fs::symlink(release, &beside)?;
-    fs::rename(&beside, link)
+
+    /// It points there, at once for whoever looks.
+    pub(super) fn end(self) -> io::Result<()> {
+        fs::rename(&self.beside, &self.link)
+    }
+}
+
+impl Drop for Pointing {
+    fn drop(&mut self) {
+        // Mostly it has become the link itself.
+        let _gone = fs::remove_file(&self.beside);
+    }
 }
 
 /// Where a new release will be, and where it is unpacked.
@@ -256,6 +278,10 @@ fn pointed_to(link: &Path) -> io::Result<Vec<PathBuf>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn point(link: &Path, release: &Path) -> io::Result<()> {
+        Pointing::begin(link, release)?.end()
+    }
 
     #[test]
     fn a_shared_release_is_its_groups_and_a_link_out_of_it_is_left_alone() {

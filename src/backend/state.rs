@@ -9,7 +9,14 @@ use std::{
 use jiff::Timestamp;
 use tokio::sync::Notify;
 
-use super::{WorkerStatus, memory::Memory, output::Ring, roster::Worker};
+use super::{
+    WorkerStatus,
+    memory::Memory,
+    output::Ring,
+    roster::Worker,
+    status::{Replacement, Replacements},
+    vigil::Weary,
+};
 
 /// A process that got ready.
 #[derive(Debug, Clone)]
@@ -44,6 +51,8 @@ pub(super) enum State {
     BackOff,
     /// It has been stopped for good.
     Finished,
+    /// It was one too many: nobody has the place but those that still leave it.
+    GivenUp,
 }
 
 impl State {
@@ -56,13 +65,14 @@ impl State {
             Self::Ended => "ended",
             Self::BackOff => "back-off",
             Self::Finished => "finished",
+            Self::GivenUp => "given up",
         }
     }
 
     fn running(&self) -> Option<&Running> {
         match self {
             Self::Ready(running) | Self::Unwell(running) | Self::Draining(running) => Some(running),
-            Self::Starting { .. } | Self::Ended | Self::BackOff | Self::Finished => None,
+            Self::Starting { .. } | Self::Ended | Self::BackOff | Self::Finished | Self::GivenUp => None,
         }
     }
 
@@ -90,7 +100,7 @@ impl State {
             Self::Starting { generation, .. } => Self::Starting { pid: None, generation: *generation },
             Self::Draining(running) => Self::Draining(Running { pid: None, ..running.clone() }),
             Self::Ready(_) | Self::Unwell(_) => Self::Ended,
-            Self::Ended | Self::BackOff | Self::Finished => self.clone(),
+            Self::Ended | Self::BackOff | Self::Finished | Self::GivenUp => self.clone(),
         }
     }
 }
@@ -135,6 +145,7 @@ struct Board {
     /// Those that were replaced and still finish their requests, the newest last.
     leaving: Vec<(State, Timestamp)>,
     restarts: u64,
+    replacements: Replacements,
     failure: Option<Failure>,
     health_ms: Option<u64>,
 }
@@ -147,6 +158,7 @@ impl Slot {
             successor: None,
             leaving: Vec::new(),
             restarts: 0,
+            replacements: Replacements::default(),
             failure: None,
             health_ms: None,
         };
@@ -188,7 +200,7 @@ impl Slot {
                 match board.main.0 {
                     State::Ready(_) => return Ok(()),
                     State::BackOff => return Err(board.failure.clone()),
-                    State::Finished => return Err(None),
+                    State::Finished | State::GivenUp => return Err(None),
                     State::Starting { .. } | State::Unwell(_) | State::Draining(_) | State::Ended => {}
                 }
             }
@@ -210,6 +222,27 @@ impl Slot {
         board.leaving.extend(old.map(|old| (State::Draining(old), now)));
         drop(board);
         self.changed.notify_waiters();
+    }
+
+    /// There is to be no worker here any more; the last one, if it still runs, finishes its requests.
+    pub(super) fn given_up(&self, last: Option<Running>) {
+        let now = Timestamp::now();
+        let mut board = self.board();
+        board.main = (State::GivenUp, now);
+        board.successor = None;
+        board.leaving.extend(last.map(|last| (State::Draining(last), now)));
+        drop(board);
+        self.changed.notify_waiters();
+    }
+
+    /// How many still leave it.
+    pub(super) fn leaving(&self) -> usize {
+        self.board().leaving.len()
+    }
+
+    /// Does its worker take traffic?
+    pub(super) fn serves(&self) -> bool {
+        matches!(self.board().main.0, State::Ready(_))
     }
 
     /// One that was replaced has gone.
@@ -238,6 +271,19 @@ impl Slot {
         self.board().health_ms = u64::try_from(latency.as_millis()).ok();
     }
 
+    /// Another has taken over from it, for this reason.
+    pub(super) fn replaced(&self, weary: &Weary) {
+        let last = Replacement { at: Timestamp::now(), reason: weary.to_string() };
+        let replacements = &mut self.board().replacements;
+        *match weary {
+            Weary::Large { .. } => &mut replacements.memory,
+            Weary::Served(_) => &mut replacements.requests,
+            Weary::Old(_) => &mut replacements.age,
+            Weary::Unhealthy { .. } => &mut replacements.health,
+        } += 1;
+        replacements.last = Some(last);
+    }
+
     /// It is being started again after a failure.
     pub(super) fn restarted(&self) {
         self.board().restarts += 1;
@@ -255,7 +301,8 @@ impl Slot {
 
     fn seen(&self) -> Vec<WorkerStatus> {
         let board = self.board();
-        let entries = std::iter::once(&board.main).chain(&board.successor).chain(&board.leaving);
+        let main = Some(&board.main).filter(|(state, _)| !matches!(state, State::GivenUp));
+        let entries = main.into_iter().chain(&board.successor).chain(&board.leaving);
         entries
             .map(|(state, since)| WorkerStatus {
                 name: self.name.clone(),
@@ -264,6 +311,7 @@ impl Slot {
                 generation: state.generation(),
                 since: *since,
                 restarts: board.restarts,
+                replacements: board.replacements.clone(),
                 in_flight: state.in_flight(),
                 memory_mb: None,
                 health_ms: board.health_ms.filter(|_| matches!(state, State::Ready(_))),

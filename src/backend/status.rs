@@ -29,6 +29,9 @@ pub(crate) struct BackendStatus {
     /// The order that is being carried out, such as `reload`.
     #[serde(default)]
     pub(crate) order: Option<String>,
+    /// What it waits for before it replaces anybody.
+    #[serde(default)]
+    pub(crate) held_up: Option<String>,
     /// The deploy under way.
     #[serde(default)]
     pub(crate) deploy: Option<DeployStatus>,
@@ -156,6 +159,9 @@ pub(crate) struct WorkerStatus {
     pub(crate) since: Timestamp,
     /// How often it was started again after it had failed.
     pub(crate) restarts: u64,
+    /// How often another took over from it though it ran.
+    #[serde(default)]
+    pub(crate) replacements: Replacements,
     /// Requests it has not finished.
     pub(crate) in_flight: usize,
     /// What its process group holds resident: what `memory_max_mb` is held against.
@@ -172,6 +178,37 @@ pub(crate) struct WorkerStatus {
     pub(crate) last_facts: Vec<String>,
     /// The last lines it wrote before that.
     pub(crate) last_lines: Vec<String>,
+}
+
+/// How often workers of one place were replaced while they ran, by cause.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replacements {
+    /// More memory than `memory_max_mb`.
+    pub(crate) memory: u64,
+    /// As many requests as `max_requests`.
+    pub(crate) requests: u64,
+    /// Older than `max_age`.
+    pub(crate) age: u64,
+    /// Not well `unhealthy_after` times in a row.
+    pub(crate) health: u64,
+    /// The last one.
+    pub(crate) last: Option<Replacement>,
+}
+
+/// One of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Replacement {
+    /// When its successor took over.
+    pub(crate) at: Timestamp,
+    /// One sentence.
+    pub(crate) reason: String,
+}
+
+impl Replacements {
+    /// Of all causes.
+    pub(crate) fn count(&self) -> u64 {
+        self.memory + self.requests + self.age + self.health
+    }
 }
 
 #[cfg(test)]

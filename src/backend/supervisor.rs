@@ -24,6 +24,7 @@ use super::{
     BackendError, Config, OutputLine, WorkerStatus,
     account::Identity,
     deploy::{self, Deploy, Deployed, Site},
+    drain::Drain,
     errand::{Errand, Running},
     generation::{Generation, LeadsTo, check_socket_path},
     hands::{self, Target},
@@ -44,7 +45,14 @@ const ORDERS_WAITING_MAX: usize = 8;
 const WORKERS_MAX: usize = 1024;
 
 /// Where the outcome of an order goes.
-pub(super) type Answer = oneshot::Sender<Result<(), BackendError>>;
+pub(super) type Answer = oneshot::Sender<Carried>;
+
+/// An order that has been carried out, or has failed.
+#[derive(Debug)]
+pub(super) struct Carried {
+    pub(super) outcome: Result<(), BackendError>,
+    pub(super) drain: Drain,
+}
 
 /// What a supervised backend can be told.
 #[derive(Debug)]
@@ -94,6 +102,10 @@ pub(super) struct Board {
     /// The generation from which all are started; none before the first.
     in_force: watch::Sender<Option<Arc<Generation>>>,
     order: ArcSwap<Option<&'static str>>,
+    /// What it waits for before it replaces anybody.
+    held_up: ArcSwap<Option<String>>,
+    /// How many orders have been taken up.
+    taken_up: watch::Sender<u64>,
 }
 
 /// How it stands between two orders.
@@ -150,6 +162,7 @@ impl Supervisor {
             leads_to,
             generations,
             jobs: Vec::new(),
+            surplus: Vec::new(),
             departures: Vec::new(),
             board: Arc::clone(&board),
             ending: ending.clone(),
@@ -178,6 +191,11 @@ impl Supervisor {
         **self.board.order.load()
     }
 
+    /// What it waits for before it replaces anybody.
+    pub(super) fn held_up(&self) -> Option<String> {
+        self.board.held_up.load().as_ref().clone()
+    }
+
     /// Whose processes the workers are; none: the gateway's own.
     pub(super) fn identity(&self) -> Option<Identity> {
         self.board.in_force.borrow().as_ref()?.identity.clone()
@@ -198,21 +216,32 @@ impl Supervisor {
         lines.split_off(lines.len().saturating_sub(count))
     }
 
-    /// Resolves when the order has been carried out, or has failed. Cancel safe: it is carried out all the same.
+    /// Resolves when the order has been carried out or has failed, and those that it has replaced have gone. Cancel safe:
+    /// it is carried out all the same.
     pub(super) async fn order(&self, order: Order) -> Result<(), BackendError> {
-        let stopping = || BackendError::Stopping { backend: self.stage.backend.clone() };
+        let Carried { outcome, drain } = self.carry_out(order).await;
+        drain.over().await;
+        outcome
+    }
+
+    /// Resolves when what was ordered is in force, or has failed. Cancel safe, as [`Self::order`].
+    pub(super) async fn carry_out(&self, order: Order) -> Carried {
+        let refused = |error| Carried { outcome: Err(error), drain: Drain::default() };
+        let stopping = || refused(BackendError::Stopping { backend: self.stage.backend.clone() });
         if let Order::Scale(workers) = order
             && !(1..=WORKERS_MAX).contains(&workers)
         {
-            return Err(BackendError::Workers { backend: self.stage.backend.clone(), workers });
+            return refused(BackendError::Workers { backend: self.stage.backend.clone(), workers });
         }
         let (answer, done) = oneshot::channel();
-        self.orders.send((order, answer)).await.map_err(|_| stopping())?;
-        done.await.unwrap_or_else(|_| Err(stopping()))
+        if self.orders.send((order, answer)).await.is_err() {
+            return stopping();
+        }
+        done.await.unwrap_or_else(|_| stopping())
     }
 
     /// Deploy a package: [`deploy::deploy`].
-    pub(super) async fn deploy(&self, deploy: &Deploy, package: &Path) -> Result<Deployed, BackendError> {
+    pub(super) async fn deploy(&self, deploy: Deploy, package: &Path) -> Result<Deployed, BackendError> {
         let (stage, config_dir, config) = (&self.stage, &self.config_dir, self.standing().config.clone());
         deploy::deploy(Site { stage, config_dir, config, supervisor: self }, deploy, package).await
     }

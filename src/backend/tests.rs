@@ -119,9 +119,25 @@ impl Bench {
         supervisor.order(Order::Reload(Box::new(config))).await
     }
 
+    /// Adopt this configuration, until those that were replaced have gone.
+    async fn adopt(&self, config: Config) -> Result<(), BackendError> {
+        self.backend.adopt(config).await?.over().await;
+        Ok(())
+    }
+
+    /// The same, but reload to it.
+    async fn reload_to(&self, config: Config) -> Result<(), BackendError> {
+        self.backend.reload(config).await?.over().await;
+        Ok(())
+    }
+
     /// The first worker's status.
     fn worker(&self) -> WorkerStatus {
         self.backend.status().workers.swap_remove(0)
+    }
+
+    fn states(&self) -> Vec<String> {
+        self.backend.status().workers.into_iter().map(|worker| worker.state).collect()
     }
 
     fn pid(&self) -> u32 {

@@ -16,6 +16,7 @@ use super::{
     BackendError, Config, WorkerStatus, health,
     restart::{History, Policy},
     roster::{Address, Roster, Worker, next_key},
+    status::Replacements,
 };
 use crate::shutdown::Shutdown;
 
@@ -99,6 +100,7 @@ impl Upstream {
             since,
             generation: 0,
             restarts: 0,
+            replacements: Replacements::default(),
             in_flight: worker.map_or(0, |worker| worker.in_flight()),
             memory_mb: None,
             health_ms: None,

@@ -3,6 +3,7 @@
 //!
 //! It runs before any thread or runtime exists, and must never return to a caller that could go on as a gateway.
 
+mod signals;
 mod terminal;
 
 use std::{
@@ -68,7 +69,7 @@ const EXIT_CANNOT_RUN: i32 = 127;
 const DESCRIPTORS_MAX: u64 = 65_536;
 
 /// Become the worker: inherit nothing but output, error, the channel and the lifeline, give up every right, settle
-/// where it belongs, die with the gateway or soon after it, and exec.
+/// where it belongs, hear every signal, die with the gateway or soon after it, and exec.
 ///
 /// The death signal comes when the *thread* that forked ends, not only its process. `child`'s forking thread
 /// therefore lives as long as the process.
@@ -120,6 +121,9 @@ fn become_worker(command: &[OsString]) -> String {
     if std::env::var_os(EMPTY_VARIABLE).is_some() {
         removal::empty(Path::new(program));
         std::process::exit(0);
+    }
+    if let Err(error) = signals::reset() {
+        return format!("cannot let signals do what they do by default: {error}");
     }
     let mut command = Command::new(program);
     command.args(arguments);

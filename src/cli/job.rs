@@ -134,8 +134,8 @@ fn summary(job: &JobView, now: Timestamp) -> String {
         lines.extend(program.last_error.iter().map(|error| format!("last error: {error}")));
     }
     if job.overlaps_skipped > 0 {
-        let times = job.overlaps_skipped;
-        lines.push(format!("left out {times} times, because a run was under way when the next was due"));
+        let times = out::times(job.overlaps_skipped);
+        lines.push(format!("left out {times}, because a run was under way when the next was due"));
     }
     lines.join("\n")
 }

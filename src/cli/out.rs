@@ -118,6 +118,11 @@ pub(crate) fn duration(seconds: u64) -> String {
     }
 }
 
+/// `once`, `3 times`.
+pub(crate) fn times(count: u64) -> String {
+    if count == 1 { "once".to_owned() } else { format!("{count} times") }
+}
+
 /// `2026-12-26 (in 32 days)`, `2026-11-24 (in 5 h)`, `2026-11-20 (4 days ago)`.
 pub(crate) fn day(at: Timestamp, now: Timestamp) -> String {
     let date = at.to_zoned(jiff::tz::TimeZone::UTC).date();
@@ -172,6 +177,11 @@ mod tests {
         ] {
             assert_eq!(day(at.parse().unwrap(), now), want);
         }
+    }
+
+    #[test]
+    fn one_time_is_once() {
+        assert_eq!([0, 1, 2].map(times), ["0 times", "once", "2 times"]);
     }
 
     #[test]

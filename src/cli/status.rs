@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{Client, Failure, cert, job, out};
-use crate::admin::{self, HostCertificate, WorkerStatus};
+use crate::admin::{self, HostCertificate, Replacement, WorkerStatus};
 
 /// Show tenants, workers, doors, pools, certificates and listeners of the running gateway
 #[derive(Debug, clap::Args)]
@@ -42,8 +42,7 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
                 ended => format!(" ({ended} WebSockets were told to come again)"),
             };
             let failed = failure.as_ref().map(|failure| format!("\nthe last swap failed: {failure}"));
-            let times = if swaps == 1 { "once".to_owned() } else { format!("{swaps} times") };
-            format!(", swapped {times}{ended}{}", failed.unwrap_or_default())
+            format!(", swapped {}{ended}{}", out::times(swaps), failed.unwrap_or_default())
         }
     };
     let uptime = out::duration(status.uptime_s);
@@ -67,6 +66,11 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     let mut down: Vec<_> = workers.filter(|worker| last_error(worker).is_some()).collect();
     down.dedup_by_key(|worker| &worker.name);
     sections.extend(down.into_iter().take(FAILURES_MAX).map(|worker| failure(worker, FAILURE_LINES)));
+    // The newest of each backend: `backend describe` has all.
+    let newest = status.backends.iter().filter_map(|backend| {
+        backend.workers.iter().max_by_key(|worker| worker.replacements.last.as_ref().map(|last| last.at))
+    });
+    sections.extend(newest.filter_map(|worker| replaced(worker, now)));
     let nodes = status.backends.iter().filter_map(|backend| {
         let node = backend.node()?;
         let version = node.version.clone().unwrap_or_default();
@@ -111,11 +115,21 @@ pub(super) fn failure(worker: &WorkerStatus, lines_max: usize) -> String {
 }
 
 /// The columns of a worker.
-pub(super) const WORKER_HEAD: [&str; 9] =
-    ["worker", "pid", "state", "since", "restarts", "in flight", "memory", "health", "last error"];
+pub(super) const WORKER_HEAD: [&str; 10] = [
+    "worker",
+    "pid",
+    "state",
+    "since",
+    "restarts",
+    "replaced",
+    "in flight",
+    "memory",
+    "health",
+    "last error",
+];
 
 /// The row of a worker.
-pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 9] {
+pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 10] {
     let seconds = u64::try_from(now.as_second() - worker.since.as_second()).unwrap_or(0);
     [
         worker.name.clone(),
@@ -123,11 +137,29 @@ pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 9] {
         worker.state.clone(),
         out::duration(seconds),
         worker.restarts.to_string(),
+        worker.replacements.count().to_string(),
         worker.in_flight.to_string(),
         worker.memory_mb.map(|mb| format!("{mb} MB")).unwrap_or_default(),
         worker.health_ms.map(|ms| format!("{ms} ms")).unwrap_or_default(),
         last_error(worker).map(beginning).unwrap_or_default(),
     ]
+}
+
+/// How often, for what and why last a worker was replaced while it ran; nothing, if it never was.
+pub(super) fn replaced(worker: &WorkerStatus, now: Timestamp) -> Option<String> {
+    let replacements = &worker.replacements;
+    let Replacement { at, reason } = replacements.last.as_ref()?;
+    let causes = [
+        ("memory", replacements.memory),
+        ("requests", replacements.requests),
+        ("age", replacements.age),
+        ("health", replacements.health),
+    ];
+    let causes = causes.iter().filter(|(_, count)| *count > 0);
+    let causes: Vec<_> = causes.map(|(cause, count)| format!("{cause} {count}")).collect();
+    let times = out::times(replacements.count());
+    let ago = out::duration(u64::try_from(now.as_second() - at.as_second()).unwrap_or(0));
+    Some(format!("{} replaced {times} ({}), last {ago} ago: {reason}", worker.name, causes.join(", ")))
 }
 
 fn beginning(text: &str) -> String {
@@ -189,7 +221,8 @@ mod tests {
             "doors": [{"door": "sqlite", "address": "127.0.0.1:4000", "connections": 3, "streams": 1}],
             "backends": [{"name": "api", "kind": "command", "workers": [{
                 "name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z",
-                "restarts": 2, "in_flight": 1, "last_error": "long ago", "last_lines": []}, {
+                "restarts": 2, "in_flight": 1, "last_error": "long ago", "last_lines": [], "replacements": {"memory": 2,
+                "requests": 0, "age": 1, "health": 0, "last": {"at": "2026-01-01T00:00:03Z", "reason": "it is large"}}}, {
                 "name": "api/1", "pid": null, "state": "back-off", "since": "2026-01-01T00:00:05Z",
                 "restarts": 7, "in_flight": 0, "last_error": "it ended with exit code 3", "last_facts": ["user: app"],
                 "last_lines": ["1", "2", "3", "4", "5", "6", "7", "8", "Error: no"]}]},
@@ -215,6 +248,7 @@ mod tests {
             "warning: `b.example` has no certificate",
             "api/1: it ended with exit code 3\n  user: app\n  | 2\n",
             "\n  | Error: no",
+            "\n\napi/0 replaced 3 times (memory 2, age 1), last 7 s ago: it is large\n\n",
             "\n\nbackend shop is stopped: `gateway backend start shop`\n\n",
         ] {
             assert!(text.contains(part), "{part} is not in\n{text}");

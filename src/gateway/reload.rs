@@ -7,7 +7,7 @@ use super::{
     rooms::Rooms,
 };
 use crate::{
-    admin::{Problem, ReloadOrder, Reloaded},
+    admin::{InForce, Problem, ReloadOrder, Reloaded},
     backend,
     config::{self, Config, Flags},
     edge::TlsMode,
@@ -42,7 +42,7 @@ impl Reloader {
         match (&outcome, order) {
             // Whoever asked may have gone away; the reload stands all the same.
             (_, Some(order)) => drop(order.send(outcome)),
-            (Ok(reloaded), None) => {
+            (Ok(InForce { reloaded, .. }), None) => {
                 for warning in &reloaded.warnings {
                     tracing::warn!("{warning}");
                 }
@@ -65,7 +65,7 @@ impl Reloader {
         })
     }
 
-    async fn reload(&self, rooms: &Rooms) -> Result<Reloaded, Problem> {
+    async fn reload(&self, rooms: &Rooms) -> Result<InForce, Problem> {
         let mut loaded = self.load()?;
         let before = rooms.house().config.load_full();
         let mut restart_needed = restart_needed(&before, &loaded.config);
@@ -85,10 +85,11 @@ impl Reloader {
         rooms.house().hide(&hidden);
         rooms.house().put_in_force(loaded.config, prepared);
         // One that fails keeps none of those behind it from what is asked of them.
-        let mut failures = Vec::new();
+        let (mut drains, mut failures) = (Vec::new(), Vec::new());
         for name in supervised {
-            if let Err(error) = rooms.house().adopt(&name, &before).await {
-                failures.push(Problem::of(&error));
+            match rooms.house().adopt(&name, &before).await {
+                Ok(drain) => drains.push(drain),
+                Err(error) => failures.push(Problem::of(&error)),
             }
         }
         if let Some(mut problem) = together(failures) {
@@ -100,11 +101,11 @@ impl Reloader {
         restart_needed.extend(left_out.into_iter().map(|name| format!("job.{name}")));
         let mut warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
         warnings.extend(surprises(&report));
-        Ok(Reloaded { restart_needed, warnings })
+        Ok(InForce { reloaded: Reloaded { restart_needed, warnings }, drains })
     }
 
     /// The file as a whole must be sound, but only this backend's table is taken from it.
-    async fn reload_one(&self, rooms: &Rooms, name: &str) -> Result<Reloaded, Problem> {
+    async fn reload_one(&self, rooms: &Rooms, name: &str) -> Result<InForce, Problem> {
         let house = rooms.house();
         let before = house.config.load_full();
         if house.runs_elsewhere(name) {
@@ -130,11 +131,11 @@ impl Reloader {
         let restart_needed = restart_needed(&before, &after);
         // What can fail at the edge comes before its workers are replaced.
         let prepared = house.prepare(&after).map_err(|error| Problem::of(&error))?;
-        house.reload(name, table.clone()).await.map_err(|error| Problem::of(&error))?;
+        let drain = house.reload(name, table.clone()).await.map_err(|error| Problem::of(&error))?;
         house.put_in_force(after, prepared);
         let concerns = |warning: &&config::Problem| warning.to_string().contains(&format!("backend.{name}"));
         let warnings = loaded.warnings.iter().filter(concerns).map(ToString::to_string).collect();
-        Ok(Reloaded { restart_needed, warnings })
+        Ok(InForce { reloaded: Reloaded { restart_needed, warnings }, drains: vec![drain] })
     }
 }
 

@@ -27,7 +27,7 @@ use super::{
 };
 use crate::{
     admin::{self, Admin, AdminError, Live, Order, Parts},
-    backend::{self, Backend, BackendError},
+    backend::{self, Backend, BackendError, Drain},
     config::{self, Config},
     door::{self, DoorParts, OfficeParts, SqliteDoor, TicketOffice},
     edge::{Edge, EdgeParts, Prepared, Serving, TlsMode},
@@ -263,10 +263,10 @@ impl House {
 
     /// Let a backend have what the configuration in force says. When the new workers never get ready the old ones go
     /// on, and their configuration counts again, so that the next reload tries anew.
-    pub(super) async fn adopt(&self, name: &str, before: &Config) -> Result<(), BackendError> {
+    pub(super) async fn adopt(&self, name: &str, before: &Config) -> Result<Drain, BackendError> {
         let current = self.config.load_full();
         let (Some(backend), Some(config)) = (self.backends.get(name), current.backend.get(name)) else {
-            return Ok(());
+            return Ok(Drain::default());
         };
         let outcome = backend.adopt(config.clone()).await;
         if outcome.is_err()
@@ -280,10 +280,10 @@ impl House {
     }
 
     /// Replace a backend's workers by those of this configuration.
-    pub(super) async fn reload(&self, name: &str, config: backend::Config) -> Result<(), BackendError> {
+    pub(super) async fn reload(&self, name: &str, config: backend::Config) -> Result<Drain, BackendError> {
         match self.backends.get(name) {
             Some(backend) => backend.reload(config).await,
-            None => Ok(()),
+            None => Ok(Drain::default()),
         }
     }
 

@@ -1,6 +1,12 @@
 //! Deploying releases by the command line, as CI does: the new one serves or everything is as it was.
 
-use std::{fs, io::Write, path::PathBuf, process::Stdio, thread};
+use std::{
+    fs,
+    io::Write,
+    path::PathBuf,
+    process::{Child, ChildStdin, Stdio},
+    thread,
+};
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
@@ -10,13 +16,13 @@ use crate::{
     load::{Load, Target},
 };
 
-/// A release that says its name at every path.
+/// A release that says its name at every path but `/hold`, which it never answers.
 const SERVER: &str = "
 import http from 'node:http';
 import fs from 'node:fs';
 const name = fs.readFileSync('name', 'utf8');
 if (name === 'broken') { console.error('cannot find the barber'); process.exit(7); }
-const server = http.createServer((request, response) => response.end(name));
+const server = http.createServer((request, response) => request.url === '/hold' || response.end(name));
 server.listen(process.env.PORT);
 process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
 ";
@@ -134,6 +140,31 @@ fn the_second_of_two_deploys_is_refused_and_told_who_holds_it() {
 }
 
 #[test]
+fn the_next_deploy_may_begin_once_a_release_is_in_force_though_old_workers_still_have_requests() {
+    let gateway = site("backend.api.stop_grace = \"300ms\"").start();
+    let held = gateway.get("/hold").origin(NAVAJA).open();
+    let described = || -> Value { gateway.cli(&["backend", "describe", "--json"]).ok().json() };
+    eventually("it is in flight", || (described()["workers"][0]["in_flight"] == 1).then_some(()));
+    let draining = || {
+        let workers = described()["workers"].clone();
+        workers.as_array().unwrap().iter().filter(|worker| worker["state"] == "draining").count()
+    };
+    thread::scope(|scope| {
+        let first = scope.spawn(|| deploy(&gateway, "second"));
+        eventually("it is in force", || {
+            let now = described();
+            (now["generation"] == 2 && now["deploy"].is_null()).then_some(())
+        });
+        assert_eq!((served(&gateway).as_str(), draining()), ("second", 1));
+        deploy(&gateway, "third").ok();
+        first.join().unwrap().ok().says(&["generation 2"]);
+    });
+    assert_eq!((served(&gateway).as_str(), draining()), ("third", 1));
+    drop(held);
+    eventually("it has gone", || (draining() == 0).then_some(()));
+}
+
+#[test]
 fn a_release_whose_install_a_kill_of_the_gateway_broke_off_is_none_and_goes() {
     let gateway = site("backend.api.install = \"grep -q first name || sleep 600\"").start();
     let (there, output) = thread::scope(|scope| {
@@ -181,22 +212,83 @@ fn what_an_install_command_leaves_running_holds_up_nothing_and_goes_with_one_tha
     assert_eq!((served(&gateway).as_str(), releases(&gateway)), ("second", 2));
 }
 
-#[test]
-fn a_package_that_is_not_sent_to_its_end_is_nothing_and_ctrl_c_says_so() {
-    let gateway = site("").start();
+/// A deploy whose package comes from its standard input, and has begun to; what is sent of it, and the process.
+fn begun(gateway: &TestGateway) -> (ChildStdin, Child) {
     let mut command = gateway.site().command(&["backend", "deploy", "api", "-"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut sending = command.spawn().unwrap();
     let mut package = sending.stdin.take().unwrap();
     package.write_all(&[0; 512]).unwrap();
-    let step = || gateway.status()["backends"][0]["deploy"]["step"].clone();
-    eventually("it is received", || (step() == "receive").then_some(()));
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(sending.id().cast_signed()), Signal::SIGINT).unwrap();
+    eventually("it is received", || (step(gateway) == "receive").then_some(()));
+    (package, sending)
+}
+
+fn step(gateway: &TestGateway) -> Value {
+    gateway.status()["backends"][0]["deploy"]["step"].clone()
+}
+
+fn ctrl_c(mut sending: Child) {
+    let pid = nix::unistd::Pid::from_raw(sending.id().cast_signed());
+    nix::sys::signal::kill(pid, Signal::SIGINT).unwrap();
+    eventually("it has ended", || sending.try_wait().unwrap());
     let output = crate::Output::of(&sending.wait_with_output().unwrap());
     output.fails(130).says(&["interrupted: the package was not sent to its end, and nothing is deployed"]);
-    eventually("the next one may", || step().is_null().then_some(()));
+}
+
+#[test]
+fn a_package_that_is_not_sent_to_its_end_is_nothing_and_ctrl_c_says_so() {
+    let gateway = site("").start();
+    let (package, sending) = begun(&gateway);
+    ctrl_c(sending);
+    eventually("the next one may", || step(&gateway).is_null().then_some(()));
     deploy(&gateway, "second").ok();
     drop(package);
+}
+
+#[test]
+fn ctrl_c_is_heard_while_the_gateway_hangs_and_nothing_is_left_of_the_package() {
+    let gateway = site("").start();
+    let (package, sending) = begun(&gateway);
+    gateway.signal(Signal::SIGSTOP);
+    ctrl_c(sending);
+    gateway.signal(Signal::SIGCONT);
+    eventually("the next one may", || step(&gateway).is_null().then_some(()));
+    assert_eq!((served(&gateway).as_str(), releases(&gateway)), ("first", 1));
+    drop(package);
+}
+
+#[test]
+fn a_package_whose_sender_was_cut_off_between_two_files_is_refused() {
+    let gateway = site("").start();
+    let directory = build(&gateway, "second");
+    let archive = gateway.site().path().join("whole.tar");
+    let mut tar = std::process::Command::new("tar");
+    tar.arg("cf").arg(&archive).arg("-C").arg(&directory).args(["name", "server.mjs"]);
+    assert!(tar.status().unwrap().success());
+    // One header, one block.
+    let cut = &fs::read(&archive).unwrap()[..1024];
+    fs::write(&archive, cut).unwrap();
+    let refused = gateway.cli(&["backend", "deploy", "api", archive.to_str().unwrap()]).fails(2);
+    refused.says(&["the package is refused: it is no whole tar archive"]);
+    assert_eq!((served(&gateway).as_str(), releases(&gateway)), ("first", 1));
+}
+
+#[test]
+fn a_reload_waits_for_no_worker_that_an_earlier_one_has_replaced() {
+    let gateway = site("backend.api.stop_grace = \"300ms\"").start();
+    let held = gateway.get("/hold").origin(NAVAJA).open();
+    let described = || -> Value { gateway.cli(&["backend", "describe", "--json"]).ok().json() };
+    eventually("it is in flight", || (described()["workers"][0]["in_flight"] == 1).then_some(()));
+    thread::scope(|scope| {
+        let first = scope.spawn(|| gateway.cli(&["backend", "reload", "api"]));
+        eventually("it is in force", || (described()["generation"] == 2).then_some(()));
+        gateway.cli(&["backend", "reload", "api"]).ok();
+        first.join().unwrap().ok();
+    });
+    let workers = described()["workers"].clone();
+    let left = workers.as_array().unwrap().iter().filter(|one| one["state"] == "draining");
+    assert_eq!(left.map(|one| one["generation"].clone()).collect::<Vec<_>>(), [1], "{workers}");
+    drop(held);
 }
 
 #[test]
@@ -207,7 +299,7 @@ fn a_directory_that_is_no_link_is_refused_with_a_remedy() {
 
 /// Of no account and no group of any system: whom the workers become, and what the gateway is, as a service.
 const WORKERS: &str = "61234";
-const GATEWAYS: &str = "61235";
+pub(crate) const GATEWAYS: &str = "61235";
 
 #[test]
 fn what_an_install_command_closes_to_the_gateway_goes_with_its_release() {

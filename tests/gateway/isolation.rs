@@ -229,3 +229,25 @@ fn no_worker_of_another_user_outlives_a_gateway_that_is_killed() {
         pids.iter().all(|pid| !Path::new(&format!("/proc/{pid}/exe")).exists()).then_some(())
     });
 }
+
+#[test]
+fn signals_that_the_gateway_was_told_not_to_hear_are_a_workers_to_hear() {
+    // Node undoes it itself, a shell or a program in C does not.
+    let config = format!(
+        "[backend.api]\ncommand = [\"sleep\", \"600\"]\nhosts = [{HOST:?}]\nallow_root = true\nsandbox = false"
+    );
+    let site = TestGateway::builder().shops().config(&config).site();
+    let deaf = ["env", "--ignore-signal=INT,PIPE,HUP,USR1,RTMIN+1", "--block-signal=ALRM,USR1,RTMIN+2"];
+    let gateway = TestGateway::start_without_workers_through(site, &deaf);
+    let status = |pid: i32| fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let own = status(gateway.pid());
+    assert_ne!(line(&own, "SigBlk"), "0000000000000000", "or this test proves nothing: {own}");
+    let worker = eventually("the launcher has become the program", || {
+        let pid = *gateway.worker_pids().first()?;
+        let worker = status(pid);
+        worker.starts_with("Name:\tsleep\n").then_some(worker)
+    });
+    for set in ["SigIgn", "SigBlk", "SigCgt"] {
+        assert_eq!(line(&worker, set), "0000000000000000", "{set}");
+    }
+}

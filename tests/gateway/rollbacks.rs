@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use crate::{
     NAVAJA, Site, TestGateway,
-    deploy::{current, deploy, served, site},
+    deploy::{GATEWAYS, current, deploy, served, site},
     eventually,
     running::workers,
 };
@@ -223,4 +223,38 @@ fn a_release_that_is_no_longer_there_is_no_way_back_and_says_so() {
     gone.says(&["generation 2 of backend api", "is no longer there", "hint: kept are: 1, 3"]);
     assert_eq!(served(&gateway), "fourth");
     eventually("it is as it was", || Path::new(&shelf(gateway.site())).exists().then_some(()));
+}
+
+#[test]
+fn a_rollback_whose_link_cannot_be_moved_is_one_error_and_the_workers_go_on() {
+    let site = site("");
+    let app = site.path().join("app");
+    let open = |mode| fs::set_permissions(&app, fs::Permissions::from_mode(mode)).unwrap();
+    // Root writes wherever it likes: then the gateway is somebody else.
+    let launcher: &[&str] = if nix::unistd::geteuid().is_root() {
+        let whole =
+            std::process::Command::new("chown").args(["-R", GATEWAYS]).arg(site.path()).status().unwrap();
+        assert!(whole.success());
+        fs::set_permissions(site.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        &["setpriv", "--reuid", GATEWAYS, "--regid", GATEWAYS, "--clear-groups"]
+    } else {
+        &[]
+    };
+    let gateway = TestGateway::start_through(site, launcher);
+    deploy(&gateway, "second").ok();
+    let (pids, release) = (gateway.worker_pids(), current(&gateway));
+    open(0o555);
+    let output = gateway.cli(&["backend", "rollback", "api"]).fails(1);
+    let output = output.says(&[
+        "error: the link ",
+        "app/current of backend api cannot be moved: Permission denied",
+        "hint: let the",
+    ]);
+    assert_eq!(output.stderr.matches("error: ").count(), 1, "{output:?}");
+    let after = (gateway.worker_pids(), current(&gateway), served(&gateway), generations(&gateway).0);
+    assert_eq!(after, (pids, release, "second".to_owned(), 2));
+    open(0o755);
+    gateway.cli(&["backend", "rollback", "api"]).ok();
+    assert_eq!(served(&gateway), "first");
+    assert!(current(&gateway).ends_with("releases/first"));
 }

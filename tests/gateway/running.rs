@@ -64,6 +64,11 @@ impl TestGateway {
         Self::ready(Self::spawned(site, command))
     }
 
+    /// The same, though its workers may never be ready.
+    pub(crate) fn start_without_workers_through(site: Site, launcher: &[&str]) -> Self {
+        Self::listening(site, launcher)
+    }
+
     fn ready(gateway: Self) -> Self {
         eventually("every worker is ready", || {
             let status = gateway.status();

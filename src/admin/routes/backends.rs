@@ -73,7 +73,7 @@ pub(super) async fn reload(
 ) -> Result<Json<Reloaded>, Problem> {
     find(&desk, &name)?;
     let order = |answer| HouseOrder::ReloadBackend(name, answer);
-    house::order(desk.live("a reload")?, order).await.map(Json)
+    Ok(Json(house::order(desk.live("a reload")?, order).await?.over().await))
 }
 
 /// Have no workers any more.

@@ -34,7 +34,7 @@ pub(super) async fn deploy(
     let work = desk.life.spawn(async move {
         let stopping = || Problem::new(503, "stopping", "the gateway is stopping");
         tokio::select! {
-            done = backend.deploy(&deploy, scratch.path()) => done.map_err(|error| Problem::of(&error)),
+            done = backend.deploy(deploy, scratch.path()) => done.map_err(|error| Problem::of(&error)),
             () = life.begun() => Err(stopping()),
         }
     });

@@ -101,7 +101,7 @@ pub(super) async fn refused(State(desk): State<Desk>) -> Result<Json<Vec<Refused
 /// Put the configuration file's present content in force.
 pub(super) async fn reload(State(desk): State<Desk>) -> Result<Json<Reloaded>, Problem> {
     // The assembly bounds each step of a reload by its own timeouts, `ready_timeout` above all.
-    order(desk.live("a reload")?, Order::Reload).await.map(Json)
+    Ok(Json(order(desk.live("a reload")?, Order::Reload).await?.over().await))
 }
 
 /// Become the program that stands at our path now. Answered when it has been tried and found fit; how it ended, the

@@ -22,6 +22,9 @@ const NPM_TOP: &str = "package";
 /// may say (PAX); the library reads it whole into memory. The kernel takes no path above 4 KiB.
 const NAME_BYTES_MAX: u64 = 64 * 1024;
 
+/// What all in an archive is a multiple of. At least one of zeros is its end: without it, whoever sent it was cut off.
+const BLOCK_BYTES: u64 = 512;
+
 /// Links on the way to a file; the kernel follows no more either.
 const LINKS_MAX: usize = 40;
 
@@ -57,11 +60,23 @@ fn opened(package: &Path) -> std::io::Result<Box<dyn Read>> {
 
 /// Is everything within its limits? Nothing is kept in memory meanwhile.
 fn measure(reader: impl Read, bounds: Bounds) -> Result<(), String> {
-    let mut archive = limited(reader, bounds);
-    let (mut files, mut bytes) = (0, 0_u64);
+    let mut read = Counted { reader, bytes: 0 };
+    let entries_end = measured(limited(&mut read, bounds), bounds)?;
+    // Where an entry ends, the library takes the end of the file for that of the archive.
+    match read.bytes < entries_end.saturating_add(BLOCK_BYTES) {
+        true => Err("it is no whole tar archive (the mark of its end is missing)".to_owned()),
+        false => Ok(()),
+    }
+}
+
+/// Where the last entry ends.
+fn measured(mut archive: Archive<impl Read>, bounds: Bounds) -> Result<u64, String> {
+    let (mut files, mut bytes, mut entries_end) = (0, 0_u64, 0);
     for entry in archive.entries().map_err(broken)?.raw(true) {
         let mut entry = entry.map_err(broken)?;
         let size = entry.size();
+        entries_end =
+            entry.raw_file_position().saturating_add(size.div_ceil(BLOCK_BYTES).saturating_mul(BLOCK_BYTES));
         match entry.header().entry_type() {
             EntryType::GNULongName
             | EntryType::GNULongLink
@@ -89,7 +104,21 @@ fn measure(reader: impl Read, bounds: Bounds) -> Result<(), String> {
             ));
         }
     }
-    Ok(())
+    Ok(entries_end)
+}
+
+/// Knows how much has been read.
+struct Counted<R> {
+    reader: R,
+    bytes: u64,
+}
+
+impl<R: Read> Read for Counted<R> {
+    fn read(&mut self, into: &mut [u8]) -> std::io::Result<usize> {
+        let count = self.reader.read(into)?;
+        self.bytes += count as u64;
+        Ok(count)
+    }
 }
 
 /// An extension (PAX) may say another size than the header; unpacking would go by it, and what is measured here by the
@@ -377,6 +406,21 @@ mod tests {
         assert!(unpacked(&long, wide).0.is_err_and(|reason| reason.contains("a name in it")));
         assert!(unpacked(b"no archive at all", BOUNDS).0.is_err());
         assert_eq!(unpacked(&[0; 1024], BOUNDS).0, Err("it is empty".to_owned()));
+    }
+
+    #[test]
+    fn what_was_cut_off_between_two_files_is_no_whole_archive() {
+        let mut builder = Builder::new(Vec::new());
+        append(&mut builder, EntryType::Regular, "first", ("", &[0; 600]));
+        append(&mut builder, EntryType::Regular, "second", ("", b"x"));
+        let whole = builder.into_inner().unwrap();
+        assert!(unpacked(&whole, BOUNDS).0.is_ok());
+        // A header and two blocks of zeros, which are no end; and both files.
+        for length in [1536, 2560] {
+            let refused = unpacked(&whole[..length], BOUNDS).0.unwrap_err();
+            assert!(refused.contains("the mark of its end is missing"), "{length}: {refused}");
+        }
+        assert!(unpacked(&whole[..2560 + 512], BOUNDS).0.is_ok(), "half a mark is one");
     }
 
     #[test]

@@ -86,6 +86,7 @@ impl Life {
                 self.renewals.done(&policy, old.ready_for(), jitter());
                 let labels = BackendLabels { backend: self.stage.backend.clone() };
                 self.metrics.worker_replacements_total.get_or_create(&labels).inc();
+                self.slot.replaced(weary);
                 let config = &generation.config;
                 let (patience, then) = match leave {
                     // The others need not wait until its last request has ended: they have their turn from here on.

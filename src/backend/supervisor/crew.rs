@@ -12,17 +12,19 @@ use futures_util::future::join_all;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
+use self::rolling::OLD_GENERATIONS_MAX;
 use super::{
     super::{
         BackendError, Config, deploy,
+        drain::Drain,
         generation::{Generation, LeadsTo, check_socket_path},
         job::{Departure, Job, Undone},
         process::Stage,
-        releases,
+        releases::{self, Pointing},
         state::{Seat, Slot, State},
         watch::Watch,
     },
-    Answer, Board, Order, Standing,
+    Answer, Board, Carried, Order, Standing,
     generations::Generations,
     workers,
 };
@@ -42,7 +44,9 @@ pub(super) struct Crew {
     pub(super) leads_to: LeadsTo,
     pub(super) generations: Generations,
     pub(super) jobs: Vec<Job>,
-    /// Those that the order under way has replaced, and that still finish their requests.
+    /// Those that were too many, until their last request has ended.
+    pub(super) surplus: Vec<Job>,
+    /// Workers that the order under way has replaced or found too many, and that still finish their requests.
     pub(super) departures: Vec<Departure>,
     pub(super) board: Arc<Board>,
     pub(super) ending: CancellationToken,
@@ -62,26 +66,23 @@ impl Crew {
                 order = orders.recv() => order,
             };
             let Some((order, answer)) = order else { break };
+            self.board.taken_up.send_modify(|orders| *orders += 1);
             self.board.order.store(Arc::new(Some(order.word())));
-            let of_a_person = !matches!(order, Order::Watched);
             // An end that comes in the middle makes the jobs refuse, and so the order fails soon.
             let outcome = self.obey(order).await;
             if let Err(error) = &outcome {
                 tracing::error!(backend = self.stage.backend, %error, "the backend's order failed");
             }
-            // Before anything is waited for: the gateway may be killed meanwhile, and who has the answer may end it and ask
-            // the next one to go back.
+            // Before anybody hears of it: who has the answer may end the gateway and ask the next one to go back.
             self.generations.shelve().await;
             self.publish();
             self.watch();
-            let departures = std::mem::take(&mut self.departures);
-            if of_a_person {
-                self.departed(departures).await;
-            }
             self.board.order.store(Arc::default());
-            drop(answer.send(outcome));
+            // Those that were replaced go by themselves: the next order does not wait for them.
+            let drain = Drain::new(std::mem::take(&mut self.departures), &self.board.taken_up);
+            drop(answer.send(Carried { outcome, drain }));
         }
-        self.end_jobs(0).await;
+        self.end_all().await;
     }
 
     /// Remove what a gateway that was killed had begun to deploy.
@@ -154,7 +155,7 @@ impl Crew {
     async fn sleep(&mut self) {
         self.stopped = true;
         self.stage.roster.stopped_is(true);
-        self.end_jobs(0).await;
+        self.end_all().await;
     }
 
     /// The configuration file may have changed: a backend that was told to stop does not start for that.
@@ -173,6 +174,7 @@ impl Crew {
         // A number that was ordered holds until the configuration says something else.
         let wanted = if config == self.config { self.wanted } else { workers(&config) };
         check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
+        self.room(OLD_GENERATIONS_MAX).await?;
         let leads_to = next.leads_to();
         if wakes {
             self.wake_and_roll(next, wanted).await?
@@ -189,8 +191,11 @@ impl Crew {
         let config = Config { directory: Some(directory.clone()), ..self.config.clone() };
         let next = self.next(config).await?;
         let leads_to = next.leads_to();
+        // Before anybody is replaced: whoever may not move it changes nothing.
+        let link = self.link_to(&directory)?;
+        self.room(OLD_GENERATIONS_MAX).await?;
         self.wake_and_roll(next, self.wanted).await?;
-        if let Err(error) = self.point(&directory) {
+        if let Err(error) = self.moved(link) {
             self.undo(before, slept).await;
             return Err(error);
         }
@@ -209,14 +214,20 @@ impl Crew {
         }
     }
 
-    /// Let the configured link lead to this release.
-    fn point(&self, release: &Path) -> Result<(), BackendError> {
-        let Some(link) = self.link() else { return Ok(()) };
-        releases::point(&link, release).map_err(|source| BackendError::Directory {
-            backend: self.stage.backend.clone(),
-            directory: link.clone(),
-            source,
-        })
+    /// The configured link as it will be, leading to this release; none, if there is none.
+    fn link_to(&self, release: &Path) -> Result<Option<Pointing>, BackendError> {
+        let Some(link) = self.link() else { return Ok(None) };
+        Pointing::begin(&link, release).map(Some).map_err(|source| self.immovable(link, source))
+    }
+
+    /// Let the configured link lead there from here on.
+    fn moved(&self, link: Option<Pointing>) -> Result<(), BackendError> {
+        let moved = link.map_or(Ok(()), Pointing::end);
+        moved.map_err(|source| self.immovable(self.link().unwrap_or_default(), source))
+    }
+
+    fn immovable(&self, link: PathBuf, source: std::io::Error) -> BackendError {
+        BackendError::Immovable { backend: self.stage.backend.clone(), link, source }
     }
 
     /// What this configuration says now, as the generation after the last one.
@@ -232,10 +243,14 @@ impl Crew {
     async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
         let next = self.generations.earlier(&self.stage.backend, number)?;
         let (before, slept) = (Arc::clone(self.generation()), self.stopped);
-        self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
         // A release that was deployed stays rolled back whatever becomes of the shelf.
-        if self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link)) {
-            if let Err(error) = self.point(&next.directory) {
+        let is_release = self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link));
+        let link = if is_release { self.link_to(&next.directory)? } else { None };
+        // The way back has a place of its own: it shall not wait for what a broken build hangs on.
+        self.room(OLD_GENERATIONS_MAX + 1).await?;
+        self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
+        if is_release {
+            if let Err(error) = self.moved(link) {
                 self.undo(before, slept).await;
                 return Err(error);
             }
@@ -274,10 +289,19 @@ impl Crew {
         outcome
     }
 
-    /// Let all jobs from this one on finish their requests, and end. Their places stay on the board, as below.
+    /// Let all jobs from this one on finish their requests, and end. They take no new ones from here on, and their places
+    /// may be given to others.
     async fn dismiss_jobs(&mut self, from: usize) {
         let surplus = self.jobs.split_off(from.min(self.jobs.len()));
-        join_all(surplus.into_iter().map(Job::leave)).await;
+        self.departures.extend(join_all(surplus.iter().map(Job::leave)).await);
+        self.surplus.retain(|job| !job.is_over());
+        self.surplus.extend(surplus);
+    }
+
+    /// End all jobs, those too that were too many and have only their grace from here on.
+    async fn end_all(&mut self) {
+        self.jobs.append(&mut self.surplus);
+        self.end_jobs(0).await;
     }
 
     /// End all jobs from this one on. Their places stay on the board until [`Self::show_places`].
@@ -295,7 +319,7 @@ impl Crew {
         }
         let slots = self.board.slots.load_full();
         for number in self.jobs.len()..wanted {
-            let slot = slots.get(number).map(Arc::clone);
+            let slot = slots.iter().find(|slot| slot.number == number).map(Arc::clone);
             let slot = slot.unwrap_or_else(|| Slot::new(&self.stage.backend, number));
             slot.set(Seat::Main, State::Starting { pid: None, generation: generation.number });
             let (stage, metrics) = (Arc::clone(&self.stage), Arc::clone(&self.metrics));
@@ -305,11 +329,17 @@ impl Crew {
         self.show_places();
     }
 
-    /// On the board are the places that have a job; those of a stopped backend stay.
+    /// On the board are the places that have a job, and those that somebody still leaves; those of a stopped backend stay.
     fn show_places(&self) {
-        if !self.jobs.is_empty() {
-            self.board.slots.store(Arc::new(self.jobs.iter().map(|job| Arc::clone(job.slot())).collect()));
+        if self.jobs.is_empty() {
+            return;
         }
+        let mut places: Vec<_> = self.jobs.iter().map(|job| Arc::clone(job.slot())).collect();
+        let before = self.board.slots.load();
+        let left = before.iter().filter(|slot| slot.number >= places.len() && slot.leaving() > 0);
+        let left: Vec<_> = left.map(Arc::clone).collect();
+        places.extend(left);
+        self.board.slots.store(Arc::new(places));
     }
 
     /// Resolves when all workers from this one on are ready, or one has failed.

@@ -86,7 +86,7 @@ async fn a_drain_has_an_end_and_does_not_wait_for_what_has_none() {
         if lasting {
             held.lasts();
         }
-        tokio::time::timeout(PATIENCE, bench.backend.adopt(labelled("new"))).await.expect("an end").unwrap();
+        tokio::time::timeout(PATIENCE, bench.adopt(labelled("new"))).await.expect("an end").unwrap();
         assert!(!alive(old));
         drop(held);
         bench.finish().await;
@@ -103,7 +103,7 @@ async fn the_end_of_a_backend_does_not_wait_for_a_long_drain() {
     let bench = Bench::start(labelled("old"));
     bench.ready().await;
     let (old, held) = (bench.pid(), bench.backend.roster().pick(&[]).unwrap());
-    let reload = bench.backend.adopt(labelled("new"));
+    let reload = bench.adopt(labelled("new"));
     let end = async {
         bench.until("old and new", |status| status.workers.iter().any(|one| one.state == "draining")).await;
         let generations: Vec<u64> = bench.backend.status().workers.iter().map(|one| one.generation).collect();
@@ -121,8 +121,7 @@ async fn a_worker_that_dies_while_its_successor_starts_is_out_at_once() {
     let bench = Bench::start(config("well.mjs"));
     bench.ready().await;
     let old = bench.pid();
-    let reload =
-        bench.backend.adopt(Config { stop_grace: Duration::from_millis(100), ..config("never.mjs") });
+    let reload = bench.adopt(Config { stop_grace: Duration::from_millis(100), ..config("never.mjs") });
     let crash = async {
         bench.until("a successor", |status| status.workers.len() == 2).await;
         kill(old);

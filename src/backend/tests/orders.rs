@@ -14,10 +14,6 @@ impl Bench {
     async fn label(&self) -> String {
         self.json_at("/").await["env"]["LABEL"].as_str().unwrap().to_owned()
     }
-
-    fn states(&self) -> Vec<String> {
-        self.backend.status().workers.into_iter().map(|worker| worker.state).collect()
-    }
 }
 
 #[tokio::test]
@@ -35,7 +31,7 @@ async fn scaling_is_done_when_the_new_ones_are_ready_and_the_surplus_has_gone() 
     bench.backend.scale(2).await.unwrap();
     bench.reload().await.unwrap();
     assert_eq!(bench.states(), ["ready"; 2]);
-    bench.backend.adopt(labelled("y")).await.unwrap();
+    bench.adopt(labelled("y")).await.unwrap();
     assert_eq!(bench.states(), ["ready"]);
     for workers in [0, 1025] {
         let error = bench.backend.scale(workers).await.unwrap_err().to_string();
@@ -68,7 +64,7 @@ async fn a_stopped_backend_has_no_process_and_starts_again_with_its_output_kept(
     assert!(bench.backend.status().stopped && bench.states() == ["finished"]);
     assert!(matches!(bench.backend.signal(Signal::SIGUSR2, None), Err(BackendError::NoProcess { .. })));
     // Neither a changed configuration nor a number starts it, but both count.
-    bench.backend.adopt(labelled("y")).await.unwrap();
+    bench.adopt(labelled("y")).await.unwrap();
     bench.backend.scale(2).await.unwrap();
     assert!(bench.backend.roster().pick(&[]).is_none());
 
@@ -88,7 +84,7 @@ async fn rollback_goes_to_the_generation_before_or_to_the_one_named() {
     let error = bench.backend.rollback(None).await.unwrap_err().to_string();
     assert!(error.contains("no earlier generation"), "{error}");
     for label in ["two", "three"] {
-        bench.backend.adopt(labelled(label)).await.unwrap();
+        bench.adopt(labelled(label)).await.unwrap();
     }
     bench.backend.rollback(None).await.unwrap();
     assert_eq!((bench.label().await.as_str(), bench.backend.status().generation), ("two", 2));
@@ -121,7 +117,7 @@ async fn a_rollback_to_a_directory_that_is_gone_is_refused_and_changes_nothing()
     std::fs::create_dir(&second).unwrap();
     let bench = Bench::start(Config { directory: Some(first.clone()), ..labelled("one") });
     bench.ready().await;
-    bench.backend.adopt(Config { directory: Some(second), ..labelled("two") }).await.unwrap();
+    bench.adopt(Config { directory: Some(second), ..labelled("two") }).await.unwrap();
     std::fs::remove_dir(&first).unwrap();
     let error = bench.backend.rollback(None).await.unwrap_err();
     assert!(matches!(error, BackendError::GenerationGone { number: 1, .. }), "{error}");
@@ -181,5 +177,51 @@ async fn the_end_waits_for_a_surplus_no_longer_than_the_grace() {
     let (scaled, ()) = tokio::join!(bench.backend.scale(1), ended);
     drop(scaled);
     slow.iter().for_each(tokio::task::JoinHandle::abort);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_surplus_that_still_has_requests_holds_up_no_other_order_and_ends_with_the_backend() {
+    let patient = |label: &str| Config {
+        workers: Workers::Number(2),
+        drain_timeout: 4 * PATIENCE,
+        stop_grace: Duration::from_millis(200),
+        ..labelled(label)
+    };
+    let bench = Bench::start(patient("x"));
+    let all_ready =
+        |status: &BackendStatus| status.workers.iter().filter(|w| w.state == "ready").count() == 2;
+    bench.until("two ready", all_ready).await;
+    // One on each, and neither ends.
+    let endless = [(); 2].map(|()| bench.backend.roster().pick(&[]).unwrap());
+    let surplus = bench.backend.status().workers[1].pid.unwrap();
+    let drains = |status: &BackendStatus| {
+        status.workers.iter().any(|w| w.state == "draining" && w.pid == Some(surplus) && w.in_flight == 1)
+    };
+    let mut scaling = Box::pin(bench.backend.scale(1));
+    tokio::select! {
+        done = &mut scaling => panic!("it was to wait for the request: {done:?}"),
+        () = bench.until("it drains", drains) => {}
+    }
+    assert_eq!(bench.states(), ["ready", "draining"]);
+    let orders = async {
+        bench.backend.scale(2).await.unwrap();
+        assert_eq!(bench.states(), ["ready", "ready", "draining"], "its place is taken beside it");
+        bench.backend.restart().await.unwrap();
+        bench.adopt(patient("y")).await.unwrap();
+        assert_eq!((bench.label().await.as_str(), bench.label().await.as_str()), ("y", "y"));
+    };
+    tokio::time::timeout(PATIENCE, async { tokio::join!(scaling, orders) })
+        .await
+        .expect("no order waits for it")
+        .0
+        .unwrap();
+    let status = bench.backend.status();
+    assert!(drains(&status) && status.workers.len() == 3, "{status:#?}");
+    // It has no more than the grace once no workers are wanted.
+    tokio::time::timeout(PATIENCE, bench.backend.halt()).await.expect("an end").unwrap();
+    assert!(!alive(surplus));
+    assert_eq!(bench.states(), ["finished"; 2]);
+    drop(endless);
     bench.finish().await;
 }

@@ -74,12 +74,12 @@ impl Model {
             Step::Restart => bench.backend.restart().await.unwrap(),
             Step::Reload(label) => {
                 let build = self.build("well.mjs", *label);
-                never_empty(bench, bench.backend.adopt(build)).await.unwrap();
+                never_empty(bench, bench.adopt(build)).await.unwrap();
                 self.label = *label;
             }
             Step::Break => {
                 let build = self.build("exits.mjs", self.label);
-                never_empty(bench, bench.backend.adopt(build)).await.unwrap_err();
+                never_empty(bench, bench.adopt(build)).await.unwrap_err();
             }
             Step::Scale(workers) => {
                 never_empty(bench, bench.backend.scale(*workers)).await.unwrap();

@@ -35,7 +35,7 @@ async fn reload_swaps_without_a_moment_without_workers() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     };
-    let reload = async { tokio::join!(bench.backend.adopt(labelled("new")), get(slow, "/slow?ms=1500")) };
+    let reload = async { tokio::join!(bench.adopt(labelled("new")), get(slow, "/slow?ms=1500")) };
     let (reloaded, answer) = tokio::select! {
         done = reload => done,
         () = watching => unreachable!("it watches for ever"),
@@ -66,7 +66,7 @@ async fn long_requests_hold_up_neither_the_other_slots_nor_the_way_back() {
     // One on each, and neither ends.
     let endless = [(); 2].map(|()| bench.backend.roster().pick(&[]).unwrap());
     assert_ne!(endless[0].key(), endless[1].key());
-    let mut reload = Box::pin(bench.backend.adopt(patient("bad")));
+    let mut reload = Box::pin(bench.adopt(patient("bad")));
     tokio::select! {
         done = &mut reload => panic!("it was to wait for the requests: {done:?}"),
         () = bench.until("both are replaced", |status| ready(status, 2) == 2) => {}
@@ -88,7 +88,7 @@ async fn a_broken_build_leaves_the_old_worker_serving() {
     let bench = Bench::start(labelled("old"));
     bench.ready().await;
     let pid = bench.pid();
-    let error = bench.backend.adopt(config("exits.mjs")).await.unwrap_err();
+    let error = bench.adopt(config("exits.mjs")).await.unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, BackendError::NotReady { .. }), "{text}");
     assert!(text.contains("worker api/0 is not ready: it ended with exit code 3"), "{text}");
@@ -111,7 +111,7 @@ async fn a_build_that_breaks_in_one_slot_is_taken_back_in_all() {
     bench.until("both ready", |status| status.workers.iter().all(|worker| worker.state == "ready")).await;
     let mut broken = Config { workers: Workers::Number(2), ..labelled("new") };
     broken.env.insert("FAIL_WORKER".to_owned(), "api/1".to_owned());
-    let text = bench.backend.adopt(broken).await.unwrap_err().to_string();
+    let text = bench.adopt(broken).await.unwrap_err().to_string();
     assert!(text.contains("worker api/1") && text.contains("worker api/1 fails on purpose"), "{text}");
     assert_eq!(labels(&bench).await, ["old", "old"]);
     bench.finish().await;
@@ -151,7 +151,7 @@ async fn reload_brings_a_crash_loop_back_to_life() {
         ..config("exits.mjs")
     });
     bench.until("back-off", |status| status.workers[0].state == "back-off").await;
-    bench.backend.adopt(labelled("mended")).await.unwrap();
+    bench.adopt(labelled("mended")).await.unwrap();
     assert_eq!(labels(&bench).await, ["mended"]);
     bench.finish().await;
 }
@@ -160,14 +160,14 @@ async fn reload_brings_a_crash_loop_back_to_life() {
 async fn reload_changes_the_number_of_workers() {
     let bench = Bench::start(labelled("one"));
     bench.ready().await;
-    bench.backend.adopt(Config { workers: Workers::Number(3), ..labelled("three") }).await.unwrap();
+    bench.adopt(Config { workers: Workers::Number(3), ..labelled("three") }).await.unwrap();
     bench
         .until("three ready", |status| {
             status.workers.len() == 3 && status.workers.iter().all(|worker| worker.state == "ready")
         })
         .await;
     assert_eq!(labels(&bench).await, ["three"; 3]);
-    bench.backend.adopt(labelled("one")).await.unwrap();
+    bench.adopt(labelled("one")).await.unwrap();
     assert_eq!(bench.backend.status().workers.len(), 1);
     assert_eq!(labels(&bench).await, ["one"]);
     bench.finish().await;
@@ -191,7 +191,7 @@ async fn restart_starts_every_worker_again() {
 async fn stop_ends_a_reload_that_is_under_way_and_refuses_those_after_it() {
     let bench = Bench::start(labelled("old"));
     bench.ready().await;
-    let (reloaded, ()) = tokio::join!(bench.backend.adopt(config("never.mjs")), async {
+    let (reloaded, ()) = tokio::join!(bench.adopt(config("never.mjs")), async {
         bench.until("a newcomer", |status| status.workers.len() == 2).await;
         bench.backend.stop().await;
     });
@@ -221,7 +221,7 @@ async fn old_and_new_never_have_the_same_instance_and_the_environment_file_is_re
     let error = bench.reload().await.unwrap_err().to_string();
     assert!(error.contains("line 1 cannot be read") && !error.contains("hunter2"), "{error}");
     assert_eq!(env(bench.json_at("/").await), ["1", "env wins", "second"]);
-    bench.backend.adopt(labelled("plain")).await.unwrap();
+    bench.adopt(labelled("plain")).await.unwrap();
     assert_eq!(bench.json_at("/").await["env"]["NODE_APP_INSTANCE"], "0");
     bench.finish().await;
 }
@@ -240,21 +240,21 @@ async fn what_the_configuration_leads_to_rolls_the_workers_and_nothing_else_does
     let bench = Bench::start(config.clone());
     bench.ready().await;
     let first = bench.pid();
-    bench.backend.adopt(config.clone()).await.unwrap();
+    bench.adopt(config.clone()).await.unwrap();
     assert_eq!((bench.pid(), bench.backend.status().generation), (first, 1), "nothing has changed");
 
     std::fs::write(&file, "SECRET=second\n").unwrap();
-    bench.backend.adopt(config.clone()).await.unwrap();
+    bench.adopt(config.clone()).await.unwrap();
     assert_eq!(bench.json_at("/").await["env"]["SECRET"], "second");
 
     std::fs::remove_file(&current).unwrap();
     std::os::unix::fs::symlink("two", &current).unwrap();
-    bench.backend.adopt(config.clone()).await.unwrap();
+    bench.adopt(config.clone()).await.unwrap();
     assert!(bench.json_at("/").await["directory"].as_str().unwrap().ends_with("/two"));
 
     // A rollback is not undone by a reload that is about something else.
     bench.backend.rollback(Some(1)).await.unwrap();
-    bench.backend.adopt(config).await.unwrap();
+    bench.adopt(config).await.unwrap();
     assert_eq!(bench.json_at("/").await["env"]["SECRET"], "first");
     bench.finish().await;
 }
@@ -265,7 +265,7 @@ async fn a_slot_that_is_added_and_fails_leaves_everything_as_it_was() {
     bench.ready().await;
     let mut broken = Config { workers: Workers::Number(2), ..labelled("new") };
     broken.env.insert("FAIL_WORKER".to_owned(), "api/1".to_owned());
-    let text = bench.backend.adopt(broken).await.unwrap_err().to_string();
+    let text = bench.adopt(broken).await.unwrap_err().to_string();
     assert!(text.contains("worker api/1 fails on purpose"), "{text}");
     let status = bench.backend.status();
     assert_eq!((status.wanted, status.generation, status.workers.len()), (1, 1, 1), "{status:#?}");
@@ -278,12 +278,86 @@ async fn an_order_that_would_start_a_stopped_backend_and_fails_leaves_it_stopped
     let bench = Bench::start(labelled("old"));
     bench.ready().await;
     bench.backend.halt().await.unwrap();
-    let error = bench.backend.reload(config("exits.mjs")).await.unwrap_err();
+    let error = bench.reload_to(config("exits.mjs")).await.unwrap_err();
     assert!(matches!(error, BackendError::NotReady { .. }), "{error}");
     let status = bench.backend.status();
     assert!(status.stopped && status.generation == 1, "{status:#?}");
     assert!(bench.backend.roster().is_stopped());
     bench.backend.resume().await.unwrap();
     assert_eq!(labels(&bench).await, ["old"]);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_reload_waits_for_room_beside_two_old_generations_and_lets_the_way_back_pass() {
+    let patient = |label: &str| Config {
+        drain_timeout: 4 * PATIENCE,
+        stop_grace: Duration::from_millis(200),
+        ..labelled(label)
+    };
+    let bench = Bench::start(patient("one"));
+    bench.ready().await;
+    let order = |label| bench.backend.reload(patient(label));
+    let draining = |status: &BackendStatus| status.workers.iter().filter(|w| w.state == "draining").count();
+    let mut endless = Vec::new();
+    for label in ["two", "three"] {
+        endless.push(bench.backend.roster().pick(&[]).unwrap());
+        drop(order(label).await.unwrap());
+    }
+    assert_eq!(draining(&bench.backend.status()), 2);
+
+    let mut fourth = Box::pin(order("four"));
+    let told = |status: &BackendStatus| {
+        let why = status.held_up.as_deref();
+        why.is_some_and(|why| why.starts_with("2 workers that were replaced before still finish"))
+    };
+    tokio::select! {
+        done = &mut fourth => panic!("it was to wait: {done:?}"),
+        () = bench.until("what it waits for", told) => {}
+    }
+    assert_eq!(labels(&bench).await[0], "three");
+    let (fourth, back) =
+        tokio::time::timeout(PATIENCE, async { tokio::join!(fourth, bench.backend.rollback(None)) })
+            .await
+            .expect("the way back does not wait");
+    back.unwrap();
+    assert!(matches!(fourth, Err(BackendError::GaveWay { .. })), "{fourth:?}");
+    assert_eq!((labels(&bench).await[0].as_str(), bench.backend.status().held_up), ("two", None));
+
+    let mut fifth = Box::pin(order("five"));
+    tokio::select! {
+        done = &mut fifth => panic!("it was to wait: {done:?}"),
+        () = bench.until("what it waits for", told) => {}
+    }
+    drop(endless.pop());
+    fifth.await.unwrap().over().await;
+    let status = bench.backend.status();
+    assert_eq!((labels(&bench).await[0].as_str(), draining(&status)), ("five", 1), "{status:#?}");
+    drop(endless);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_worker_that_does_not_come_up_is_replaced_at_once_however_many_drain() {
+    let patient = |label: &str| Config {
+        drain_timeout: 4 * PATIENCE,
+        stop_grace: Duration::from_millis(200),
+        restart_delay: Duration::from_secs(600),
+        restart_delay_max: Duration::from_secs(600),
+        ..labelled(label)
+    };
+    let bench = Bench::start(patient("one"));
+    bench.ready().await;
+    let mut endless = Vec::new();
+    for label in ["two", "three"] {
+        endless.push(bench.backend.roster().pick(&[]).unwrap());
+        drop(bench.backend.reload(patient(label)).await.unwrap());
+    }
+    kill(bench.pid());
+    bench.until("it is down", |status| status.workers[0].state == "back-off").await;
+    let mended = tokio::time::timeout(PATIENCE, bench.backend.reload(patient("four"))).await;
+    drop(mended.expect("there is nobody to be replaced").unwrap());
+    assert_eq!(bench.states(), ["ready", "draining", "draining"]);
+    drop(endless);
     bench.finish().await;
 }

@@ -1,6 +1,6 @@
 //! Workers that run and should not any longer: unwell, too large, too old.
 
-use super::*;
+use super::{status::Replacements, *};
 
 /// Asked often, so that the tests are short.
 fn watched() -> Config {
@@ -22,7 +22,16 @@ async fn until_replaced(bench: &Bench, old: u32) {
         .await;
     until_dead(old).await;
     bench.until("it is counted", |_| replaced(bench) == 1).await;
-    assert_eq!(bench.worker().restarts, 0, "nothing crashed");
+    let worker = bench.worker();
+    assert_eq!((worker.restarts, worker.replacements.count()), (0, 1), "nothing crashed");
+}
+
+/// How often for what, and the beginning of the last reason.
+fn causes(bench: &Bench, reason: &str) -> [u64; 4] {
+    let Replacements { memory, requests, age, health, last } = bench.worker().replacements;
+    let last = last.expect("one").reason;
+    assert!(last.starts_with(reason), "{last}");
+    [memory, requests, age, health]
 }
 
 #[tokio::test]
@@ -35,6 +44,7 @@ async fn a_worker_that_is_not_well_any_more_is_taken_out_and_replaced() {
     assert_ne!(bench.backend.roster().pick(&[]).unwrap().key(), key);
     let error = bench.worker().last_error.unwrap();
     assert!(error.contains("not well 3 times in a row: the health path answered 500"), "{error}");
+    assert_eq!(causes(&bench, "not well 3 times in a row"), [0, 0, 0, 1]);
     bench.finish().await;
 }
 
@@ -61,6 +71,7 @@ async fn a_worker_that_grows_too_large_is_replaced_and_its_requests_end_first() 
     bench.until("one beside it that drains", |status| status.workers.len() == 2).await;
     assert_eq!(slow.await.unwrap(), "slow");
     until_replaced(&bench, old).await;
+    assert_eq!(causes(&bench, "it holds "), [1, 0, 0, 0]);
     bench.finish().await;
 }
 
@@ -102,12 +113,15 @@ async fn enough_requests_or_enough_time_replace_a_worker() {
         bench.get("/").await;
     }
     until_replaced(&bench, old).await;
+    assert_eq!(causes(&bench, "it was given 5 requests (max_requests)"), [0, 1, 0, 0]);
     bench.finish().await;
 
     let bench = Bench::start(Config { max_age: Some(Duration::from_millis(700)), ..watched() });
     bench.ready().await;
     let old = bench.pid();
     bench.until("another process", |status| status.workers.iter().all(|w| w.pid != Some(old))).await;
+    let [memory, requests, age, health] = causes(&bench, "it has run for ");
+    assert!(age >= 1 && [memory, requests, health] == [0, 0, 0]);
     bench.finish().await;
 }
 

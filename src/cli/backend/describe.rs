@@ -49,6 +49,12 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
     let mut failed: Vec<_> = backend.workers.iter().filter(|worker| worker.last_error.is_some()).collect();
     failed.dedup_by_key(|worker| &worker.name);
     sections.extend(failed.into_iter().map(|worker| status::failure(worker, usize::MAX)));
+    let mut replaced: Vec<_> =
+        backend.workers.iter().filter_map(|worker| status::replaced(worker, now)).collect();
+    replaced.dedup();
+    if !replaced.is_empty() {
+        sections.push(replaced.join("\n"));
+    }
     let mut floods: Vec<_> = backend.workers.iter().filter(|worker| worker.lines_dropped > 0).collect();
     floods.dedup_by_key(|worker| &worker.name);
     sections.extend(floods.iter().map(|worker| {
@@ -87,6 +93,9 @@ fn summary(backend: &BackendStatus) -> String {
     if let Some(order) = &backend.order {
         text.push_str(&format!(", {order} under way"));
     }
+    if let Some(why) = &backend.held_up {
+        text.push_str(&format!("\nwaiting: {why}"));
+    }
     if let Some(node) = backend.node() {
         let version = node.version.as_deref().unwrap_or("of an unknown version");
         let (source, by, program) = (node.source.word(), &node.by, node.program.display());
@@ -120,12 +129,14 @@ mod tests {
     #[test]
     fn the_screen_shows_workers_failures_and_generations() {
         let backend: BackendStatus = serde_json::from_value(json!({
-            "name": "api", "kind": "command", "wanted": 2, "order": "reload", "generation": 2,
+            "name": "api", "kind": "command", "wanted": 2, "order": "reload", "generation": 2, "held_up": "3 drain",
             "workers": [
                 {"name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z", "restarts": 2,
                     "in_flight": 1, "last_error": "it ended with exit code 3", "last_lines": ["Error: no"]},
                 {"name": "api/1", "pid": 19, "state": "starting", "since": "2026-01-01T00:00:05Z", "restarts": 0,
-                    "in_flight": 0, "lines_dropped": 77, "last_error": null, "last_lines": []}],
+                    "in_flight": 0, "lines_dropped": 77, "last_error": null, "last_lines": [], "replacements": {
+                    "memory": 0, "requests": 1, "age": 0, "health": 0, "last": {"at": "2026-01-01T01:59:00Z",
+                    "reason": "it was given 5 requests (max_requests)"}}}],
             "generations": [
                 {"number": 1, "made": "2026-01-01T00:00:00Z", "directory": "/srv/api/releases/1"},
                 {"number": 2, "made": "2026-01-01T01:00:00Z", "directory": "/srv/api/releases/2", "node": {
@@ -138,6 +149,8 @@ mod tests {
             text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>().join(" ")).collect();
         for line in [
             "backend api: 1 of 2 workers ready, reload under way",
+            "waiting: 3 drain",
+            "api/1 replaced once (requests 1), last 1 min 0 s ago: it was given 5 requests (max_requests)",
             "api/0: it ended with exit code 3",
             "| Error: no",
             "node v22.1.0 from gateway, by .nvmrc (22): /state/node/v22.1.0/bin/node",

@@ -2,7 +2,7 @@
 //! terminal as in a CI log. It must never decide how the order ended: its answer does.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -43,8 +43,20 @@ pub(in crate::cli) async fn watched<T: DeserializeOwned>(
     name: Option<&str>,
     order: impl Future<Output = Result<T, Failure>>,
 ) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        outcome = told(client, name, order) => outcome,
+        // Also while the gateway does not say how things are: that it hangs may be why.
+        () = interrupt() => Err(interrupted(name)),
+    }
+}
+
+async fn told<T>(
+    client: &Client,
+    name: Option<&str>,
+    order: impl Future<Output = Result<T, Failure>>,
+) -> Result<T, Failure> {
     let mut order = std::pin::pin!(order);
-    let mut interrupt = std::pin::pin!(interrupt());
     // How it was before is no news.
     let mut seen = Seen::default();
     seen.news(&look(client, name).await);
@@ -54,7 +66,6 @@ pub(in crate::cli) async fn watched<T: DeserializeOwned>(
         tokio::select! {
             biased;
             done = &mut order => outcome = Some(done),
-            () = &mut interrupt => outcome = Some(Err(interrupted(name))),
             () = tokio::time::sleep(LOOK_EVERY) => {}
         }
         let backends = look(client, name).await;
@@ -157,18 +168,26 @@ struct Seen {
     workers: BTreeMap<(String, Option<u32>), String>,
     /// The step of each backend's deploy.
     deploys: BTreeMap<String, String>,
+    /// Backends whose order waits before it replaces anybody.
+    held_up: BTreeSet<String>,
 }
 
 impl Seen {
     fn news(&mut self, backends: &[BackendStatus]) -> Vec<String> {
         let mut news = Vec::new();
-        let (mut workers, mut deploys) = (BTreeMap::new(), BTreeMap::new());
+        let (mut workers, mut deploys, mut held_up) = (BTreeMap::new(), BTreeMap::new(), BTreeSet::new());
         for backend in backends {
             if let Some(deploy) = &backend.deploy {
                 if self.deploys.get(&backend.name) != Some(&deploy.step) {
                     news.push(format!("deploy: {}", deploy.step));
                 }
                 deploys.insert(backend.name.clone(), deploy.step.clone());
+            }
+            if let Some(why) = &backend.held_up {
+                if !self.held_up.contains(&backend.name) {
+                    news.push(format!("waiting: {why}"));
+                }
+                held_up.insert(backend.name.clone());
             }
             for worker in &backend.workers {
                 let key = (worker.name.clone(), worker.pid);
@@ -188,7 +207,7 @@ impl Seen {
                 news.push(format!("{name} ended (pid {pid})"));
             }
         }
-        (self.workers, self.deploys) = (workers, deploys);
+        (self.workers, self.deploys, self.held_up) = (workers, deploys, held_up);
         news
     }
 }
@@ -219,6 +238,17 @@ mod tests {
         assert_eq!(seen.news(&swapped), ["api/0 ready (pid 18)", "api/0 draining (pid 17)"]);
         assert_eq!(seen.news(&status(&[("api/0", 18, "ready")])), ["api/0 ended (pid 17)"]);
     }
+
+    #[test]
+    fn what_an_order_waits_for_is_told_once() {
+        let mut seen = Seen::default();
+        let [mut backend] = status(&[("api/0", 17, "ready")]);
+        seen.news(std::slice::from_ref(&backend));
+        backend.held_up = Some("2 workers still finish".into());
+        assert_eq!(seen.news(std::slice::from_ref(&backend)), ["waiting: 2 workers still finish"]);
+        assert_eq!(seen.news(std::slice::from_ref(&backend)), Vec::<String>::new());
+    }
+
     #[test]
     fn a_gateway_that_does_not_answer_is_no_news() {
         let mut seen = Seen::default();

@@ -11,7 +11,7 @@ export function showHouse({ now: moment, house }) {
   headline(house.judgement.weight, house.judgement.headline);
   say(at('version'), house.version);
   const listeners = house.listeners.map((one) => `${one.kind} ${one.address}`).join(' · ');
-  const swaps = house.swaps ? ` · swapped ${count(house.swaps, 'time')}` : '';
+  const swaps = house.swaps ? ` · swapped ${house.swaps === 1 ? 'once' : count(house.swaps, 'time')}` : '';
   say(at('facts'), `${house.state} for ${duration(house.uptime_s)} · pid ${house.pid}${swaps} · ${listeners || 'no listeners'}`);
   findings(house.judgement);
   show(at('backends-section'), house.backends.length > 0);

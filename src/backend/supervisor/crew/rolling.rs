@@ -3,13 +3,17 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use tokio::sync::mpsc;
 
 use super::{
-    super::super::{BackendError, LOOK_EVERY, generation::Generation, job::Departure},
+    super::super::{BackendError, LOOK_EVERY, generation::Generation},
     Crew,
 };
+
+/// Old generations whose workers may still finish their requests when the next one is to take over. Each takes as much
+/// memory as the one that serves: with two of them a backend has three times its own, and with any number of them none
+/// that anybody could have reckoned with.
+pub(super) const OLD_GENERATIONS_MAX: usize = 2;
 
 impl Crew {
     /// The same for an order to have workers: one that fails leaves a stopped backend stopped.
@@ -63,24 +67,43 @@ impl Crew {
         Ok(())
     }
 
-    /// Resolves when those that were replaced have gone. Whoever has another order need not wait for that: they go by
-    /// themselves.
-    pub(super) async fn departed(&self, departures: Vec<Departure>) {
-        let somebody_waits = async {
-            let waits = |orders: mpsc::Sender<_>| orders.capacity() < orders.max_capacity();
-            while !self.orders.upgrade().is_some_and(waits) {
-                tokio::time::sleep(LOOK_EVERY).await;
-            }
-        };
-        tokio::select! {
-            _ = join_all(departures.into_iter().map(Departure::gone)) => {}
-            () = somebody_waits => {
-                tracing::info!(
-                    backend = self.stage.backend,
-                    "workers that were replaced still finish their requests: the next order does not wait for them"
-                );
-            }
+    /// Resolves when there is room beside those that still finish their requests for those that are to be replaced. Whoever
+    /// gives another order meanwhile does not wait for that: then this one is given up, and nobody has been replaced.
+    pub(super) async fn room(&self, old_generations_max: usize) -> Result<(), BackendError> {
+        let draining = || self.board.slots.load().iter().map(|slot| slot.leaving()).sum::<usize>();
+        let replaced = || self.jobs.iter().filter(|job| job.slot().serves()).count();
+        let drain_max = old_generations_max * self.jobs.len().max(1);
+        let fits = || draining() + replaced() <= drain_max;
+        if fits() {
+            return Ok(());
         }
+        let backend = &self.stage.backend;
+        let why = format!(
+            "{} workers that were replaced before still finish their requests; those that serve are replaced when no \
+             more than {} are left of them",
+            draining(),
+            drain_max.saturating_sub(replaced()),
+        );
+        tracing::info!(backend, "waiting: {why}");
+        self.board.held_up.store(Arc::new(Some(why)));
+        let somebody_waits = || {
+            let waits = |orders: mpsc::Sender<_>| orders.capacity() < orders.max_capacity();
+            self.orders.upgrade().is_some_and(waits)
+        };
+        let outcome = loop {
+            if self.ending.is_cancelled() {
+                break Err(BackendError::Stopping { backend: backend.clone() });
+            }
+            if fits() {
+                break Ok(());
+            }
+            if somebody_waits() {
+                break Err(BackendError::GaveWay { backend: backend.clone() });
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        };
+        self.board.held_up.store(Arc::default());
+        outcome
     }
 
     /// Put the first `done` slots back to the generation that still stands.
