@@ -63,6 +63,9 @@ pub(super) enum Made {
     Ufw(Vec<u16>),
     /// Ports that firewalld was told to open.
     Firewalld(Vec<u16>),
+    /// What a later version of this program made: kept as it is, for that one to take back.
+    #[serde(untagged)]
+    Later(serde_json::Value),
 }
 
 /// All of it, in order.
@@ -100,5 +103,30 @@ impl Journal {
         machine::make_directories(path.parent().unwrap_or(Path::new("/")), 0o700)?;
         let json = serde_json::to_string_pretty(self).unwrap_or_default();
         machine::write(path, json.as_bytes(), 0o600)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_version_has_made_is_kept_as_it_is_and_the_rest_is_read() {
+        let text = r#"{
+            "version": 2,
+            "made": [
+                {"unit": {"name": "a.service", "enabled": true, "active": true, "masked": false}},
+                {"mount": {"at": "/srv"}},
+                "timer",
+                "firewall"
+            ]
+        }"#;
+        let journal: Journal = serde_json::from_str(text).unwrap();
+        let unit = Made::Unit { name: "a.service".to_owned(), enabled: true, active: true };
+        let (mount, timer) = (serde_json::json!({"mount": {"at": "/srv"}}), serde_json::json!("timer"));
+        let made = vec![unit, Made::Later(mount), Made::Later(timer), Made::Firewall];
+        assert_eq!(journal, Journal { made });
+        let again: Journal = serde_json::from_str(&serde_json::to_string(&journal).unwrap()).unwrap();
+        assert_eq!(again, journal);
     }
 }

@@ -89,6 +89,7 @@ impl Made {
             Self::Firewall => "firewall".to_owned(),
             Self::Ufw(list) => format!("ufw: {}", ports(list)),
             Self::Firewalld(list) => format!("firewalld: {}", ports(list)),
+            Self::Later(made) => made.to_string(),
         }
     }
 
@@ -137,6 +138,7 @@ impl Made {
                 }
                 Ok(None)
             }
+            Self::Later(_) => Ok(Some("a later version of `gateway` made it, and takes it back".to_owned())),
         }
     }
 }
