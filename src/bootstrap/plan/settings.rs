@@ -1,6 +1,10 @@
 //! The texts that are made from the answers: the configuration, and what the unit needs for this application.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::PathBuf,
+};
 
 use super::{
     super::{
@@ -32,7 +36,7 @@ pub(super) fn configuration(answers: &Answers, facts: &Facts) -> String {
     if !usual_ports(answers) {
         let (http, https): (Vec<_>, Vec<_>) =
             answers.listen.iter().partition(|address| is_plain(address.port()));
-        let shown = |list: &[&std::net::SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let shown = |list: &[&SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         edge.push(format!("https = [{}]\nhttp = [{}]\n", list(&shown(&https)), list(&shown(&http))));
     }
     if app.is_none() && answers.upstream.is_none() && !answers.domains.is_empty() {
@@ -121,10 +125,22 @@ pub(super) fn drop_in(app: &App, node: Option<&NodeThere>) -> Option<String> {
 pub(super) fn socket_drop_in(answers: &Answers) -> String {
     let mut text =
         "# Written by `gateway bootstrap`: the ports of `[edge]`.\n[Socket]\nListenStream=\n".to_owned();
+    let v4 = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let listed = |address: &SocketAddr| answers.listen.contains(address);
+    let mut both = answers.listen.iter().filter(|address| address.ip() == Ipv6Addr::UNSPECIFIED);
+    // Where one port has a listener for each family, every other has so too: the unit knows one way for all.
+    let apart = both.any(|address| listed(&v4(address.port())));
+    if apart {
+        text += "BindIPv6Only=ipv6-only\n";
+    }
     for address in &answers.listen {
-        let shown =
-            if address.ip().is_unspecified() { address.port().to_string() } else { address.to_string() };
-        text += &format!("ListenStream={shown}\n");
+        text += &match (apart, address.ip() == Ipv6Addr::UNSPECIFIED) {
+            (false, true) => format!("ListenStream={}\n", address.port()),
+            (true, true) if !listed(&v4(address.port())) => {
+                format!("ListenStream={address}\nListenStream={}\n", v4(address.port()))
+            }
+            _ => format!("ListenStream={address}\n"),
+        };
     }
     text
 }
