@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeSet,
     net::{Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use super::{
@@ -107,18 +107,29 @@ pub(super) fn drop_in(app: &App, node: Option<&NodeThere>) -> Option<String> {
     for path in &app.data {
         lines.push(format!("ReadWritePaths={}", path.display()));
     }
-    let node = node.map(|node| node.program.clone());
-    let homes = |path: &PathBuf| ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home));
-    let read = [app.directory.clone()].into_iter().chain(node).chain(app.data.clone());
-    if read.chain(app.env_file.clone()).any(|path| homes(&path)) {
-        lines.push("# The application or its Node lies in a home.".to_owned());
-        let write = app.data.iter().any(homes);
-        lines.push(format!("ProtectHome={}", if write { "no" } else { "read-only" }));
+    let node = node.map(|node| &node.program);
+    let read = [&app.directory].into_iter().chain(node).chain(&app.env_file);
+    let read: BTreeSet<PathBuf> = read.filter_map(|path| in_home(path)).collect();
+    let write: Vec<&PathBuf> = app.data.iter().filter(|path| in_home(path).is_some()).collect();
+    if !read.is_empty() || !write.is_empty() {
+        lines.push("# It, or its Node, lies in a home: of all homes the service sees this alone.".to_owned());
+        lines.push("ProtectHome=tmpfs".to_owned());
+        // What is missing at a start (`-`) keeps nobody else from being served.
+        lines.extend(read.iter().map(|path| format!("BindReadOnlyPaths=-{}", path.display())));
+        lines.extend(write.iter().map(|path| format!("BindPaths=-{}", path.display())));
     }
     if lines.is_empty() {
         return None;
     }
     Some(format!("# Written by `gateway bootstrap`.\n[Service]\n{}\n", lines.join("\n")))
+}
+
+/// What must be seen of a home for the sake of this path in it: the outermost directory, since packages are also looked for above
+/// the application, and a release is led to by a link beside it.
+fn in_home(path: &Path) -> Option<PathBuf> {
+    let home =
+        [("/home", 3), ("/root", 2), ("/run/user", 4)].into_iter().find(|(home, _)| path.starts_with(home));
+    home.map(|(_, depth)| path.components().take(depth + 1).collect())
 }
 
 /// The ports of the socket unit, where they are not its own.
