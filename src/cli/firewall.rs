@@ -124,6 +124,9 @@ impl Status {
         if self.form.json {
             return out::json(&json!({ "firewall": live }));
         }
+        if let Some(damage) = live.damage {
+            return Err(Failure::failed(damage.what).hint(damage.remedy));
+        }
         let state = match (&live.armed, &live.stored, live.table, live.same) {
             (Some(armed), ..) => format!("waits to be confirmed until {:.0}", armed.until),
             (None, None, false, _) => "there is none of the gateway's".to_owned(),
