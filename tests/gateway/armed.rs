@@ -62,6 +62,7 @@ fn no_order_is_lost_to_rules_that_go_back_by_themselves() {
         unclear.says(&["armed.json`, cannot be read", "the old rules come back by themselves"]);
     }
     server.machine.run(&["systemctl", "start", "gateway-firewall-rollback.service"]).ok();
+    server.machine.run(&["systemctl", "stop", TIMER]).ok();
     status().ok().says(&["in force as confirmed"]);
 
     // Given again and again while the old rules come back: as soon as it is taken, it is in force and stays.

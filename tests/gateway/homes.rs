@@ -32,12 +32,9 @@ fn of_all_homes_the_service_sees_what_the_application_needs() {
     is_set_up(&server);
     is_little_exposed(machine);
     assert_eq!(booted::served(machine, "/secret"), "known");
-    for (path, outcome) in [
-        ("/home/dev/shop/data/x", "EACCES"),
-        ("/home/dev/shop/api/x", "EROFS"),
-        ("/home/eve/x", "ENOENT"),
-        ("/home/x", "EACCES"),
-    ] {
+    for (path, outcome) in
+        [("/home/dev/shop/data/x", "EACCES"), ("/home/dev/shop/api/x", "EROFS"), ("/home/eve/x", "ENOENT")]
+    {
         assert_eq!(booted::served(machine, &format!("/write?{path}")), outcome, "{path}");
     }
     machine.shell("chown -R gateway-app /home/dev/shop/data").ok();
@@ -52,7 +49,10 @@ fn of_all_homes_the_service_sees_what_the_application_needs() {
         "/home:\ndev\n\n/home/dev:\nshop\nshop.env\n\n/root:\n"
     );
     // Packages of the whole repository, and the next release, are seen where they lie.
-    assert_eq!(inside("sh -c 'cd /home/dev/shop/api/current && node -p \"require(`word`)\"'"), "above\n");
+    assert_eq!(
+        inside("sh -c 'cd /home/dev/shop/api/current && node -p \"require(\\\"word\\\")\"'"),
+        "above\n"
+    );
     machine
         .shell("cd /home/dev/shop/api && cp -r releases/one releases/two && ln -sfn releases/two current")
         .ok();

@@ -7,9 +7,18 @@ pub(super) fn ufw(ports: &[u16]) -> Result<(), BootstrapError> {
     if machine::program("ufw").is_none() {
         return Ok(());
     }
-    // One that is closed already is no failure to ufw.
+    let added = machine::order(&["ufw", "show", "added"])?;
+    let ours = |port: &&u16| {
+        let rule = format!("ufw allow {port}/tcp");
+        // A comment may stand behind it.
+        let is = |line: &str| {
+            line.strip_prefix(&rule).is_some_and(|rest| matches!(rest.as_bytes(), [] | [b' ', ..]))
+        };
+        added.lines().any(is)
+    };
     ports
         .iter()
+        .filter(ours)
         .try_for_each(|port| machine::order(&["ufw", "delete", "allow", &format!("{port}/tcp")]).map(drop))
 }
 
