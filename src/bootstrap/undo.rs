@@ -11,7 +11,7 @@ use std::{
 };
 
 use super::{
-    BootstrapError,
+    BootstrapError, firewall,
     journal::{Journal, Made},
     machine, places, ruleset, share,
 };
@@ -249,7 +249,10 @@ fn take_back_accounts(names: &[String], registry: Option<&str>) -> Result<Option
 }
 
 fn take_back_firewall() -> Result<(), BootstrapError> {
-    machine::ask(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)])?;
+    // Nobody changes it meanwhile, nor does what goes back by itself bring anything back.
+    let _lock = firewall::lock()?;
+    let [timer, service] = ["timer", "service"].map(|kind| format!("{}.{kind}", places::ROLLBACK));
+    machine::ask(&["systemctl", "stop", &timer, &service])?;
     machine::ask(&["systemctl", "disable", "--now", "gateway-firewall.service"])?;
     machine::order_with(&["nft", "-f", "-"], ruleset::GONE)?;
     for path in

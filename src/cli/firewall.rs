@@ -120,6 +120,10 @@ impl FirewallOrder {
 
 impl Status {
     fn run(self) -> Result<(), Failure> {
+        if !nix::unistd::geteuid().is_root() {
+            // Others would be told that there is none, or that it is gone.
+            return Err(Failure::failed("only root sees the rules of the kernel").hint("run it with sudo"));
+        }
         let live = bootstrap::live();
         if self.form.json {
             return out::json(&json!({ "firewall": live }));

@@ -34,6 +34,18 @@ fn the_doctor_finds_what_is_broken_and_says_what_mends_it() {
     let well = server.machine.run(&["gateway", "doctor"]).ok();
     well.says(&["✓ firewall", "✓ tls api.example", "✓ shop preflight", "✓ shop database"]);
 
+    let nobody = [
+        "setpriv",
+        "--reuid=nobody",
+        "--regid=nogroup",
+        "--clear-groups",
+        "--",
+        "gateway",
+        "firewall",
+        "status",
+    ];
+    server.machine.run(&nobody).fails(1).says(&["only root sees the rules", "sudo"]);
+
     let reload = "`gateway firewall reload`";
     found(
         &server,
