@@ -20,6 +20,8 @@ mod admin;
 mod adoption;
 #[path = "gateway/answer.rs"]
 mod answer;
+#[path = "gateway/armed.rs"]
+mod armed;
 #[path = "gateway/authorities.rs"]
 mod authorities;
 #[path = "gateway/authority_pauses.rs"]
@@ -52,6 +54,8 @@ mod dashboard;
 mod deploy;
 #[path = "gateway/descriptors.rs"]
 mod descriptors;
+#[path = "gateway/doctor.rs"]
+mod doctor;
 #[path = "gateway/door.rs"]
 mod door;
 #[path = "gateway/drivers.rs"]
@@ -66,6 +70,8 @@ mod guard;
 mod h2_frames;
 #[path = "gateway/headers.rs"]
 mod headers;
+#[path = "gateway/homes.rs"]
+mod homes;
 #[path = "gateway/hostile.rs"]
 mod hostile;
 #[path = "gateway/hostile_case.rs"]

@@ -13,6 +13,8 @@ mod rules;
 mod samples;
 #[path = "tidy/source.rs"]
 mod source;
+#[path = "tidy/units.rs"]
+mod units;
 
 use source::Source;
 
@@ -102,4 +104,11 @@ fn no_tracked_file_knows_this_machine() {
 #[test]
 fn links_in_the_documentation_lead_somewhere() {
     check(source::tracked_texts().iter().flat_map(links::dead_links).collect());
+}
+
+#[test]
+fn every_directive_of_a_unit_is_explained() {
+    let (units, page) = units::shipped();
+    assert!(units.len() > 2, "only {} units were found: the walk is broken", units.len());
+    check(units.iter().flat_map(|unit| units::unexplained(unit, &page)).collect());
 }

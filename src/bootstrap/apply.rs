@@ -64,13 +64,13 @@ impl Action {
                 journal.record(Made::Firewall)?;
                 let lock = firewall::lock()?;
                 // Not what it was when the plan was made: somebody may have changed it since.
-                let wanted = wanted.on(firewall::lasting(&lock));
+                let wanted = wanted.on(firewall::lasting(&lock)?);
                 firewall::arm(&wanted, *within, &Session::now(), &lock).map(drop)
             }
             Self::Settle(wanted) => {
                 journal.record(Made::Firewall)?;
                 let lock = firewall::lock()?;
-                firewall::settle(wanted.on(firewall::lasting(&lock)), &lock)
+                firewall::settle(wanted.on(firewall::lasting(&lock)?), &lock)
             }
             Self::Ufw(ports) => rulers::ufw(journal, ports),
             Self::Firewalld(ports) => rulers::firewalld(journal, ports),

@@ -1,6 +1,8 @@
 //! The dead man's switch: a firewall that waits for proof that its operator can still come in. The proof is an SSH
 //! session that began after the rules were in force, from another machine.
 
+mod missed;
+
 use std::path::Path;
 
 use jiff::Timestamp;
@@ -23,9 +25,18 @@ pub(crate) struct Armed {
 
 impl Armed {
     /// The one that waits, if one does: after the timer has run there is none.
-    pub(super) fn waiting() -> Option<Self> {
-        let armed: Self = serde_json::from_str(&machine::text(places::ARMED)).ok()?;
-        (machine::hear(&["systemctl", "is-active", &timer()]).trim() == "active").then_some(armed)
+    pub(super) fn waiting() -> Result<Option<Self>, BootstrapError> {
+        if machine::hear(&["systemctl", "is-active", &timer()]).trim() != "active" {
+            return Ok(None);
+        }
+        machine::record(places::ARMED).map_err(|why| {
+            let message = format!("what waits to be confirmed, `{}`, cannot be read: {why}", places::ARMED);
+            let remedy = format!(
+                "the old rules come back by themselves (`systemctl list-timers {}`); run `gateway bootstrap` again then",
+                timer()
+            );
+            BootstrapError::refused(message, remedy)
+        })
     }
 
     /// Until the machine is switched off.
@@ -196,10 +207,7 @@ pub(crate) fn confirm() -> Result<(), BootstrapError> {
         return Err(BootstrapError::NotRoot);
     }
     let lock = firewall::lock()?;
-    let Some(armed) = Armed::waiting() else {
-        let remedy = "`gateway firewall status` shows what is in force; `gateway bootstrap` tries again";
-        return Err(BootstrapError::refused("no firewall waits to be confirmed", remedy));
-    };
+    let Some(armed) = Armed::waiting()? else { return Err(missed::Missed::now()?.into()) };
     armed.proven_by(&Session::now())?;
     // Before the timer is touched: until then what somebody else has changed goes away by itself.
     armed.is_in_force(firewall::listing().as_deref())?;
@@ -208,8 +216,7 @@ pub(crate) fn confirm() -> Result<(), BootstrapError> {
     if let Err(error) = armed.end(&lock) {
         return Err(also(error, before.put_back(&lock)));
     }
-    machine::remove(Path::new(places::ARMED))?;
-    machine::remove(Path::new(places::PREVIOUS))
+    [places::ARMED, places::PREVIOUS].iter().try_for_each(|path| machine::remove(Path::new(path)))
 }
 
 #[cfg(test)]

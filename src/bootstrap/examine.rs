@@ -169,6 +169,9 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
         };
     }
     let live = &facts.live;
+    if let Some(damage) = &live.damage {
+        return Finding::bad(NAME, &damage.what, &damage.remedy);
+    }
     if let Some(armed) = &live.armed {
         let remedy = "open a second SSH session and run `sudo gateway bootstrap confirm` there";
         return Finding::doubtful(NAME, format!("waits to be confirmed until {:.0}", armed.until), remedy);
@@ -242,6 +245,7 @@ mod tests {
     use super::*;
     use crate::bootstrap::{
         facts::{FileFact, TunnelEnd},
+        firewall::{Damage, Live},
         plan::samples,
     };
 
@@ -268,6 +272,14 @@ mod tests {
         check(|_| {}, "firewall", (Verdict::Good, "as confirmed"));
         check(|facts| facts.live.table = false, "firewall", (Verdict::Bad, "flushed"));
         check(|facts| facts.live.same = false, "firewall", (Verdict::Bad, "not those"));
+        check(
+            |facts| {
+                let (what, remedy) = ("it cannot be read".to_owned(), "mend it".to_owned());
+                facts.live = Live { damage: Some(Damage { what, remedy }), ..Live::default() };
+            },
+            "firewall",
+            (Verdict::Bad, "cannot be read"),
+        );
         check(|facts| facts.live = Default::default(), "firewall", (Verdict::Doubtful, "none"));
         check(
             |facts| facts.live.stored.as_mut().unwrap().bare = true,

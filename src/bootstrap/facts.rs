@@ -36,7 +36,7 @@ pub(super) use self::{
     listeners::{CARRIERS, Unreached},
     tunnels::{carriers, ends},
 };
-use super::{Answers, firewall, firewall::Live, machine, places};
+use super::{Answers, firewall, firewall::Live, journal::Journal, machine, places};
 
 /// Everything that the plan depends on, beside the answers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -65,7 +65,9 @@ pub(crate) struct Facts {
     pub(crate) ruler: Ruler,
     /// TCP ports that the ruler lets everybody reach.
     pub(crate) open: BTreeSet<u16>,
-    /// Those and the ones that it lets somebody reach: how SSH is guarded is its owner's business.
+    /// Those that earlier runs have had it open.
+    pub(crate) opened: BTreeSet<u16>,
+    /// Those that are open and the ones that it lets somebody reach: how SSH is guarded is its owner's business.
     pub(crate) admitted: BTreeSet<u16>,
     /// Tables of nftables that are not ours, and those that drop.
     pub(crate) tables: Vec<String>,
@@ -129,13 +131,14 @@ pub(crate) struct UnitFact {
 }
 
 /// Programs that change what is planned.
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 15] = [
     "systemctl",
     "systemd-run",
     "systemd-sysusers",
     "systemd-tmpfiles",
     "systemd-creds",
     "nft",
+    "ip",
     "ufw",
     "firewall-cmd",
     "docker",
@@ -179,6 +182,8 @@ impl Facts {
             ssh,
             ruler,
             open,
+            // A journal that cannot be read is told where something is to be written into it.
+            opened: Journal::read().map(|journal| journal.opened()).unwrap_or_default(),
             admitted,
             tables,
             dropping,
@@ -266,9 +271,12 @@ fn ruler() -> (Ruler, BTreeSet<u16>, BTreeSet<u16>) {
         return (Ruler::Ufw, open, admitted);
     }
     if machine::hear(&["firewall-cmd", "--state"]).trim() == "running" {
-        let list = |what| machine::hear(&["firewall-cmd", "--permanent", what]);
-        let text = format!("{} {}", list("--list-services"), list("--list-ports"));
-        let open = filters::firewalld_open(&text);
+        // Now, and after every reload.
+        let open_in = |of: &[&str]| {
+            let list = |what| machine::hear(&[&["firewall-cmd"], of, &[what]].concat());
+            filters::firewalld_open(&format!("{} {}", list("--list-services"), list("--list-ports")))
+        };
+        let open = &open_in(&["--permanent"]) & &open_in(&[]);
         return (Ruler::Firewalld, open.clone(), open);
     }
     (Ruler::Nobody, BTreeSet::new(), BTreeSet::new())

@@ -47,6 +47,18 @@ pub(crate) struct Live {
     pub(crate) same: bool,
     /// A firewall that waits to be confirmed.
     pub(crate) armed: Option<Armed>,
+    /// Why what is of record cannot be read: then nothing is known of it, and it is not "none".
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) damage: Option<Damage>,
+}
+
+/// Something of record that cannot be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub(crate) struct Damage {
+    /// What, and why.
+    pub(crate) what: String,
+    /// What to do.
+    pub(crate) remedy: String,
 }
 
 /// Nothing is filtered.
@@ -56,23 +68,48 @@ fn bare() -> Firewall {
 
 /// What is in force now.
 pub(crate) fn live() -> Live {
-    let listing = listing();
-    let stored = stored();
+    let (listing, stored, armed) = (listing(), stored(), Armed::waiting());
+    let error = stored.as_ref().err().or(armed.as_ref().err());
+    let damage = error.map(|error| Damage {
+        what: error.to_string(),
+        remedy: error.remedy().unwrap_or_default().to_owned(),
+    });
+    let stored = stored.ok().flatten();
     Live {
         table: listing.is_some(),
         same: stored.as_ref().is_some_and(|stored| Some(&stored.listing) == listing.as_ref()),
         stored: stored.map(|stored| stored.firewall),
-        armed: Armed::waiting(),
+        armed: armed.ok().flatten(),
+        damage,
     }
 }
 
 /// What lasts, for whoever is about to change it.
-pub(super) fn lasting(_lock: &Lock) -> Option<Firewall> {
-    stored().map(|stored| stored.firewall)
+pub(super) fn lasting(_lock: &Lock) -> Result<Option<Firewall>, BootstrapError> {
+    Ok(stored()?.map(|stored| stored.firewall))
 }
 
-pub(super) fn stored() -> Option<Stored> {
-    serde_json::from_str(&machine::text(places::FIREWALL_STATE)).ok()
+pub(super) fn stored() -> Result<Option<Stored>, BootstrapError> {
+    machine::record(places::FIREWALL_STATE).map_err(|why| {
+        let message = format!("the firewall of record, `{}`, cannot be read: {why}", places::FIREWALL_STATE);
+        let remedy = format!(
+            "the rules beside it, `{}`, are loaded at boot all the same: put the file back from a backup; or move it away, run \
+             `gateway bootstrap`, and `gateway firewall allow` what the rules show besides",
+            places::FIREWALL_RULES
+        );
+        BootstrapError::refused(message, remedy)
+    })
+}
+
+/// Whoever changes what lasts would lose it, if that went back to the rules from before by itself.
+pub(super) fn unarmed(_lock: &Lock) -> Result<(), BootstrapError> {
+    if Armed::waiting()?.is_none() {
+        return Ok(());
+    }
+    Err(BootstrapError::refused(
+        "a firewall waits to be confirmed",
+        "open a second SSH session and run `sudo gateway bootstrap confirm` first, or wait until it has gone back",
+    ))
 }
 
 /// Our table as nft lists it, without what comes and goes.
@@ -94,15 +131,11 @@ pub(super) fn arm(
     firewall: &Firewall,
     within: Duration,
     session: &Session,
-    _lock: &Lock,
+    lock: &Lock,
 ) -> Result<Armed, BootstrapError> {
-    if Armed::waiting().is_some() {
-        return Err(BootstrapError::refused(
-            "a firewall waits to be confirmed already",
-            "open a second SSH session and run `sudo gateway bootstrap confirm`, or wait until it has gone back",
-        ));
-    }
+    unarmed(lock)?;
     keep_previous(firewall)?;
+    machine::remove(Path::new(places::GONE_BACK))?;
     set_timer(within)?;
     let listing = match load(firewall) {
         Ok(listing) => listing,
@@ -124,7 +157,7 @@ pub(super) fn arm(
 
 /// Write down the rules to go back to, and try them: what cannot be loaded again is nothing to go back to.
 fn keep_previous(next: &Firewall) -> Result<(), BootstrapError> {
-    let before = match (stored(), listing()) {
+    let before = match (stored()?, listing()) {
         (_, None) => String::new(),
         (Some(stored), Some(live)) if stored.listing == live => {
             // Without its own beginning, which stands before it already.
@@ -149,7 +182,9 @@ fn keep_previous(next: &Firewall) -> Result<(), BootstrapError> {
 /// From here on, whatever happens to this process, the old rules come back.
 fn set_timer(within: Duration) -> Result<(), BootstrapError> {
     let nft = machine::program("nft").unwrap_or_default();
-    let back = format!("{} -f {} && rm -f {}", nft.display(), places::PREVIOUS, places::ARMED);
+    // Who confirms too late is told so by what it leaves.
+    let back =
+        format!("{} -f {} && mv -f {} {}", nft.display(), places::PREVIOUS, places::ARMED, places::GONE_BACK);
     let after = format!("--on-active={}s", within.as_secs().max(1));
     let unit = format!("--unit={}", places::ROLLBACK);
     machine::ask(&["systemctl", "reset-failed", &format!("{}.service", places::ROLLBACK)])?;
@@ -171,7 +206,8 @@ fn set_timer(within: Duration) -> Result<(), BootstrapError> {
 /// Load and make last at once: where there is nobody to cut off, or nobody can be.
 /// What cannot be made to last is taken back.
 pub(super) fn settle(firewall: Firewall, lock: &Lock) -> Result<(), BootstrapError> {
-    let before = stored();
+    unarmed(lock)?;
+    let before = stored()?;
     let listing = load(&firewall)?;
     let Err(error) = persist(&Stored { firewall, listing }, lock) else { return Ok(()) };
     let undone = match before {
@@ -193,7 +229,7 @@ pub(crate) fn follow(edge: Option<BTreeSet<u16>>) -> Result<Option<Firewall>, Bo
         return Ok(None);
     }
     let lock = lock()?;
-    let (None, Some(stored)) = (Armed::waiting(), stored()) else { return Ok(None) };
+    let (None, Some(stored)) = (Armed::waiting()?, stored()?) else { return Ok(None) };
     let sound = listing().as_ref() == Some(&stored.listing);
     let wanted =
         Change::Follow(edge).to(stored.firewall.clone(), &Caller::AtMachine, &Found::now(&Ssh::now()))?;

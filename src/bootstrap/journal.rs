@@ -1,7 +1,10 @@
 //! What bootstrap made, and what was there before: on disk after each step, so that an interrupted run can be taken back.
 //! It stands where only root writes, since root acts on it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -61,8 +64,13 @@ pub(super) enum Made {
     Firewall,
     /// Ports that ufw was told to open.
     Ufw(Vec<u16>),
+    /// A rule of ufw's that gave way to one of ours, as the words of its order.
+    UfwRule(String),
     /// Ports that firewalld was told to open.
     Firewalld(Vec<u16>),
+    /// What a later version of this program made: kept as it is, for that one to take back.
+    #[serde(untagged)]
+    Later(serde_json::Value),
 }
 
 /// All of it, in order.
@@ -73,16 +81,24 @@ pub(super) struct Journal {
 }
 
 impl Journal {
+    /// TCP ports that whoever rules the packets was told to open.
+    pub(super) fn opened(&self) -> BTreeSet<u16> {
+        let ports = self.made.iter().filter_map(|made| match made {
+            Made::Ufw(ports) | Made::Firewalld(ports) => Some(ports),
+            _ => None,
+        });
+        ports.flatten().copied().collect()
+    }
+
     /// The journal of this machine; empty where there is none.
     pub(super) fn read() -> Result<Self, BootstrapError> {
-        let text = machine::text(places::JOURNAL);
-        if text.is_empty() {
-            return Ok(Self::default());
-        }
-        serde_json::from_str(&text).map_err(|error| {
-            let remedy = format!("look at `{}`: it may have been edited", places::JOURNAL);
-            BootstrapError::refused(format!("the journal of what was made cannot be read: {error}"), remedy)
-        })
+        let damaged = |why: String| {
+            let message =
+                format!("the journal of what was made, `{}`, cannot be read: {why}", places::JOURNAL);
+            let remedy = "mend it, or put it back from a backup; with none `--undo` knows nothing of what was made so far";
+            BootstrapError::refused(message, remedy)
+        };
+        machine::record(places::JOURNAL).map(Option::unwrap_or_default).map_err(damaged)
     }
 
     /// Before the deed: what is written and not done can be taken back without harm, what is done and not written cannot.
@@ -100,5 +116,30 @@ impl Journal {
         machine::make_directories(path.parent().unwrap_or(Path::new("/")), 0o700)?;
         let json = serde_json::to_string_pretty(self).unwrap_or_default();
         machine::write(path, json.as_bytes(), 0o600)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_later_version_has_made_is_kept_as_it_is_and_the_rest_is_read() {
+        let text = r#"{
+            "version": 2,
+            "made": [
+                {"unit": {"name": "a.service", "enabled": true, "active": true, "masked": false}},
+                {"mount": {"at": "/srv"}},
+                "timer",
+                "firewall"
+            ]
+        }"#;
+        let journal: Journal = serde_json::from_str(text).unwrap();
+        let unit = Made::Unit { name: "a.service".to_owned(), enabled: true, active: true };
+        let (mount, timer) = (serde_json::json!({"mount": {"at": "/srv"}}), serde_json::json!("timer"));
+        let made = vec![unit, Made::Later(mount), Made::Later(timer), Made::Firewall];
+        assert_eq!(journal, Journal { made });
+        let again: Journal = serde_json::from_str(&serde_json::to_string(&journal).unwrap()).unwrap();
+        assert_eq!(again, journal);
     }
 }

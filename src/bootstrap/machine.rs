@@ -12,6 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use serde::de::DeserializeOwned;
+
 use super::BootstrapError;
 
 /// Where programs are looked for. Not the caller's own PATH: that of `sudo` or a cron job may lack half of them.
@@ -188,6 +190,16 @@ pub(super) fn text(path: impl AsRef<Path>) -> String {
     fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default()
 }
 
+/// What a file of ours has of record; `None` where there is no file. One that cannot be read, or is damaged, is not taken for none:
+/// then why.
+pub(super) fn record<T: DeserializeOwned>(path: impl AsRef<Path>) -> Result<Option<T>, String> {
+    match fs::read(path) {
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| error.to_string()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
 /// A file as it was, to go back to.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub(super) struct Was {
@@ -286,6 +298,21 @@ mod tests {
         assert_eq!((out.as_str(), told), ("out\n", vec!["one".to_owned(), "two".to_owned()]));
         let late = run(&["sleep", "60"], &[], "", Duration::from_millis(20)).unwrap_err();
         assert!(late.to_string().contains("did not end"), "{late}");
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_not_taken_for_none() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("record.json");
+        assert_eq!(record::<Vec<u16>>(&path), Ok(None));
+        fs::write(&path, "[1]").unwrap();
+        assert_eq!(record(&path), Ok(Some(vec![1u16])));
+        // As a power cut leaves files of others.
+        for damaged in ["", "\0\0\0", "[1", "{}"] {
+            fs::write(&path, damaged).unwrap();
+            assert!(record::<Vec<u16>>(&path).is_err(), "{damaged:?}");
+        }
+        assert!(record::<Vec<u16>>(directory.path()).is_err());
     }
 
     #[test]

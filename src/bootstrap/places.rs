@@ -19,6 +19,8 @@ pub(super) const RUN: &str = "/run/gateway-bootstrap";
 pub(super) const PREVIOUS: &str = "/run/gateway-bootstrap/previous.nft";
 /// What is armed.
 pub(super) const ARMED: &str = "/run/gateway-bootstrap/armed.json";
+/// What was armed and went back by itself.
+pub(super) const GONE_BACK: &str = "/run/gateway-bootstrap/gone-back.json";
 /// The transient units that go back by themselves.
 pub(super) const ROLLBACK: &str = "gateway-firewall-rollback";
 /// Registry, keys and tenants' databases.

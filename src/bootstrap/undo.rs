@@ -2,6 +2,7 @@
 //! do databases, what they need, and what the application keeps. What stays is still of record: a later run can take it.
 
 mod packages;
+mod rulers;
 
 use std::{
     fs,
@@ -10,7 +11,7 @@ use std::{
 };
 
 use super::{
-    BootstrapError,
+    BootstrapError, firewall,
     journal::{Journal, Made},
     machine, places, ruleset, share,
 };
@@ -88,7 +89,9 @@ impl Made {
             Self::Kernel(_) => "kernel settings".to_owned(),
             Self::Firewall => "firewall".to_owned(),
             Self::Ufw(list) => format!("ufw: {}", ports(list)),
+            Self::UfwRule(words) => format!("ufw {words}"),
             Self::Firewalld(list) => format!("firewalld: {}", ports(list)),
+            Self::Later(made) => made.to_string(),
         }
     }
 
@@ -123,20 +126,10 @@ impl Made {
                 Ok(None)
             }
             Self::Firewall => take_back_firewall().map(|()| None),
-            Self::Ufw(ports) => {
-                for port in ports {
-                    machine::order(&["ufw", "delete", "allow", &format!("{port}/tcp")])?;
-                }
-                Ok(None)
-            }
-            Self::Firewalld(ports) => {
-                for port in ports {
-                    let remove = format!("--remove-port={port}/tcp");
-                    machine::order(&["firewall-cmd", "--quiet", "--permanent", &remove])?;
-                    machine::order(&["firewall-cmd", "--quiet", &remove])?;
-                }
-                Ok(None)
-            }
+            Self::Ufw(ports) => rulers::ufw(ports).map(|()| None),
+            Self::UfwRule(words) => rulers::ufw_rule(words).map(|()| None),
+            Self::Firewalld(ports) => rulers::firewalld(ports).map(|()| None),
+            Self::Later(_) => Ok(Some("a later version of `gateway` made it, and takes it back".to_owned())),
         }
     }
 }
@@ -256,10 +249,15 @@ fn take_back_accounts(names: &[String], registry: Option<&str>) -> Result<Option
 }
 
 fn take_back_firewall() -> Result<(), BootstrapError> {
-    machine::ask(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)])?;
+    // Nobody changes it meanwhile, nor does what goes back by itself bring anything back.
+    let _lock = firewall::lock()?;
+    let [timer, service] = ["timer", "service"].map(|kind| format!("{}.{kind}", places::ROLLBACK));
+    machine::ask(&["systemctl", "stop", &timer, &service])?;
     machine::ask(&["systemctl", "disable", "--now", "gateway-firewall.service"])?;
     machine::order_with(&["nft", "-f", "-"], ruleset::GONE)?;
-    for path in [places::FIREWALL_RULES, places::FIREWALL_STATE, places::ARMED, places::PREVIOUS] {
+    for path in
+        [places::FIREWALL_RULES, places::FIREWALL_STATE, places::ARMED, places::PREVIOUS, places::GONE_BACK]
+    {
         machine::remove(Path::new(path))?;
     }
     Ok(())

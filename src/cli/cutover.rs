@@ -57,6 +57,10 @@ impl Cutover {
         for (from, to) in &led {
             out::line(format!("new connections to port {from} go to port {to}"));
         }
+        out::remark(
+            "note: connections that are open stay where they are, so what serves them must go on. Certificate authorities reach the \
+             gateway too: it orders and renews by itself, and certbot cannot renew (HTTP-01) until `gateway cutover back`",
+        );
         for port in &over.without_ipv6 {
             out::remark(format!(
                 "note: port {port} is listened on over IPv4 alone, and this machine has IPv6 too: who comes over IPv6 is served by \

@@ -120,9 +120,16 @@ impl FirewallOrder {
 
 impl Status {
     fn run(self) -> Result<(), Failure> {
+        if !nix::unistd::geteuid().is_root() {
+            // Others would be told that there is none, or that it is gone.
+            return Err(Failure::failed("only root sees the rules of the kernel").hint("run it with sudo"));
+        }
         let live = bootstrap::live();
         if self.form.json {
             return out::json(&json!({ "firewall": live }));
+        }
+        if let Some(damage) = live.damage {
+            return Err(Failure::failed(damage.what).hint(damage.remedy));
         }
         let state = match (&live.armed, &live.stored, live.table, live.same) {
             (Some(armed), ..) => format!("waits to be confirmed until {:.0}", armed.until),

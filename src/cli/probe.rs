@@ -252,6 +252,24 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_certificate_of_another_time_is_told_as_what_it_is() {
+        for (from, until, want) in
+            [(2020, 2021, "the certificate has expired"), (4000, 4001, "the certificate is not valid yet")]
+        {
+            let key = rcgen::KeyPair::generate().unwrap();
+            let mut parameters = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();
+            parameters.not_before = rcgen::date_time_ymd(from, 1, 1);
+            parameters.not_after = rcgen::date_time_ymd(until, 1, 1);
+            let certificate = parameters.self_signed(&key).unwrap();
+            let (address, _life) = serve(&certificate, &key).await;
+            let tls = Some(trust(Some(&certificate.pem())).unwrap());
+            let target = Target { address, host: "a.example".to_owned(), tls };
+            let problem = target.handshake().await.unwrap_err().to_string();
+            assert!(problem.contains(want), "{problem}");
+        }
+    }
+
+    #[tokio::test]
     async fn a_ca_that_serves_itself_is_named_as_what_it_is() {
         let key = rcgen::KeyPair::generate().unwrap();
         let mut parameters = rcgen::CertificateParams::new(["a.example".to_owned()]).unwrap();

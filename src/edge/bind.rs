@@ -85,6 +85,21 @@ pub(super) fn listed(config: &Config) -> impl Iterator<Item = (&'static str, Soc
     https.chain(config.http.iter().map(|address| ("http", *address)))
 }
 
+/// The same port in all of the other world: `[::]` for `0.0.0.0`, and that for this.
+fn other_world(address: SocketAddr) -> Option<SocketAddr> {
+    match address.ip() {
+        IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Some((Ipv6Addr::UNSPECIFIED, address.port()).into()),
+        IpAddr::V6(Ipv6Addr::UNSPECIFIED) => Some((Ipv4Addr::UNSPECIFIED, address.port()).into()),
+        _ => None,
+    }
+}
+
+/// Are both worlds listed, each for itself? Then `[::]` is IPv6 alone.
+pub(super) fn is_apart(config: &Config, address: SocketAddr) -> bool {
+    let other = other_world(address).filter(|_| address.port() != 0);
+    other.is_some_and(|other| listed(config).any(|(_, one)| one == other))
+}
+
 /// Every listed address: from those inherited if it is among them, else bound. What was ours and is listed no longer
 /// is given back, to be served out.
 pub(super) fn claim(
@@ -97,10 +112,19 @@ pub(super) fn claim(
         pool.push(Candidate::of(one)?);
     }
     let mut bound = Vec::new();
-    let v4_listed = |port| listed(config).any(|(_, other)| other == (Ipv4Addr::UNSPECIFIED, port).into());
     for (kind, address) in listed(config) {
-        let taken = take(&mut pool, kind, address, v4_listed(address.port()))?;
-        bound.push(if taken.is_empty() { bind(kind, address, threads)? } else { of(kind, address, taken) });
+        let apart = is_apart(config, address);
+        let taken = take(&mut pool, kind, address, apart)?;
+        let half = address.is_ipv6() && taken.iter().all(|one| one.address.is_ipv4());
+        bound.push(if taken.is_empty() {
+            bind(kind, address, apart, threads)?
+        } else if half {
+            let mut both = bind(kind, address, true, threads)?;
+            both.listeners.extend(taken.into_iter().map(|one| one.inherited.listener));
+            both
+        } else {
+            of(kind, address, taken)
+        });
     }
     let (ours, foreign): (Vec<_>, Vec<_>) = pool.into_iter().partition(|one| one.ours.is_some());
     if let Some(stray) = foreign.first() {
@@ -148,30 +172,41 @@ impl Candidate {
     }
 }
 
-/// The candidates for one listed address. `[::]` is both worlds: one socket for both, or one for each.
+/// The candidates for one listed address. `[::]` is both worlds: one socket for both, or one for each. For `0.0.0.0` one for
+/// both does too: as long as somebody holds it, no other can be had.
 fn take(
     pool: &mut Vec<Candidate>,
     kind: &'static str,
     listed: SocketAddr,
-    v4_listed: bool,
+    apart: bool,
 ) -> Result<Vec<Candidate>, EdgeError> {
-    let Some(address) = pool.iter().find(|one| one.fits(kind, listed)).map(|one| one.address) else {
-        return Ok(Vec::new());
-    };
-    let (mut taken, rest): (Vec<_>, Vec<_>) =
-        std::mem::take(pool).into_iter().partition(|one| one.address == address && one.fits(kind, listed));
-    *pool = rest;
-    if listed.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !v4_listed {
-        let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, listed.port()));
-        let (both, rest): (Vec<_>, Vec<_>) =
-            std::mem::take(pool).into_iter().partition(|one| one.address == v4);
-        *pool = rest;
-        if both.is_empty() && taken.iter().any(Candidate::only_v6) {
+    let found = pool.iter().find(|one| one.fits(kind, listed)).map(|one| one.address);
+    let mut taken = draw(pool, |one| Some(one.address) == found && one.fits(kind, listed));
+    let Some(other) = other_world(listed) else { return Ok(taken) };
+    let is_both = |one: &Candidate| one.address.is_ipv6() && !one.only_v6();
+    let wide = |one: &Candidate| one.address == other && is_both(one);
+    if apart && (taken.iter().any(is_both) || taken.is_empty() && pool.iter().any(wide)) {
+        return Err(EdgeError::BothInherited { port: listed.port() });
+    }
+    if listed.is_ipv4() && taken.is_empty() {
+        taken = draw(pool, wide);
+        if !taken.is_empty() {
+            tracing::warn!(%listed, "the socket that was handed over takes IPv6 too: who comes over IPv6 is served as well");
+        }
+    } else if listed.is_ipv6() && !apart {
+        let v4 = draw(pool, |one| one.address == other);
+        if v4.is_empty() && taken.iter().any(Candidate::only_v6) {
             return Err(EdgeError::HalfInherited { address: listed, port: listed.port() });
         }
-        taken.extend(both);
+        taken.extend(v4);
     }
     Ok(taken)
+}
+
+fn draw(pool: &mut Vec<Candidate>, which: impl Fn(&Candidate) -> bool) -> Vec<Candidate> {
+    let (drawn, rest) = std::mem::take(pool).into_iter().partition(which);
+    *pool = rest;
+    drawn
 }
 
 fn of(kind: &'static str, configured: SocketAddr, taken: Vec<Candidate>) -> Bound {
@@ -181,27 +216,32 @@ fn of(kind: &'static str, configured: SocketAddr, taken: Vec<Candidate>) -> Boun
     Bound { kind, configured, address, of_unit, listeners }
 }
 
-/// Bind an address once per thread.
-pub(super) fn bind(kind: &'static str, address: SocketAddr, threads: usize) -> Result<Bound, EdgeError> {
+/// Bind an address once per thread, IPv6 for both worlds or alone.
+pub(super) fn bind(
+    kind: &'static str,
+    address: SocketAddr,
+    alone: bool,
+    threads: usize,
+) -> Result<Bound, EdgeError> {
     let wrong = |source| EdgeError::Bind { address, source };
     if address.port() != 0 {
         // Sockets that share their port would silently share it with another process of ours too.
-        socket(address, false).map_err(wrong)?;
+        socket(address, alone, false).map_err(wrong)?;
     }
-    let first = socket(address, true).and_then(listening).map_err(wrong)?;
+    let first = socket(address, alone, true).and_then(listening).map_err(wrong)?;
     let bound = first.local_addr().map_err(wrong)?;
     let mut listeners = vec![first];
     for _ in 1..threads {
-        listeners.push(socket(bound, true).and_then(listening).map_err(wrong)?);
+        listeners.push(socket(bound, alone, true).and_then(listening).map_err(wrong)?);
     }
     Ok(Bound { kind, configured: address, address: bound, of_unit: false, listeners })
 }
 
-fn socket(address: SocketAddr, shared: bool) -> io::Result<Socket> {
+fn socket(address: SocketAddr, alone: bool, shared: bool) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), Some(Protocol::TCP))?;
     if address.is_ipv6() {
-        // `[::]` is both worlds.
-        socket.set_only_v6(false)?;
+        // `[::]` is both worlds, unless the other is listed for itself.
+        socket.set_only_v6(alone)?;
     }
     socket.set_reuse_address(true)?;
     socket.set_reuse_port(shared)?;

@@ -46,6 +46,14 @@ pub(crate) enum EdgeError {
         /// Its port.
         port: u16,
     },
+    /// A socket unit listens for both where the configuration has each for itself.
+    #[error(
+        "the socket handed over for [::]:{port} takes IPv4 too, and 0.0.0.0:{port} is listed beside it\nhint: take 0.0.0.0:{port} out of the configuration, since `[::]` is both; or set `BindIPv6Only=ipv6-only` and `ListenStream=0.0.0.0:{port}` in the socket unit"
+    )]
+    BothInherited {
+        /// Their port.
+        port: u16,
+    },
     /// A file of the local CA or of `[[tls.certificate]]` cannot be read or written.
     #[error("cannot use {}: {source}", path.display())]
     File {
@@ -121,7 +129,10 @@ impl Fault for EdgeError {
     fn code(&self) -> &'static str {
         match self {
             Self::Bind { .. } => "edge-bind",
-            Self::Unfit { .. } | Self::Stray { .. } | Self::HalfInherited { .. } => "edge-inherited",
+            Self::Unfit { .. }
+            | Self::Stray { .. }
+            | Self::HalfInherited { .. }
+            | Self::BothInherited { .. } => "edge-inherited",
             Self::File { .. } => "edge-file",
             Self::Certificate { .. } => "edge-certificate",
             Self::Issue(_) => "edge-issue",

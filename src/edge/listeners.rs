@@ -132,7 +132,12 @@ impl Listeners {
             places.push(match at {
                 Some(at) => Place::Held(free.remove(at), kind),
                 None => {
-                    let bound = bind::bind(kind, address, self.threads.len().max(1))?;
+                    let bound = bind::bind(
+                        kind,
+                        address,
+                        bind::is_apart(config, address),
+                        self.threads.len().max(1),
+                    )?;
                     Place::New(Held { bound, served: None })
                 }
             });

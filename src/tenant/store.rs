@@ -21,6 +21,7 @@ use super::{
     seal::SealKey,
 };
 
+mod lenient;
 mod load;
 mod migrate;
 mod problem;

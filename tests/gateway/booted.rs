@@ -89,6 +89,19 @@ fn the_shipped_unit_comes_back_by_itself_after_kills_a_reboot_and_a_power_cut() 
     why.ok().says(&["gateway.service: Watchdog timeout"]);
 }
 
+/// The sockets are for both families, the configuration says one.
+#[test]
+fn a_configuration_of_ipv4_alone_starts_under_the_shipped_sockets() {
+    let edge = "[edge]\nhttps = [\"0.0.0.0:443\"]\nhttp = [\"0.0.0.0:80\"]\n";
+    let machine = installed(&format!("{edge}{CONFIG}")).boot();
+    assert_eq!(served(&machine, "/"), "hello");
+    machine.run(&["systemctl", "is-active", "gateway.service", "gateway.socket"]).ok();
+    machine.shell("journalctl --unit gateway").ok().says(&["takes IPv6 too"]);
+    machine.run(&["gateway", "swap"]).ok();
+    machine.run(&["systemctl", "restart", "gateway"]).ok();
+    assert_eq!(served(&machine, "/"), "hello");
+}
+
 #[test]
 fn only_the_threads_that_supervise_keep_capabilities_and_no_worker_does() {
     let machine = installed(CONFIG).boot();

@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::{
     HOST,
     bootstrap::{Server, same},
-    eventually,
+    eventually, homes,
     machine::{Disk, INSIDE, Machine},
     outside::OUTSIDE,
     pebble::certify,
@@ -165,15 +165,39 @@ fn an_empty_server_serves_with_a_certificate_of_an_authority_and_its_doctor_find
     server.machine.run(&["gateway", "doctor"]).says(&["✓ shop database", "✓ firewall"]);
 }
 
+/// The service's sandbox with the drop-in that this brings; what serves goes on.
+fn with_an_application_in_a_home(server: &Server, authority: &Authority) {
+    let machine = &server.machine;
+    machine.shell("mkdir -p /home/dev/data && cp -r /srv/app /home/dev && chmod 777 /home/dev/data").ok();
+    let order = "gateway bootstrap --app /home/dev/app --data /home/dev/data --domain api.example --command 'node app.mjs' --yes";
+    machine.shell(order).ok().says(&["50-application.conf", "restart"]);
+    machine
+        .run(&["systemctl", "show", "--property=ProtectHome", "gateway"])
+        .ok()
+        .says(&["ProtectHome=tmpfs"]);
+    homes::is_little_exposed(machine);
+    eventually("it serves as before", || (authority.visit(machine).code == 0).then_some(()));
+    machine.run(&["rm", "-r", "/home/dev"]).ok();
+}
+
 #[test]
 fn other_distributions_get_there_too() {
     let cache = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/.cache");
     // Ubuntu's mirror is not reached from everywhere.
     for name in ["debian-13", "ubuntu-24.04"] {
         if name == "debian-13" || cache.join(name).exists() {
-            let (server, _authority, before) = arrives(Disk::on(&[name]), name);
+            let (mut server, authority, before) = arrives(Disk::on(&[name]), name);
             server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
             server.ssh("true").ok();
+            homes::is_little_exposed(&server.machine);
+            server.machine.reboot();
+            authority.serve(&server.machine);
+            eventually("it serves again by itself", || {
+                (authority.visit(&server.machine).code == 0).then_some(())
+            });
+            server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
+            server.ssh("true").ok();
+            with_an_application_in_a_home(&server, &authority);
             server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: firewall"]);
             same(&before, &server.picture());
         }

@@ -2,8 +2,14 @@
 //! there is no terminal, and the kernel does what the rules say: it closes what was forgotten, finds its neighbours, and slows
 //! down who knocks too often and nobody else.
 
-use std::{net::IpAddr, thread, time::Duration};
+use std::{
+    io::Read,
+    net::{IpAddr, SocketAddr},
+    thread,
+    time::Duration,
+};
 
+use socket2::{Domain, Protocol, Socket, Type};
 use tokio::{net::TcpSocket, task::JoinSet, time::timeout};
 
 use crate::{
@@ -243,6 +249,41 @@ fn who_knocks_too_often_is_slowed_down_and_nobody_else(server: &Server) {
     assert_eq!(let_in(server, "10.77.0.3", KNOCKS), KNOCKS);
 }
 
+/// Is an echo answered, over IPv4 and over IPv6?
+fn echoed(server: &Server) -> [bool; 2] {
+    let outside = server.machine.outside();
+    let ask = || {
+        outside.enter();
+        INSIDE.map(|address| echo(address.parse().unwrap()))
+    };
+    thread::scope(|scope| scope.spawn(ask).join().unwrap())
+}
+
+/// What `ping` does, which the machine lacks.
+fn echo(to: IpAddr) -> bool {
+    const ID: [u8; 2] = [0x47, 0x57];
+    let (domain, protocol, request, reply) = match to {
+        IpAddr::V4(_) => (Domain::IPV4, Protocol::ICMPV4, 8, 0),
+        IpAddr::V6(_) => (Domain::IPV6, Protocol::ICMPV6, 128, 129),
+    };
+    let mut socket = Socket::new(domain, Type::RAW, Some(protocol)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
+    socket.connect(&SocketAddr::from((to, 0)).into()).unwrap();
+    // Of ICMPv6 the kernel makes the sum itself.
+    let sum = !((u16::from(request) << 8) + u16::from_be_bytes(ID) + 1);
+    let [high, low] = sum.to_be_bytes();
+    socket.send(&[request, 0, high, low, ID[0], ID[1], 0, 1]).unwrap();
+    let mut packet = [0; 256];
+    while let Ok(bytes) = socket.read(&mut packet) {
+        // IPv4 brings its own head along.
+        let head = if to.is_ipv4() { usize::from(packet[0] & 15) * 4 } else { 0 };
+        if bytes >= head + 8 && packet[head] == reply && packet[head + 4..head + 6] == ID {
+            return true;
+        }
+    }
+    false
+}
+
 fn changes_are_not_lost_and_ports_of_ssh_are_followed(server: &Server) {
     let at_once = "for port in 9001 9002 9003 9004 9005 9006; do gateway firewall allow $port & done; wait";
     server.machine.shell(at_once).ok();
@@ -329,6 +370,7 @@ fn the_kernel_and_the_orders_keep_what_the_firewall_promises() {
     a_timer_that_fires_meanwhile_takes_everything_along(&server);
     what_others_have_changed_is_not_confirmed(&server);
     assert_eq!(server.reached(FORGOTTEN), [false; 2]);
+    assert_eq!(echoed(&server), [true; 2], "whoever looks for a fault finds the machine");
 
     datagrams_are_let_in_only_where_they_must(&server);
     // Nobody knows where anybody is: IPv6 finds it out by packets that the rules let in.

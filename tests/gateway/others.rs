@@ -21,7 +21,7 @@ fn served(server: &Server) {
 fn ufw_rules_and_is_told_to_open_the_edge() {
     let server = Server::on(Disk::debian_with_others(), "22", "");
     // How SSH is guarded stays as it is.
-    let rule = "ufw limit 22/tcp comment 'nobody guesses for long'";
+    let rule = "ufw limit 22/tcp comment 'nobody guesses for long' && ufw deny 80/tcp comment 'not yet'";
     server.machine.shell(&format!("{rule} && ufw --force enable")).ok().says(&["active"]);
     let before = server.machine.shell("ufw status numbered; nft list tables").ok().stdout;
     assert!(server.reached("22")[0] && !server.reached("443")[0]);
@@ -46,11 +46,22 @@ fn ufw_rules_and_is_told_to_open_the_edge() {
     server.machine.run(&["gateway", "doctor"]).says(&["ufw"]);
     a_cut_over_goes_where_ufw_lets_it(&server);
 
+    // What is gone since is opened again, and is of record once.
+    server.machine.run(&["ufw", "delete", "allow", "443/tcp"]).ok();
+    assert!(!server.reached("443")[0]);
     server
         .machine
-        .shell("gateway bootstrap --undo --yes")
+        .shell("gateway bootstrap --yes")
         .ok()
-        .says(&["taken back: ufw: 80, 443", "taken back: ufw: 8080, 8443"]);
+        .says(&["ufw opens 443 too", "8080, 8443 stays open for an earlier set-up"]);
+    served(&server);
+    server.machine.run(&["ufw", "delete", "allow", "8443/tcp"]).ok();
+    let undone = server.machine.shell("gateway bootstrap --undo --yes").ok();
+    undone.says(&[
+        "taken back: ufw deny 80/tcp comment 'not yet'",
+        "taken back: ufw: 80, 443\n",
+        "taken back: ufw: 8080, 8443\n",
+    ]);
     assert_eq!(server.machine.shell("ufw status numbered; nft list tables").ok().stdout, before);
 }
 
@@ -92,7 +103,18 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
     assert!(ports().contains("ports: 80/tcp 443/tcp"), "{}", ports());
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
 
+    // What is gone from what is in force is opened there again.
+    server.machine.run(&["firewall-cmd", "--remove-port=443/tcp"]).ok();
+    assert!(!server.reached("443")[0]);
+    server.machine.shell("gateway bootstrap --yes").ok().says(&["firewalld opens 443 too"]);
+    served(&server);
+    // One that does not run any more keeps nobody from taking it all back.
+    server.machine.run(&["systemctl", "stop", "firewalld"]).ok();
     server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: firewalld: 80, 443"]);
+    server.machine.run(&["systemctl", "start", "firewalld"]).ok();
+    eventually("firewalld runs", || {
+        (server.machine.run(&["firewall-cmd", "--state"]).code == 0).then_some(())
+    });
     assert_eq!(ports(), before);
 }
 

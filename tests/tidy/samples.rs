@@ -4,6 +4,7 @@ use crate::{
     imports::{Rooms, wrong_imports},
     links, rules,
     source::Source,
+    units,
 };
 
 fn check(rule: impl Fn(&Source) -> Vec<String>, path: &str, text: &str, problems: usize) {
@@ -143,4 +144,12 @@ fn literals_and_comments_are_no_code() {
     assert!(!source.code.contains("x //") && !source.code.contains("tail") && !source.code.contains("raw"));
     assert!(source.code.contains("fn f<'a>(s: &'a str)"));
     assert_eq!(source.strings, [(1, "x // y".to_owned()), (2, "raw".to_owned())]);
+}
+
+#[test]
+fn directives_that_nobody_explains_are_found() {
+    let page = "`Type=notify` and `PrivateTmp`, not Restart=always\n";
+    let unit = "# Restart=no\n[Service]\nType=notify\nPrivateTmp=yes\nRestart=always\n";
+    let rule = |source: &Source| units::unexplained(source, page);
+    check(rule, "systemd/a.service", unit, 1);
 }

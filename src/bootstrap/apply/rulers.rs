@@ -11,8 +11,12 @@ use super::super::{
 
 /// Let ufw open ports, and see that it lists them so.
 pub(super) fn ufw(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), BootstrapError> {
-    journal.record(Made::Ufw(ports.iter().copied().collect()))?;
+    record(journal, ports, Made::Ufw)?;
     for port in ports {
+        // ufw has one rule for the same words: one that denies becomes ours.
+        for words in denying(&machine::hear(&["ufw", "show", "added"]), *port) {
+            journal.record(Made::UfwRule(words))?;
+        }
         machine::order(&["ufw", "allow", &format!("{port}/tcp")])?;
     }
     proven_open("ufw", ports, &facts::let_in())
@@ -20,7 +24,7 @@ pub(super) fn ufw(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), Bo
 
 /// The same of firewalld, which has rules that are in force and rules that last.
 pub(super) fn firewalld(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), BootstrapError> {
-    journal.record(Made::Firewalld(ports.iter().copied().collect()))?;
+    record(journal, ports, Made::Firewalld)?;
     let mut open = BTreeSet::new();
     for port in ports {
         let (add, query) = (format!("--add-port={port}/tcp"), format!("--query-port={port}/tcp"));
@@ -36,13 +40,51 @@ pub(super) fn firewalld(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<
     proven_open("firewalld", ports, &open)
 }
 
+/// Once, though a port may be opened again: what a run before has opened is of record.
+fn record(
+    journal: &mut Journal,
+    ports: &BTreeSet<u16>,
+    made: impl Fn(Vec<u16>) -> Made,
+) -> Result<(), BootstrapError> {
+    let new: Vec<u16> = ports.difference(&journal.opened()).copied().collect();
+    if new.is_empty() { Ok(()) } else { journal.record(made(new)) }
+}
+
+/// The orders of `ufw show added` that deny this port to everybody, without their first word. Pure.
+fn denying(added: &str, port: u16) -> Vec<String> {
+    let port = format!("{port}/tcp");
+    let denies = |words: &&str| {
+        let mut words = words.split_whitespace();
+        let denies = words.next().is_some_and(|verb| matches!(verb, "deny" | "reject" | "limit"));
+        // Between them `log` or `log-all` may stand, and behind them a comment.
+        denies && words.find(|word| !word.starts_with("log")) == Some(port.as_str())
+    };
+    added.lines().filter_map(|line| line.strip_prefix("ufw ")).filter(denies).map(str::to_owned).collect()
+}
+
 fn proven_open(ruler: &str, wanted: &BTreeSet<u16>, open: &BTreeSet<u16>) -> Result<(), BootstrapError> {
     let shut: Vec<String> = wanted.difference(open).map(u16::to_string).collect();
     match shut.is_empty() {
         true => Ok(()),
         false => Err(BootstrapError::Unproven(format!(
-            "{ruler} was told to open {}, and does not list it as open to everybody",
+            "{ruler} was told to open {}, and does not list it as open to everybody: does a rule before it deny it?",
             shut.join(", ")
         ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_that_gives_way_is_kept_in_its_own_words() {
+        let added = "Added user rules (see 'ufw status' for running firewall):\nufw limit 22/tcp comment 'slow'\n\
+                     ufw deny 80/tcp comment 'not yet'\nufw reject log 443/tcp\nufw allow 8080/tcp\nufw deny 800/tcp\n\
+                     ufw deny from 192.0.2.1 to any port 80 proto tcp\n";
+        assert_eq!(denying(added, 80), ["deny 80/tcp comment 'not yet'"]);
+        assert_eq!(denying(added, 443), ["reject log 443/tcp"]);
+        assert_eq!(denying(added, 22), ["limit 22/tcp comment 'slow'"]);
+        assert!(denying(added, 8080).is_empty());
     }
 }

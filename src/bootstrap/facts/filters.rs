@@ -44,25 +44,35 @@ pub(super) fn ufw_active(text: &str) -> bool {
 
 /// TCP ports that ufw lets everybody reach, and those that it lets anybody reach at all.
 pub(super) fn ufw_open(text: &str) -> (BTreeSet<u16>, BTreeSet<u16>) {
-    let (mut open, mut admitted) = (BTreeSet::new(), BTreeSet::new());
-    for (ports, everybody) in text.lines().filter_map(ufw_rule) {
-        admitted.extend(&ports);
-        if everybody {
-            open.extend(ports);
+    let (mut open, mut admitted, mut denied) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (ports, lets_in, everybody) in text.lines().filter_map(ufw_rule) {
+        // The first rule that fits decides.
+        let ports: Vec<u16> = ports.into_iter().filter(|port| !denied.contains(port)).collect();
+        match (lets_in, everybody) {
+            (true, true) => {
+                admitted.extend(&ports);
+                open.extend(ports);
+            }
+            (true, false) => admitted.extend(ports),
+            (false, true) => denied.extend(ports.into_iter().filter(|port| !open.contains(port))),
+            (false, false) => {}
         }
     }
     (open, admitted)
 }
 
-/// `22/tcp (OpenSSH)  LIMIT IN  Anywhere  # comment`: the ports, and whether they are everybody's. What is limited is open.
-fn ufw_rule(line: &str) -> Option<(Vec<u16>, bool)> {
+/// `22/tcp (OpenSSH)  LIMIT IN  Anywhere  # comment`: the ports, whether they are let in, and whether that is so
+/// for everybody. What is limited is open.
+fn ufw_rule(line: &str) -> Option<(Vec<u16>, bool, bool)> {
     let rule = line.split(" # ").next().unwrap_or_default();
-    let (to, from) = rule.split_once("ALLOW IN").or_else(|| rule.split_once("LIMIT IN"))?;
+    let verbs = [("ALLOW IN", true), ("LIMIT IN", true), ("DENY IN", false), ("REJECT IN", false)];
+    let split = |(verb, lets_in)| rule.split_once(verb).map(|(to, from)| (to, from, lets_in));
+    let (to, from, lets_in) = verbs.into_iter().find_map(split)?;
     let to = to.split_whitespace().next()?;
     let (ports, protocol) = to.split_once('/').unwrap_or((to, "tcp"));
     let ports = ports.split(',').filter_map(|port| port.parse().ok()).collect();
     // The lines for v6 repeat those for v4.
-    (protocol == "tcp").then(|| (ports, from.trim() == "Anywhere"))
+    (protocol == "tcp").then(|| (ports, lets_in, from.trim() == "Anywhere"))
 }
 
 /// TCP ports that firewalld lets everybody reach: what `--list-services` and `--list-ports` print.
@@ -149,6 +159,8 @@ mod tests {
         let (open, admitted) = ufw_open(text);
         assert_eq!(open, BTreeSet::from([22, 80, 443, 2200]), "5432 is for a few, 25 is denied");
         assert_eq!(admitted, BTreeSet::from([22, 80, 443, 2200, 5432]));
+        let denied = "80 DENY IN Anywhere\n80/tcp ALLOW IN Anywhere\n443/tcp ALLOW IN Anywhere\n443 REJECT IN Anywhere\n";
+        assert_eq!(ufw_open(denied), ([443].into(), [443].into()), "the first one decides");
     }
 
     #[test]

@@ -21,8 +21,8 @@ pub(crate) fn back() -> Result<(), BootstrapError> {
     }
     let lock = lock()?;
     let lasting = stored();
-    let Some(armed) = Armed::waiting() else {
-        let Some(Stored { firewall, .. }) = lasting else {
+    let Some(armed) = Armed::waiting()? else {
+        let Some(Stored { firewall, .. }) = lasting? else {
             let remedy = "`gateway firewall status` shows what is in force";
             return Err(BootstrapError::refused("nobody is led anywhere: there was no cut-over", remedy));
         };
@@ -32,20 +32,24 @@ pub(crate) fn back() -> Result<(), BootstrapError> {
     };
     let previous = Path::new(places::PREVIOUS);
     machine::write(previous, ruleset::without_leading(&machine::text(previous)).as_bytes(), 0o600)?;
-    let before = lasting.clone().map_or_else(bare, |stored| stored.firewall);
+    let before = match &lasting {
+        Ok(Some(stored)) => stored.firewall.clone(),
+        // Of what cannot be read nothing is said before the end: nobody is kept from going back by it.
+        Ok(None) | Err(_) => bare(),
+    };
     if waits_for_the_cut_over_alone(&armed.stored.firewall, &before) {
         go_back(&lock)?;
     } else {
         let firewall = leading_nobody(armed.stored.firewall.clone());
         let listing = load(&firewall)?;
         Armed { stored: Stored { firewall, listing }, ..armed }.write()?;
-        if Armed::waiting().is_none() {
+        if Armed::waiting()?.is_none() {
             // The timer ran meanwhile, and what was loaded after it waits for nothing.
             go_back(&lock)?;
         }
     }
     // The disk comes last: one that cannot be written keeps nobody from going back.
-    let Some(Stored { firewall, listing }) = lasting.filter(|stored| !stored.firewall.led.is_empty()) else {
+    let Some(Stored { firewall, listing }) = lasting?.filter(|stored| !stored.firewall.led.is_empty()) else {
         return Ok(());
     };
     let listing = ruleset::steady(&ruleset::without_leading(&listing));
@@ -64,7 +68,9 @@ fn until_boot(error: &BootstrapError) -> BootstrapError {
 /// The old rules, now: what the timer would do later.
 pub(in crate::bootstrap) fn go_back(_lock: &Lock) -> Result<(), BootstrapError> {
     // Whatever that says: at worst they are loaded twice.
-    let _unknown = machine::ask(&["systemctl", "stop", &format!("{}.timer", places::ROLLBACK)]);
+    // What it has started must not load them once more, when somebody else has changed them by then.
+    let [timer, service] = ["timer", "service"].map(|kind| format!("{}.{kind}", places::ROLLBACK));
+    let _unknown = machine::ask(&["systemctl", "stop", &timer, &service]);
     machine::order(&["nft", "-f", places::PREVIOUS])?;
     machine::remove(Path::new(places::ARMED))?;
     machine::remove(Path::new(places::PREVIOUS))

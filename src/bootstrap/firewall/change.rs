@@ -7,12 +7,11 @@ use ipnet::IpNet;
 use super::{
     super::{
         BootstrapError, Session,
-        confirm::Armed,
         facts::{self, Ssh},
         network,
         ruleset::{CARRIERS_FOLLOWED_MAX, Carrier, Firewall, OpenPort},
     },
-    Stored, lock, settle, stored,
+    Stored, lock, settle, stored, unarmed,
 };
 
 /// A change of the operator's.
@@ -103,11 +102,8 @@ impl Change {
             return Err(BootstrapError::NotRoot);
         }
         let lock = lock()?;
-        if Armed::waiting().is_some() {
-            let remedy = "open a second SSH session and run `sudo gateway bootstrap confirm` first";
-            return Err(BootstrapError::refused("the firewall waits to be confirmed", remedy));
-        }
-        let Some(Stored { firewall, .. }) = stored() else {
+        unarmed(&lock)?;
+        let Some(Stored { firewall, .. }) = stored()? else {
             let remedy = "`gateway bootstrap` builds one; ufw and firewalld have commands of their own";
             return Err(BootstrapError::refused("there is no firewall of the gateway's here", remedy));
         };

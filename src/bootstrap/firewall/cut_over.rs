@@ -31,7 +31,7 @@ pub(crate) fn cut_over(led: BTreeMap<u16, u16>, within: Duration) -> Result<Over
         return Err(BootstrapError::NotRoot);
     }
     let lock = lock()?;
-    let firewall = Firewall { led, was_led: true, ..stored().map_or_else(bare, |stored| stored.firewall) };
+    let firewall = Firewall { led, was_led: true, ..stored()?.map_or_else(bare, |stored| stored.firewall) };
     let unreached = facts::unreached(&firewall.led.values().copied().collect());
     leads_somewhere(&firewall, &unreached.silent, &unreached.closed)?;
     Journal::read()?.record(Made::Firewall)?;

@@ -104,6 +104,13 @@ pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
 /// Opening ports cuts off nobody: no dead man's switch is needed.
 fn spoken_to(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: &BTreeSet<u16>) {
     let missing = facts.to_open(&answers.edge_ports(), ssh);
+    let left: BTreeSet<u16> = &(&(&facts.opened & &facts.open) - &answers.edge_ports()) - ssh;
+    if !left.is_empty() {
+        plan.note(
+            format!("{} stays open for an earlier set-up, and nothing here needs it", ports(&left)),
+            "close it by the firewall's own command, if nobody else does; `gateway bootstrap --undo` does so too",
+        );
+    }
     if missing.is_empty() {
         return;
     }
@@ -128,12 +135,22 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
         );
         return;
     }
+    if let Some(damage) = &facts.live.damage {
+        plan.problem(&damage.what, &damage.remedy);
+        return;
+    }
     if let Some(armed) = &facts.live.armed {
         plan.note(
             format!("a firewall waits to be confirmed until {:.0}", armed.until),
             "open a second SSH session and run `sudo gateway bootstrap confirm` there",
         );
         return;
+    }
+    if !facts.programs.contains("ip") {
+        plan.note(
+            "`ip` is missing: nothing shows which tunnels end here, and what they arrive in will not be let in",
+            "`apt-get install iproute2` first, or name their ports with `--open`",
+        );
     }
     let why = "a firewall that is flushed by others comes back with them";
     plan.file(facts, AFTER_FLUSH, AFTER_FLUSH_TEXT, (why, Then::ReloadUnits));

@@ -45,6 +45,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         "systemd-tmpfiles",
         "systemd-creds",
         "nft",
+        "ip",
         "apt-get",
         "sshd",
     ];
@@ -72,6 +73,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         tunnels: Vec::new(),
         ruler: Ruler::Nobody,
         open: BTreeSet::new(),
+        opened: BTreeSet::new(),
         admitted: BTreeSet::new(),
         tables: Vec::new(),
         dropping: Vec::new(),
@@ -136,7 +138,8 @@ pub(in crate::bootstrap) fn set_up() -> Facts {
                 facts.units.extend(units.into_iter().map(|unit| (unit.to_owned(), on)));
             }
             Action::Arm(wanted, _) | Action::Settle(wanted) => {
-                facts.live = Live { table: true, stored: Some(wanted.on(None)), same: true, armed: None };
+                facts.live =
+                    Live { table: true, stored: Some(wanted.on(None)), same: true, ..Live::default() };
             }
             _ => {}
         }

@@ -1,6 +1,10 @@
 //! The texts that are made from the answers: the configuration, and what the unit needs for this application.
 
-use std::{collections::BTreeSet, path::PathBuf};
+use std::{
+    collections::BTreeSet,
+    net::{Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::{Path, PathBuf},
+};
 
 use super::{
     super::{
@@ -32,7 +36,7 @@ pub(super) fn configuration(answers: &Answers, facts: &Facts) -> String {
     if !usual_ports(answers) {
         let (http, https): (Vec<_>, Vec<_>) =
             answers.listen.iter().partition(|address| is_plain(address.port()));
-        let shown = |list: &[&std::net::SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
+        let shown = |list: &[&SocketAddr]| list.iter().map(ToString::to_string).collect::<Vec<_>>();
         edge.push(format!("https = [{}]\nhttp = [{}]\n", list(&shown(&https)), list(&shown(&http))));
     }
     if app.is_none() && answers.upstream.is_none() && !answers.domains.is_empty() {
@@ -103,13 +107,16 @@ pub(super) fn drop_in(app: &App, node: Option<&NodeThere>) -> Option<String> {
     for path in &app.data {
         lines.push(format!("ReadWritePaths={}", path.display()));
     }
-    let node = node.map(|node| node.program.clone());
-    let homes = |path: &PathBuf| ["/home", "/root", "/run/user"].iter().any(|home| path.starts_with(home));
-    let read = [app.directory.clone()].into_iter().chain(node).chain(app.data.clone());
-    if read.chain(app.env_file.clone()).any(|path| homes(&path)) {
-        lines.push("# The application or its Node lies in a home.".to_owned());
-        let write = app.data.iter().any(homes);
-        lines.push(format!("ProtectHome={}", if write { "no" } else { "read-only" }));
+    let node = node.map(|node| &node.program);
+    let read = [&app.directory].into_iter().chain(node).chain(&app.env_file);
+    let read: BTreeSet<PathBuf> = read.filter_map(|path| in_home(path)).collect();
+    let write: Vec<&PathBuf> = app.data.iter().filter(|path| in_home(path).is_some()).collect();
+    if !read.is_empty() || !write.is_empty() {
+        lines.push("# It, or its Node, lies in a home: of all homes the service sees this alone.".to_owned());
+        lines.push("ProtectHome=tmpfs".to_owned());
+        // What is missing at a start (`-`) keeps nobody else from being served.
+        lines.extend(read.iter().map(|path| format!("BindReadOnlyPaths=-{}", path.display())));
+        lines.extend(write.iter().map(|path| format!("BindPaths=-{}", path.display())));
     }
     if lines.is_empty() {
         return None;
@@ -117,14 +124,34 @@ pub(super) fn drop_in(app: &App, node: Option<&NodeThere>) -> Option<String> {
     Some(format!("# Written by `gateway bootstrap`.\n[Service]\n{}\n", lines.join("\n")))
 }
 
+/// What must be seen of a home for the sake of this path in it: the outermost directory, since packages are also looked for above
+/// the application, and a release is led to by a link beside it.
+fn in_home(path: &Path) -> Option<PathBuf> {
+    let home =
+        [("/home", 3), ("/root", 2), ("/run/user", 4)].into_iter().find(|(home, _)| path.starts_with(home));
+    home.map(|(_, depth)| path.components().take(depth + 1).collect())
+}
+
 /// The ports of the socket unit, where they are not its own.
 pub(super) fn socket_drop_in(answers: &Answers) -> String {
     let mut text =
         "# Written by `gateway bootstrap`: the ports of `[edge]`.\n[Socket]\nListenStream=\n".to_owned();
+    let v4 = |port| SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let listed = |address: &SocketAddr| answers.listen.contains(address);
+    let mut both = answers.listen.iter().filter(|address| address.ip() == Ipv6Addr::UNSPECIFIED);
+    // Where one port has a listener for each family, every other has so too: the unit knows one way for all.
+    let apart = both.any(|address| listed(&v4(address.port())));
+    if apart {
+        text += "BindIPv6Only=ipv6-only\n";
+    }
     for address in &answers.listen {
-        let shown =
-            if address.ip().is_unspecified() { address.port().to_string() } else { address.to_string() };
-        text += &format!("ListenStream={shown}\n");
+        text += &match (apart, address.ip() == Ipv6Addr::UNSPECIFIED) {
+            (false, true) => format!("ListenStream={}\n", address.port()),
+            (true, true) if !listed(&v4(address.port())) => {
+                format!("ListenStream={address}\nListenStream={}\n", v4(address.port()))
+            }
+            _ => format!("ListenStream={address}\n"),
+        };
     }
     text
 }

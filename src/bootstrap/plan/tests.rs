@@ -151,6 +151,32 @@ fn ufw_and_firewalld_are_spoken_to_where_they_rule() {
 }
 
 #[test]
+fn what_an_earlier_set_up_had_opened_and_nobody_needs_is_named() {
+    let told = after(|facts, _| {
+        (facts.ruler, facts.opened) = (Ruler::Ufw, [80, 8443].into());
+        facts.open = [22, 80, 443, 8443, 25].into();
+    });
+    assert!(told.contains("8443 stays open for an earlier set-up"), "{told}");
+}
+
+#[test]
+fn a_record_that_cannot_be_read_is_not_taken_for_no_firewall() {
+    let told = after(|facts, _| {
+        let damage =
+            super::super::firewall::Damage { what: "it cannot be read".into(), remedy: "mend it".into() };
+        facts.live.damage = Some(damage);
+    });
+    assert!(told.contains("problem: it cannot be read") && !told.contains("->"), "{told}");
+}
+
+#[test]
+fn without_ip_it_is_said_that_no_tunnel_is_seen() {
+    let told = after(|facts, _| assert!(facts.programs.remove("ip")));
+    assert!(told.contains("`ip` is missing: nothing shows which tunnels end here"), "{told}");
+    assert!(told.contains("->"), "{told}");
+}
+
+#[test]
 fn whoever_holds_our_ports_is_named_and_nothing_is_touched() {
     let told = after(|facts, _| {
         let holders = ["nginx".to_owned()].into();
@@ -377,7 +403,7 @@ fn file_descriptors_are_raised_where_they_are_few_and_the_kernel_is_ours() {
 }
 
 #[test]
-fn an_application_in_a_home_is_let_out_of_the_units_sandbox() {
+fn of_a_home_the_service_sees_what_the_application_needs_and_no_more() {
     let app = |directory: &str, data: &[&str]| App {
         directory: directory.into(),
         command: Vec::new(),
@@ -386,8 +412,16 @@ fn an_application_in_a_home_is_let_out_of_the_units_sandbox() {
     };
     for (app, want) in [
         (app("/srv/app", &[]), None),
-        (app("/home/me/app", &[]), Some("ProtectHome=read-only")),
-        (app("/home/me/app", &["/home/me/data"]), Some("ProtectHome=no")),
+        (
+            app("/home/me/shop/api/current", &[]),
+            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/home/me/shop\n"),
+        ),
+        (app("/root", &[]), Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/root\n")),
+        (app("/run/user/1000/a/b", &[]), Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/run/user/1000/a\n")),
+        (
+            app("/home/me/app", &["/home/me/app/data"]),
+            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/home/me/app\nBindPaths=-/home/me/app/data\n"),
+        ),
         (app("/srv/app", &["/srv/data"]), Some("ReadWritePaths=/srv/data")),
     ] {
         let text = settings::drop_in(&app, None);
@@ -403,8 +437,19 @@ fn the_configuration_that_is_written_is_one_that_can_be_read() {
     assert_eq!(text, include_str!("../../../tests/data/bootstrap/expected/gateway.toml"));
     answers.listen = ["[::]:8443", "[::]:8080"].iter().map(|text| text.parse().unwrap()).collect();
     (answers.app, facts.app) = (None, None);
-    let beside = settings::socket_drop_in(&answers);
-    assert!(beside.contains("ListenStream=\nListenStream=8443\nListenStream=8080\n"), "{beside}");
+    let listening = |answers: &mut Answers, addresses: &[&str]| {
+        answers.listen = addresses.iter().map(|text| text.parse().unwrap()).collect();
+        settings::socket_drop_in(answers).split_once("ListenStream=\n").unwrap().1.to_owned()
+    };
+    let beside = listening(&mut answers, &["[::]:8443", "[::]:8080"]);
+    assert_eq!(beside, "ListenStream=8443\nListenStream=8080\n");
+    assert_eq!(listening(&mut answers, &["0.0.0.0:443"]), "ListenStream=0.0.0.0:443\n", "and no IPv6");
+    let apart = listening(&mut answers, &["[::]:443", "0.0.0.0:443", "[::]:80"]);
+    assert_eq!(
+        apart,
+        "BindIPv6Only=ipv6-only\nListenStream=[::]:443\nListenStream=0.0.0.0:443\nListenStream=[::]:80\nListenStream=0.0.0.0:80\n"
+    );
+    answers.listen = ["[::]:8443", "[::]:8080"].iter().map(|text| text.parse().unwrap()).collect();
     answers.upstream = Some("http://127.0.0.1:3000".to_owned());
     let text = settings::configuration(&answers, &facts);
     let value: toml::Value = toml::from_str(&text).unwrap();

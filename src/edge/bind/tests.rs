@@ -23,17 +23,17 @@ fn v6(only: bool) -> TcpListener {
 
 #[test]
 fn all_threads_share_the_port_the_kernel_chose_and_nobody_else_can_take_it() {
-    let bound = bind("https", loopback(), 3).unwrap();
+    let bound = bind("https", loopback(), false, 3).unwrap();
     assert_eq!(bound.listeners.len(), 3);
     assert!(bound.address.port() != 0);
     assert!(bound.listeners.iter().all(|listener| listener.local_addr().unwrap() == bound.address));
-    assert!(matches!(bind("https", bound.address, 1), Err(EdgeError::Bind { .. })));
+    assert!(matches!(bind("https", bound.address, false, 1), Err(EdgeError::Bind { .. })));
 }
 
 #[test]
 fn every_socket_is_served_and_every_thread_serves_one() {
     for (sockets, threads) in [(1, 1), (1, 3), (2, 3), (3, 3), (3, 2), (5, 2), (4, 1)] {
-        let bound = bind("https", loopback(), sockets).unwrap();
+        let bound = bind("https", loopback(), false, sockets).unwrap();
         let shares = bound.shares(threads).unwrap();
         assert_eq!(shares.len(), threads);
         assert!(shares.iter().all(|own| !own.is_empty()), "{sockets} sockets, {threads} threads: one idles");
@@ -108,4 +108,49 @@ fn both_worlds_take_one_socket_for_both_or_one_for_each() {
     let v4 = TcpListener::bind((Ipv4Addr::UNSPECIFIED, address.port())).unwrap();
     let (bound, _) = claim(&config(&[address], &[]), vec![of_unit(v4), of_unit(half)], 1).unwrap();
     assert_eq!((bound.len(), bound[0].listeners.len(), bound[0].address), (1, 2, address));
+}
+
+/// The configuration says one world and the unit's socket is both, or the other way round: no address is in use then.
+#[test]
+fn a_family_of_the_unit_that_is_not_the_listed_one_keeps_nobody_from_starting() {
+    let listening = |listener: &TcpListener| listener.local_addr().unwrap().port();
+    let reached = |port: u16| {
+        ["127.0.0.1", "::1"]
+            .map(|ip| std::net::TcpStream::connect((ip.parse::<IpAddr>().unwrap(), port)).is_ok())
+    };
+    let both = v6(false);
+    let port = listening(&both);
+    let v4 = SocketAddr::from((Ipv4Addr::UNSPECIFIED, port));
+    let (bound, _) = claim(&config(&[v4], &[]), vec![of_unit(both)], 2).unwrap();
+    assert_eq!((bound[0].listeners.len(), bound[0].is_ours(), bound[0].address.is_ipv6()), (1, false, true));
+    // After a swap too.
+    let handed_over = bound.into_iter().flat_map(Bound::into_inherited).collect();
+    let (bound, left) = claim(&config(&[v4], &[]), handed_over, 2).unwrap();
+    assert_eq!((bound.len(), left.len()), (1, 0));
+
+    let half = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap();
+    let port = listening(&half);
+    let v6_listed = SocketAddr::from((Ipv6Addr::UNSPECIFIED, port));
+    let (bound, _) = claim(&config(&[v6_listed], &[]), vec![of_unit(half)], 2).unwrap();
+    assert_eq!((bound[0].listeners.len(), bound[0].address), (3, v6_listed));
+    assert_eq!(reached(port), [true; 2]);
+    let handed_over = bound.into_iter().flat_map(Bound::into_inherited).collect();
+    let (bound, left) = claim(&config(&[v6_listed], &[]), handed_over, 2).unwrap();
+    assert_eq!((bound[0].listeners.len(), left.len()), (3, 0));
+}
+
+#[test]
+fn each_world_for_itself_has_sockets_of_its_own_and_none_that_is_both() {
+    let free = TcpListener::bind((Ipv4Addr::UNSPECIFIED, 0)).unwrap().local_addr().unwrap().port();
+    let [v4, v6_listed]: [SocketAddr; 2] =
+        [(Ipv4Addr::UNSPECIFIED, free).into(), (Ipv6Addr::UNSPECIFIED, free).into()];
+    for listed in [[v4, v6_listed], [v6_listed, v4]] {
+        let (bound, _) = claim(&config(&listed, &[]), Vec::new(), 1).unwrap();
+        assert_eq!(bound.iter().map(|bound| bound.address).collect::<Vec<_>>(), listed);
+        let both = v6(false);
+        let port = both.local_addr().unwrap().port();
+        let listed = listed.map(|address| SocketAddr::from((address.ip(), port)));
+        let error = claim(&config(&listed, &[]), vec![of_unit(both)], 1).unwrap_err().to_string();
+        assert!(error.contains("takes IPv4 too") && error.contains("ipv6-only"), "{error}");
+    }
 }

@@ -10,7 +10,9 @@ use super::{
         error::{StoreProblem, TenantError},
         seal::SealKey,
     },
-    Loaded, problem,
+    Loaded,
+    lenient::read_json,
+    problem,
 };
 
 /// Read everything in one transaction.
@@ -95,10 +97,10 @@ fn tenant(row: &SqliteRow) -> Result<Tenant, String> {
     tenant.epoch = Epoch::from_bytes(bytes(row, "epoch")?);
     tenant.backend = column(row, "backend")?;
     if let Some(cors) = column::<Option<String>>(row, "cors")? {
-        tenant.cors = Some(serde_json::from_str(&cors).map_err(|error| in_tenant(error.to_string()))?);
+        tenant.cors = Some(read_json(&cors).map_err(|error| in_tenant(error.to_string()))?);
     }
     let limits: String = column(row, "limits")?;
-    tenant.limits = serde_json::from_str(&limits).map_err(|error| in_tenant(error.to_string()))?;
+    tenant.limits = read_json(&limits).map_err(|error| in_tenant(error.to_string()))?;
     tenant.declared = column(row, "declared")?;
     Ok(tenant)
 }
