@@ -4,7 +4,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
-import { lookup } from 'node:dns/promises';
+import { lookup, resolve4 } from 'node:dns/promises';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 
@@ -80,6 +80,11 @@ const routes = {
   '/orphan': (query) => answeredToAnOrphan(query.get('socket'), query.get('path')),
   '/signal': (query) => outcome(() => process.kill(Number(query.get('pid')), 0)),
   '/name': (query) => lookup(query.get('name')).then(({ address }) => address, (error) => error.code),
+  // By the name servers themselves, without the C library.
+  '/resolve': (query) => resolve4(query.get('name')).then(([address]) => address, (error) => error.code),
+  // As applications ask others: by name, with whatever authorities Node trusts by itself.
+  '/fetch': (query) =>
+    fetch(query.get('url')).then(({ status }) => status, (error) => error.cause?.code ?? error.message),
   '/tls': (query) =>
     fetched(query.get('url'), {
       ca: fs.readFileSync('ca.pem'),
