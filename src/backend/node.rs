@@ -15,7 +15,7 @@ pub(super) use self::choice::Asking;
 pub(crate) use self::{
     choice::NodeStatus,
     install::{Outcome, Step, Work},
-    lookup::{Source, everybody_runs, here, homes, program_at},
+    lookup::{Hints, Source, everybody_runs, here, program_at},
     mirror::{Mirror, Release},
     problem::NodeProblem,
     spec::{Spec, Wanted, lts_line, version},
