@@ -3,6 +3,7 @@
 
 mod choice;
 mod fetch;
+mod in_use;
 mod install;
 mod lookup;
 mod mirror;
@@ -11,7 +12,10 @@ mod project;
 mod spec;
 mod store;
 
-pub(super) use self::choice::Asking;
+pub(super) use self::{
+    choice::Asking,
+    in_use::{NodeHold, NodesInUse},
+};
 pub(crate) use self::{
     choice::NodeStatus,
     install::{Outcome, Step, Work},
