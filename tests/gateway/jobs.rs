@@ -462,6 +462,39 @@ fn a_tenant_removed_in_the_middle_of_a_run_is_no_crash() {
 }
 
 #[test]
+fn a_tenant_that_goes_to_another_backend_in_the_middle_of_a_run_is_left_out() {
+    let gateway = with_notes(shops().backend("office", "notes.mjs", &["office.example"]).start());
+    let held = file(gateway.site().path(), "held");
+    let more = "backend = \"api\"\neach = \"tenant\"\nconcurrency = 1";
+    reload(&gateway, &[job("each", &["hold", &held], more)]);
+    let order = ordered(&gateway, &["each", "--json"]);
+    pids(&held, 1);
+    // `barba` is first; the other one goes while it is under way.
+    gateway.cli(&["tenant", "set", "navaja", "--backend", "office"]).ok();
+    std::fs::write(format!("{held}.go"), "").unwrap();
+    let verdicts = order.join().unwrap().ok().json()["verdicts"].clone();
+    assert_eq!((&verdicts[0]["outcome"], &verdicts[1]["outcome"]), (&"done".into(), &"skipped".into()));
+    assert_eq!(verdicts[1]["detail"], "the tenant is another backend's");
+}
+
+#[test]
+fn one_command_for_tenants_that_two_backends_serve_alike_is_warned_of() {
+    let check = |hosts: &[&str], more: &str| {
+        let site = shops().backend("office", "notes.mjs", hosts).site();
+        for (name, backend) in [("mine", "api"), ("yours", "office")] {
+            site.configure(&job(name, &["ends", "0"], &format!("backend = {backend:?}\n{more}")));
+        }
+        site.cli(&["check"]).ok().stdout
+    };
+    let (each, told) = ("each = \"tenant\"", "for those the same command runs in both");
+    let said = check(&["office.example"], each);
+    assert!(said.contains("job.yours.each") && said.matches(told).count() == 1, "{said}");
+    assert!(said.contains("that of job `mine`"), "{said}");
+    assert!(!check(&[], each).contains(told), "the other one serves none that do not name it");
+    assert!(!check(&["office.example"], "").contains(told), "they run for no tenant");
+}
+
+#[test]
 fn a_run_goes_on_when_nobody_watches_it_any_more() {
     let gateway = shops().start();
     let held = file(gateway.site().path(), "held");
