@@ -16,6 +16,7 @@ use crate::{
     BARBA, NAVAJA, TestGateway,
     builder::{Builder, worker_program},
     eventually,
+    memory::metric,
     tenants::with_notes,
 };
 
@@ -492,6 +493,23 @@ fn one_command_for_tenants_that_two_backends_serve_alike_is_warned_of() {
     assert!(said.contains("that of job `mine`"), "{said}");
     assert!(!check(&[], each).contains(told), "the other one serves none that do not name it");
     assert!(!check(&["office.example"], "").contains(told), "they run for no tenant");
+}
+
+#[test]
+fn when_a_job_went_well_last_is_known_after_a_new_start_also() {
+    let gateway = shops().start();
+    reload(&gateway, &[job("mine", &["ends", "0"], "")]);
+    let said = |gateway: &TestGateway| metric(gateway, "gateway_job_last_success_seconds{job=\"mine\"}");
+    assert_eq!(said(&gateway), 0);
+    gateway.cli(&["job", "run", "mine"]).ok();
+    let before = said(&gateway);
+    let site = gateway.stop();
+    site.configure(&job("mine", &["ends", "1"], ""));
+    let gateway = site.start();
+    gateway.cli(&["job", "run", "mine"]).fails(1);
+    let after = said(&gateway);
+    // One is the moment at which it was said, the other that of its end: within a second of each other.
+    assert!(before > 0 && after <= before && before <= after + 1, "{before} {after}");
 }
 
 #[test]
