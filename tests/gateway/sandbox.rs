@@ -10,6 +10,7 @@ use std::{
     thread,
 };
 
+use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::{
@@ -282,6 +283,23 @@ fn a_directory_with_a_file_of_the_gateways_can_be_listed_and_is_told_by_check_an
     for word in ["sandbox: ", "app/.env lies in its directory", "allow_read"] {
         assert!(facts.contains(word), "{word} is not in {facts}");
     }
+}
+
+/// As docs/workers.md says.
+#[test]
+fn a_browser_draws_pages_and_to_have_a_sandbox_of_its_own_it_writes_to_proc() {
+    let site = site(if geteuid().is_root() { STRANGER } else { "" });
+    let (package, modules) =
+        (node::directory().join("node_modules/playwright-core"), site.path().join("app/node_modules"));
+    fs::create_dir(&modules).unwrap();
+    assert!(Command::new("cp").arg("-r").arg(package).arg(modules).status().unwrap().success());
+    let gateway = site.start();
+    assert_eq!(ask(&gateway, "/browser"), "drawn 42 %PDF");
+    let refused = ask(&gateway, "/browser?own");
+    assert!(refused.as_str().unwrap().contains("No usable sandbox!"), "{refused}");
+    gateway.site().configure("backend.api.allow_write = [\"/proc\"]");
+    gateway.cli(&["backend", "reload", "api"]).ok();
+    assert_eq!(ask(&gateway, "/browser?own"), "drawn 42 %PDF");
 }
 
 #[test]

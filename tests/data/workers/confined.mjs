@@ -59,6 +59,21 @@ const answeredToAnOrphan = (socketPath, path) => {
   });
 };
 
+// What a browser has drawn, as Playwright starts it; the sandbox is the browser's own.
+const drawn = async (chromiumSandbox) => {
+  const { chromium } = createRequire(import.meta.url)('playwright-core');
+  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', chromiumSandbox });
+  try {
+    const page = await browser.newPage();
+    await page.setContent('<body></body>');
+    await page.evaluate(() => (document.body.textContent = `drawn ${6 * 7}`));
+    const pdf = await page.pdf();
+    return `${await page.textContent('body')} ${pdf.subarray(0, 4)}`;
+  } finally {
+    await browser.close();
+  }
+};
+
 const routes = {
   '/healthz': () => 'ok',
   '/self': () => ({
@@ -91,6 +106,7 @@ const routes = {
       servername: query.get('name'),
       headers: { host: query.get('name'), origin: query.get('origin') },
     }),
+  '/browser': (query) => drawn(query.has('own')).catch((error) => error.message),
   '/native': () => outcome(() => createRequire(import.meta.url)('./native.node')),
 };
 
