@@ -188,6 +188,7 @@ impl Backend {
                     shutdown,
                     turns: Arc::new(Semaphore::new(1)),
                     instances: Arc::default(),
+                    nodes: Arc::default(),
                 };
                 Runner::Command(Supervisor::start(stage, config, surroundings.config_dir, shelf, metrics)?)
             }
@@ -241,6 +242,7 @@ impl Backend {
                 let there = known.filter(|one| one.number == standing.generation || one.directory.is_dir());
                 there.cloned().collect()
             },
+            nodes_in_use: self.supervisor().map(Supervisor::nodes_in_use).unwrap_or_default(),
         }
     }
 

@@ -201,6 +201,12 @@ impl Config {
         self.wish().found().ok().flatten().map(|identity| identity.home)
     }
 
+    /// Are the workers of that `user` in that group?
+    pub(crate) fn puts_workers_into(&self, gid: u32) -> bool {
+        let identity = self.wish().found().ok().flatten();
+        identity.is_some_and(|identity| identity.gid == gid || identity.groups.contains(&gid))
+    }
+
     /// May its workers read that by its permissions, or allow themselves to?
     pub(crate) fn reaches(&self, path: &Path) -> bool {
         self.wish().found().is_ok_and(|identity| !Visitor::of(identity.as_ref()).is_kept_out_of(path))

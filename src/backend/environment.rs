@@ -1,5 +1,5 @@
-//! The environment of a worker: a clean base, what the operator set, what the gateway says. Pure but for `base`,
-//! `homes` and `terminal`, which read our own environment; it must never pass on the rest of it, which may hold secrets.
+//! The environment of a worker: a clean base, what the operator set, what the gateway says. Pure but for `base`
+//! and `terminal`, which read our own environment; it must never pass on the rest of it, which may hold secrets.
 
 use std::{
     collections::BTreeMap,
@@ -7,7 +7,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::{account::Identity, node};
+use super::account::Identity;
 
 /// What a program expects to find, and nothing else of ours.
 const BASE: [&str; 5] = ["PATH", "HOME", "LANG", "TZ", "USER"];
@@ -26,16 +26,6 @@ pub(super) fn base() -> Environment {
     let zone =
         zone.as_ref().and_then(jiff::tz::TimeZone::iana_name).map(|name| ("TZ".to_owned(), name.into()));
     zone.into_iter().chain(ours).collect()
-}
-
-/// Where somebody's own nvm may be: [`node::homes`].
-pub(super) fn homes(identity: Option<&Identity>) -> Vec<PathBuf> {
-    let sudo_user = std::env::var("SUDO_USER").ok();
-    node::homes(
-        identity.map(|identity| identity.home.clone()),
-        std::env::var_os("HOME").map(PathBuf::from),
-        sudo_user.as_deref(),
-    )
 }
 
 /// What a program on the operator's terminal needs to know of it.

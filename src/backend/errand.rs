@@ -10,7 +10,7 @@ use super::{
     confinement::Confinement,
     environment::{Place, environment},
     generation::{self, Generation},
-    node::NodeStatus,
+    node::{NodeHold, NodeStatus},
     output::Ring,
     process::{LAST_LINES, Stage, describe},
     quarters::{self, Quarters},
@@ -59,6 +59,7 @@ pub(crate) struct Running {
     ring: Arc<Ring>,
     name: String,
     _quarters: Quarters,
+    _node: Option<NodeHold>,
 }
 
 impl Running {
@@ -105,6 +106,7 @@ impl Running {
             launcher: stage.launcher.clone(),
             channel: None,
         };
+        let node = stage.nodes.hold(generation.node.as_ref());
         let mut child = Child::spawn(&program).await.map_err(failed)?;
         let readers = Readers::start(&mut child, &errand.ring, &errand.name, stage, &generation);
         Ok(Self {
@@ -114,6 +116,7 @@ impl Running {
             ring: Arc::clone(&errand.ring),
             name: errand.name.clone(),
             _quarters: quarters,
+            _node: node,
         })
     }
 

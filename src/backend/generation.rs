@@ -14,8 +14,8 @@ use super::{
     child::{self, Launcher},
     confinement::Confinement,
     env_file::EnvFile,
-    environment::{Environment, homes, program, search_path},
-    node::{Asking, NodeStatus, Source, Store, version},
+    environment::{Environment, program, search_path},
+    node::{Asking, Hints, NodeStatus, Source, Store, version},
     output::Limits,
     restart::Policy,
     status::GenerationStatus,
@@ -89,7 +89,7 @@ impl Grounds {
             directory,
             identity,
             store: &self.nodes,
-            homes: &homes(identity),
+            nvms: &Hints::read().nvms(identity.map(|identity| identity.home.clone())),
             system: program(&search, directory, "node"),
             probe: &|node| {
                 let confinement = Confinement {

@@ -3,6 +3,7 @@
 
 mod choice;
 mod fetch;
+mod in_use;
 mod install;
 mod lookup;
 mod mirror;
@@ -11,11 +12,14 @@ mod project;
 mod spec;
 mod store;
 
-pub(super) use self::choice::Asking;
+pub(super) use self::{
+    choice::Asking,
+    in_use::{NodeHold, NodesInUse},
+};
 pub(crate) use self::{
     choice::NodeStatus,
     install::{Outcome, Step, Work},
-    lookup::{Source, everybody_runs, here, homes, program_at},
+    lookup::{Hints, Source, everybody_runs, here, program_at},
     mirror::{Mirror, Release},
     problem::NodeProblem,
     spec::{Spec, Wanted, lts_line, version},

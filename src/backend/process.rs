@@ -30,7 +30,7 @@ use super::{
     health::{self, Unwell},
     instances::{Instance, Instances},
     listening,
-    node::NodeStatus,
+    node::{NodeHold, NodeStatus, NodesInUse},
     output::Outlets,
     quarters::{self, Quarters},
     readers::Readers,
@@ -68,6 +68,8 @@ pub(super) struct Stage {
     pub(super) shutdown: Shutdown,
     /// The numbers in `NODE_APP_INSTANCE`.
     pub(super) instances: Arc<Instances>,
+    /// The Nodes that processes run.
+    pub(super) nodes: Arc<NodesInUse>,
     /// Workers that are replaced for gentle reasons, one at a time.
     pub(super) turns: Arc<Semaphore>,
 }
@@ -83,6 +85,7 @@ pub(super) struct Process {
     readers: Readers,
     _quarters: Quarters,
     _instance: Instance,
+    _node: Option<NodeHold>,
     channel: Option<Channel>,
     goodbye: Goodbye,
     /// What it was started from.
@@ -142,6 +145,7 @@ impl Process {
             launcher: stage.launcher.clone(),
             channel: theirs.map(Arc::new),
         };
+        let node = stage.nodes.hold(generation.node.as_ref());
         let mut child = Child::spawn(&program).await.map_err(|error| not_started(&error))?;
         let readers = Readers::start(&mut child, &slot.ring, &slot.name, stage, generation);
         tracing::info!(
@@ -161,6 +165,7 @@ impl Process {
             readers,
             _quarters: quarters,
             _instance: instance,
+            _node: node,
             channel: channel.map(|stream| Channel::open(stream, &stage.shutdown)),
             goodbye: generation.config.shutdown,
             generation: generation.number,

@@ -48,6 +48,9 @@ pub(crate) struct BackendStatus {
     /// Those that a rollback can go back to, this one included, oldest first.
     #[serde(default)]
     pub(crate) generations: Vec<GenerationStatus>,
+    /// The Nodes that its processes run: workers, those that drain among them, jobs, an install command.
+    #[serde(default)]
+    pub(crate) nodes_in_use: Vec<PathBuf>,
 }
 
 /// A deploy under way.

@@ -201,6 +201,11 @@ impl Supervisor {
         self.board.in_force.borrow().as_ref()?.identity.clone()
     }
 
+    /// The Nodes that processes run, whatever their generation.
+    pub(super) fn nodes_in_use(&self) -> Vec<PathBuf> {
+        self.stage.nodes.list()
+    }
+
     /// Where relative paths start.
     pub(super) fn config_dir(&self) -> &Path {
         &self.config_dir

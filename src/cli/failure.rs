@@ -1,7 +1,14 @@
 //! How a command ends when it does not end well: one lower-case sentence, a remedy where there is one, and an
 //! exit code that scripts can rely on. It must never hold a secret: it is printed as it is.
 
-use std::{fmt, process::ExitCode};
+use std::{
+    fmt,
+    os::unix::process::ExitStatusExt,
+    process::{ExitCode, ExitStatus},
+};
+
+/// What shells say of a command that a signal has ended.
+const SIGNALLED: i32 = 128;
 
 /// What the exit code says; the help text of `gateway` lists them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,6 +80,15 @@ impl Failure {
     /// A failure to read or write a file, with its path, which `std::io::Error` leaves out.
     pub(crate) fn io(verb: &str, path: &std::path::Path, error: &std::io::Error) -> Self {
         Self::failed(format!("cannot {verb} `{}`: {error}", path.display()))
+    }
+}
+
+/// End as the command did that was run for the operator: it has said itself what there was to say. Returns if all went
+/// well.
+pub(crate) fn end_as(command: ExitStatus) {
+    match command.code().unwrap_or_else(|| SIGNALLED + command.signal().unwrap_or_default()) {
+        0 => {}
+        code => std::process::exit(code),
     }
 }
 

@@ -19,7 +19,7 @@ use std::{
 use super::{Client, Failure, Settings, client::Presence, identity, reach};
 use crate::{
     admin::BackendStatus,
-    backend::node::{Installed, NodeProblem, Source, Spec, Store, here, homes},
+    backend::node::{Hints, Installed, NodeProblem, Source, Spec, Store, here},
     config::{Config, Loaded},
 };
 
@@ -81,13 +81,8 @@ impl Place {
 
     /// The versions that are here, PATH's not among them.
     fn versions(&self) -> Vec<(Source, Installed)> {
-        let sudo_user = std::env::var("SUDO_USER").ok();
-        let own = std::env::var_os("HOME").map(PathBuf::from);
-        let mut homes = homes(None, own, sudo_user.as_deref());
-        homes.extend(self.config.backend.values().filter_map(crate::backend::Config::worker_home));
-        homes.sort();
-        homes.dedup();
-        here(&self.store, &homes)
+        let workers = self.config.backend.values().filter_map(crate::backend::Config::worker_home);
+        here(&self.store, &Hints::read().nvms(workers))
     }
 
     /// The newest of them that is meant.

@@ -72,6 +72,11 @@ impl Board {
         self.state().plan = plan;
     }
 
+    /// When a run went well last, under an earlier gateway also.
+    pub(super) fn succeeded(&self) -> Option<Timestamp> {
+        self.state().records.succeeded
+    }
+
     /// When it is due next.
     pub(super) fn next_is(&self, next: Option<Timestamp>) {
         self.state().next = next;

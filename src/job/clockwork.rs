@@ -77,6 +77,11 @@ struct Begun {
 
 impl Clockwork {
     pub(super) async fn run(mut self) {
+        if let Some(succeeded) = self.board.succeeded() {
+            // An alert on its age must not fall silent over a new start.
+            let labels = JobLabels { job: self.board.name.clone() };
+            self.metrics.job_last_success_seconds.get_or_create(&labels).set(succeeded.as_second());
+        }
         let mut begun: Option<Begun> = None;
         let mut due = self.due_after(Timestamp::now());
         let (mut look, mut fired) = (Look::now(), None);

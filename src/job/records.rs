@@ -7,8 +7,10 @@ use std::{
     io::{self, Write},
     os::unix::fs::{DirBuilderExt, OpenOptionsExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use super::outcome::RunView;
@@ -27,6 +29,8 @@ pub(super) struct Records {
     pub(super) number: u64,
     /// Runs that were due while another was under way.
     pub(super) overlaps_skipped: u64,
+    /// When a run went well last, however long ago.
+    pub(super) succeeded: Option<Timestamp>,
     /// The latest first.
     pub(super) runs: VecDeque<RunView>,
 }
@@ -34,6 +38,9 @@ pub(super) struct Records {
 impl Records {
     /// One more run has ended.
     pub(super) fn push(&mut self, run: RunView, kept: usize) {
+        if run.outcome.is_good() {
+            self.succeeded = run.started.checked_add(Duration::from_millis(run.duration_ms)).ok();
+        }
         if let Some(before) = self.runs.front_mut() {
             let all = before.verdicts.len();
             before.verdicts.retain(|verdict| !verdict.outcome.is_good());

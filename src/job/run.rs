@@ -100,6 +100,9 @@ impl Run {
             if tenant.status != Status::Active {
                 return Err(format!("the tenant is {}", tenant.status.as_str()));
             }
+            if !self.plan.serves(tenant) {
+                return Err("the tenant is another backend's".to_owned());
+            }
             errand_name = format!("{errand_name}/{id}");
             env.insert("GATEWAY_TENANT".to_owned(), id.to_string());
             // Whatever the backend's own says: it is another's.

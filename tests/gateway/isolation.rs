@@ -196,6 +196,24 @@ fn an_unknown_user_is_a_problem_of_the_configuration() {
 }
 
 #[test]
+fn workers_in_the_operators_group_are_warned_of() {
+    // The account `daemon`, with a group of its own, is on every Unix.
+    for (account, group, key) in [
+        ("user = \"daemon\"", "daemon", Some("backend.api.user")),
+        ("user = \"61234\"\ngroup = \"daemon\"", "daemon", Some("backend.api.group")),
+        (STRANGER, "daemon", None),
+        ("user = \"daemon\"", "nogroup", None),
+    ] {
+        let site = site(account);
+        site.configure(&format!("admin.group = {group:?}"));
+        let checked = site.cli(&["check"]).ok();
+        let told = checked.stdout.contains("may give the gateway orders (`admin.group`)");
+        assert_eq!(told, key.is_some(), "{account}: {}", checked.stdout);
+        key.iter().for_each(|key| assert!(checked.stdout.contains(key), "{}", checked.stdout));
+    }
+}
+
+#[test]
 fn what_stops_the_launcher_is_said_in_the_status_and_in_the_log() {
     if !as_root("what stops the launcher") {
         return;

@@ -16,6 +16,7 @@ use crate::{
     BARBA, NAVAJA, TestGateway,
     builder::{Builder, worker_program},
     eventually,
+    memory::metric,
     tenants::with_notes,
 };
 
@@ -459,6 +460,56 @@ fn a_tenant_removed_in_the_middle_of_a_run_is_no_crash() {
     let verdict = |at: usize| (run["verdicts"][at]["tenant"].clone(), run["verdicts"][at]["detail"].clone());
     assert_eq!(verdict(0), ("barba".into(), "done".into()));
     assert_eq!(verdict(1), ("navaja".into(), "the tenant has been removed".into()));
+}
+
+#[test]
+fn a_tenant_that_goes_to_another_backend_in_the_middle_of_a_run_is_left_out() {
+    let gateway = with_notes(shops().backend("office", "notes.mjs", &["office.example"]).start());
+    let held = file(gateway.site().path(), "held");
+    let more = "backend = \"api\"\neach = \"tenant\"\nconcurrency = 1";
+    reload(&gateway, &[job("each", &["hold", &held], more)]);
+    let order = ordered(&gateway, &["each", "--json"]);
+    pids(&held, 1);
+    // `barba` is first; the other one goes while it is under way.
+    gateway.cli(&["tenant", "set", "navaja", "--backend", "office"]).ok();
+    std::fs::write(format!("{held}.go"), "").unwrap();
+    let verdicts = order.join().unwrap().ok().json()["verdicts"].clone();
+    assert_eq!((&verdicts[0]["outcome"], &verdicts[1]["outcome"]), (&"done".into(), &"skipped".into()));
+    assert_eq!(verdicts[1]["detail"], "the tenant is another backend's");
+}
+
+#[test]
+fn one_command_for_tenants_that_two_backends_serve_alike_is_warned_of() {
+    let check = |hosts: &[&str], more: &str| {
+        let site = shops().backend("office", "notes.mjs", hosts).site();
+        for (name, backend) in [("mine", "api"), ("yours", "office")] {
+            site.configure(&job(name, &["ends", "0"], &format!("backend = {backend:?}\n{more}")));
+        }
+        site.cli(&["check"]).ok().stdout
+    };
+    let (each, told) = ("each = \"tenant\"", "for those the same command runs in both");
+    let said = check(&["office.example"], each);
+    assert!(said.contains("job.yours.each") && said.matches(told).count() == 1, "{said}");
+    assert!(said.contains("that of job `mine`"), "{said}");
+    assert!(!check(&[], each).contains(told), "the other one serves none that do not name it");
+    assert!(!check(&["office.example"], "").contains(told), "they run for no tenant");
+}
+
+#[test]
+fn when_a_job_went_well_last_is_known_after_a_new_start_also() {
+    let gateway = shops().start();
+    reload(&gateway, &[job("mine", &["ends", "0"], "")]);
+    let said = |gateway: &TestGateway| metric(gateway, "gateway_job_last_success_seconds{job=\"mine\"}");
+    assert_eq!(said(&gateway), 0);
+    gateway.cli(&["job", "run", "mine"]).ok();
+    let before = said(&gateway);
+    let site = gateway.stop();
+    site.configure(&job("mine", &["ends", "1"], ""));
+    let gateway = site.start();
+    gateway.cli(&["job", "run", "mine"]).fails(1);
+    let after = said(&gateway);
+    // One is the moment at which it was said, the other that of its end: within a second of each other.
+    assert!(before > 0 && after <= before && before <= after + 1, "{before} {after}");
 }
 
 #[test]

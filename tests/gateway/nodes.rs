@@ -15,10 +15,11 @@ use nix::{
 use serde_json::Value;
 
 use crate::{
-    HOST, NAVAJA, Output, Site, TestGateway, as_root,
+    HOST, NAVAJA, Output, Site, TestGateway, Wire, as_root,
     builder::worker_program,
     eventually,
     node_mirror::{Fault, NodeMirror, archive, fake, other, own},
+    running::workers,
 };
 
 /// Says what it is, and what `node` is to it.
@@ -28,7 +29,9 @@ import { execFileSync } from 'node:child_process';
 const child = execFileSync('node', ['--version']).toString().trim();
 const { PATH: path, FAKE_NODE: fake } = process.env;
 const said = { version: process.version, child, path, fake, uid: process.getuid() };
-const server = http.createServer((request, response) => response.end(JSON.stringify(said)));
+const server = http.createServer((request, response) => {
+  if (request.url !== '/held') response.end(JSON.stringify(said));
+});
 server.listen(process.env.PORT);
 process.on('SIGTERM', () => { server.close(() => process.exit(0)); server.closeIdleConnections(); });
 ";
@@ -117,9 +120,61 @@ fn a_version_is_installed_run_and_changed_by_a_reload() {
     gateway.cli(&["node", "list"]).ok().says(&["VERSION", "gateway", "api"]);
 
     gateway.cli(&["node", "remove", &old]).fails(1).says(&["is in use by api", "hint: "]);
-    gateway.cli(&["node", "remove", &new]).ok().says(&["removed"]);
+    remove_though_it_is_a_way_back(&gateway, &new, "generation 1 of api");
     assert_eq!(names(gateway.site()), [old.as_str()]);
     gateway.cli(&["node", "remove", &new]).fails(1).says(&["has installed no Node"]);
+}
+
+/// Nobody runs it any more, or soon; it goes once the rollback that would need it is given up.
+fn remove_though_it_is_a_way_back(gateway: &TestGateway, version: &str, whose: &str) -> Output {
+    let refused = eventually("its last process has ended", || {
+        let refused = gateway.cli(&["node", "remove", version]).fails(1);
+        (!refused.stderr.contains("still run")).then_some(refused)
+    });
+    refused.says(&[&format!("a rollback to {whose} would need Node v"), "`--force`"]);
+    gateway.cli(&["node", "remove", version, "--force"]).ok().says(&["removed"])
+}
+
+#[test]
+fn a_version_is_not_removed_from_under_a_worker_that_drains_or_a_job_that_runs() {
+    let mirror = NodeMirror::start();
+    for version in ["v90.1.0", "v91.0.0"] {
+        mirror.add_fake(version);
+    }
+    let wish = |version: &str| format!("backend.api.node.version = {version:?}");
+    let site = site(&mirror.url(), &wish("90"));
+    site.configure("backend.api.drain_timeout = \"10m\"");
+    site.configure(
+        "[job.long]\nschedule = \"@yearly\"\ncommand = [\"node\", \"-e\", \"setInterval(() => {}, 9e5)\"]",
+    );
+    for version in ["90", "91"] {
+        site.cli(&["node", "install", version]).ok();
+    }
+    let gateway = site.start();
+    let mut held = Wire::tcp(gateway.http());
+    held.send(format!("GET /held HTTP/1.1\r\nHost: {HOST}\r\nOrigin: {NAVAJA}\r\n\r\n"));
+    eventually("a worker has it", || (workers(&gateway.status()).next()?["in_flight"] == 1).then_some(()));
+    gateway.site().configure(&wish("91"));
+    gateway.cli(&["reload"]).ok();
+    assert_eq!(says(&gateway)["fake"], "v91.0.0");
+    let still_run = "processes of api still run Node v";
+    gateway.cli(&["node", "remove", "90", "--force"]).fails(1).says(&[still_run, "hint: wait for"]);
+    held.vanish();
+    remove_though_it_is_a_way_back(&gateway, "90", "generation 1 of api");
+
+    let mut run = gateway.site().command(&["job", "run", "long"]);
+    let run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    eventually("it runs", || {
+        (!gateway.cli(&["job", "list", "--json"]).json()[0]["under_way"].is_null()).then_some(())
+    });
+    gateway.cli(&["node", "install", "90"]).ok();
+    gateway.site().configure(&wish("90"));
+    gateway.cli(&["reload"]).ok();
+    eventually("its workers have ended", || (workers(&gateway.status()).count() == 1).then_some(()));
+    gateway.cli(&["node", "remove", "91", "--force"]).fails(1).says(&[still_run]);
+    gateway.cli(&["job", "stop", "long"]).fails(1);
+    Output::of(&run.wait_with_output().unwrap()).fails(1);
+    remove_though_it_is_a_way_back(&gateway, "91", "generation 2 of api");
 }
 
 #[test]
@@ -284,6 +339,9 @@ fn nvms_versions_and_paths_own_are_found_and_a_path_comes_first() {
         gateway.site().cli_with(&["node", "list", "--json"], "", &[("HOME", home.to_str().unwrap())]).ok();
     let row = row(&listed, "v93.1.0");
     assert_eq!((&row["source"], &row["used_by"][0]), (&"nvm".into(), &"api".into()));
+    let nvm_dir = home.join(".nvm");
+    let elsewhere = [("HOME", "/"), ("NVM_DIR", nvm_dir.to_str().unwrap())];
+    gateway.site().cli_with(&["node", "list"], "", &elsewhere).ok().says(&["v93.1.0"]);
 
     gateway.site().configure(&format!("backend.api.node.version = \"={}\"", version.trim_start_matches('v')));
     gateway.cli(&["reload"]).ok();
@@ -326,7 +384,8 @@ fn a_choice_holds_for_backends_whose_configuration_names_none() {
     let chosen = |version| row(&list, version)["chosen"].clone();
     assert_eq!((&chosen("v90.1.0")[0], &chosen("v91.0.0")[0]), (&"default".into(), &"api".into()));
     gateway.cli(&["node", "use", "91", "--backend", "gone"]).fails(1).says(&["there is no backend `gone`"]);
-    gateway.cli(&["node", "remove", "90"]).ok().says(&["(default): that choice is gone with it"]);
+    remove_though_it_is_a_way_back(&gateway, "90", "generation 2 of api")
+        .says(&["(default): that choice is gone with it"]);
     gateway.site().configure("backend.api.node.version = \"91\"");
     gateway.cli(&["node", "use", "91", "--backend", "api"]).fails(1).says(&["the configuration says itself"]);
 }

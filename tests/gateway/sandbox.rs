@@ -10,18 +10,20 @@ use std::{
     thread,
 };
 
+use nix::unistd::geteuid;
 use serde_json::Value;
 
 use crate::{
-    Output, Site, TestGateway, as_root, eventually,
+    HOST, Output, Site, TestGateway, as_root, eventually,
     isolation::{STRANGER, ask, file, site},
+    node, node_mirror,
 };
 
 /// Where the test's own name server listens: port 53, which `/etc/resolv.conf` cannot change.
 const NAME_SERVER: &str = "127.53.11.4";
 
-/// What it says for every name.
-const ADDRESS: [u8; 4] = [203, 0, 113, 7];
+/// And another's, which leads every name back here.
+const NAME_SERVER_OF_HERE: &str = "127.53.11.6";
 
 /// Has the program that it executes find no Landlock: a seccomp filter answers landlock_create_ruleset(2), 444 on every
 /// machine, with ENOSYS (38).
@@ -67,9 +69,9 @@ fn warned(status: &Value) -> bool {
     status["warnings"].to_string().contains("/etc/resolv.conf")
 }
 
-/// Answer every question for an address, as long as the test runs.
-fn serve_names() {
-    let socket = UdpSocket::bind((NAME_SERVER, 53)).unwrap();
+/// Answer every question for an address with that one, as long as the test runs.
+fn serve_names(server: &str, address: [u8; 4]) {
+    let socket = UdpSocket::bind((server, 53)).unwrap();
     thread::spawn(move || {
         let mut question = [0; 512];
         while let Ok((length, from)) = socket.recv_from(&mut question) {
@@ -82,7 +84,7 @@ fn serve_names() {
             answer.extend(&question[12..end]);
             if is_for_an_address {
                 answer.extend([0xc0, 12, 0, 1, 0, 1, 0, 0, 0, 60, 0, 4]);
-                answer.extend(ADDRESS);
+                answer.extend(address);
             }
             socket.send_to(&answer, from).unwrap();
         }
@@ -135,13 +137,63 @@ fn a_worker_resolves_names_by_a_server_that_was_named_after_it_had_started() {
     let site = site(STRANGER);
     let etc = own_etc(&site);
     let gateway = start_with(site, &etc);
-    serve_names();
+    serve_names(NAME_SERVER, [203, 0, 113, 7]);
     replace(&etc.join("resolv.conf"), &format!("nameserver {NAME_SERVER}\noptions timeout:1 attempts:2\n"));
     assert_eq!(ask(&gateway, "/name?name=shop.example"), "203.0.113.7");
     for path in ["/etc/gateway", "/etc/gateway/secret"] {
         assert_eq!(file(&gateway, "read", Path::new(path)), "EACCES", "{path}");
     }
     assert!(!warned(&gateway.status()));
+}
+
+#[test]
+fn an_application_with_a_native_module_asks_name_servers_and_verifies_https_by_the_systems_authorities() {
+    if !as_root("a name server on port 53") {
+        return;
+    }
+    let site = site(STRANGER);
+    let native = node::directory().join("node_modules/@libsql/linux-x64-gnu/index.node");
+    fs::copy(native, site.path().join("app/native.node")).unwrap();
+    let etc = own_etc(&site);
+    replace(&etc.join("resolv.conf"), &format!("nameserver {NAME_SERVER_OF_HERE}\n"));
+    // The machine may say it in its own way, which comes before every name server.
+    replace(&etc.join("hosts"), "127.0.0.1 localhost\n");
+    replace(&etc.join("nsswitch.conf"), "passwd: files\ngroup: files\nhosts: files dns\n");
+    serve_names(NAME_SERVER_OF_HERE, [127, 0, 0, 1]);
+    let gateway = start_with(site, &etc);
+    assert_eq!(ask(&gateway, "/native"), "done");
+    assert_eq!(ask(&gateway, &format!("/name?name={HOST}")), "127.0.0.1");
+    assert_eq!(ask(&gateway, &format!("/resolve?name={HOST}")), "127.0.0.1");
+
+    let url = format!("https://{HOST}:{}/healthz", gateway.https().port());
+    let fetched = || ask(&gateway, &format!("/fetch?url={url}"));
+    trust(&etc, Path::new(gateway.status()["local_ca"].as_str().unwrap()));
+    assert_eq!(fetched(), "UNABLE_TO_VERIFY_LEAF_SIGNATURE", "Node has read nothing of it yet");
+    let (own, other) = (node_mirror::own().0, gateway.site().path().join("other/bin/node"));
+    fs::create_dir_all(other.parent().unwrap()).unwrap();
+    fs::copy(node_mirror::other().0, &other).unwrap();
+    for (program, extra, options) in [
+        (&own, "/etc/ssl/certs/ca-certificates.crt", ""),
+        (&own, "", "--use-openssl-ca"),
+        (&other, "", "--use-system-ca"),
+    ] {
+        gateway.site().configure(&format!(
+            "[backend.api]\nnode.path = {program:?}\n[backend.api.env]\nNODE_EXTRA_CA_CERTS = {extra:?}\n\
+             NODE_OPTIONS = {options:?}"
+        ));
+        gateway.cli(&["backend", "reload", "api"]).ok();
+        assert_eq!(fetched(), 200, "{extra}{options}: {}", gateway.log());
+    }
+}
+
+/// Make it one of the authorities of that `/etc`, as `update-ca-certificates` does.
+fn trust(etc: &Path, authority: &Path) {
+    let certificates = etc.join("ssl/certs");
+    let pem = fs::read_to_string(authority).unwrap();
+    let bundle = fs::read_to_string(certificates.join("ca-certificates.crt")).unwrap();
+    replace(&certificates.join("ca-certificates.crt"), &format!("{bundle}{pem}"));
+    fs::write(certificates.join("shop.pem"), pem).unwrap();
+    Output::of(&Command::new("openssl").arg("rehash").arg(&certificates).output().unwrap()).ok();
 }
 
 #[test]
@@ -231,6 +283,23 @@ fn a_directory_with_a_file_of_the_gateways_can_be_listed_and_is_told_by_check_an
     for word in ["sandbox: ", "app/.env lies in its directory", "allow_read"] {
         assert!(facts.contains(word), "{word} is not in {facts}");
     }
+}
+
+/// As docs/workers.md says.
+#[test]
+fn a_browser_draws_pages_and_to_have_a_sandbox_of_its_own_it_writes_to_proc() {
+    let site = site(if geteuid().is_root() { STRANGER } else { "" });
+    let (package, modules) =
+        (node::directory().join("node_modules/playwright-core"), site.path().join("app/node_modules"));
+    fs::create_dir(&modules).unwrap();
+    assert!(Command::new("cp").arg("-r").arg(package).arg(modules).status().unwrap().success());
+    let gateway = site.start();
+    assert_eq!(ask(&gateway, "/browser"), "drawn 42 %PDF");
+    let refused = ask(&gateway, "/browser?own");
+    assert!(refused.as_str().unwrap().contains("No usable sandbox!"), "{refused}");
+    gateway.site().configure("backend.api.allow_write = [\"/proc\"]");
+    gateway.cli(&["backend", "reload", "api"]).ok();
+    assert_eq!(ask(&gateway, "/browser?own"), "drawn 42 %PDF");
 }
 
 #[test]

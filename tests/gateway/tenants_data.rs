@@ -112,6 +112,21 @@ fn exec_runs_a_command_with_the_tenants_own_database_and_tells_each_outcome() {
 }
 
 #[test]
+fn exec_for_one_tenant_ends_as_its_command_did_and_for_several_with_1() {
+    let gateway = shops_with_notes();
+    let exec = |tenants: &[&str], script: &str| {
+        gateway.cli(&[&["tenant", "exec"], tenants, &["--", "sh", "-c", script]].concat())
+    };
+    for (script, code) in [("exit 0", 0), ("exit 7", 7), ("kill -TERM $$", 128 + 15)] {
+        let ended = exec(&["navaja"], script);
+        assert_eq!((ended.code, ended.stderr.as_str()), (code, ""), "{script}");
+    }
+    for tenants in [&["navaja", "barba"][..], &["--all"]] {
+        exec(tenants, "exit 7").fails(1).says(&["✗ navaja: exit status: 7", "2 tenants done, 2 failed"]);
+    }
+}
+
+#[test]
 fn exec_needs_the_running_gateways_door() {
     let site = TestGateway::builder().worker("notes.mjs").site();
     site.cli(&["tenant", "add", "navaja", "--origin", NAVAJA, "--database", "sqlite://navaja.db"]).ok();

@@ -52,6 +52,7 @@ pub(super) async fn install(
         launcher: stage.launcher.clone(),
         channel: None,
     };
+    let _node = stage.nodes.hold(generation.node.as_ref());
     let spawned = Child::spawn(&program).await;
     let mut child =
         spawned.map_err(|error| failed(format!("it could not be started: {error}"), Vec::new()))?;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::{account::Identity, config::NodeWish},
-    lookup::{Source, found, program_at},
+    lookup::{Source, default_of, found, program_at},
     project,
     spec::{Spec, Wanted, lts_line, version},
     store::{Installed, Store, installed},
@@ -42,7 +42,8 @@ pub(in crate::backend) struct Asking<'a> {
     pub(in crate::backend) directory: &'a Path,
     pub(in crate::backend) identity: Option<&'a Identity>,
     pub(in crate::backend) store: &'a Store,
-    pub(in crate::backend) homes: &'a [PathBuf],
+    /// Where nvm may be.
+    pub(in crate::backend) nvms: &'a [PathBuf],
     /// What PATH finds.
     pub(in crate::backend) system: Option<PathBuf>,
     /// Asks a program for its version.
@@ -74,7 +75,7 @@ impl Asking<'_> {
     }
 
     fn named(&self, spec: &Spec, by: &str) -> Result<NodeStatus, String> {
-        let all = found(self.store, self.homes, self.identity);
+        let all = found(self.store, self.nvms, self.identity);
         let fits = |(_, one): &&(Source, Installed)| spec.takes(&one.version, one.lts.as_deref());
         if let Some((source, one)) = all.iter().find(fits) {
             return Ok(status(one, *source, by.to_owned()));
@@ -124,8 +125,22 @@ impl Asking<'_> {
             let version = (self.probe)(&program).map(shown);
             return Ok(Some(NodeStatus { version, program, source: Source::System, by: "PATH".to_owned() }));
         }
-        let all = found(self.store, self.homes, self.identity);
-        Ok(all.first().map(|(source, one)| status(one, *source, "nothing else".to_owned())))
+        let all = found(self.store, self.nvms, self.identity);
+        Ok(match (all.first(), self.nvms_default(&all)) {
+            (Some((Source::Nvm, _)), Some(one)) => Some(status(one, Source::Nvm, "nvm's default".to_owned())),
+            (first, _) => first.map(|(source, one)| status(one, *source, "nothing else".to_owned())),
+        })
+    }
+
+    /// The version that the first nvm with one starts its shells with.
+    fn nvms_default<'i>(&self, all: &'i [(Source, Installed)]) -> Option<&'i Installed> {
+        self.nvms.iter().find_map(|nvm| {
+            let spec = default_of(nvm)?;
+            let fits = |one: &&Installed| {
+                one.prefix.starts_with(nvm) && spec.takes(&one.version, one.lts.as_deref())
+            };
+            all.iter().map(|(_, one)| one).find(fits)
+        })
     }
 }
 

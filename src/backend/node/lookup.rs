@@ -12,8 +12,13 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     super::account::Identity,
+    project,
+    spec::Spec,
     store::{Installed, Store, versions_in},
 };
+
+/// Aliases of nvm that lead to one another; more lead round in circles.
+const ALIASES_MAX: usize = 8;
 
 /// Where a Node came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -44,16 +49,16 @@ impl Source {
     }
 }
 
-/// Every version that a user may run, without the one in PATH: the gateway's own first, then nvm's by the order of the
-/// homes, each newest first.
+/// Every version that a user may run, without the one in PATH: the gateway's own first, then nvm's by the order of their
+/// places, each newest first.
 pub(super) fn found(
     store: &Store,
-    homes: &[PathBuf],
+    nvms: &[PathBuf],
     identity: Option<&Identity>,
 ) -> Vec<(Source, Installed)> {
     let own = store.installed().into_iter().map(|one| (Source::Gateway, one));
-    let of_home = |home: &PathBuf| versions_in(&home.join(".nvm/versions/node"));
-    let nvm = homes.iter().flat_map(of_home).map(|one| (Source::Nvm, one));
+    let of_nvm = |nvm: &PathBuf| versions_in(&nvm.join("versions/node"));
+    let nvm = nvms.iter().flat_map(of_nvm).map(|one| (Source::Nvm, one));
     // Ours are opened for whoever runs them.
     let runs = |(source, one): &(Source, Installed)| {
         *source == Source::Gateway || may_run(&one.prefix.join("bin/node"), identity)
@@ -62,21 +67,58 @@ pub(super) fn found(
 }
 
 /// Every version that we ourselves may run.
-pub(crate) fn here(store: &Store, homes: &[PathBuf]) -> Vec<(Source, Installed)> {
-    found(store, homes, None)
+pub(crate) fn here(store: &Store, nvms: &[PathBuf]) -> Vec<(Source, Installed)> {
+    found(store, nvms, None)
 }
 
-/// Whose nvm is looked at: the workers' user's, our own, root's, and that of who became root by sudo.
-pub(crate) fn homes(worker: Option<PathBuf>, own: Option<PathBuf>, sudo_user: Option<&str>) -> Vec<PathBuf> {
-    let root = User::from_uid(Uid::from_raw(0)).ok().flatten().map(|user| user.dir);
-    let sudo = sudo_user.and_then(|name| User::from_name(name).ok().flatten()).map(|user| user.dir);
-    let mut homes: Vec<PathBuf> = Vec::new();
-    for home in [worker, own, root, sudo].into_iter().flatten() {
-        if !homes.contains(&home) {
-            homes.push(home);
-        }
+/// What our own environment says about the places of nvm.
+#[derive(Debug, Default)]
+pub(crate) struct Hints {
+    /// `NVM_DIR`.
+    pub(crate) nvm_dir: Option<PathBuf>,
+    /// `HOME`.
+    pub(crate) home: Option<PathBuf>,
+    /// `SUDO_USER`.
+    pub(crate) sudo_user: Option<String>,
+}
+
+impl Hints {
+    /// As it is.
+    pub(crate) fn read() -> Self {
+        let path = |name| std::env::var_os(name).map(PathBuf::from);
+        Self { nvm_dir: path("NVM_DIR"), home: path("HOME"), sudo_user: std::env::var("SUDO_USER").ok() }
     }
-    homes
+
+    /// Where nvm is looked for: where it is said to be, and in the homes of the workers' users, of ourselves, of root, and of
+    /// who became root by sudo.
+    pub(crate) fn nvms(self, workers: impl IntoIterator<Item = PathBuf>) -> Vec<PathBuf> {
+        let root = User::from_uid(Uid::from_raw(0)).ok().flatten().map(|user| user.dir);
+        let sudo = self.sudo_user.and_then(|name| User::from_name(&name).ok().flatten()).map(|user| user.dir);
+        let homes = workers.into_iter().chain([self.home, root, sudo].into_iter().flatten());
+        let said = self.nvm_dir.filter(|directory| directory.is_absolute());
+        let mut nvms: Vec<PathBuf> = Vec::new();
+        for nvm in said.into_iter().chain(homes.map(|home| home.join(".nvm"))) {
+            if !nvms.contains(&nvm) {
+                nvms.push(nvm);
+            }
+        }
+        nvms
+    }
+}
+
+/// What an nvm's own user gets without a word (`nvm alias default`), if that says a version.
+pub(super) fn default_of(nvm: &Path) -> Option<Spec> {
+    let mut name = "default".to_owned();
+    for _ in 0..ALIASES_MAX {
+        let text = project::text(&nvm.join("alias"), &name).ok()??;
+        let said = text.lines().next().unwrap_or_default().trim();
+        if let Ok(spec) = said.parse() {
+            return Some(spec);
+        }
+        // Another alias, which lies beside this one and nowhere else.
+        name = Some(said).filter(|said| !said.contains('/'))?.to_owned();
+    }
+    None
 }
 
 /// The program that `node.path` means: itself, or what lies in that directory as installations have it.
@@ -135,13 +177,13 @@ mod tests {
         fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let store = Store::below(&dir.path().join("state"));
         stub(&store.directory().join("v20.1.0"));
-        let homes = ["open", "closed"].map(|name| dir.path().join(name));
-        for (home, version) in homes.iter().zip(["v22.1.0", "v24.1.0"]) {
-            stub(&home.join(".nvm/versions/node").join(version));
+        let nvms = ["open", "closed"].map(|name| dir.path().join(name));
+        for (nvm, version) in nvms.iter().zip(["v22.1.0", "v24.1.0"]) {
+            stub(&nvm.join("versions/node").join(version));
         }
-        fs::set_permissions(&homes[1], fs::Permissions::from_mode(0o700)).unwrap();
+        fs::set_permissions(&nvms[1], fs::Permissions::from_mode(0o700)).unwrap();
         let versions = |identity| -> Vec<(Source, String)> {
-            let found = found(&store, &homes, identity).into_iter();
+            let found = found(&store, &nvms, identity).into_iter();
             found.map(|(source, one)| (source, one.version.to_string())).collect()
         };
         let all = [(Source::Gateway, "20.1.0"), (Source::Nvm, "22.1.0"), (Source::Nvm, "24.1.0")];
@@ -166,8 +208,38 @@ mod tests {
     }
 
     #[test]
-    fn each_home_is_looked_at_once() {
-        let (worker, own) = (Some("/srv/app".into()), Some("/root".into()));
-        assert_eq!(homes(worker, own, Some("root")), [PathBuf::from("/srv/app"), "/root".into()]);
+    fn each_nvm_is_looked_at_once_and_the_one_that_is_named_first() {
+        let hints = |nvm_dir: Option<&str>| {
+            let (nvm_dir, sudo_user) = (nvm_dir.map(PathBuf::from), Some("root".to_owned()));
+            Hints { nvm_dir, home: Some("/root".into()), sudo_user }
+        };
+        let worker = || [PathBuf::from("/srv/app")];
+        let usual = ["/srv/app/.nvm", "/root/.nvm"].map(PathBuf::from);
+        assert_eq!(hints(None).nvms(worker()), usual);
+        assert_eq!(hints(Some("relative")).nvms(worker()), usual);
+        assert_eq!(hints(Some("/root/.nvm")).nvms(worker()), [usual[1].clone(), usual[0].clone()]);
+        assert_eq!(hints(Some("/opt/nvm")).nvms([]), ["/opt/nvm".into(), usual[1].clone()]);
+    }
+
+    #[test]
+    fn the_default_of_an_nvm_is_where_its_aliases_lead() {
+        let dir = tempfile::tempdir().unwrap();
+        let alias = |name: &str, text: &str| {
+            fs::create_dir_all(dir.path().join("alias")).unwrap();
+            fs::write(dir.path().join("alias").join(name), text).unwrap();
+        };
+        let default = || default_of(dir.path()).map(|spec| spec.to_string());
+        assert_eq!(default(), None);
+        for said in ["22", "v22.11.0", "lts/*", "lts/iron", "node", "stable"] {
+            alias("default", &format!("{said}\n"));
+            assert_eq!(default().as_deref(), Some(said));
+        }
+        alias("work", "20\n");
+        alias("default", "work\n");
+        assert_eq!(default().as_deref(), Some("20"));
+        for lost in ["default", "gone", "../work", "system", ""] {
+            alias("default", lost);
+            assert_eq!(default(), None, "{lost:?}");
+        }
     }
 }

@@ -38,8 +38,12 @@ pub(super) fn asked(directory: &Path) -> Result<Option<(Spec, &'static str)>, St
         if let Some(text) = text(directory, name)? {
             let mut lines = text.lines().map(|line| line.split('#').next().unwrap_or_default().trim());
             let said = lines.find(|line| !line.is_empty()).unwrap_or_default();
-            let spec =
-                said.parse().map_err(|_| unreadable(directory, name, "it names no version of Node"))?;
+            let why = match said {
+                // nvm's words for what one user of one machine has.
+                "default" | "system" => "it names no version, but what somebody's nvm or PATH has",
+                _ => "it names no version of Node",
+            };
+            let spec = said.parse().map_err(|_| unreadable(directory, name, why))?;
             return Ok(Some((spec, name)));
         }
     }
@@ -54,7 +58,8 @@ pub(super) fn asked(directory: &Path) -> Result<Option<(Spec, &'static str)>, St
     Ok(Some((spec, PACKAGE)))
 }
 
-fn text(directory: &Path, name: &str) -> Result<Option<String>, String> {
+/// What a file says; none where there is no such file.
+pub(super) fn text(directory: &Path, name: &str) -> Result<Option<String>, String> {
     let mut text = String::new();
     let path = directory.join(name);
     // A pipe that never says anything must not hold us.
@@ -110,6 +115,7 @@ mod tests {
         check(&[("package.json", "{}")], Err("no package.json with engines.node"));
         check(&[("package.json", "{")], Err("it is no JSON"));
         check(&[(".nvmrc", "hunter2")], Err(".nvmrc cannot be used: it names no version of Node"));
+        check(&[(".nvmrc", "default")], Err("what somebody's nvm or PATH has"));
         check(&[(".nvmrc", ""), (".node-version", "22")], Err(".nvmrc cannot be used"));
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(".nvmrc"), "password=hunter2").unwrap();

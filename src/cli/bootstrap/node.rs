@@ -13,7 +13,7 @@ use crate::{
     backend::{
         NodeConfig, NodeWish,
         node::{
-            Mirror, NodeProblem, Source, Spec, Store, Wanted, asked_by, everybody_runs, here, homes,
+            Hints, Mirror, NodeProblem, Source, Spec, Store, Wanted, asked_by, everybody_runs, here,
             lts_line, program_at, version,
         },
     },
@@ -96,7 +96,7 @@ fn wanted(answers: &Answers, wish: &NodeWish, app: &App) -> Result<Option<(Spec,
 /// Every Node that is here, the one first that the service would take: its own, PATH's, then those in homes.
 fn all(config: &Config, app: &App, spec: Option<&Spec>) -> Vec<NodeThere> {
     let store = Store::below(&config.state_dir);
-    let versions = here(&store, &all_homes(app)).into_iter().map(|(source, one)| {
+    let versions = here(&store, &nvms(app)).into_iter().map(|(source, one)| {
         let program = one.prefix.join("bin/node");
         let fits = spec.is_none_or(|spec| spec.takes(&one.version, one.lts.as_deref()));
         let everybodys = source == Source::Gateway || everybody_runs(&program);
@@ -124,11 +124,10 @@ fn all(config: &Config, app: &App, spec: Option<&Spec>) -> Vec<NodeThere> {
 }
 
 /// Whose nvm is looked at: besides the usual ones, that of whom the application belongs to.
-fn all_homes(app: &App) -> Vec<PathBuf> {
+fn nvms(app: &App) -> Vec<PathBuf> {
     let owner = std::fs::metadata(&app.directory).ok().map(|metadata| Uid::from_raw(metadata.uid()));
     let owner = owner.and_then(|uid| User::from_uid(uid).ok().flatten()).map(|user| user.dir);
-    let own = std::env::var_os("HOME").map(PathBuf::from);
-    homes(owner, own, std::env::var("SUDO_USER").ok().as_deref())
+    Hints::read().nvms(owner)
 }
 
 /// The one that the configuration names.

@@ -1,15 +1,10 @@
 //! `gateway node exec`: a command as a backend's workers would run it.
 
-use std::os::unix::process::ExitStatusExt;
-
 use super::{Place, choose, told};
 use crate::{
     backend::{ByHand, NodeWish, node::Spec},
-    cli::Failure,
+    cli::{Failure, failure::end_as},
 };
-
-/// What shells say of a command that a signal has ended.
-const SIGNALLED: i32 = 128;
 
 /// Run a command with a backend's Node: in its directory, with its environment, as its workers' user
 #[derive(Debug, clap::Args)]
@@ -54,11 +49,8 @@ impl Exec {
             command: self.command,
         };
         let status = by_hand.run().await.map_err(|error| told(&error.to_string()))?;
-        match status.code().unwrap_or_else(|| SIGNALLED + status.signal().unwrap_or_default()) {
-            0 => Ok(()),
-            // It has said itself what there was to say.
-            code => std::process::exit(code),
-        }
+        end_as(status);
+        Ok(())
     }
 
     fn the_one(&self, place: &Place) -> Result<String, Failure> {

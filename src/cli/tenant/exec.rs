@@ -12,15 +12,16 @@ use tokio::{
 use super::selection::{Verdict, conclude, select};
 use crate::{
     admin::TicketView,
-    cli::{Client, Failure, out},
+    cli::{Client, Failure, failure::end_as, out},
     tenant::TenantId,
 };
 
 /// Run a command with DATABASE_URL and GATEWAY_TENANT of a tenant, or once for each of several
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-DATABASE_URL is a ticket for the running gateway's door: it opens that tenant's database alone. With \
-several tenants each line of output begins with the tenant. Exit code 1 if a command failed.
+DATABASE_URL is a ticket for the running gateway's door: it opens that tenant's database alone. One tenant by name: \
+the command has the terminal, and the exit code is its own. Several, or --all: each line of output begins with the \
+tenant, one that fails stops nobody else, and the exit code is 1 if one of them did.
 
 Examples:
   gateway tenant exec navaja -- npx prisma migrate deploy
@@ -48,11 +49,8 @@ impl Exec {
         // One tenant by name gets the terminal itself: prompts, colours and standard input work.
         if let ([tenant], false) = (&tenants[..], self.all) {
             let status = self.command(client, tenant).await?.status().await;
-            return match status {
-                Ok(status) if status.success() => Ok(()),
-                Ok(status) => Err(Failure::failed(format!("the command failed: {status}"))),
-                Err(error) => Err(self.not_startable(&error)),
-            };
+            end_as(status.map_err(|error| self.not_startable(&error))?);
+            return Ok(());
         }
         let mut running = stream::iter(tenants)
             .map(|tenant| self.one(client, tenant))

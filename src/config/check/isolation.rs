@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Group;
+
 use super::Check;
 use crate::{backend::Config as Backend, config::load::Purpose};
 
@@ -19,6 +21,7 @@ impl Check<'_> {
             let key = if backend.user.is_some() { "user" } else { "group" };
             self.problem(&["backend", name, key], reason, "name an account of this machine, or its number");
         }
+        self.in_the_operators_group(name, backend);
         if backend.sandbox {
             self.inside(name, backend);
         }
@@ -29,6 +32,20 @@ impl Check<'_> {
     fn is_made_soon(&self, backend: &Backend) -> bool {
         let mut names = backend.user.iter().chain(&backend.group);
         self.purpose == Purpose::SetUp && names.all(|name| name == SHIPPED)
+    }
+
+    /// Whoever breaks into such a worker could give the gateway orders.
+    fn in_the_operators_group(&mut self, name: &str, backend: &Backend) {
+        let Some(group) = &self.config.admin.group else { return };
+        let gid = Group::from_name(group).ok().flatten().map(|group| group.gid.as_raw());
+        if gid.is_some_and(|gid| backend.puts_workers_into(gid)) {
+            let key = if backend.group.as_ref() == Some(group) { "group" } else { "user" };
+            let message = format!(
+                "its workers are in `{group}`, whose members may give the gateway orders (`admin.group`)"
+            );
+            let remedy = "take their user out of that group, or run them as another user";
+            self.warn(&["backend", name, key], message, remedy);
+        }
     }
 
     /// What is ours and lies in the application's directory: the sandbox has to go around it, unless permissions do.

@@ -114,8 +114,33 @@ impl Check<'_> {
                         format!("write `backend = \"{backend}\"` in tenants, or name another backend here");
                     self.warn(&["job", name, "each"], message, remedy);
                 }
+                self.twice(name, job, backend);
             }
         }
+    }
+
+    /// Two backends with hosts, as production and staging, serve a tenant that names neither: what both have as a job
+    /// happens to it twice.
+    fn twice(&mut self, name: &str, job: &Job, backend: &str) {
+        let config = self.config;
+        let serves_all = |job: &Job, backend: &str| {
+            job.each.is_some() && config.backend.get(backend).is_some_and(|backend| !backend.hosts.is_empty())
+        };
+        // Once for the two: by the later one.
+        let mut before = config.job.iter().take_while(|(other, _)| *other != name);
+        let twin = before.find(|(_, other)| {
+            let elsewhere = other.backend.as_deref().filter(|other| *other != backend);
+            other.command == job.command && elsewhere.is_some_and(|backend| serves_all(other, backend))
+        });
+        let Some((other, _)) = twin.filter(|_| serves_all(job, backend)) else { return };
+        let message = format!(
+            "its backend and that of job `{other}` both have `hosts`, and so both serve tenants that name no backend: for \
+             those the same command runs in both"
+        );
+        let remedy = format!(
+            "write `backend = \"{backend}\"`, or the other one, in tenants that one job alone is for"
+        );
+        self.warn(&["job", name, "each"], message, remedy);
     }
 
     fn times_of_job(&mut self, name: &str, job: &Job) {

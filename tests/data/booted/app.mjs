@@ -35,11 +35,10 @@ const routes = {
     const Database = createRequire(import.meta.url)('libsql');
     return JSON.stringify(new Database(':memory:').prepare('select 1 + 1 as two').get());
   },
-  // DNS and TLS out, to /out?host.
+  // DNS and TLS out, to /out?host, by the authorities that Node trusts by itself.
   '/out': (host) =>
     new Promise((resolve, reject) => {
-      const ca = readFileSync(process.env.CA_FILE);
-      const request = https.get({ host, path: '/', ca, headers: { host } }, (answer) => {
+      const request = https.get({ host, path: '/', headers: { host } }, (answer) => {
         answer.setEncoding('utf8').once('data', (text) => resolve(`${answer.statusCode} ${text}`));
       });
       request.once('error', reject);

@@ -4,7 +4,7 @@ import { execFileSync, spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
 import https from 'node:https';
-import { lookup } from 'node:dns/promises';
+import { lookup, resolve4 } from 'node:dns/promises';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 
@@ -59,6 +59,21 @@ const answeredToAnOrphan = (socketPath, path) => {
   });
 };
 
+// What a browser has drawn, as Playwright starts it; the sandbox is the browser's own.
+const drawn = async (chromiumSandbox) => {
+  const { chromium } = createRequire(import.meta.url)('playwright-core');
+  const browser = await chromium.launch({ executablePath: '/usr/bin/chromium', chromiumSandbox });
+  try {
+    const page = await browser.newPage();
+    await page.setContent('<body></body>');
+    await page.evaluate(() => (document.body.textContent = `drawn ${6 * 7}`));
+    const pdf = await page.pdf();
+    return `${await page.textContent('body')} ${pdf.subarray(0, 4)}`;
+  } finally {
+    await browser.close();
+  }
+};
+
 const routes = {
   '/healthz': () => 'ok',
   '/self': () => ({
@@ -80,12 +95,18 @@ const routes = {
   '/orphan': (query) => answeredToAnOrphan(query.get('socket'), query.get('path')),
   '/signal': (query) => outcome(() => process.kill(Number(query.get('pid')), 0)),
   '/name': (query) => lookup(query.get('name')).then(({ address }) => address, (error) => error.code),
+  // By the name servers themselves, without the C library.
+  '/resolve': (query) => resolve4(query.get('name')).then(([address]) => address, (error) => error.code),
+  // As applications ask others: by name, with whatever authorities Node trusts by itself.
+  '/fetch': (query) =>
+    fetch(query.get('url')).then(({ status }) => status, (error) => error.cause?.code ?? error.message),
   '/tls': (query) =>
     fetched(query.get('url'), {
       ca: fs.readFileSync('ca.pem'),
       servername: query.get('name'),
       headers: { host: query.get('name'), origin: query.get('origin') },
     }),
+  '/browser': (query) => drawn(query.has('own')).catch((error) => error.message),
   '/native': () => outcome(() => createRequire(import.meta.url)('./native.node')),
 };
 

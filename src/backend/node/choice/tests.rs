@@ -48,7 +48,7 @@ impl House {
             directory: &self.app(),
             identity: None,
             store: &self.store(),
-            homes: &[self.home()],
+            nvms: &[self.home().join(".nvm")],
             system: system.map(|_| "/usr/bin/node".into()),
             probe: &|_| system.and_then(version),
         }
@@ -123,6 +123,27 @@ fn without_a_word_it_is_what_was_chosen_then_path_then_what_is_there() {
     assert_eq!(house.says(Some("22")), "v22.11.0 gateway", "the configuration's word comes first");
     fs::remove_dir_all(house.home()).unwrap();
     assert!(house.says(None).contains("is not there any more\nhint: "));
+}
+
+#[test]
+fn where_only_nvm_has_versions_its_default_is_the_one_that_its_user_knows() {
+    let house = House::of(&[], &["v20.19.0", "v22.11.0", "v24.11.0"], None);
+    let alias = |said: &str| {
+        let aliases = house.home().join(".nvm/alias");
+        fs::create_dir_all(&aliases).unwrap();
+        fs::write(aliases.join("default"), said).unwrap();
+    };
+    assert_eq!(house.says(None), "v24.11.0 nvm");
+    for (said, want) in [("lts/iron", "v20.19.0 nvm"), ("22", "v22.11.0 nvm"), ("18", "v24.11.0 nvm")] {
+        alias(said);
+        assert_eq!(house.says(None), want, "{said}");
+    }
+    alias("20");
+    let wish = NodeWish::default();
+    assert_eq!(house.answer(&wish).unwrap().unwrap().by, "nvm's default");
+    assert_eq!(house.says(Some("22")), "v22.11.0 nvm", "the configuration's word comes first");
+    stub(&house.store().directory().join("v18.1.0"));
+    assert_eq!(house.says(None), "v18.1.0 gateway");
 }
 
 #[test]
