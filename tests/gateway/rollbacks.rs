@@ -91,7 +91,7 @@ fn an_environment_comes_back_with_what_its_file_said_then_and_lies_sealed_meanwh
     assert_eq!(served(&gateway), before);
     gateway.cli(&["backend", "describe"]).ok().says(&[stays]);
     gateway.cli(&["backend", "reload"]).ok();
-    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("after another", (3, vec![1, 2, 3])));
+    assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("after another", (3, vec![1, 3])));
     // Another word of it is in force, whether a reload or a new start brings it.
     gateway.cli(&["backend", "rollback", "api", "1"]).ok();
     let site = gateway.stop();
@@ -184,19 +184,23 @@ fn new_starts_push_nothing_out_and_ten_are_kept() {
 #[test]
 fn what_the_configuration_leads_to_no_more_serves_as_before_over_new_starts_and_swaps() {
     let site = site("");
-    let file = site.write("app.env", "LABEL=first\n");
-    site.configure(&format!("backend.api.env_file = {file:?}"));
+    site.configure("backend.api.node.version = \"auto\"");
+    let wish = |site: &Site, version: &str| site.write("app/releases/first/.nvmrc", version);
+    let installed = std::process::Command::new("node").arg("--version").output().unwrap().stdout;
+    let installed = String::from_utf8(installed).unwrap();
+    wish(&site, &installed);
     let gateway = site.start();
-    fs::remove_file(&file).unwrap();
+    // As a `git pull` would bring it.
+    wish(gateway.site(), "1");
     let gateway = gateway.kill().start();
     assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("first", (1, vec![1])));
     assert!(gateway.log().contains("the backend starts as it was before"), "{}", gateway.log());
     gateway.cli(&["swap"]).ok();
     assert_eq!(served(&gateway), "first");
-    gateway.cli(&["backend", "reload", "api"]).fails(1).says(&["app.env"]);
-    gateway.site().write("app.env", "LABEL=second\n");
+    gateway.cli(&["backend", "reload", "api"]).fails(1).says(&[".nvmrc (1)"]);
+    wish(gateway.site(), &installed);
     gateway.cli(&["backend", "reload", "api"]).ok();
-    assert_eq!(generations(&gateway), (2, vec![1, 2]));
+    assert_eq!(served(&gateway), "first");
 }
 
 #[test]
