@@ -232,13 +232,15 @@ impl Process {
             Err(Some(ended)) => {
                 self.slot.reaped(self.child.pid());
                 let failure = self.failure(format!("{ended} before it was ready")).await;
-                let facts = autopsy::facts_of_gone(generation, &self.program, self.executed.as_deref()).await;
+                let (started, executed) = (&self.program, self.executed.as_deref());
+                let facts = autopsy::facts_of_gone(generation, started, executed, &failure.lines).await;
                 Err(Failure { facts, ..failure })
             }
             Err(None) => {
                 let reason = self.never_ready(generation, last_seen).await;
-                let facts = autopsy::facts(self.child.pid(), &self.program).await;
-                Err(Failure { facts, ..self.failure(reason).await })
+                let mut failure = self.failure(reason).await;
+                failure.facts = autopsy::facts(self.child.pid(), &self.program, &failure.lines).await;
+                Err(failure)
             }
         }
     }
