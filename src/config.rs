@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
     handed::{Past, environment_handing_over, handed_over},
-    load::{Flags, Loaded, credentials_directory, load, load_to_restore, load_to_set_up, socket_hint},
+    load::{
+        Flags, Loaded, credentials_directory, load, load_to_check, load_to_restore, load_to_set_up,
+        socket_hint,
+    },
     problem::{Problem, Problems},
 };
 use crate::{admin, backend, door, edge, job, pool, telemetry, tenant};

@@ -2,6 +2,7 @@
 //! which files it cannot read. Read from `/proc` and the disk, only to explain: it must never decide anything.
 
 mod gone;
+mod refused;
 
 use std::{
     fs,
@@ -20,6 +21,7 @@ use super::{
 };
 
 pub(super) use self::gone::facts_of_gone;
+use self::refused::refused;
 
 /// Entries of the directory that are looked at: an application's own files, not its dependencies.
 const ENTRIES_MAX: usize = 5000;
@@ -40,11 +42,12 @@ struct Identity {
     mighty: bool,
 }
 
-/// The facts about a running worker that was started as this, each a line.
-pub(super) async fn facts(pid: u32, started: &Program) -> Vec<String> {
+/// The facts about a running worker that was started as this and has written these lines, each a line.
+pub(super) async fn facts(pid: u32, started: &Program, written: &[String]) -> Vec<String> {
     let place = started.confinement.directory.clone();
     let looked = tokio::task::spawn_blocking(move || look(pid, &place)).await;
     let (mut facts, found) = looked.unwrap_or_default();
+    facts.extend(refused(started, written).await);
     facts.extend(sandbox(started));
     if let Some(found) = found {
         let version = version(&found, started).await.map(|version| format!(", {version}"));
@@ -228,7 +231,7 @@ mod tests {
             launcher: Launcher::Direct,
             channel: None,
         };
-        let own = facts(std::process::id(), &started).await;
+        let own = facts(std::process::id(), &started, &[]).await;
         assert!(own.iter().any(|fact| fact.starts_with("user: ")), "{own:?}");
         assert!(own.iter().any(|fact| fact.starts_with("program: ")), "{own:?}");
     }

@@ -11,7 +11,7 @@ use super::{
     BackendError, Config,
     child::{self, Launcher, Program},
     confinement::Confinement,
-    environment::{self, Place, environment},
+    environment::{self, Place, environment, says_home},
     generation::{Generation, Grounds},
     node::{NodeStatus, Store},
     quarters::Quarters,
@@ -68,12 +68,9 @@ fn program(grounds: &Grounds, generation: &Generation, quarters: &Quarters, comm
         identity: generation.identity.as_ref(),
         node: generation.node.as_ref().and_then(NodeStatus::leading),
     };
-    let mut environment = environment(
-        &grounds.base_env,
-        [&generation.env_file.0, &generation.config.env],
-        &std::collections::BTreeMap::new(),
-        place,
-    );
+    let configured = [&generation.env_file.0, &generation.config.env];
+    let mut environment =
+        environment(&grounds.base_env, configured, &std::collections::BTreeMap::new(), place);
     // There is nothing to listen on.
     environment.remove("PORT");
     environment.extend(environment::terminal());
@@ -84,6 +81,8 @@ fn program(grounds: &Grounds, generation: &Generation, quarters: &Quarters, comm
             directory: generation.directory.clone(),
             quarters: Some(quarters.directory().to_owned()),
             identity: generation.identity.clone(),
+            // Where accounts of services have their homes is often nothing, and npm keeps its cache there.
+            spare_home: (!says_home(configured)).then(|| quarters.temporary()),
             ..Confinement::default()
         },
         environment,

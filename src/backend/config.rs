@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub(in crate::backend) use self::node::is_local;
 pub(crate) use self::node::{NodeConfig, NodeWish};
 use super::{
-    account::Wish,
+    account::{Own, Wish},
     env_file::EnvFile,
     rlimits::Rlimits,
     roster::{Sticky, WarmUp},
@@ -189,6 +189,11 @@ impl Config {
     /// What is wrong with `user` and `group`, whoever runs the gateway.
     pub(crate) fn account_problem(&self) -> Result<(), String> {
         self.wish().found().map(|_| ())
+    }
+
+    /// Why we start no workers, if we are root and refuse to.
+    pub(crate) fn refused_to_root(&self) -> Option<String> {
+        if nix::unistd::geteuid().is_root() { self.wish().resolve(Own::now()).err() } else { None }
     }
 
     /// The user that its workers become, if there is one.

@@ -1,7 +1,10 @@
 //! Everything that the launcher does to itself before it becomes the worker, decided by the gateway and handed
 //! over as one value. No secret is in it.
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsStr,
+    path::{Path, PathBuf},
+};
 
 use nix::{
     errno::Errno,
@@ -31,6 +34,8 @@ pub(super) struct Confinement {
     pub(super) quarters: Option<PathBuf>,
     /// Whom it becomes; none: it stays what the gateway is.
     pub(super) identity: Option<Identity>,
+    /// Becomes HOME where that is no directory which the program may write to; none: it stays what it is.
+    pub(super) spare_home: Option<PathBuf>,
     /// Limits.
     pub(super) limits: Rlimits,
     /// Files; none: as the user may.
@@ -68,6 +73,7 @@ impl Confinement {
             directory: directory.clone(),
             quarters: Some(quarters.to_owned()),
             identity: identity.clone(),
+            spare_home: None,
             limits: config.limits.clone(),
             rules: config.sandbox.then(rules),
         }
@@ -104,6 +110,13 @@ impl Confinement {
         }
         unistd::chdir(self.directory.as_path()).map_err(|error| no_entry(&self.directory, error))?;
         self.rules.as_ref().map_or(Ok(()), Rules::enforce)
+    }
+
+    /// What HOME becomes; none: it stays what it is. Only the program's user can say what he may write to.
+    pub(super) fn home_instead(&self, home: Option<&OsStr>) -> Option<&Path> {
+        let all = AccessFlags::X_OK | AccessFlags::W_OK;
+        let is_good = |home: &Path| home.is_dir() && unistd::access(home, all).is_ok();
+        self.spare_home.as_deref().filter(|_| !home.is_some_and(|home| is_good(Path::new(home))))
     }
 }
 

@@ -88,6 +88,11 @@ pub(super) fn environment(
     all
 }
 
+/// Has the operator said where HOME is?
+pub(super) fn says_home(configured: [&BTreeMap<String, String>; 2]) -> bool {
+    configured.iter().any(|source| source.contains_key("HOME"))
+}
+
 /// The search path that a worker gets, before its Node is put first.
 pub(super) fn search_path(
     base: &Environment,

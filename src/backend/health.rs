@@ -22,6 +22,12 @@ const HEADERS_MAX: usize = 100;
 /// Read at a time: most heads at once.
 const CHUNK_BYTES: usize = 1024;
 
+/// Unwell answers of one that starts before it is asked more seldom.
+const ANSWERS_SOON: u32 = 10;
+
+/// The longest pause then, unless the interval is longer: it delays whoever is ready at last.
+const PAUSE_MAX: Duration = Duration::from_secs(1);
+
 /// Why something is not well.
 #[derive(Debug)]
 pub(super) enum Unwell {
@@ -42,6 +48,17 @@ pub(super) enum Unwell {
 }
 
 impl Unwell {
+    /// Did nobody hear the question?
+    pub(super) fn is_unheard(&self) -> bool {
+        matches!(self, Self::NoConnection(_) | Self::BadPath(_) | Self::Foreign(_))
+    }
+
+    /// Does nobody listen there?
+    pub(super) fn is_nobody(&self) -> bool {
+        let kinds = [io::ErrorKind::NotFound, io::ErrorKind::ConnectionRefused];
+        matches!(self, Self::NoConnection(error) if kinds.contains(&error.kind()))
+    }
+
     /// Is it the gateway that could not ask?
     pub(super) fn is_our_own(&self) -> bool {
         matches!(self, Self::NoConnection(error) if is_out_of_descriptors(error))
@@ -62,6 +79,13 @@ impl fmt::Display for Unwell {
             Self::BadPath(error) => write!(f, "health.path can not be asked for ({error})"),
         }
     }
+}
+
+/// The pause before one that starts is asked again: after many answers (each may be lines of its log) a longer one.
+/// Where nobody has heard the question it costs nothing, and who has just begun to listen is often ready a moment later.
+pub(super) fn pause(interval: Duration, unwell_answers: u32) -> Duration {
+    let doubled = unwell_answers.saturating_sub(ANSWERS_SOON).min(16);
+    interval.saturating_mul(1 << doubled).min(interval.max(PAUSE_MAX))
 }
 
 /// Ask once, for at most `timeout`. Cancel safe.
@@ -208,6 +232,15 @@ mod tests {
         assert_eq!(error, "the health path did not answer within 300ms");
         let error = check_peer(Some("SSH-2.0-OpenSSH_9.2\r\n"), Some("/health")).await.unwrap_err();
         assert!(error.contains("something else than HTTP"), "{error}");
+    }
+
+    #[test]
+    fn one_that_goes_on_to_be_unwell_is_asked_ever_more_seldom() {
+        let pauses_ms = |interval_ms, answers: [u32; 5]| {
+            answers.map(|answers| pause(Duration::from_millis(interval_ms), answers).as_millis())
+        };
+        assert_eq!(pauses_ms(100, [0, 10, 11, 13, 14]), [100, 100, 200, 800, 1000]);
+        assert_eq!(pauses_ms(5000, [0, 10, 11, 100, u32::MAX]), [5000; 5]);
     }
 
     #[tokio::test]

@@ -141,6 +141,20 @@ impl Ring {
         texts.reverse();
         texts
     }
+
+    /// So many lines of one process; if it wrote more, the `first` it wrote, a line that says so, and the last.
+    pub(super) fn ends_of(&self, pid: u32, first: usize, count: usize) -> Vec<String> {
+        let kept = self.kept();
+        let own: Vec<&OutputLine> = kept.lines.iter().filter(|line| line.pid == pid).collect();
+        let text = |line: &&OutputLine| line.text.clone();
+        if own.len() <= count {
+            return own.iter().map(text).collect();
+        }
+        let last = count.saturating_sub(first + 1);
+        let left_out = own.len().saturating_sub(first + last);
+        let early = own.iter().take(first).map(text).chain([format!("… {left_out} lines left out …")]);
+        early.chain(own.iter().skip(first + left_out).map(text)).collect()
+    }
 }
 
 /// Where the output of a backend's workers goes, besides their rings and our log.

@@ -43,6 +43,9 @@ use crate::shutdown::Shutdown;
 /// Lines of output that an error message carries: one screen.
 pub(super) const LAST_LINES: usize = 20;
 
+/// Those among them that are the first it wrote, if it wrote more and never got ready.
+const FIRST_LINES: usize = 8;
+
 /// What every start of a backend's workers needs, whatever the slot and the generation.
 #[derive(Debug)]
 pub(super) struct Stage {
@@ -201,7 +204,7 @@ impl Process {
             if let Some(channel) = channel {
                 channel.ready().await;
             }
-            let mut successes = 0;
+            let (mut successes, mut unwell_answers) = (0, 0);
             loop {
                 let checked = match health::check(&address, health.path.as_deref(), health.timeout).await {
                     Ok(()) => is_its_own(&address, group, uid).await,
@@ -209,12 +212,17 @@ impl Process {
                 };
                 match checked {
                     Ok(()) => successes += 1,
-                    Err(unwell) => (successes, last_seen) = (0, Some(unwell)),
+                    Err(unwell) => {
+                        unwell_answers += u32::from(!unwell.is_unheard());
+                        (successes, last_seen) = (0, Some(unwell));
+                    }
                 }
                 if successes >= health.ready_successes {
                     return;
                 }
-                tokio::time::sleep(health.interval).await;
+                // Who has answered well is asked again soon.
+                let answers = if successes == 0 { unwell_answers } else { 0 };
+                tokio::time::sleep(health::pause(health.interval, answers)).await;
             }
         };
         let outcome = tokio::select! {
@@ -232,13 +240,17 @@ impl Process {
             Err(Some(ended)) => {
                 self.slot.reaped(self.child.pid());
                 let failure = self.failure(format!("{ended} before it was ready")).await;
-                let facts = autopsy::facts_of_gone(generation, &self.program, self.executed.as_deref()).await;
+                let (started, executed) = (&self.program, self.executed.as_deref());
+                let facts = autopsy::facts_of_gone(generation, started, executed, &failure.lines).await;
                 Err(Failure { facts, ..failure })
             }
             Err(None) => {
                 let reason = self.never_ready(generation, last_seen).await;
-                let facts = autopsy::facts(self.child.pid(), &self.program).await;
-                Err(Failure { facts, ..self.failure(reason).await })
+                let mut failure = self.failure(reason).await;
+                // Why it waits is often among the first of them, and each of our questions may have made one more.
+                failure.lines = self.slot.ring.ends_of(self.child.pid(), FIRST_LINES, LAST_LINES);
+                failure.facts = autopsy::facts(self.child.pid(), &self.program, &failure.lines).await;
+                Err(failure)
             }
         }
     }
@@ -276,12 +288,19 @@ impl Process {
 
     async fn never_ready(&self, generation: &Generation, last_seen: Option<Unwell>) -> String {
         let waited = generation.config.ready_timeout;
+        let nowhere = last_seen.as_ref().is_some_and(Unwell::is_nobody);
         let seen = last_seen.map_or_else(|| "it was never asked".to_owned(), |unwell| unwell.to_string());
-        let mut reason = format!("not ready after {}: {seen}", humantime::format_duration(waited));
         let group = self.child.pid();
         // Reading /proc blocks, if only for a moment.
         let ports =
             tokio::task::spawn_blocking(move || listening::tcp_ports(group)).await.unwrap_or_default();
+        // By other users' processes the list may be empty although they listen somewhere.
+        let seen = match nowhere && ports.is_empty() {
+            true => "it does not listen on process.env.PORT: let it call `server.listen(process.env.PORT)`"
+                .to_owned(),
+            false => seen,
+        };
+        let mut reason = format!("not ready after {}: {seen}", humantime::format_duration(waited));
         let own_port = match self.worker.address() {
             Address::Tcp(address) => Some(address.port()),
             Address::Unix(_) => None,

@@ -50,6 +50,13 @@ impl Quarters {
         &self.directory
     }
 
+    /// Remove it now, also what is closed to us; that takes a moment.
+    pub(super) async fn leave(self) {
+        let (directory, remover) = (self.directory.clone(), self.remover.clone());
+        // What is left after that is told on drop.
+        drop(tokio::task::spawn_blocking(move || remover.remove(&directory)).await);
+    }
+
     /// What TMPDIR says.
     pub(super) fn temporary(&self) -> PathBuf {
         self.directory.join("tmp")

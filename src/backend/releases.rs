@@ -24,7 +24,7 @@ const NAME: &str = "%Y%m%d-%H%M%S";
 /// Nobody deploys that often.
 const SAME_SECOND_MAX: u32 = 1000;
 
-/// The extension of a release that is being unpacked.
+/// The extension of a release that is being unpacked, and then of the temporary files of what installs it.
 pub(super) const UNFINISHED: &str = "part";
 
 /// The extension of the mark beside a release that is not finished: unpacked, perhaps, and not installed.
@@ -61,7 +61,7 @@ impl Pointing {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
             _ => {}
         }
-        std::os::unix::fs::symlink(release, &beside)?;
+        std::os::unix::fs::symlink(target_in(link, release), &beside)?;
         Ok(Self { link: link.to_owned(), beside })
     }
 
@@ -76,6 +76,15 @@ impl Drop for Pointing {
         // Mostly it has become the link itself.
         let _gone = fs::remove_file(&self.beside);
     }
+}
+
+/// What the link says to lead there. A relative one to what lies below its own directory stays relative: the whole may
+/// be moved, or seen under another path.
+fn target_in<'r>(link: &Path, release: &'r Path) -> &'r Path {
+    let here = link.parent().and_then(|parent| parent.canonicalize().ok());
+    let below = here.and_then(|here| release.strip_prefix(here).ok());
+    let was_relative = fs::read_link(link).is_ok_and(|target| target.is_relative());
+    below.filter(|_| was_relative).unwrap_or(release)
 }
 
 /// Where a new release will be, and where it is unpacked.
@@ -342,6 +351,30 @@ mod tests {
         let left: Vec<bool> = made.iter().map(|release| release.exists()).collect();
         assert_eq!(left, [false, false, true, false, false, true]);
         assert!(by_hand.exists() && shared.exists(), "what somebody has put there is not ours to remove");
+    }
+
+    #[test]
+    fn a_relative_link_stays_relative_and_an_absolute_one_absolute() {
+        let root = tempfile::tempdir().unwrap();
+        let top = root.path().canonicalize().unwrap();
+        let release = top.join("srv/releases/second");
+        fs::create_dir_all(&release).unwrap();
+        // Named by a way through a link, as `/srv` may be one.
+        std::os::unix::fs::symlink("srv", top.join("web")).unwrap();
+        let link = top.join("web/current");
+        for (was, becomes) in [
+            (PathBuf::from("releases/first"), PathBuf::from("releases/second")),
+            (top.join("srv/releases/first"), release.clone()),
+        ] {
+            std::os::unix::fs::symlink(was, &link).unwrap();
+            point(&link, &release).unwrap();
+            assert_eq!(fs::read_link(&link).unwrap(), becomes);
+            assert_eq!(link.canonicalize().unwrap(), release);
+            fs::remove_file(&link).unwrap();
+        }
+        std::os::unix::fs::symlink("elsewhere", &link).unwrap();
+        point(&link, root.path()).unwrap();
+        assert_eq!(fs::read_link(&link).unwrap(), root.path(), "it does not lie below");
     }
 
     #[test]

@@ -126,6 +126,19 @@ impl Rules {
         holds_hidden(directory, &self.within_reach(visitor))
     }
 
+    /// Is the path opened to him to read, and to write? What is hidden counts as opened: nothing more will open it.
+    pub(super) fn opened(&self, path: &Path, visitor: &Visitor) -> (bool, bool) {
+        let real = path.ancestors().find_map(|there| {
+            let rest = path.strip_prefix(there).ok()?;
+            there.canonicalize().ok().map(|there| there.join(rest))
+        });
+        let real = real.unwrap_or_else(|| path.to_owned());
+        let is_below = |opened: &[PathBuf]| opened.iter().any(|opened| real.starts_with(opened));
+        let hidden = is_below(&self.hidden);
+        let write = hidden || is_below(&self.writable());
+        (write || is_below(&self.readable(&self.within_reach(visitor))), write)
+    }
+
     /// What is hidden and permissions alone would show. The rest needs no way around it, which would miss what is put
     /// beside it later.
     fn within_reach(&self, visitor: &Visitor) -> Vec<PathBuf> {

@@ -146,7 +146,7 @@ struct Board {
     leaving: Vec<(State, Timestamp)>,
     restarts: u64,
     replacements: Replacements,
-    failure: Option<Failure>,
+    failure: Option<(Failure, Timestamp)>,
     health_ms: Option<u64>,
 }
 
@@ -199,7 +199,7 @@ impl Slot {
                 let board = self.board();
                 match board.main.0 {
                     State::Ready(_) => return Ok(()),
-                    State::BackOff => return Err(board.failure.clone()),
+                    State::BackOff => return Err(board.failure.clone().map(|(failure, _)| failure)),
                     State::Finished | State::GivenUp => return Err(None),
                     State::Starting { .. } | State::Unwell(_) | State::Draining(_) | State::Ended => {}
                 }
@@ -263,7 +263,7 @@ impl Slot {
 
     /// A process failed.
     pub(super) fn failed(&self, failure: Failure) {
-        self.board().failure = Some(failure);
+        self.board().failure = Some((failure, Timestamp::now()));
     }
 
     /// The health path answered well after this time.
@@ -301,6 +301,7 @@ impl Slot {
 
     fn seen(&self) -> Vec<WorkerStatus> {
         let board = self.board();
+        let (failure, failed_at) = board.failure.as_ref().map(|(failure, at)| (failure, *at)).unzip();
         let main = Some(&board.main).filter(|(state, _)| !matches!(state, State::GivenUp));
         let entries = main.into_iter().chain(&board.successor).chain(&board.leaving);
         entries
@@ -316,9 +317,10 @@ impl Slot {
                 memory_mb: None,
                 health_ms: board.health_ms.filter(|_| matches!(state, State::Ready(_))),
                 lines_dropped: self.ring.dropped(),
-                last_error: board.failure.as_ref().map(|failure| failure.reason.clone()),
-                last_facts: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.facts.clone()),
-                last_lines: board.failure.as_ref().map_or_else(Vec::new, |failure| failure.lines.clone()),
+                last_error: failure.map(|failure| failure.reason.clone()),
+                last_error_at: failed_at,
+                last_facts: failure.map_or_else(Vec::new, |failure| failure.facts.clone()),
+                last_lines: failure.map_or_else(Vec::new, |failure| failure.lines.clone()),
             })
             .collect()
     }

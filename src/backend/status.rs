@@ -176,6 +176,9 @@ pub(crate) struct WorkerStatus {
     pub(crate) lines_dropped: u64,
     /// Why it failed last.
     pub(crate) last_error: Option<String>,
+    /// When.
+    #[serde(default)]
+    pub(crate) last_error_at: Option<Timestamp>,
     /// What else there is to know about that: user, directory, program, files it cannot read.
     #[serde(default)]
     pub(crate) last_facts: Vec<String>,

@@ -65,7 +65,7 @@ struct Standing {
     word: &'static str,
     since: Timestamp,
     worker: Option<Arc<Worker>>,
-    last_error: Option<String>,
+    last_error: Option<(String, Timestamp)>,
 }
 
 impl Upstream {
@@ -93,6 +93,7 @@ impl Upstream {
     /// One status.
     pub(super) fn status(&self) -> Vec<WorkerStatus> {
         let Standing { word, since, worker, last_error } = self.board.standing().clone();
+        let (last_error, last_error_at) = last_error.unzip();
         vec![WorkerStatus {
             name: self.board.name.clone(),
             pid: None,
@@ -106,6 +107,7 @@ impl Upstream {
             health_ms: None,
             lines_dropped: 0,
             last_error,
+            last_error_at,
             last_facts: Vec::new(),
             last_lines: Vec::new(),
         }]
@@ -225,7 +227,7 @@ impl Watch {
         if misses == 1 {
             tracing::warn!(backend = self.roster.backend(), reason, "upstream is not well");
         }
-        self.board.standing().last_error = Some(reason);
+        self.board.standing().last_error = Some((reason, Timestamp::now()));
         if self.worker.is_none() {
             self.board.set("unreachable", None);
         } else if misses >= self.config.health.unhealthy_after {

@@ -43,6 +43,12 @@ impl Visitor {
         Self { uid: geteuid().as_raw(), gids, ourselves: false }
     }
 
+    /// Somebody with this number and no group of ours.
+    #[cfg(test)]
+    pub(super) fn stranger(uid: u32) -> Self {
+        Self { uid, gids: vec![uid], ourselves: false }
+    }
+
     /// Can he neither read nor enter it, and not change that? What cannot be looked at counts as open.
     pub(super) fn is_kept_out_of(&self, path: &Path) -> bool {
         self.is_kept_out_by_modes(path) && !(self.ourselves && kernel_lets_in(path))

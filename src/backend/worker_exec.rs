@@ -130,6 +130,9 @@ fn become_worker(command: &[OsString]) -> String {
     for name in FOR_THE_LAUNCHER {
         command.env_remove(name);
     }
+    if let Some(home) = confinement.home_instead(std::env::var_os("HOME").as_deref()) {
+        command.env("HOME", home);
+    }
     if let Some(channel) = channel {
         command.env(NODE_CHANNEL[0], channel.to_string()).env(NODE_CHANNEL[1], "json");
     }

@@ -35,8 +35,9 @@ impl<'a> Problem<'a> {
 
 impl Check {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
+        let loaded = crate::config::load_to_check(&settings.flags());
         if !self.form.json {
-            let loaded = reach::configuration(settings)?;
+            let loaded = loaded.map_err(|problems| reach::unusable(&problems))?;
             for warning in &loaded.warnings {
                 out::line(format!("warning: {warning}"));
             }
@@ -49,7 +50,7 @@ impl Check {
             });
             return Ok(());
         }
-        let (files, problems, warnings) = match crate::config::load(&settings.flags()) {
+        let (files, problems, warnings) = match loaded {
             Ok(loaded) => (loaded.files, Vec::new(), loaded.warnings),
             Err(problems) => (Vec::new(), problems.0, Vec::new()),
         };

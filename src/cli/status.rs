@@ -1,5 +1,7 @@
 //! `gateway status`: the whole house on one screen.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use serde_json::Value;
 
@@ -65,7 +67,9 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
     let workers = status.backends.iter().flat_map(|backend| &backend.workers);
     let mut down: Vec<_> = workers.filter(|worker| last_error(worker).is_some()).collect();
     down.dedup_by_key(|worker| &worker.name);
-    sections.extend(down.into_iter().take(FAILURES_MAX).map(|worker| failure(worker, FAILURE_LINES)));
+    let others = down.split_off(down.len().min(FAILURES_MAX));
+    sections.extend(down.into_iter().map(|worker| failure(worker, now, telling(&worker.last_lines))));
+    sections.extend(not_told(&others));
     // The newest of each backend: `backend describe` has all.
     let newest = status.backends.iter().filter_map(|backend| {
         backend.workers.iter().max_by_key(|worker| worker.replacements.last.as_ref().map(|last| last.at))
@@ -92,8 +96,28 @@ fn text(status: &admin::Status, now: Timestamp) -> String {
 /// Failures that are told at length: the same build fails in the same way everywhere.
 const FAILURES_MAX: usize = 3;
 
-/// Last lines of each; `backend describe` has all of them.
+/// Lines of each; `backend describe` has all of them.
 const FAILURE_LINES: usize = 8;
+
+/// The lines that say why: not the places of the stack; the last, from the last error on if it stands before them.
+fn telling(written: &[String]) -> Vec<&String> {
+    let is_place = |line: &str| line.trim().is_empty() || line.trim_start().starts_with("at ");
+    let said: Vec<_> = written.iter().filter(|line| !is_place(line)).collect();
+    let last = said.len().saturating_sub(FAILURE_LINES);
+    let error = said.iter().rposition(|line| line.contains("Error")).unwrap_or(last);
+    said.into_iter().skip(last.min(error)).take(FAILURE_LINES).collect()
+}
+
+/// A word of those for whom there is no room.
+fn not_told(others: &[&WorkerStatus]) -> Option<String> {
+    let backend = |worker: &&WorkerStatus| worker.name.split('/').next().unwrap_or_default().to_owned();
+    let backends: BTreeSet<_> = others.iter().map(backend).collect();
+    let backends = backends.into_iter().collect::<Vec<_>>().join(", ");
+    let (noun, verb) = if others.len() == 1 { ("worker", "fails") } else { ("workers", "fail") };
+    let count = others.len();
+    (!others.is_empty())
+        .then(|| format!("{count} more {noun} {verb} ({backends}): `gateway backend describe` shows why"))
+}
 
 /// Why a worker failed last. One that serves has put it behind it: `backend describe` still knows it.
 fn last_error(worker: &WorkerStatus) -> Option<&str> {
@@ -104,14 +128,23 @@ fn last_error(worker: &WorkerStatus) -> Option<&str> {
 /// What of it stands in a table; the whole of it stands below.
 const ERROR_CHARS: usize = 40;
 
-/// Why a worker failed last, with the last lines it wrote.
-pub(super) fn failure(worker: &WorkerStatus, lines_max: usize) -> String {
-    let mut lines = vec![format!("{}: {}", worker.name, worker.last_error.as_deref().unwrap_or_default())];
+/// Why a worker failed last, and when, with lines that it wrote before.
+pub(super) fn failure<'a>(
+    worker: &WorkerStatus,
+    now: Timestamp,
+    written: impl IntoIterator<Item = &'a String>,
+) -> String {
+    let ago = worker.last_error_at.map(|at| format!(" ({} ago)", out::duration(seconds(at, now))));
+    let well = if worker.state == "ready" { "; it is ready now" } else { "" };
+    let reason = worker.last_error.as_deref().unwrap_or_default();
+    let mut lines = vec![format!("{}: {reason}{}{well}", worker.name, ago.unwrap_or_default())];
     lines.extend(worker.last_facts.iter().map(|fact| format!("  {fact}")));
-    let written = &worker.last_lines;
-    let last = written.iter().skip(written.len().saturating_sub(lines_max));
-    lines.extend(last.map(|line| format!("  | {line}")));
+    lines.extend(written.into_iter().map(|line| format!("  | {line}")));
     lines.join("\n")
+}
+
+fn seconds(since: Timestamp, now: Timestamp) -> u64 {
+    u64::try_from(now.as_second() - since.as_second()).unwrap_or(0)
 }
 
 /// The columns of a worker.
@@ -130,12 +163,11 @@ pub(super) const WORKER_HEAD: [&str; 10] = [
 
 /// The row of a worker.
 pub(super) fn worker_row(worker: &WorkerStatus, now: Timestamp) -> [String; 10] {
-    let seconds = u64::try_from(now.as_second() - worker.since.as_second()).unwrap_or(0);
     [
         worker.name.clone(),
         worker.pid.map(|pid| pid.to_string()).unwrap_or_default(),
         worker.state.clone(),
-        out::duration(seconds),
+        out::duration(seconds(worker.since, now)),
         worker.restarts.to_string(),
         worker.replacements.count().to_string(),
         worker.in_flight.to_string(),
@@ -158,7 +190,7 @@ pub(super) fn replaced(worker: &WorkerStatus, now: Timestamp) -> Option<String> 
     let causes = causes.iter().filter(|(_, count)| *count > 0);
     let causes: Vec<_> = causes.map(|(cause, count)| format!("{cause} {count}")).collect();
     let times = out::times(replacements.count());
-    let ago = out::duration(u64::try_from(now.as_second() - at.as_second()).unwrap_or(0));
+    let ago = out::duration(seconds(*at, now));
     Some(format!("{} replaced {times} ({}), last {ago} ago: {reason}", worker.name, causes.join(", ")))
 }
 
@@ -268,6 +300,33 @@ mod tests {
             assert!(lines.windows(2).any(|two| two == pair), "{pair:?} is not in\n{text}");
         }
     }
+
+    #[test]
+    fn a_failure_is_told_by_its_error_and_not_by_its_stack_and_those_left_out_are_counted() {
+        let frames = (0..12).map(|n| format!("    at f{n} (node:internal/modules/esm/resolve:{n}:5)"));
+        let head = ["  throw new ERR_MODULE_NOT_FOUND(", "", "Error: Cannot find package 'fastify'"];
+        let tail = ["  code: 'ERR_MODULE_NOT_FOUND'", "}", "", "Node.js v22.1.0"];
+        let owned = |lines: &[&str]| lines.iter().map(|line| (*line).to_owned()).collect::<Vec<_>>();
+        let crash = [owned(&head), frames.collect(), owned(&tail)].concat();
+        let said = [head[0], head[2], tail[0], tail[1], tail[3]];
+        assert_eq!(telling(&crash), said, "{crash:?}");
+        let talkative = [crash, (0..20).map(|n| format!("  config: {n}")).collect()].concat();
+        assert_eq!(telling(&talkative)[..2], [head[2], tail[0]], "from the error on");
+        assert_eq!(telling(&talkative).len(), FAILURE_LINES);
+        let plain: Vec<_> = (0..20).map(|n| n.to_string()).collect();
+        assert_eq!(telling(&plain), plain[12..].iter().collect::<Vec<_>>());
+
+        let down = |name: &str| -> WorkerStatus {
+            serde_json::from_value(json!({"name": name, "pid": null, "state": "back-off", "restarts": 7,
+                "since": "2026-01-01T00:00:05Z", "in_flight": 0, "last_error": "no", "last_lines": []}))
+            .unwrap()
+        };
+        let others = ["b/0", "a/1", "b/1"].map(down);
+        let told = "3 more workers fail (a, b): `gateway backend describe` shows why";
+        assert_eq!(not_told(&others.iter().collect::<Vec<_>>()).as_deref(), Some(told));
+        assert_eq!(not_told(&[]), None);
+    }
+
     #[test]
     fn among_many_hosts_those_are_shown_that_need_care_or_lead_elsewhere_in_part() {
         let host = |name: &str, warning: Option<&str>| {

@@ -62,6 +62,8 @@ pub(super) enum Purpose {
     Use,
     /// To restore a backup into its places: the certificates that it brings need not be there yet.
     Restore,
+    /// To be told what is wrong with it, by whoever asks.
+    Check,
     /// To set up a machine for it: the account that bootstrap makes need not be there yet.
     SetUp,
 }
@@ -69,6 +71,11 @@ pub(super) enum Purpose {
 /// Read and check the configuration of this process, or say everything that is wrong with it.
 pub(crate) fn load(flags: &Flags) -> Result<Loaded, Problems> {
     load_with(flags, &environment())
+}
+
+/// The same for whoever only wants to know.
+pub(crate) fn load_to_check(flags: &Flags) -> Result<Loaded, Problems> {
+    load_for(Purpose::Check, flags, &environment())
 }
 
 /// The same for the configuration of a gateway whose state is to be restored.

@@ -178,7 +178,11 @@ fn root_starts_no_worker_as_root_unless_told() {
     if !as_root("that root starts no worker as root") {
         return;
     }
-    let refused = site("").cli(&["run"]);
+    let site = site("");
+    site.cli(&["check"]).ok().says(&["warning: ", "backend.api", "`gateway run` as root is refused"]);
+    let warned: Value = site.cli(&["check", "--json"]).ok().json();
+    assert!(warned["warnings"].to_string().contains("would run as root"), "{warned}");
+    let refused = site.cli(&["run"]);
     assert_ne!(refused.code, 0);
     for word in ["backend api: its workers would run as root", "set `user`", "`allow_root = true`"] {
         assert!(refused.stderr.contains(word), "{}", refused.stderr);

@@ -416,8 +416,6 @@ fn a_command_is_run_in_the_applications_directory_as_its_user() {
         fs::set_permissions(site.path(), fs::Permissions::from_mode(0o711)).unwrap();
         std::os::unix::fs::chown(&app, Some(61234), Some(61234)).unwrap();
     }
-    let cache = app.join(".npm");
-    site.configure(&format!("backend.api.env.npm_config_cache = {cache:?}"));
     site.cli(&["node", "exec", "--", "npm", "ci", "--no-audit", "--no-fund"]).ok();
     let made = fs::symlink_metadata(app.join("node_modules/left")).unwrap();
     assert!(made.is_symlink());

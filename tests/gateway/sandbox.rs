@@ -320,3 +320,26 @@ fn a_kernel_without_landlock_is_told_once_and_shown_and_its_workers_serve() {
     gateway.cli(&["backend", "reload", "api"]).ok();
     assert_eq!(gateway.log().matches("this kernel has no Landlock").count(), 1, "{}", gateway.log());
 }
+
+/// Reads what is outside, or makes what it may not make, before it listens.
+const OUTSIDE: &str = "
+import fs from 'node:fs';
+if (process.env.DEED === 'read') fs.readFileSync(process.env.PLACE);
+if (process.env.DEED === 'write') fs.mkdirSync(process.env.PLACE);
+";
+
+#[test]
+fn a_worker_that_ends_at_what_the_sandbox_refuses_is_told_which_setting_opens_it() {
+    for deed in ["read", "write"] {
+        let site = site("allow_root = true");
+        let app = site.write("app/confined.mjs", OUTSIDE);
+        let file = site.write("outside", "x");
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
+        let place = if deed == "read" { file } else { app.with_file_name("uploads") };
+        site.configure(&format!("backend.api.env.DEED = {deed:?}\nbackend.api.env.PLACE = {place:?}"));
+        let gateway = TestGateway::start_without_workers(site);
+        let fact = format!("it cannot {deed}: {} (outside the sandbox: `allow_{deed}`)", place.display());
+        eventually("it is told", || gateway.status().to_string().contains(&fact).then_some(()));
+        gateway.cli(&["status"]).ok().says(&[&fact, "EACCES"]);
+    }
+}

@@ -7,15 +7,16 @@ use nix::unistd::{getegid, geteuid, getgroups};
 
 use super::{
     super::{account, child::Program, generation::Generation},
-    Identity, NAMED_MAX, unreadable, version,
+    Identity, NAMED_MAX, refused, unreadable, version,
 };
 
 /// The facts about a worker of this generation that was started as this and has ended, each a line. `executed` is the
-/// file behind the program's name.
+/// file behind the program's name, `written` what it wrote last.
 pub(in crate::backend) async fn facts_of_gone(
     generation: &Generation,
     started: &Program,
     executed: Option<&Path>,
+    written: &[String],
 ) -> Vec<String> {
     let directory = generation.directory.clone();
     let identity = identity_of(generation);
@@ -26,6 +27,7 @@ pub(in crate::backend) async fn facts_of_gone(
     let place = directory.clone();
     let hidden = tokio::task::spawn_blocking(move || unreadable(&place, &identity)).await.unwrap_or_default();
     facts.extend(named(&hidden));
+    facts.extend(refused(started, written).await);
     if let Some(program) = executed {
         let version = version(program, started).await.map(|version| format!(", {version}"));
         facts.push(format!("program: {}{}", program.display(), version.unwrap_or_default()));

@@ -9,13 +9,14 @@ use super::super::{
     BackendError,
     child::{Child, Program},
     confinement::Confinement,
-    environment::{Place, environment},
-    generation::{self, Generation},
+    environment::{Place, environment, says_home},
+    generation::Generation,
     node::NodeStatus,
     output::Lines,
     process::{LAST_LINES, Stage, describe},
     quarters::Quarters,
     readers::LAST_WORDS,
+    releases::UNFINISHED,
 };
 
 /// Longer lines of its output are cut into several.
@@ -33,7 +34,8 @@ pub(super) async fn install(
     let identity = generation.identity.as_ref();
     let unready =
         |error: std::io::Error| failed(format!("its directory cannot be made: {error}"), Vec::new());
-    let rooms = generation::hall(&stage.runtime_dir).join(format!("{}.install", stage.backend));
+    // On the releases' disk: what npm caches may be more than fits into the runtime directory's memory.
+    let rooms = generation.directory.with_extension(UNFINISHED);
     let quarters = Quarters::make(rooms, identity, &stage.launcher).map_err(unready)?;
     let temporary = quarters.temporary();
     let node = generation.node.as_ref().and_then(NodeStatus::leading);
@@ -46,6 +48,8 @@ pub(super) async fn install(
             directory: generation.directory.clone(),
             quarters: Some(quarters.directory().to_owned()),
             identity: generation.identity.clone(),
+            // Where accounts of services have their homes is often nothing, and npm keeps its cache there.
+            spare_home: (!says_home(configured)).then(|| quarters.temporary()),
             ..Confinement::default()
         },
         environment: environment(&stage.base_env, configured, &stage.extra_env, place),
@@ -83,6 +87,7 @@ pub(super) async fn install(
         child.find_strays().await;
         child.killed_after(Duration::ZERO).await;
     }
+    quarters.leave().await;
     let lines = last.into_inner().unwrap_or_default().into();
     match outcome {
         Ok(Ok(status)) if status.success() => Ok(()),

@@ -44,8 +44,14 @@ pub(in crate::backend) struct Bounds {
 /// Unpack into an empty directory; how many files and directories there were, or what is wrong. The caller removes
 /// what a failure leaves. It is read twice: first for how large everything is, whatever it says it is.
 pub(in crate::backend) fn unpack(package: &Path, into: &Path, bounds: Bounds) -> Result<u64, String> {
-    let open = || opened(package).map_err(|error| format!("it cannot be read ({error})"));
-    measure(open()?, bounds)?;
+    let unread = |error: std::io::Error| format!("it cannot be read ({error})");
+    let open = || opened(package).map_err(unread);
+    let mut first = Vec::new();
+    File::open(package).and_then(|file| file.take(8).read_to_end(&mut first)).map_err(unread)?;
+    measure(open()?, bounds).map_err(|reason| match other_kind(&first) {
+        Some(kind) if reason == NOT_WHOLE => format!("{reason}, but one of {kind}: pack it with `tar cz`"),
+        _ => reason,
+    })?;
     entries(open()?, into, bounds)
 }
 
@@ -134,8 +140,18 @@ fn plain_size(entry: &mut Entry<'_, impl Read>) -> Result<(), String> {
     Ok(())
 }
 
-fn broken(error: std::io::Error) -> String {
-    format!("it is no whole tar archive ({error})")
+const NOT_WHOLE: &str = "it is no whole tar archive";
+
+/// What the library says of it holds bytes of the file, which may be anything.
+fn broken(_error: std::io::Error) -> String {
+    NOT_WHOLE.to_owned()
+}
+
+/// What is sent in place of a tar archive, by its first bytes.
+fn other_kind(magic: &[u8]) -> Option<&'static str> {
+    let kinds: [(&[u8], _); 4] =
+        [(b"PK", "zip"), (b"\xfd7zXZ", "xz"), (b"BZh", "bzip2"), (b"\x28\xb5\x2f\xfd", "zstd")];
+    kinds.into_iter().find(|(begins, _)| magic.starts_with(begins)).map(|(_, kind)| kind)
 }
 
 /// Of what unpacks to more than its files may be, with their headers and padding, no more is read.
@@ -405,6 +421,18 @@ mod tests {
         let wide = Bounds { bytes_max: 1 << 30, ..BOUNDS };
         assert!(unpacked(&long, wide).0.is_err_and(|reason| reason.contains("a name in it")));
         assert!(unpacked(b"no archive at all", BOUNDS).0.is_err());
+    }
+
+    #[test]
+    fn what_is_no_archive_is_told_without_a_byte_of_it() {
+        let reason = |bytes: &[u8]| unpacked(bytes, BOUNDS).0.unwrap_err();
+        for secret in [b"state_dir = \"secret\"\n".repeat(40), b"\xff\x00secret".repeat(100)] {
+            assert_eq!(reason(&secret), "it is no whole tar archive");
+        }
+        let zip = [&b"PK\x03\x04"[..], &[7; 600]].concat();
+        assert_eq!(reason(&zip), "it is no whole tar archive, but one of zip: pack it with `tar cz`");
+        let tar = archive(EntryType::Regular, "a", "", &[7; 900]);
+        assert_eq!(reason(&tar[..1000]), "it is no whole tar archive");
         assert_eq!(unpacked(&[0; 1024], BOUNDS).0, Err("it is empty".to_owned()));
     }
 

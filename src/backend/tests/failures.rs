@@ -108,3 +108,37 @@ async fn another_program_on_the_port_is_not_taken_for_the_worker() {
     drop(listener);
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn a_worker_that_listens_nowhere_is_told_what_to_listen_on() {
+    let command = ["node", "-e", "console.log('waiting'); setInterval(() => {}, 1000)"].map(str::to_owned);
+    let ready_timeout = Duration::from_millis(1500);
+    let bench = Bench::start(Config { command: command.into(), ready_timeout, ..config("well.mjs") });
+    bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
+    let error = bench.worker().last_error.unwrap();
+    let remedy = "it does not listen on process.env.PORT: let it call `server.listen(process.env.PORT)`";
+    assert_eq!(error, format!("not ready after 1s 500ms: {remedy}"));
+    assert!(bench.worker().last_error_at.is_some());
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn what_a_worker_says_first_is_not_lost_among_its_words_on_being_asked() {
+    let program = "console.log('no DATABASE_URL: waiting for it');
+        require('http').createServer((request, response) => { console.log('asked'); response.writeHead(503).end(); })
+            .listen(process.env.PORT);
+        for (let line = 0; line < 30; line += 1) console.log('line', line);";
+    let command = ["node", "-e", program].map(str::to_owned);
+    let (ready_timeout, health) = (Duration::from_millis(1500), health_path("/"));
+    let bench = Bench::start(Config { command: command.into(), ready_timeout, health, ..config("well.mjs") });
+    bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
+    // A machine that is busy may not have started the first in time.
+    bench.until("all its lines", |status| status.workers[0].last_lines.len() == 20).await;
+    let lines = bench.worker().last_lines;
+    assert_eq!(
+        (lines.len(), lines[0].as_str(), lines[7].as_str()),
+        (20, "no DATABASE_URL: waiting for it", "line 6")
+    );
+    assert!(lines[8].starts_with("… ") && lines[8].ends_with(" lines left out …"), "{lines:?}");
+    bench.finish().await;
+}

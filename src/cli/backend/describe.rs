@@ -48,7 +48,7 @@ fn text(backend: &BackendStatus, now: Timestamp) -> String {
     // Failures of both processes of a slot are the same one.
     let mut failed: Vec<_> = backend.workers.iter().filter(|worker| worker.last_error.is_some()).collect();
     failed.dedup_by_key(|worker| &worker.name);
-    sections.extend(failed.into_iter().map(|worker| status::failure(worker, usize::MAX)));
+    sections.extend(failed.into_iter().map(|worker| status::failure(worker, now, &worker.last_lines)));
     let mut replaced: Vec<_> =
         backend.workers.iter().filter_map(|worker| status::replaced(worker, now)).collect();
     replaced.dedup();
@@ -132,7 +132,8 @@ mod tests {
             "name": "api", "kind": "command", "wanted": 2, "order": "reload", "generation": 2, "held_up": "3 drain",
             "workers": [
                 {"name": "api/0", "pid": 18, "state": "ready", "since": "2026-01-01T00:00:05Z", "restarts": 2,
-                    "in_flight": 1, "last_error": "it ended with exit code 3", "last_lines": ["Error: no"]},
+                    "in_flight": 1, "last_error": "it ended with exit code 3", "last_lines": ["Error: no"],
+                    "last_error_at": "2026-01-01T00:30:00Z"},
                 {"name": "api/1", "pid": 19, "state": "starting", "since": "2026-01-01T00:00:05Z", "restarts": 0,
                     "in_flight": 0, "lines_dropped": 77, "last_error": null, "last_lines": [], "replacements": {
                     "memory": 0, "requests": 1, "age": 0, "health": 0, "last": {"at": "2026-01-01T01:59:00Z",
@@ -151,7 +152,7 @@ mod tests {
             "backend api: 1 of 2 workers ready, reload under way",
             "waiting: 3 drain",
             "api/1 replaced once (requests 1), last 1 min 0 s ago: it was given 5 requests (max_requests)",
-            "api/0: it ended with exit code 3",
+            "api/0: it ended with exit code 3 (1 h 30 min ago); it is ready now",
             "| Error: no",
             "node v22.1.0 from gateway, by .nvmrc (22): /state/node/v22.1.0/bin/node",
             "api/1: 77 lines of output dropped, it writes too many at a time",

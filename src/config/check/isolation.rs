@@ -1,6 +1,9 @@
 //! Checks of what workers are kept to: whose processes they are, which files they see.
 
-use std::path::{Path, PathBuf};
+use std::{
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 use nix::unistd::Group;
 
@@ -20,6 +23,16 @@ impl Check<'_> {
         {
             let key = if backend.user.is_some() { "user" } else { "group" };
             self.problem(&["backend", name, key], reason, "name an account of this machine, or its number");
+        } else if self.purpose == Purpose::Check
+            && self.is_roots()
+            && let Some(reason) = backend.refused_to_root()
+        {
+            let message = format!("`gateway run` as root is refused: {reason}");
+            self.warn(
+                &["backend", name],
+                message,
+                "or let another user run the gateway (`User=gateway`): its workers are that user's then",
+            );
         }
         self.in_the_operators_group(name, backend);
         if backend.sandbox {
@@ -27,6 +40,11 @@ impl Check<'_> {
         }
         self.allowed(name, "allow_read", &backend.allow_read);
         self.allowed(name, "allow_write", &backend.allow_write);
+    }
+
+    /// Is it root who would run the gateway? Whose its state is, he runs it.
+    fn is_roots(&self) -> bool {
+        !std::fs::metadata(&self.config.state_dir).is_ok_and(|state| state.uid() != 0)
     }
 
     fn is_made_soon(&self, backend: &Backend) -> bool {
