@@ -240,7 +240,7 @@ fn the_clock_begins_a_run_and_leaves_out_the_one_that_would_overlap() {
     gateway
         .cli(&["job", "show", "slow"])
         .ok()
-        .says(&["left out 1 times", "run 1 is under way: 0 of 1 have ended"]);
+        .says(&["left out once, because", "run 1 is under way: 0 of 1 have ended"]);
     std::fs::write(format!("{held}.go"), "").unwrap();
     order.join().unwrap().ok().says(&["let go", "run 1 of job slow is done"]);
 }

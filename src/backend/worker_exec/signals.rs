@@ -15,6 +15,6 @@ pub(super) fn reset() -> nix::Result<()> {
 #[expect(unsafe_code, reason = "the wrappers of signal(2) know no real-time signals, and are unsafe as well")]
 fn by_default(number: libc::c_int) {
     // SAFETY: the default is no handler, so no code of ours can be interrupted by another. It fails for SIGKILL, SIGSTOP and
-    // those that the C library keeps to itself, which nobody can ignore.
+    // the two that the C library keeps to itself.
     unsafe { libc::signal(number, libc::SIG_DFL) };
 }
