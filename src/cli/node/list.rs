@@ -15,7 +15,7 @@ use crate::{
 #[command(after_help = "\
 Sources:
   gateway  installed by `gateway node install`
-  nvm      NVM_DIR, or the `~/.nvm` of a workers' user, of this user, of root, or of who became root by sudo
+  nvm      NVM_DIR, or the `~/.nvm` of a workers' user, this user, root, or sudo's caller
   PATH     what PATH finds
 
 Examples:

@@ -44,8 +44,11 @@ impl Level {
                 "debug" | "verbose" => Some(Self::Debug),
                 "info" | "http" | "log" | "notice" => Some(Self::Info),
                 "warn" | "warning" => Some(Self::Warn),
-                "error" => Some(Self::Error),
-                "fatal" | "critical" => Some(Self::Fatal),
+                "error" | "err" => Some(Self::Error),
+                // Those of syslog, which winston has as well.
+                "fatal" | "critical" | "crit" | "alert" | "emerg" | "emergency" | "panic" => {
+                    Some(Self::Fatal)
+                }
                 _ => None,
             },
             _ => None,
@@ -146,6 +149,8 @@ mod tests {
             (Level::Warn, Stream::Stdout, r#"{"level":40}"#, true),
             (Level::Warn, Stream::Stdout, r#"{"level":30}"#, false),
             (Level::Warn, Stream::Stdout, r#"{"level":"WARN"}"#, true),
+            (Level::Error, Stream::Stdout, r#"{"level":"crit"}"#, true),
+            (Level::Fatal, Stream::Stdout, r#"{"level":"emerg"}"#, true),
             (Level::Warn, Stream::Stderr, r#"{"level":"info"}"#, false),
             (Level::Error, Stream::Stderr, "TypeError: x is undefined", true),
             (Level::Error, Stream::Stdout, "listening", false),
