@@ -272,14 +272,6 @@ mod tests {
         check(|_| {}, "firewall", (Verdict::Good, "as confirmed"));
         check(|facts| facts.live.table = false, "firewall", (Verdict::Bad, "flushed"));
         check(|facts| facts.live.same = false, "firewall", (Verdict::Bad, "not those"));
-        check(
-            |facts| {
-                let (what, remedy) = ("it cannot be read".to_owned(), "mend it".to_owned());
-                facts.live = Live { damage: Some(Damage { what, remedy }), ..Live::default() };
-            },
-            "firewall",
-            (Verdict::Bad, "cannot be read"),
-        );
         check(|facts| facts.live = Default::default(), "firewall", (Verdict::Doubtful, "none"));
         check(
             |facts| facts.live.stored.as_mut().unwrap().bare = true,
@@ -336,5 +328,17 @@ mod tests {
         );
         check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
         check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
+    }
+
+    #[test]
+    fn a_record_that_cannot_be_read_is_a_finding_and_not_no_firewall() {
+        check(
+            |facts| {
+                let (what, remedy) = ("it cannot be read".to_owned(), "mend it".to_owned());
+                facts.live = Live { damage: Some(Damage { what, remedy }), ..Live::default() };
+            },
+            "firewall",
+            (Verdict::Bad, "cannot be read"),
+        );
     }
 }
