@@ -120,6 +120,11 @@ impl FirewallOrder {
 
 impl Status {
     fn run(self) -> Result<(), Failure> {
+        if !nix::unistd::geteuid().is_root() {
+            // Others see none of it, be there one or not.
+            return Err(Failure::failed("the firewall is shown to root alone: this needs root")
+                .hint("`sudo gateway firewall status`"));
+        }
         let live = bootstrap::live();
         if self.form.json {
             return out::json(&json!({ "firewall": live }));
