@@ -76,6 +76,16 @@ pub(crate) fn examine(facts: &Facts, answers: &Answers) -> Vec<Finding> {
     let mut findings = vec![units(facts)];
     findings.extend(shipped(facts));
     findings.push(firewall(facts, answers));
+    findings.extend(facts.closing.iter().filter(|_| facts.ruler == Ruler::Nobody).map(|(table, ports)| {
+        let shown = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        let what = format!("the table `{table}`, which is not ours, closes {shown}, whatever ours lets in");
+        let remedy = format!("let them in there too, unless it is meant: `nft list table {table}`");
+        // SSH may be for a few alone; the edge is for everybody.
+        match ports.is_disjoint(&answers.edge_ports()) {
+            true => Finding::doubtful("firewall", what, remedy),
+            false => Finding::bad("firewall", what, remedy),
+        }
+    }));
     findings.extend(facts.published.iter().map(|published| {
         let what =
             format!("{} of `{}` is reached past every firewall", published.address, published.container);
@@ -323,6 +333,13 @@ mod tests {
             (Verdict::Doubtful, written),
         );
         check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
+        let table = "inet other";
+        let mut facts = samples::set_up();
+        facts.closing = [(table.to_owned(), [22, 443].into())].into();
+        let findings = examine(&facts, &samples::answers());
+        let other = findings.iter().find(|finding| finding.detail.contains(table)).unwrap();
+        assert_eq!(other.verdict, Verdict::Bad);
+        assert!(other.detail.contains("closes 22, 443"), "{other:?}");
         check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
     }
 }
