@@ -69,6 +69,8 @@ impl Action {
             Self::Packages(names) => packages(journal, names),
             Self::Enable(units) => units::enable(journal, units),
             Self::Restart(units) => {
+                // A run that was killed may have written them, and told systemd nothing.
+                Then::ReloadUnits.tell(journal, "")?;
                 units::restart(units)?;
                 journal.started()
             }
