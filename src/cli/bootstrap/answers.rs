@@ -75,15 +75,15 @@ impl Bootstrap {
         })
     }
 
-    fn application(&self, directory: &PathBuf) -> Result<App, Failure> {
+    fn application(&self, directory: &Path) -> Result<App, Failure> {
         let absolute =
-            |path: &PathBuf| std::path::absolute(path).map_err(|error| Failure::io("find", path, &error));
+            |path: &Path| std::path::absolute(path).map_err(|error| Failure::io("find", path, &error));
         let words = self.command.iter().flat_map(|text| text.split_whitespace());
         let app = App {
             directory: absolute(directory)?,
             command: words.map(str::to_owned).collect(),
-            env_file: self.env_file.as_ref().map(absolute).transpose()?,
-            data: self.data.iter().map(absolute).collect::<Result<_, _>>()?,
+            env_file: self.env_file.as_deref().map(absolute).transpose()?,
+            data: self.data.iter().map(|path| absolute(path)).collect::<Result<_, _>>()?,
         };
         is_there(&app).map(|()| app)
     }
