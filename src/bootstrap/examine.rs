@@ -333,13 +333,21 @@ mod tests {
             (Verdict::Doubtful, written),
         );
         check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
-        let table = "inet other";
-        let mut facts = samples::set_up();
-        facts.closing = [(table.to_owned(), [22, 443].into())].into();
-        let findings = examine(&facts, &samples::answers());
-        let other = findings.iter().find(|finding| finding.detail.contains(table)).unwrap();
-        assert_eq!(other.verdict, Verdict::Bad);
-        assert!(other.detail.contains("closes 22, 443"), "{other:?}");
         check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
+    }
+    #[test]
+    fn a_table_in_whose_way_the_edge_is_closed_is_broken_and_ssh_may_be_meant() {
+        for (ports, verdict) in [(&[22, 443][..], Verdict::Bad), (&[22], Verdict::Doubtful)] {
+            let mut facts = samples::set_up();
+            facts.closing = [("inet other".to_owned(), ports.iter().copied().collect())].into();
+            let findings = examine(&facts, &samples::answers());
+            let other = findings.iter().find(|finding| finding.detail.contains("`inet other`")).unwrap();
+            assert_eq!(other.verdict, verdict, "{other:?}");
+            assert!(other.detail.contains("closes 22"), "{other:?}");
+            // Its owner speaks for ufw's.
+            facts.ruler = Ruler::Ufw;
+            let findings = examine(&facts, &samples::answers());
+            assert!(!findings.iter().any(|finding| finding.detail.contains("`inet other`")));
+        }
     }
 }
