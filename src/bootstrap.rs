@@ -30,7 +30,7 @@ pub(crate) use self::{
     import::{Carried, Lineage, certbot, lineages, nginx, pm2},
     plan::{Plan, Step, plan},
     ruleset::{Carrier, Firewall, OpenPort},
-    undo::{Taken, undo},
+    undo::{Taken, leaves_state_where_it_is, to_take_back, undo},
 };
 
 /// Where the configuration lies that the service reads.
@@ -39,6 +39,31 @@ pub(crate) const CONFIG: &str = places::CONFIG;
 /// Files for systemd that are another version's than this program's, or were edited: a new program runs with them as they are.
 pub(crate) fn units_that_differ() -> Vec<&'static str> {
     plan::differing(|path| std::fs::read_to_string(path).ok())
+}
+
+/// Can the users themselves reach of an application what they must, as it is now?
+fn reached(app: &App, facts: &facts::AppFacts) -> bool {
+    matches!(plan::access(app, facts), plan::Action::Access { read, write, own } if apply::access(&read, &write, &own).is_ok())
+}
+
+/// Is there a program of that name for everybody?
+pub(crate) fn has_program(name: &str) -> bool {
+    machine::program(name).is_some()
+}
+
+/// The first of these files that the user of the service may not read, and that user. Root alone can tell.
+pub(crate) fn closed_to_service(files: &[std::path::PathBuf]) -> Option<(String, std::path::PathBuf)> {
+    if !nix::unistd::geteuid().is_root() {
+        return None;
+    }
+    let user = machine::hear(&["systemctl", "show", "--property=User", "--value", "gateway.service"]);
+    let user = user.trim();
+    let closed = |path: &&std::path::PathBuf| {
+        let shown = path.display().to_string();
+        machine::ask(&["runuser", "-u", user, "--", "test", "-r", &shown]).is_ok_and(|said| !said.good)
+    };
+    let first = files.iter().filter(|_| !user.is_empty()).find(closed)?;
+    Some((user.to_owned(), first.clone()))
 }
 
 /// An address or a network: `198.51.100.7`, `2001:db8::/48`.

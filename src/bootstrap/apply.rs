@@ -30,6 +30,15 @@ pub(crate) enum Progress<'a> {
 
 /// Carry out a plan, and tell of it.
 pub(crate) fn apply(plan: &Plan, mut tell: impl FnMut(Progress<'_>)) -> Result<(), (usize, BootstrapError)> {
+    // Whatever ends this run before: what runs as it was is to be started anew by the next one.
+    let restarts = plan.steps.iter().find_map(|step| match &step.action {
+        Action::Restart(units) => Some(units.iter().map(|unit| (*unit).to_owned()).collect()),
+        _ => None,
+    });
+    if let Some(units) = restarts {
+        let recorded = Journal::read().and_then(|mut journal| journal.record(Made::Outdated(units)));
+        recorded.map_err(|error| (0, error))?;
+    }
     for (index, step) in plan.steps.iter().enumerate() {
         tell(Progress::Begun(index, step));
         let mut words = |line: &str| tell(Progress::Words(line));
@@ -59,7 +68,12 @@ impl Action {
             Self::Certificates(hosts) => certificates(hosts),
             Self::Packages(names) => packages(journal, names),
             Self::Enable(units) => units::enable(journal, units),
-            Self::Restart(units) => units::restart(units),
+            Self::Restart(units) => {
+                // A run that was killed may have written them, and told systemd nothing.
+                Then::ReloadUnits.tell(journal, "")?;
+                units::restart(units)?;
+                journal.started()
+            }
             Self::Arm(wanted, within) => {
                 journal.record(Made::Firewall)?;
                 let lock = firewall::lock()?;
@@ -256,7 +270,7 @@ fn certificates(hosts: &[String]) -> Result<(), BootstrapError> {
 }
 
 /// As the users themselves, since root may read everything and so proves nothing.
-fn access(read: &[PathBuf], write: &[PathBuf], own: &[PathBuf]) -> Result<(), BootstrapError> {
+pub(super) fn access(read: &[PathBuf], write: &[PathBuf], own: &[PathBuf]) -> Result<(), BootstrapError> {
     let (worker, gateway) = (super::plan::WORKER, super::plan::GATEWAY);
     for (who, paths, flag, verb) in
         [(worker, read, "-r", "read"), (worker, write, "-w", "write to"), (gateway, own, "-r", "read")]

@@ -76,6 +76,16 @@ pub(crate) fn examine(facts: &Facts, answers: &Answers) -> Vec<Finding> {
     let mut findings = vec![units(facts)];
     findings.extend(shipped(facts));
     findings.push(firewall(facts, answers));
+    findings.extend(facts.closing.iter().filter(|_| facts.ruler == Ruler::Nobody).map(|(table, ports)| {
+        let shown = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
+        let what = format!("the table `{table}`, which is not ours, closes {shown}, whatever ours lets in");
+        let remedy = format!("let them in there too, unless it is meant: `nft list table {table}`");
+        // SSH may be for a few alone; the edge is for everybody.
+        match ports.is_disjoint(&answers.edge_ports()) {
+            true => Finding::doubtful("firewall", what, remedy),
+            false => Finding::bad("firewall", what, remedy),
+        }
+    }));
     findings.extend(facts.published.iter().map(|published| {
         let what =
             format!("{} of `{}` is reached past every firewall", published.address, published.container);
@@ -340,5 +350,21 @@ mod tests {
             "firewall",
             (Verdict::Bad, "cannot be read"),
         );
+    }
+
+    #[test]
+    fn a_table_in_whose_way_the_edge_is_closed_is_broken_and_ssh_may_be_meant() {
+        for (ports, verdict) in [(&[22, 443][..], Verdict::Bad), (&[22], Verdict::Doubtful)] {
+            let mut facts = samples::set_up();
+            facts.closing = [("inet other".to_owned(), ports.iter().copied().collect())].into();
+            let findings = examine(&facts, &samples::answers());
+            let other = findings.iter().find(|finding| finding.detail.contains("`inet other`")).unwrap();
+            assert_eq!(other.verdict, verdict, "{other:?}");
+            assert!(other.detail.contains("closes 22"), "{other:?}");
+            // Its owner speaks for ufw's.
+            facts.ruler = Ruler::Ufw;
+            let findings = examine(&facts, &samples::answers());
+            assert!(!findings.iter().any(|finding| finding.detail.contains("`inet other`")));
+        }
     }
 }

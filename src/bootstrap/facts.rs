@@ -2,6 +2,7 @@
 //! pure functions in the files below.
 
 mod app;
+mod closing;
 mod distribution;
 mod filters;
 mod listeners;
@@ -11,6 +12,7 @@ mod sockets;
 mod ssh;
 mod tunnel;
 mod tunnels;
+mod units;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -31,6 +33,7 @@ pub(crate) use self::{
     ssh::{Session, Ssh},
     tunnel::Tunnel,
     tunnels::TunnelEnd,
+    units::UnitFact,
 };
 pub(super) use self::{
     listeners::{CARRIERS, Unreached},
@@ -73,12 +76,16 @@ pub(crate) struct Facts {
     pub(crate) tables: Vec<String>,
     /// Of those, the ones that drop what comes in.
     pub(crate) dropping: Vec<String>,
+    /// And those in whose way nothing lets strangers in to these ports, of SSH and the edge.
+    pub(crate) closing: BTreeMap<String, BTreeSet<u16>>,
     /// Our own firewall.
     pub(crate) live: Live,
     /// Ports that Docker publishes.
     pub(crate) published: Vec<Published>,
     /// Our users and groups that exist: `user gateway`, `group gateway-admin`.
     pub(crate) accounts: BTreeSet<String>,
+    /// Units that an earlier run has changed and not started anew.
+    pub(crate) outdated: BTreeSet<String>,
     /// Files that a step may write, as they are.
     pub(crate) files: BTreeMap<PathBuf, FileFact>,
     /// Those that are there and are no text.
@@ -119,17 +126,6 @@ pub(crate) struct FileFact {
     pub(crate) content: String,
 }
 
-/// A unit as it is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct UnitFact {
-    /// Known to systemd.
-    pub(crate) exists: bool,
-    /// Started at boot.
-    pub(crate) enabled: bool,
-    /// Running, or listening.
-    pub(crate) active: bool,
-}
-
 /// Programs that change what is planned.
 const PROGRAMS: [&str; 15] = [
     "systemctl",
@@ -162,7 +158,9 @@ impl Facts {
         let sockets = listeners::sockets();
         let ssh = Ssh::look(&sockets, &processes);
         let (ruler, open, admitted) = ruler();
-        let (tables, dropping) = filters::dropping_tables(&machine::hear(&["nft", "-j", "list", "ruleset"]));
+        let rules = machine::hear(&["nft", "-j", "list", "ruleset"]);
+        let (tables, dropping) = filters::dropping_tables(&rules);
+        let closing = closing::closing(&rules, &answers.edge_ports().union(&ssh.ports).copied().collect());
         let container = machine::hear(&["systemd-detect-virt", "--container"]).trim().to_owned();
         let keys = [places::SEALED_KEY, places::PLAIN_KEY];
         Self {
@@ -187,13 +185,15 @@ impl Facts {
             admitted,
             tables,
             dropping,
+            closing,
             live: firewall::live(),
             published: published(),
             accounts: accounts(&machine::text("/etc/passwd"), &machine::text("/etc/group")),
+            outdated: Journal::read().map(|journal| journal.outdated()).unwrap_or_default(),
             unreadable: files.iter().filter(|path| machine::Was::hides(path)).cloned().collect(),
             files: files.into_iter().filter_map(file).collect(),
             directories: super::plan::directories().into_iter().filter_map(directory).collect(),
-            units: units.into_iter().map(|name| (name.to_owned(), unit(name))).collect(),
+            units: units.into_iter().map(|name| (name.to_owned(), units::unit(name))).collect(),
             kernel: KERNEL.iter().filter_map(|name| kernel(name)).collect(),
             clock: CLOCKS.iter().any(|name| processes.runs(&name[..name.len().min(15)])),
             journal_limited: journal_limited(&machine::hear(&[
@@ -306,22 +306,6 @@ fn directory(path: PathBuf) -> Option<(PathBuf, String)> {
     Some((path, format!("{:o} {user}:{group}", is.mode() & 0o7777)))
 }
 
-fn unit(name: &str) -> UnitFact {
-    let text = machine::hear(&["systemctl", "show", "--property=LoadState,UnitFileState,ActiveState", name]);
-    unit_fact(&text)
-}
-
-fn unit_fact(text: &str) -> UnitFact {
-    let value = |key: &str| {
-        text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default()
-    };
-    UnitFact {
-        exists: value("LoadState") == "loaded",
-        enabled: value("UnitFileState") == "enabled",
-        active: matches!(value("ActiveState"), "active" | "activating" | "reloading"),
-    }
-}
-
 fn kernel(name: &str) -> Option<(String, u64)> {
     let text = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
     Some((name.to_owned(), text.trim().parse().ok()?))
@@ -372,16 +356,6 @@ mod tests {
         assert!(!journal_limited("[Journal]\n#SystemMaxUse=\nSystemMaxUse=\n"));
         assert!(updates("APT::Periodic::Unattended-Upgrade \"1\";\n"));
         assert!(!updates("APT::Periodic::Unattended-Upgrade \"0\";\n"));
-    }
-
-    #[test]
-    fn a_unit_is_what_systemd_says() {
-        let on = UnitFact { exists: true, enabled: true, active: true };
-        assert_eq!(unit_fact("LoadState=loaded\nActiveState=active\nUnitFileState=enabled\n"), on);
-        assert_eq!(
-            unit_fact("LoadState=not-found\nActiveState=inactive\nUnitFileState=\n"),
-            UnitFact::default()
-        );
     }
 
     #[test]

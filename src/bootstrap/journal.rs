@@ -58,6 +58,8 @@ pub(super) enum Made {
         /// Did it run before?
         active: bool,
     },
+    /// Units that run as they were before what is written here: they are to be started anew.
+    Outdated(Vec<String>),
     /// Settings of the kernel, as they were.
     Kernel(Vec<(String, u64)>),
     /// Our table, armed or lasting, and what makes it last.
@@ -108,6 +110,22 @@ impl Journal {
         }
         self.made.push(made);
         self.write()
+    }
+
+    /// What was written for these units is in force.
+    pub(super) fn started(&mut self) -> Result<(), BootstrapError> {
+        let before = self.made.len();
+        self.made.retain(|made| !matches!(made, Made::Outdated(_)));
+        if self.made.len() < before { self.write() } else { Ok(()) }
+    }
+
+    /// Units that an earlier run has not come to start anew.
+    pub(super) fn outdated(&self) -> BTreeSet<String> {
+        let units = self.made.iter().filter_map(|made| match made {
+            Made::Outdated(units) => Some(units),
+            _ => None,
+        });
+        units.flatten().cloned().collect()
     }
 
     /// Onto the disk.

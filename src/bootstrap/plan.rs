@@ -11,7 +11,10 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 
 use serde::Serialize;
 
-pub(super) use self::shipped::{differing, directories, touched};
+pub(super) use self::{
+    settings::access,
+    shipped::{differing, directories, touched},
+};
 use super::{Answers, Facts, places, ruleset::Wanted};
 
 /// What will be done, and why.

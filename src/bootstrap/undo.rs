@@ -1,6 +1,7 @@
 //! Taking back what bootstrap made, last thing first, and nothing else: a file that its owner has changed since stays, and so
 //! do databases, what they need, and what the application keeps. What stays is still of record: a later run can take it.
 
+mod forecast;
 mod packages;
 mod rulers;
 
@@ -10,6 +11,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+pub(crate) use self::forecast::{leaves_state_where_it_is, to_take_back};
 use super::{
     BootstrapError, firewall,
     journal::{Journal, Made},
@@ -34,20 +36,8 @@ pub(crate) struct Taken {
 /// Take everything back; `told` hears of each thing when it is done. `registry` is why the registry and what opens it must
 /// stay, if they must.
 pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Result<(), BootstrapError> {
-    if !nix::unistd::geteuid().is_root() {
-        return Err(BootstrapError::NotRoot);
-    }
-    let mut journal = Journal::read()?;
-    if journal.made.is_empty() {
-        return Err(BootstrapError::refused(
-            "there is nothing to take back",
-            "`gateway bootstrap` has made nothing here",
-        ));
-    }
-    // Units first, whenever they were switched on: their files, users and directories go under them otherwise.
-    let (units, others): (Vec<Made>, Vec<Made>) =
-        journal.made.iter().cloned().partition(|made| matches!(made, Made::Unit { .. }));
-    for made in units.into_iter().rev().chain(others.into_iter().rev()) {
+    let mut journal = written()?;
+    for made in in_order(&journal) {
         let stays = made.take_back(registry)?;
         if stays.is_none() {
             journal.made.retain(|other| *other != made);
@@ -65,6 +55,28 @@ pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Resul
     }
     machine::order(&["systemctl", "daemon-reload"])?;
     machine::ask(&["systemctl", "reset-failed"]).map(drop)
+}
+
+/// What was made here, as long as there is something.
+fn written() -> Result<Journal, BootstrapError> {
+    if !nix::unistd::geteuid().is_root() {
+        return Err(BootstrapError::NotRoot);
+    }
+    let journal = Journal::read()?;
+    match journal.made.is_empty() {
+        true => Err(BootstrapError::refused(
+            "there is nothing to take back",
+            "`gateway bootstrap` has made nothing here",
+        )),
+        false => Ok(journal),
+    }
+}
+
+/// Units first, whenever they were switched on: their files, users and directories go under them otherwise.
+fn in_order(journal: &Journal) -> Vec<Made> {
+    let (units, others): (Vec<Made>, Vec<Made>) =
+        journal.made.iter().cloned().partition(|made| matches!(made, Made::Unit { .. }));
+    units.into_iter().rev().chain(others.into_iter().rev()).collect()
 }
 
 impl Made {
@@ -87,6 +99,7 @@ impl Made {
             Self::Packages(names) => format!("packages {}", names.join(", ")),
             Self::Unit { name, .. } => name.clone(),
             Self::Kernel(_) => "kernel settings".to_owned(),
+            Self::Outdated(units) => format!("a start of {} that is due", units.join(", ")),
             Self::Firewall => "firewall".to_owned(),
             Self::Ufw(list) => format!("ufw: {}", ports(list)),
             Self::UfwRule(words) => format!("ufw {words}"),
@@ -119,6 +132,7 @@ impl Made {
                 }
                 Ok(None)
             }
+            Self::Outdated(_) => Ok(None),
             Self::Kernel(before) => {
                 for (name, value) in before {
                     machine::order(&["sysctl", "-q", "-w", &format!("{name}={value}")])?;
@@ -134,14 +148,17 @@ impl Made {
     }
 }
 
+fn changed(path: &Path, written: &str) -> Option<String> {
+    (path.exists() && machine::text(path) != written).then(|| "it was changed since".to_owned())
+}
+
 fn take_back_file(
     path: &Path,
     written: &str,
     before: Option<&machine::Was>,
 ) -> Result<Option<String>, BootstrapError> {
-    let now = machine::text(path);
-    if path.exists() && now != written {
-        return Ok(Some("it was changed since".to_owned()));
+    if let Some(why) = changed(path, written) {
+        return Ok(Some(why));
     }
     match before {
         Some(was) => machine::write_owned(path, was.content.as_bytes(), was.mode, (was.uid, was.gid))?,
@@ -182,7 +199,9 @@ fn databases() -> Vec<PathBuf> {
 
 /// Why the registry, its sealing key and who may read them must stay, if they must.
 fn needed(registry: Option<&str>) -> Option<String> {
-    let here = (!databases().is_empty()).then(|| format!("tenants' databases lie in {}", places::STATE));
+    let here = (!databases().is_empty()).then(|| {
+        format!("tenants' databases lie in {0} (move {0}/tenants away, or delete it)", places::STATE)
+    });
     here.or_else(|| registry.map(str::to_owned))
 }
 
@@ -205,19 +224,32 @@ fn take_back_rights(list: &[(PathBuf, u32, u32, u32)]) -> Result<(), BootstrapEr
     Ok(())
 }
 
+/// Why a directory must stay whatever is in it.
+fn directory_stays(path: &Path, registry: Option<&str>) -> Option<String> {
+    if path.starts_with(places::STATE)
+        && let Some(why) = needed(registry)
+    {
+        return Some(format!("{}: {why}", path.display()));
+    }
+    let keeps = path.starts_with(APPLICATION) && application_keeps();
+    keeps.then(|| format!("{} holds what the application keeps", path.display()))
+}
+
+/// Why users and groups must stay.
+fn accounts_stay(registry: Option<&str>) -> Option<String> {
+    (needed(registry).is_some() || application_keeps())
+        .then(|| "they own the databases or files that stay".to_owned())
+}
+
 fn take_back_directories(list: &[PathBuf], registry: Option<&str>) -> Result<Option<String>, BootstrapError> {
     let mut stays = Vec::new();
     // Innermost first.
     for path in list.iter().rev().filter(|path| path.is_dir()) {
+        if let Some(why) = directory_stays(path, registry) {
+            stays.push(why);
+            continue;
+        }
         let state = path.starts_with(places::STATE);
-        if state && let Some(why) = needed(registry) {
-            stays.push(format!("{}: {why}", path.display()));
-            continue;
-        }
-        if path.starts_with(APPLICATION) && application_keeps() {
-            stays.push(format!("{} holds what the application keeps", path.display()));
-            continue;
-        }
         // What runs fills these by itself; in any other directory only what was made here is removed.
         let own = state || OWN.iter().any(|own| path.starts_with(own));
         let removed = if own { fs::remove_dir_all(path) } else { fs::remove_dir(path) };
@@ -233,8 +265,8 @@ fn take_back_directories(list: &[PathBuf], registry: Option<&str>) -> Result<Opt
 }
 
 fn take_back_accounts(names: &[String], registry: Option<&str>) -> Result<Option<String>, BootstrapError> {
-    if needed(registry).is_some() || application_keeps() {
-        return Ok(Some("they own the databases or files that stay".to_owned()));
+    if let Some(why) = accounts_stay(registry) {
+        return Ok(Some(why));
     }
     // Users first: a group that is somebody's own cannot go before them, and may go with them.
     for kind in ["user", "group"] {

@@ -1,8 +1,11 @@
 //! `gateway bootstrap`: from an empty server to a running service. It shows the plan, asks, carries it out, and ends with
 //! the doctor.
 
+mod answers;
+mod first_certificate;
 mod node;
 mod registry;
+mod undo;
 
 use std::{
     io::{self, BufRead, IsTerminal, Read},
@@ -21,7 +24,7 @@ use super::{
 };
 use crate::{
     backend::node::Spec,
-    bootstrap::{self, Answers, App, BootstrapError, Facts, OpenPort, Plan, Progress, Taken},
+    bootstrap::{self, Answers, BootstrapError, Facts, OpenPort, Plan, Progress},
     config::{self, Loaded},
 };
 
@@ -45,6 +48,7 @@ Examples:
   gateway bootstrap --app /srv/app --domain api.example.com --node 22
   gateway bootstrap --beside --upstream http://127.0.0.1:3000 --domain api.example.com
   gateway bootstrap confirm
+  gateway bootstrap --undo --dry-run
   gateway bootstrap --undo")]
 pub(crate) struct Bootstrap {
     #[command(subcommand)]
@@ -53,13 +57,13 @@ pub(crate) struct Bootstrap {
     #[arg(long, value_name = "DIR")]
     app: Option<PathBuf>,
     /// A host of the API; may be repeated
-    #[arg(long, value_name = "HOST")]
+    #[arg(long, value_name = "HOST", value_parser = answers::host)]
     domain: Vec<String>,
     /// Stand beside what serves already: ports 8080 and 8443 instead of 80 and 443, until `gateway cutover`
     #[arg(long, conflicts_with = "listen")]
     beside: bool,
     /// What serves already, such as http://127.0.0.1:3000: it goes on serving, behind the gateway
-    #[arg(long, value_name = "URL", conflicts_with = "app")]
+    #[arg(long, value_name = "URL", conflicts_with = "app", value_parser = answers::upstream)]
     upstream: Option<String>,
     /// How the application is started, if its package.json does not say
     #[arg(long, value_name = "COMMAND", requires = "app")]
@@ -80,7 +84,7 @@ pub(crate) struct Bootstrap {
     #[arg(long, value_name = "MODE", value_parser = ["acme", "local"], default_value = "acme")]
     tls: String,
     /// A mail address for the certificate authority; may be repeated
-    #[arg(long, value_name = "MAIL")]
+    #[arg(long, value_name = "MAIL", value_parser = answers::contact)]
     contact: Vec<String>,
     /// Where the edge listens, instead of on ports 80 and 443; may be repeated
     #[arg(long, value_name = "ADDRESS")]
@@ -107,7 +111,7 @@ pub(crate) struct Bootstrap {
     #[arg(long)]
     yes: bool,
     /// Take back what bootstrap made, and nothing else
-    #[arg(long, conflicts_with_all = ["app", "upstream", "dry_run"])]
+    #[arg(long, conflicts_with_all = ["app", "upstream"])]
     undo: bool,
     #[command(flatten)]
     form: out::Form,
@@ -157,8 +161,10 @@ impl Bootstrap {
             return self.take_back(settings);
         }
         let answers = self.answers(settings)?;
+        answers::fit(&answers, settings)?;
         let mut facts = Facts::gather(&answers);
         facts.node = node::look(&facts, &answers, settings)?;
+        answers::starts(&facts, &answers, settings)?;
         let plan = bootstrap::plan(&facts, &answers);
         let ends_here = self.dry_run || plan.steps.is_empty() || !plan.problems.is_empty();
         if !self.form.json {
@@ -170,7 +176,7 @@ impl Bootstrap {
             return Err(Failure::told());
         }
         if ends_here {
-            return Ok(());
+            return answers::said_in_full(&answers, settings);
         }
         self.ask("Go ahead?")?;
         let quiet = self.form.json;
@@ -189,48 +195,8 @@ impl Bootstrap {
             }
             return Err(stopped(&plan, done, &error));
         }
-        self.ended(settings, with(told, "done", json!(plan.steps.len())))
-    }
-
-    fn answers(&self, settings: &Settings) -> Result<Answers, Failure> {
-        let absolute =
-            |path: &PathBuf| std::path::absolute(path).map_err(|error| Failure::io("find", path, &error));
-        let app = match &self.app {
-            Some(directory) => Some(App {
-                directory: absolute(directory)?,
-                command: self
-                    .command
-                    .iter()
-                    .flat_map(|text| text.split_whitespace())
-                    .map(str::to_owned)
-                    .collect(),
-                env_file: self.env_file.as_ref().map(absolute).transpose()?,
-                data: self.data.iter().map(absolute).collect::<Result<_, _>>()?,
-            }),
-            None => None,
-        };
-        let mut listen = self.listen.clone();
-        if self.beside {
-            listen = BESIDE.iter().filter_map(|address| address.parse().ok()).collect();
-        } else if listen.is_empty() {
-            listen = configured(settings)?;
-        }
-        Ok(Answers {
-            app,
-            upstream: self.upstream.clone(),
-            node: self.node.as_ref().map(ToString::to_string),
-            node_mirror: self.node_mirror.clone(),
-            domains: self.domain.clone(),
-            tls: self.tls.clone(),
-            contact: self.contact.clone(),
-            listen,
-            ssh_ports: self.ssh_port.iter().copied().collect(),
-            open: self.open.iter().copied().collect(),
-            firewall: !self.no_firewall,
-            confirm_within: self.confirm_within,
-            updates: self.updates,
-            unattended: self.yes,
-        })
+        self.ended(&answers, settings, with(told, "done", json!(plan.steps.len())))?;
+        answers::said_in_full(&answers, settings)
     }
 
     fn show(&self, facts: &Facts, plan: &Plan) {
@@ -281,7 +247,7 @@ impl Bootstrap {
         }
     }
 
-    fn ended(&self, settings: &Settings, told: Value) -> Result<(), Failure> {
+    fn ended(&self, answers: &Answers, settings: &Settings, told: Value) -> Result<(), Failure> {
         if let Some(armed) = bootstrap::live().armed {
             let text = format!(
                 "\nThe firewall is up until {:.0} and then goes back, unless you keep it. From your own machine, open a\n\
@@ -290,6 +256,7 @@ impl Bootstrap {
             );
             if self.form.json { out::remark(text) } else { out::line(text) }
         }
+        first_certificate::awaited(answers, settings);
         // What it finds is told, and no reason to call the set-up failed: DNS may come later.
         if self.form.json {
             let doctor = doctor::report(&doctor::findings(settings)?);
@@ -297,33 +264,6 @@ impl Bootstrap {
         }
         let _findings = Doctor::default().run(settings);
         Ok(())
-    }
-
-    fn take_back(&self, settings: &Settings) -> Result<(), Failure> {
-        self.ask("Take back what bootstrap made?")?;
-        let mut taken = Vec::new();
-        let quiet = self.form.json;
-        let registry = registry::needed(settings);
-        let outcome = bootstrap::undo(registry.as_deref(), |one: Taken| {
-            if !quiet {
-                out::line(match &one.stays {
-                    Some(why) => format!("stays: {}: {why}", one.what),
-                    None => format!("taken back: {}", one.what),
-                });
-            }
-            taken.push(one);
-        });
-        if quiet {
-            out::json(&json!({ "taken_back": taken }))?;
-        }
-        outcome.map_err(|error| {
-            let failure = Failure::from(error);
-            if failure.hint.is_some() {
-                failure
-            } else {
-                failure.hint("`gateway bootstrap --undo` goes on where it stopped")
-            }
-        })
     }
 }
 

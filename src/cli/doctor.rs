@@ -62,14 +62,22 @@ impl Doctor {
 pub(super) fn findings(settings: &Settings) -> Result<Vec<Finding>, Failure> {
     let mut findings = Vec::new();
     let loaded = config::load(&settings.flags());
-    findings.push(match &loaded {
-        Ok(loaded) if loaded.warnings.is_empty() => Finding::good("configuration", "can be read"),
-        Ok(loaded) => {
+    // Root may read everything: the service's user is asked. Its own file is the one by default.
+    let files = loaded.as_ref().ok().filter(|_| settings.config.is_none()).map(|loaded| &*loaded.files);
+    let closed = bootstrap::closed_to_service(files.unwrap_or_default());
+    findings.push(match (&loaded, &closed) {
+        (Ok(_), Some((user, path))) => {
+            let path = path.display();
+            let what = format!("`{user}`, whom the service runs as, cannot read `{path}`");
+            Finding::bad("configuration", what, format!("`chgrp {user} {path}` and `chmod 640 {path}`"))
+        }
+        (Ok(loaded), None) if loaded.warnings.is_empty() => Finding::good("configuration", "can be read"),
+        (Ok(loaded), None) => {
             let warnings: Vec<_> = loaded.warnings.iter().map(ToString::to_string).collect();
             Finding::doubtful("configuration", warnings.join("; "), "gateway check")
         }
-        Err(_) if is_closed(settings) => Finding::skipped("configuration", NEEDS_ROOT),
-        Err(problems) => Finding::bad("configuration", problems.count(), "gateway check"),
+        (Err(_), _) if is_closed(settings) => Finding::skipped("configuration", NEEDS_ROOT),
+        (Err(problems), _) => Finding::bad("configuration", problems.count(), "gateway check"),
     });
     let config = loaded.map(|loaded| loaded.config).unwrap_or_default();
     let answers = answers(settings, &config);

@@ -121,8 +121,9 @@ impl FirewallOrder {
 impl Status {
     fn run(self) -> Result<(), Failure> {
         if !nix::unistd::geteuid().is_root() {
-            // Others would be told that there is none, or that it is gone.
-            return Err(Failure::failed("only root sees the rules of the kernel").hint("run it with sudo"));
+            // Others see none of it, be there one or not.
+            return Err(Failure::failed("the firewall is shown to root alone: this needs root")
+                .hint("`sudo gateway firewall status`"));
         }
         let live = bootstrap::live();
         if self.form.json {

@@ -75,6 +75,15 @@ fn find(settings: &Settings, mistakes: Mistakes) -> Result<Found, Failure> {
         }
         Err(problems) => problems,
     };
+    if config::is_closed(&flags)
+        && let Some(socket) = config::socket_hint(&flags)
+    {
+        // Nothing is wrong with it for all that is known; who may give no orders is told just that.
+        return match Presence::at(&socket)? {
+            Presence::Running => Ok(Found::Running(socket)),
+            Presence::AtRest => Err(unusable(&problems)),
+        };
+    }
     match config::socket_hint(&flags) {
         Some(socket) if Presence::at(&socket) == Ok(Presence::Running) => {
             if mistakes == Mistakes::Told {

@@ -18,6 +18,8 @@ mod tls;
 
 use std::path::Path;
 
+pub(crate) use self::{acme::is_mail_address, backend::upstream_problem};
+
 use super::{Config, Problem, load::Purpose, place::Place};
 
 /// A key, step by step: list items by index.

@@ -19,7 +19,7 @@ use super::{
 
 mod hint;
 
-pub(crate) use self::hint::socket_hint;
+pub(crate) use self::hint::{is_closed, socket_hint};
 
 /// What the command line says about the configuration.
 #[derive(Debug, Clone, Default)]

@@ -176,6 +176,11 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
     server.forget_a_listener();
     assert_eq!(server.reached(FORGOTTEN), [false; 2], "after a power cut");
     server.ssh("gateway firewall status").ok().says(&["in force as confirmed"]);
+    let other = "nft 'add table inet other; add chain inet other input { type filter hook input priority 10; policy drop; }; \
+        add rule inet other input iif lo accept; add rule inet other input ct state established,related accept'";
+    server.machine.shell(other).ok();
+    server.machine.run(&["gateway", "doctor"]).says(&["the table `inet other`", "closes 80, 443, 2222"]);
+    server.machine.run(&["nft", "delete", "table", "inet", "other"]).ok();
     server.machine.run(&["nft", "delete", "table", "inet", "gateway"]).ok();
     let doctor = server.ssh("gateway doctor");
     assert_eq!(doctor.code, 1, "{doctor:?}");
@@ -197,6 +202,24 @@ fn doctor_without_root_gives_no_false_verdicts(machine: &Machine) {
         );
     }
     assert!(!nobody.stdout.contains('✗'), "{}", nobody.stdout);
+    let firewall = machine.shell("runuser -u nobody -- gateway firewall status");
+    assert_ne!(firewall.code, 0);
+    firewall.says(&["this needs root"]);
+    // A member may not read the configuration, and gives orders all the same; nobody else does.
+    machine.shell("useradd --groups gateway-admin ada").ok();
+    machine.shell("runuser -u ada -- gateway backend list").ok().says(&["api"]);
+    assert_ne!(machine.shell("runuser -u ada -- cat /etc/gateway/gateway.toml").code, 0);
+    let stranger = machine.shell("runuser -u nobody -- gateway status");
+    assert_eq!(stranger.code, 4, "{stranger:?}");
+    stranger.says(&["you may not give orders to the gateway at `/run/gateway/admin.sock`"]);
+    machine.shell("userdel ada").ok();
+    // Root can read what the service cannot.
+    machine.shell("chmod 600 /etc/gateway/gateway.toml").ok();
+    let closed = machine.run(&["gateway", "doctor"]);
+    assert_eq!(closed.code, 1, "{closed:?}");
+    closed
+        .says(&["`gateway`, whom the service runs as, cannot read `/etc/gateway/gateway.toml`", "chmod 640"]);
+    machine.shell("chmod 640 /etc/gateway/gateway.toml").ok();
     let member = doctor(&["--reuid=gateway", "--regid=gateway", "--init-groups"]);
     member.says(&[
         "configuration  /etc/gateway/gateway.toml:5: tls.mode",
@@ -309,6 +332,9 @@ fn others_data_stays(server: &Server) {
     let add = "gateway tenant add shop --origin https://shop.example --database sqlite:///srv/data/shop.db";
     machine.shell(add).ok();
     let named = "the registry `/var/lib/gateway/registry.db` names a tenant (`gateway tenant remove` first)";
+    let forecast = machine.shell("gateway bootstrap --undo --dry-run").ok();
+    forecast.says(&["will stay: directories", named, "tenants are removed by the gateway that runs"]);
+    served(machine);
     // One whose configuration cannot be read shows no registry at all.
     machine
         .shell(
@@ -331,6 +357,9 @@ fn others_data_stays(server: &Server) {
     for path in ["/var/lib/gateway/registry.db", "/var/lib/gateway-app/kept", "/srv/data"] {
         assert!(machine.path(path).exists(), "{path}");
     }
+    // Where no gateway runs any more, another way is named.
+    let later = machine.shell("/root/gateway bootstrap --undo --dry-run").ok();
+    later.says(&["names a tenant (delete /var/lib/gateway, if nobody needs it)", "will stay: user"]);
     machine.shell(ORDER).ok();
     served(machine);
     machine.run(&["gateway", "tenant", "show", "shop"]).ok().says(&["/srv/data/shop.db"]);
@@ -450,11 +479,29 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     no_nft.says(&["nft is missing", "nothing has been touched"]);
     assert_eq!(server.picture(), before);
 
+    let wrong_file = ORDER.replace("app.mjs", "no.mjs");
+    let nonsense = ["--data /nope", "--env-file /nope", "--domain http://api.example"]
+        .map(|answer| format!("{ORDER} {answer}"));
+    for order in nonsense.iter().chain([&wrong_file]) {
+        let refused = server.machine.shell(order);
+        assert_eq!(refused.code, 2, "{refused:?}");
+    }
+    assert_eq!(server.picture(), before);
+
     server.machine.shell("chmod 700 /srv").ok();
     let shut = server.machine.shell(ORDER);
     assert_ne!(shut.code, 0);
     shut.says(&["`gateway-app` cannot read `/srv/app`", "may not enter `/srv`", "done before:", "--undo"]);
-    server.machine.shell("chmod 755 /srv; umask 077; echo A=1 > /etc/api.env").ok();
+    // What was made so far can be taken back whole, though no registry was ever made and the configuration is gone.
+    server.machine.shell("rm /etc/gateway/gateway.toml").ok();
+    let forecast = server.machine.shell("/root/gateway bootstrap --undo --dry-run").ok();
+    let forecast =
+        forecast.says(&["to take back: /etc/gateway/gateway.toml", "to take back: /usr/local/bin/gateway"]);
+    assert!(!forecast.stdout.contains("will stay"), "{forecast:?}");
+    assert!(server.machine.path("/usr/local/bin/gateway").exists(), "a forecast takes nothing");
+    server.machine.shell("/root/gateway bootstrap --undo --yes && chmod 755 /srv").ok();
+    same(&before, &server.picture());
+    server.machine.shell("umask 077; echo A=1 > /etc/api.env").ok();
     // Environment files are read by the gateway, not by its workers.
     let order = format!("{ORDER} --env-file /etc/api.env");
     server.machine.shell("chown nobody /etc/api.env").ok();
@@ -468,7 +515,39 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     let rights = || server.machine.shell("stat -c '%a %U:%G' /etc/api.env").ok().stdout;
     assert_eq!(rights().trim(), "640 root:gateway");
     served(&server.machine);
+    what_a_failed_run_did_not_come_to_is_done_by_the_next(&server.machine, &order);
     assert_eq!(HOST, "api.example");
     server.machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&["rights of /etc/api.env"]);
     assert_eq!(rights().trim(), "600 root:root");
+}
+
+/// The sandbox of the service that runs is one of before, until it begins anew; and what could be reached once is looked at
+/// every time.
+fn what_a_failed_run_did_not_come_to_is_done_by_the_next(machine: &Machine, order: &str) {
+    let order = format!("{order} --data /srv/data");
+    let writes = || {
+        let script =
+            "nsenter --mount --target $(systemctl show --property=MainPID --value gateway) touch /srv/data/x";
+        machine.shell(script).code == 0
+    };
+    machine.shell("mkdir --mode 700 /srv/data").ok();
+    let shut = machine.shell(&order);
+    assert_eq!(shut.code, 1, "{shut:?}");
+    shut.says(&["`gateway-app` cannot write to `/srv/data`"]);
+    assert!(!writes(), "the service has not begun anew");
+    machine.shell("chown gateway-app /srv/data").ok();
+    // The configuration is its owner's, who has to write the rest.
+    let made = machine.shell(&order);
+    assert_eq!(made.code, 2, "{made:?}");
+    made.says(&["restart: runs as planned", "add \"/srv/data\" to `allow_write` of `[backend.api]`"]);
+    assert!(writes());
+    let again = machine.shell(&order);
+    again.says(&["nothing to do"]);
+    machine.shell("chown root /srv/data").ok();
+    let shut = machine.shell(&order);
+    assert_eq!(shut.code, 1, "{shut:?}");
+    let other =
+        machine.shell(&format!("{} --domain other.example", ORDER.replace("/root/gateway", "gateway")));
+    assert_eq!(other.code, 2, "{other:?}");
+    other.says(&["does not serve `other.example`", "add \"other.example\" to `hosts` of `[backend.api]`"]);
 }

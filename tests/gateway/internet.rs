@@ -110,6 +110,10 @@ fn arrives(disk: Disk, name: &str) -> (Server, Authority, String) {
     let before = server.picture();
     let done = server.machine.shell(ORDER);
     assert_eq!(done.code, 0, "{name}: {done:?}");
+    assert!(
+        !done.all().contains("UnrecognisedName"),
+        "its doctor looks after the first certificate: {done:?}"
+    );
     let answer = eventually("it is served with a certificate of the authority", || {
         Some(authority.visit(&server.machine)).filter(|answer| answer.code == 0)
     });

@@ -167,6 +167,8 @@ fn a_broken_program_gives_way_to_the_old_one_under_load_and_nobody_is_refused() 
     under_load(&machine, one_request, || {
         upgrade("/root/nowhere").fails(2).says(&["cannot be read", "nothing has changed"]);
         upgrade("/root/other").fails(2).says(&["is no gateway", "nothing has changed"]);
+        machine.run(&["install", "-m", "644", "/root/other", "/root/closed"]).ok();
+        upgrade("/root/closed").fails(2).says(&["`chmod +x /root/closed`", "nothing has changed"]);
         machine
             .run(&["gateway", "upgrade", "/root/slow", "--within", "1s"])
             .fails(2)

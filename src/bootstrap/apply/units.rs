@@ -17,9 +17,12 @@ pub(super) fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<()
     if !made.is_empty() {
         journal.record(Made::Directories(made))?;
     }
+    // What was written for it comes into force with its start.
+    let mut begins = false;
     for unit in units {
         let is = |verb| machine::hear(&["systemctl", verb, unit]).trim().to_owned();
         let (enabled, active) = (is("is-enabled") == "enabled", is("is-active") == "active");
+        begins |= *unit == "gateway.service" && !active;
         journal.record(Made::Unit { name: (*unit).to_owned(), enabled, active })?;
     }
     for unit in units {
@@ -30,7 +33,7 @@ pub(super) fn enable(journal: &mut Journal, units: &[&'static str]) -> Result<()
         }
         proven_active(unit)?;
     }
-    Ok(())
+    if begins { journal.started() } else { Ok(()) }
 }
 
 /// In one transaction: systemd stops the service before its socket, and starts it after. A socket that moves needs two: through a

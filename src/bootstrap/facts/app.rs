@@ -24,6 +24,10 @@ pub(crate) struct AppFacts {
     pub(crate) names_then: BTreeSet<String>,
     /// The environment file's permissions, if root alone may read it.
     pub(crate) env_closed: Option<u32>,
+    /// What the command names and is not there.
+    pub(crate) missing: Option<PathBuf>,
+    /// Can the workers' user and the gateway's reach what they need to, as it is now?
+    pub(crate) reached: bool,
 }
 
 /// Entry files that people use, the likeliest first.
@@ -37,13 +41,17 @@ impl AppFacts {
             ENTRIES.into_iter().filter(|entry| app.directory.join(entry).is_file()).collect();
         let command = if app.command.is_empty() { command(&package, &there) } else { app.command.clone() };
         let file = app.env_file.as_ref().map(machine::text).unwrap_or_default();
-        Self {
+        let mut facts = Self {
             exists: app.directory.is_dir(),
+            missing: missing(&command, &app.directory),
             command,
             names_now: names_now(Path::new("/proc"), &app.directory),
             names_then: names_of_file(&file),
             env_closed: app.env_file.as_deref().and_then(share::closed),
-        }
+            reached: false,
+        };
+        facts.reached = super::super::reached(app, &facts);
+        facts
     }
 
     /// Names that what runs now has, and what will run has not.
@@ -56,11 +64,39 @@ impl AppFacts {
         self.command.first().is_some_and(|program| ["node", "npm", "npx"].contains(&program.as_str()))
     }
 
-    /// The file that the command names, if it names one.
+    /// The file that the command names, if it names one that is there.
     pub(crate) fn entry(&self, directory: &Path) -> Option<PathBuf> {
-        let named = self.command.iter().skip(1).find(|word| !word.starts_with('-'))?;
-        Some(directory.join(named))
+        named(&self.command).find_map(|word| found(word, directory))
     }
+}
+
+/// Words of a command that may be files, behind the program.
+fn named(command: &[String]) -> impl Iterator<Item = &str> {
+    command.iter().skip(1).map(String::as_str).filter(|word| !word.starts_with('-'))
+}
+
+/// As Node finds what it is told to run.
+fn found(word: &str, directory: &Path) -> Option<PathBuf> {
+    let path = directory.join(word);
+    let with_ending = directory.join(format!("{word}.js"));
+    [path, with_ending].into_iter().find(|path| path.exists())
+}
+
+/// A program named by its path, or the file that Node is told to run. Which words belong to Node's options is not known: one
+/// that is there will do.
+fn missing(command: &[String], directory: &Path) -> Option<PathBuf> {
+    /// With these Node runs something else than a file.
+    const NO_FILE: [&str; 7] = ["-e", "--eval", "-p", "--print", "-pe", "--run", "--test"];
+    let program = command.first()?;
+    if program.contains('/') && !directory.join(program).exists() {
+        return Some(directory.join(program));
+    }
+    let is_node = Path::new(program).file_name().is_some_and(|name| name == "node");
+    let no_file = command.iter().any(|word| NO_FILE.contains(&word.split('=').next().unwrap_or_default()));
+    if !is_node || no_file || named(command).any(|word| found(word, directory).is_some()) {
+        return None;
+    }
+    named(command).last().map(|word| directory.join(word))
 }
 
 /// What `npm start` would run if that is a plain program with words; else the package's main file; else the first entry
@@ -198,6 +234,31 @@ mod tests {
         node.kill().unwrap();
         node.wait().unwrap();
         assert_eq!(names, ["JWT_SECRET", "SHOP_SECRET"].map(str::to_owned).into());
+    }
+
+    #[test]
+    fn a_command_that_names_what_is_not_there_is_found_out() {
+        let directory = tempfile::tempdir().unwrap();
+        fs::create_dir(directory.path().join("bin")).unwrap();
+        for file in ["app.mjs", "server.js", "bin/run"] {
+            fs::write(directory.path().join(file), "").unwrap();
+        }
+        for (line, want) in [
+            ("node app.mjs", None),
+            ("node server", None),
+            ("node .", None),
+            ("node --enable-source-maps -r dotenv/config app.mjs", None),
+            ("node -e 0 x", None),
+            ("node --run start", None),
+            ("npm run start", None),
+            ("bin/run it", None),
+            ("node nothere.js", Some("nothere.js")),
+            ("bin/other", Some("bin/other")),
+        ] {
+            let command: Vec<String> = line.split(' ').map(str::to_owned).collect();
+            let want = want.map(|path| directory.path().join(path));
+            assert_eq!(missing(&command, directory.path()), want, "{line}");
+        }
     }
 
     #[test]

@@ -161,7 +161,7 @@ impl Change {
                 }
                 firewall.denied.insert(net);
             }
-            Self::Close(what) => return close(firewall, &what),
+            Self::Close(what) => return close(firewall, &what, &found.ssh),
             // These are added and never taken away by themselves: a server or a tunnel that is down just now comes back.
             Self::Follow(edge) => {
                 if let Some(edge) = edge {
@@ -175,7 +175,7 @@ impl Change {
     }
 }
 
-fn close(mut firewall: Firewall, what: &str) -> Result<Firewall, BootstrapError> {
+fn close(mut firewall: Firewall, what: &str, ssh: &BTreeSet<u16>) -> Result<Firewall, BootstrapError> {
     if let Ok(net) = network(what) {
         if firewall.admins.remove(&net) | firewall.denied.remove(&net) {
             return Ok(firewall);
@@ -192,6 +192,10 @@ fn close(mut firewall: Firewall, what: &str) -> Result<Firewall, BootstrapError>
         .parse()
         .map_err(|why: String| BootstrapError::refused(format!("`{what}` is no port and no address"), why))?;
     if firewall.opened.remove(&port) {
+        return Ok(firewall);
+    }
+    // One that sshd has left, and through which nobody is in any more.
+    if !port.udp && !ssh.is_empty() && !ssh.contains(&port.port) && firewall.ssh.remove(&port.port) {
         return Ok(firewall);
     }
     let (message, remedy) = if !port.udp && firewall.ssh.contains(&port.port) {
@@ -246,6 +250,20 @@ mod tests {
     }
 
     #[test]
+    fn a_port_that_sshd_has_left_can_be_closed_and_no_other() {
+        let close = |what: &str, found: &[u16]| {
+            let before = Firewall { ssh: [22, 2200].into(), ..Firewall::default() };
+            let found = Found { ssh: found.iter().copied().collect(), carriers: BTreeSet::new() };
+            let change = Change::Close(what.to_owned());
+            change.to(before, &Caller::AtMachine, &found).map(|firewall| firewall.ssh)
+        };
+        assert_eq!(close("2200", &[22]).unwrap(), [22].into());
+        for (what, found) in [("22", &[22][..]), ("2200", &[22, 2200]), ("22", &[]), ("2200/udp", &[22])] {
+            assert!(close(what, found).is_err(), "{what} {found:?}");
+        }
+    }
+
+    #[test]
     fn changes_do_what_they_say_and_refuse_to_lock_anybody_out() {
         let net = |text: &str| text.parse::<IpNet>().unwrap();
         let deny = |text: &str| Change::Deny { net: net(text), sure: false };
@@ -270,7 +288,6 @@ mod tests {
         check(deny("198.51.100.0/24"), &from("198.51.100.7"), Err("lock yourself out"));
         check(close("8080"), here, Ok("22 | 80,443 |  | 203.0.113.64/26 | 192.0.2.0/24"));
         check(close("192.0.2.0/24"), here, Ok("22 | 80,443 | 8080/tcp | 203.0.113.64/26 | "));
-        check(close("22"), here, Err("a port of SSH"));
         check(close("443/tcp"), here, Err("a port of the edge"));
         check(close("443/udp"), here, Err("not open"));
         check(close("nonsense"), here, Err("no port and no address"));

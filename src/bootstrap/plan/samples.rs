@@ -77,9 +77,11 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         admitted: BTreeSet::new(),
         tables: Vec::new(),
         dropping: Vec::new(),
+        closing: BTreeMap::new(),
         live: Live::default(),
         published: Vec::new(),
         accounts: BTreeSet::new(),
+        outdated: BTreeSet::new(),
         files: BTreeMap::new(),
         unreadable: BTreeSet::new(),
         directories: BTreeMap::new(),
@@ -97,6 +99,8 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
             names_now: BTreeSet::new(),
             names_then: BTreeSet::new(),
             env_closed: Some(0o600),
+            missing: None,
+            reached: false,
         }),
         node: NodeFacts { there: vec![in_path("v22.11.0")], ..NodeFacts::default() },
         installed: false,
@@ -128,6 +132,7 @@ pub(in crate::bootstrap) fn set_up() -> Facts {
                 facts.directories.extend(made);
             }
             Action::Install => facts.installed = true,
+            Action::Access { .. } => facts.app.as_mut().unwrap().reached = true,
             Action::Share(_) => facts.app.as_mut().unwrap().env_closed = None,
             Action::SealKey { drop_in, content } => {
                 facts.seal_key = Some(places::SEALED_KEY.into());

@@ -170,11 +170,10 @@ pub(super) fn environment_file(plan: &mut Plan, facts: &Facts, answers: &Answers
 }
 
 pub(super) fn access(plan: &mut Plan, facts: &Facts, answers: &Answers) {
-    // One that serves has shown that it can.
-    if facts.unit(SERVICE).active && plan.steps.is_empty() {
-        return;
-    }
     if let (Some(app), Some(found)) = (&answers.app, &facts.app) {
+        if found.reached && facts.unit(SERVICE).active && plan.steps.is_empty() {
+            return;
+        }
         let action = settings::access(app, found);
         let count = match &action {
             Action::Access { read, write, own } => read.len() + write.len() + own.len(),
@@ -215,6 +214,8 @@ pub(super) fn start(plan: &mut Plan, facts: &Facts) {
             why,
             Action::Enable(off),
         );
+    }
+    if !facts.unit(SERVICE).active {
         return;
     }
     let concerns = |action: &Action| match action {
@@ -222,16 +223,18 @@ pub(super) fn start(plan: &mut Plan, facts: &Facts) {
         Action::Write { path, .. } => path.to_string_lossy().contains("/gateway.s"),
         _ => false,
     };
-    if plan.steps.iter().any(|step| concerns(&step.action)) {
+    // Or an earlier run has changed it, and has failed before it came to this.
+    let due = |unit: &str| facts.outdated.contains(unit);
+    if due(SERVICE) || plan.steps.iter().any(|step| concerns(&step.action)) {
         let is = "runs as it was before";
         // A socket that stays keeps who connects meanwhile.
         let moves = |action: &Action| matches!(action, Action::Write { path, .. } if path.to_string_lossy().contains("/gateway.socket"));
-        let socket = plan.steps.iter().any(|step| moves(&step.action)).then_some(SOCKET);
+        let moved = due(SOCKET) || plan.steps.iter().any(|step| moves(&step.action));
         plan.step(
             "restart",
             (is, "runs as planned"),
             "what has changed comes into force",
-            Action::Restart(socket.into_iter().chain([SERVICE]).collect()),
+            Action::Restart(moved.then_some(SOCKET).into_iter().chain([SERVICE]).collect()),
         );
     }
 }

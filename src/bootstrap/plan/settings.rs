@@ -19,6 +19,9 @@ pub(super) const DROP_IN: &str = "/etc/systemd/system/gateway.service.d/50-appli
 /// Where the socket unit listens, if not on its own ports.
 pub(super) const SOCKET_DROP_IN: &str = "/etc/systemd/system/gateway.socket.d/50-ports.conf";
 
+/// Whose members may give orders without being root; the sysusers file makes it.
+const ADMINS: &str = "gateway-admin";
+
 /// Are these the socket unit's own ports?
 pub(super) fn usual_ports(answers: &Answers) -> bool {
     let usual = ["[::]:443", "[::]:80"].iter().filter_map(|text| text.parse().ok());
@@ -58,9 +61,20 @@ pub(super) fn configuration(answers: &Answers, facts: &Facts) -> String {
             list(&answers.domains)
         );
     }
-    let (Some(answer), Some(app)) = (&answers.app, app) else {
-        return text;
-    };
+    if let (Some(answer), Some(app)) = (&answers.app, app) {
+        text += &backend(answers, (answer, app), facts);
+    }
+    text += &format!(
+        "\n# Its members give orders without being root: `adduser NAME {ADMINS}`.\n[admin]\ngroup = {}\n",
+        quoted(ADMINS)
+    );
+    text
+}
+
+/// The application.
+fn backend(answers: &Answers, (answer, app): (&App, &AppFacts), facts: &Facts) -> String {
+    let list = |words: &[String]| words.iter().map(|word| quoted(word)).collect::<Vec<_>>().join(", ");
+    let mut text = String::new();
     text += "\n[backend.api]\n";
     text += &format!("command = [{}]\n", list(&app.command));
     text += &format!("directory = {}\n", quoted(&answer.directory.display().to_string()));
@@ -162,9 +176,8 @@ pub(super) fn credential_drop_in(sealed_key: &str) -> String {
 }
 
 /// What the worker's user must be able to read, where it must be able to write, and what the gateway reads for it.
-pub(super) fn access(app: &App, facts: &AppFacts) -> Action {
-    let entry =
-        facts.entry(&app.directory).filter(|entry| entry.starts_with(&app.directory) || entry.is_absolute());
+pub(in crate::bootstrap) fn access(app: &App, facts: &AppFacts) -> Action {
+    let entry = facts.entry(&app.directory);
     let read: BTreeSet<PathBuf> = [app.directory.clone()].into_iter().chain(entry).collect();
     Action::Access {
         read: read.into_iter().collect(),

@@ -345,6 +345,33 @@ fn docker_and_tables_that_drop_are_told_with_the_remedy() {
 }
 
 #[test]
+fn a_start_that_an_earlier_run_did_not_come_to_and_what_is_not_reached_any_more_are_steps() {
+    let steps = |change: &dyn Fn(&mut Facts)| -> Vec<Action> {
+        let mut facts = samples::set_up();
+        change(&mut facts);
+        plan(&facts, &samples::answers()).steps.into_iter().map(|step| step.action).collect()
+    };
+    let [socket, service] = ["gateway.socket", "gateway.service"];
+    let due = |units: &[&str]| units.iter().map(|unit| (*unit).to_owned()).collect::<BTreeSet<String>>();
+    assert_eq!(steps(&|facts| facts.outdated = due(&[service])), [Action::Restart(vec![service])]);
+    let both = Action::Restart(vec![socket, service]);
+    assert_eq!(steps(&|facts| facts.outdated = due(&[service, socket])), [both]);
+    let shut = steps(&|facts| facts.app.as_mut().unwrap().reached = false);
+    assert!(
+        matches!(&shut[..], [Action::Access { write, .. }] if write[..] == [PathBuf::from("/srv/app/uploads")])
+    );
+    // What does not run is started, and runs as it is written then.
+    let off = steps(&|facts| {
+        facts.outdated = due(&[service]);
+        facts.units.get_mut(service).unwrap().active = false;
+    });
+    assert!(
+        matches!(&off[..], [Action::Access { .. }, Action::Enable(units)] if units[..] == [service]),
+        "{off:?}"
+    );
+}
+
+#[test]
 fn an_application_that_cannot_be_started_is_told_before_anything_is_done() {
     let of_app = |change: fn(&mut super::super::facts::AppFacts)| {
         after(|facts, _| change(facts.app.as_mut().unwrap()))

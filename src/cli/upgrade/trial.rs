@@ -1,6 +1,6 @@
 //! A program tried before anything is changed: is it a gateway that takes the live configuration?
 
-use std::{path::Path, process::Stdio, time::Duration};
+use std::{io::ErrorKind, path::Path, process::Stdio, time::Duration};
 
 use serde_json::Value;
 use tokio::{process::Command, time::timeout};
@@ -29,7 +29,15 @@ pub(super) async fn check(file: &Path, settings: &Settings, within: Duration) ->
         }
         command.args(words).stdin(Stdio::null()).kill_on_drop(true);
         match timeout(within, command.output()).await {
-            Ok(output) => output.map_err(|error| refused(format!("`{told}` cannot be run: {error}"))),
+            Ok(output) => output.map_err(|error| {
+                let failure = refused(format!("`{told}` cannot be run: {error}"));
+                match error.kind() {
+                    ErrorKind::PermissionDenied => {
+                        failure.hint(format!("`chmod +x {told}`; nothing has changed"))
+                    }
+                    _ => failure,
+                }
+            }),
             Err(_) => {
                 let words = words.join(" ");
                 let within = humantime::format_duration(within);

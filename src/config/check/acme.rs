@@ -18,15 +18,20 @@ const LETS_ENCRYPT_WEEKLY: u32 = 50;
 /// An operator who sets a shorter pause should know what it costs.
 const RETRY_SHORT: Duration = Duration::from_secs(60);
 
+/// An address as a certificate authority takes it, alone.
+pub(crate) fn is_mail_address(text: &str) -> bool {
+    let (name, host) = text.split_once('@').unwrap_or_default();
+    let odd = |text: &str| text.is_empty() || text.contains([' ', ',', '@', ':', '<', '>']);
+    !odd(name) && !odd(host)
+}
+
 impl Check<'_> {
     pub(super) fn acme(&mut self) {
         let in_use = self.config.tls.mode == TlsMode::Acme;
         self.acme_authority(in_use);
         self.acme_pace();
         for (index, contact) in self.config.tls.acme.contact.iter().enumerate() {
-            let (name, host) = contact.split_once('@').unwrap_or_default();
-            let odd = |text: &str| text.is_empty() || text.contains([' ', ',', '@', ':', '<', '>']);
-            if odd(name) || odd(host) {
+            if !is_mail_address(contact) {
                 let remedy = "write the address alone, such as \"admin@example.com\"";
                 self.problem(
                     &["tls", "acme", "contact", &index.to_string()],

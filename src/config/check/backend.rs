@@ -263,7 +263,8 @@ impl Check<'_> {
     }
 }
 
-fn upstream_problem(text: &str) -> Option<String> {
+/// What is wrong with the address of something that speaks HTTP already.
+pub(crate) fn upstream_problem(text: &str) -> Option<String> {
     let url = match url::Url::parse(text) {
         Ok(url) => url,
         Err(error) => return Some(format!("this is no URL: {error}")),

@@ -2,11 +2,14 @@
 
 use std::path::Path;
 
-use super::{Check, Key};
+use super::{Check, Key, Purpose};
 use crate::tenant::CorsPolicy;
 
 /// A Unix socket's path has 108 bytes with its closing zero; what is longer would be cut in silence.
 const SOCKET_PATH_BYTES_MAX: usize = 107;
+
+/// The group of the administrators that the shipped sysusers.d(5) snippet makes.
+const SHIPPED_GROUP: &str = "gateway-admin";
 
 impl Check<'_> {
     pub(super) fn state(&mut self) {
@@ -76,6 +79,7 @@ impl Check<'_> {
             );
         }
         if let Some(group) = &admin.group
+            && !(self.purpose == Purpose::SetUp && group == SHIPPED_GROUP)
             && !nix::unistd::Group::from_name(group).is_ok_and(|found| found.is_some())
         {
             let remedy =

@@ -1,0 +1,67 @@
+//! `gateway bootstrap --undo`: what will be taken back and what will stay is shown before anything is.
+
+use serde_json::json;
+
+use super::{Bootstrap, registry};
+use crate::{
+    bootstrap::{self, Taken},
+    cli::{Failure, Settings, out},
+};
+
+impl Bootstrap {
+    pub(super) fn take_back(&self, settings: &Settings) -> Result<(), Failure> {
+        let registry = registry::needed(settings);
+        let quiet = self.form.json;
+        let forecast = bootstrap::to_take_back(registry.as_deref())?;
+        if self.dry_run {
+            return match quiet {
+                true => out::json(&json!({ "to_take_back": forecast })),
+                false => {
+                    show(&forecast);
+                    Ok(())
+                }
+            };
+        }
+        if !quiet {
+            show(&forecast);
+        }
+        self.ask("Take back what bootstrap made?")?;
+        let mut taken = Vec::new();
+        let outcome = bootstrap::undo(registry.as_deref(), |one: Taken| {
+            if !quiet {
+                out::line(match &one.stays {
+                    Some(why) => format!("stays: {}: {why}", one.what),
+                    None => format!("taken back: {}", one.what),
+                });
+            }
+            taken.push(one);
+        });
+        if quiet {
+            out::json(&json!({ "taken_back": taken }))?;
+        }
+        outcome.map_err(|error| {
+            let failure = Failure::from(error);
+            if failure.hint.is_some() {
+                failure
+            } else {
+                failure.hint("`gateway bootstrap --undo` goes on where it stopped")
+            }
+        })
+    }
+}
+
+fn show(forecast: &[Taken]) {
+    for one in forecast {
+        out::line(match &one.stays {
+            Some(why) => format!("will stay: {}: {why}", one.what),
+            None => format!("to take back: {}", one.what),
+        });
+    }
+    if forecast.iter().any(|one| one.stays.is_some()) {
+        out::line(
+            "\nnote: what stays is of record: another `--undo` takes it, once the reason is gone, with any copy of this program\n\
+             hint: tenants are removed by the gateway that runs: do that before it goes",
+        );
+    }
+    out::line("");
+}
