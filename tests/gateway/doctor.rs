@@ -44,7 +44,7 @@ fn the_doctor_finds_what_is_broken_and_says_what_mends_it() {
         "firewall",
         "status",
     ];
-    server.machine.run(&nobody).fails(1).says(&["only root sees the rules", "sudo"]);
+    server.machine.run(&nobody).fails(1).says(&["this needs root", "sudo"]);
 
     let reload = "`gateway firewall reload`";
     found(
