@@ -10,8 +10,8 @@ use jiff::Timestamp;
 use super::{Client, Failure, failure::Exit, out};
 use crate::admin::Record;
 
-/// One line of a worker is cut to less than this on its way in.
-const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// The longest line that a worker may have (1 MiB), each byte of it escaped in six, with what is said about it.
+const LINE_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Lines of the past, where nothing says how many.
 const LINES: usize = 100;

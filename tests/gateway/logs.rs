@@ -142,6 +142,23 @@ fn what_is_asked_since_a_time_is_all_there_is_and_what_is_no_longer_there_is_sai
 }
 
 #[test]
+fn the_longest_line_that_may_be_kept_is_shown_whole_and_a_longer_one_cannot_be_asked_for() {
+    let site = chatty().config("backend.api.output_line_bytes_max = 1048576").site();
+    // Each byte of it takes six as JSON.
+    site.configure(
+        r#"[job.long]
+        schedule = "@yearly"
+        command = ["node", "-e", 'console.log("\u0001".repeat(1048576))']"#,
+    );
+    let gateway = site.start();
+    gateway.cli(&["job", "run", "long"]).ok();
+    let lines = shown(&gateway, &["--worker", "job/long"]);
+    assert_eq!(texts(&lines).iter().map(|text| text.len()).collect::<Vec<_>>(), [1_048_576]);
+    gateway.site().configure("backend.api.output_line_bytes_max = 1048577");
+    gateway.cli(&["check"]).fails(2).says(&["backend.api.output_line_bytes_max", "are not kept whole"]);
+}
+
+#[test]
 fn a_log_that_nobody_reads_holds_up_nobody_and_says_later_what_is_missing() {
     let site = chatty()
         .config("[backend.api]\nlog.lines_per_second_max = 1000000\nlog.bytes_per_second_max = 1000000000")

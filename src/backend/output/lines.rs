@@ -21,16 +21,20 @@ impl Lines {
         Self { open: Vec::new(), bytes_max: bytes_max.max(1) }
     }
 
-    /// Take bytes in; `line` hears each line that is complete, or as long as a line may be.
+    /// Take bytes in; `line` hears each line that is complete, or longer than a line may be.
     pub(in crate::backend) fn feed(&mut self, mut bytes: &[u8], mut line: impl FnMut(&[u8])) {
-        while !bytes.is_empty() {
+        while let Some(first) = bytes.first() {
+            // It is as long as a line may be, and goes on; whether it does may take until the next read to be known.
+            if self.open.len() == self.bytes_max && *first != b'\n' {
+                self.emit(&mut line);
+            }
             let end = memchr::memchr(b'\n', bytes);
             let wanted = end.unwrap_or(bytes.len());
             let taken = wanted.min(self.bytes_max - self.open.len());
             self.open.extend_from_slice(&bytes[..taken]);
             let complete = end == Some(taken);
             bytes = &bytes[taken + usize::from(complete)..];
-            if complete || (self.open.len() == self.bytes_max && bytes.first() != Some(&b'\n')) {
+            if complete {
                 self.emit(&mut line);
             }
         }

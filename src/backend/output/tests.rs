@@ -31,6 +31,9 @@ fn bytes_become_lines_however_they_arrive() {
     assert_eq!(split(80, &[b"\n\n"]), ["", ""]);
     assert_eq!(split(4, &[b"abcdefghij\n"]), ["abcd", "efgh", "ij"]);
     assert_eq!(split(4, &[b"abcd\nefgh\n"]), ["abcd", "efgh"]);
+    // As long as a line may be, and its end comes later.
+    assert_eq!(split(4, &[b"abcd", b"\nef\n"]), ["abcd", "ef"]);
+    assert_eq!(split(4, &[b"abcd", b"ef\n"]), ["abcd", "ef"]);
     assert_eq!(split(80, &[]), [""; 0]);
 }
 

@@ -9,8 +9,16 @@ const ESCAPED_BYTES: usize = 6;
 /// What stands around a line in a file: time, worker, process, stream.
 const RECORD_BYTES: usize = 256;
 
+/// Longer lines would be held in memory whole, a thousand of them for each worker.
+const LINE_BYTES_MAX: usize = 1024 * 1024;
+
 impl Check<'_> {
     pub(super) fn log(&mut self, name: &str, backend: &Backend) {
+        if backend.output_line_bytes_max > LINE_BYTES_MAX {
+            let message = "lines that long are not kept whole";
+            let remedy = "write a number up to 1048576; a longer line is cut in several";
+            self.problem(&["backend", name, "output_line_bytes_max"], message, remedy);
+        }
         let Some(path) = backend.log.path(name).filter(|_| backend.upstream.is_none()) else { return };
         let key = ["backend", name, "log", "directory"];
         let access_log = ["edge", "access_log", "path"];
