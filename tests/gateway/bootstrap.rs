@@ -359,7 +359,7 @@ fn others_data_stays(server: &Server) {
     }
     // Where no gateway runs any more, another way is named.
     let later = machine.shell("/root/gateway bootstrap --undo --dry-run").ok();
-    later.says(&["names a tenant (delete /var/lib/gateway, if nobody needs it)", "will stay: user"]);
+    later.says(&["names a tenant (delete /var/lib/gateway, if nobody needs it)", "they own the databases"]);
     machine.shell(ORDER).ok();
     served(machine);
     machine.run(&["gateway", "tenant", "show", "shop"]).ok().says(&["/srv/data/shop.db"]);

@@ -24,6 +24,8 @@ pub(crate) struct AppFacts {
     pub(crate) names_then: BTreeSet<String>,
     /// The environment file's permissions, if root alone may read it.
     pub(crate) env_closed: Option<u32>,
+    /// The file that the command names, if it names one that is there.
+    pub(crate) entry: Option<PathBuf>,
     /// What the command names and is not there.
     pub(crate) missing: Option<PathBuf>,
     /// Can the workers' user and the gateway's reach what they need to, as it is now?
@@ -43,6 +45,7 @@ impl AppFacts {
         let file = app.env_file.as_ref().map(machine::text).unwrap_or_default();
         let mut facts = Self {
             exists: app.directory.is_dir(),
+            entry: named(&command).find_map(|word| found(word, &app.directory)),
             missing: missing(&command, &app.directory),
             command,
             names_now: names_now(Path::new("/proc"), &app.directory),
@@ -62,11 +65,6 @@ impl AppFacts {
     /// Is it Node that the command starts, by itself or as npm does?
     pub(super) fn begins_with_node(&self) -> bool {
         self.command.first().is_some_and(|program| ["node", "npm", "npx"].contains(&program.as_str()))
-    }
-
-    /// The file that the command names, if it names one that is there.
-    pub(crate) fn entry(&self, directory: &Path) -> Option<PathBuf> {
-        named(&self.command).find_map(|word| found(word, directory))
     }
 }
 

@@ -99,6 +99,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
             names_now: BTreeSet::new(),
             names_then: BTreeSet::new(),
             env_closed: Some(0o600),
+            entry: Some("/srv/app/server.js".into()),
             missing: None,
             reached: false,
         }),

@@ -177,7 +177,7 @@ pub(super) fn credential_drop_in(sealed_key: &str) -> String {
 
 /// What the worker's user must be able to read, where it must be able to write, and what the gateway reads for it.
 pub(in crate::bootstrap) fn access(app: &App, facts: &AppFacts) -> Action {
-    let entry = facts.entry(&app.directory);
+    let entry = facts.entry.clone();
     let read: BTreeSet<PathBuf> = [app.directory.clone()].into_iter().chain(entry).collect();
     Action::Access {
         read: read.into_iter().collect(),
