@@ -43,9 +43,10 @@ impl AppFacts {
             ENTRIES.into_iter().filter(|entry| app.directory.join(entry).is_file()).collect();
         let command = if app.command.is_empty() { command(&package, &there) } else { app.command.clone() };
         let file = app.env_file.as_ref().map(machine::text).unwrap_or_default();
+        let entry = named(&command).find_map(|word| found(word, &app.directory));
         let mut facts = Self {
             exists: app.directory.is_dir(),
-            entry: named(&command).find_map(|word| found(word, &app.directory)),
+            entry,
             missing: missing(&command, &app.directory),
             command,
             names_now: names_now(Path::new("/proc"), &app.directory),
