@@ -105,7 +105,7 @@ async fn rollback_goes_to_the_generation_before_or_to_the_one_named() {
     bench.reload().await.unwrap();
     assert_eq!((bench.label().await.as_str(), bench.backend.status().generation), ("three", 4));
     let numbers: Vec<_> = bench.backend.status().generations.iter().map(|one| one.number).collect();
-    assert_eq!(numbers, [1, 2, 3, 4]);
+    assert_eq!(numbers, [1, 2, 4], "the third says the same");
     bench.finish().await;
 }
 
