@@ -3,6 +3,7 @@
 //! Nothing is changed that the plan has not shown, nothing that already holds is done again, and what was made can
 //! be taken back. It must never cut off whoever is at work over SSH, and never name another room but the base.
 
+mod alone;
 mod answers;
 mod apply;
 mod confirm;
@@ -20,6 +21,7 @@ mod share;
 mod undo;
 
 pub(crate) use self::{
+    alone::alone,
     answers::{Answers, App, edge_ports},
     apply::{Progress, apply},
     confirm::confirm,

@@ -13,6 +13,8 @@ pub(super) const FIREWALL_RULES: &str = "/etc/gateway/firewall.nft";
 pub(super) const JOURNAL: &str = "/var/lib/gateway-bootstrap/journal.json";
 /// The program that was there before bootstrap's first run.
 pub(super) const PROGRAM_BEFORE: &str = "/var/lib/gateway-bootstrap/gateway";
+/// Held by the run that is at work.
+pub(super) const AT_WORK: &str = "/run/gateway-bootstrap.lock";
 /// Gone after a power cut, as an unconfirmed firewall is.
 pub(super) const RUN: &str = "/run/gateway-bootstrap";
 /// The rules to go back to.

@@ -157,6 +157,8 @@ impl Bootstrap {
         if !nix::unistd::geteuid().is_root() {
             return Err(BootstrapError::NotRoot.into());
         }
+        // Before anything is looked at: what another run changes meanwhile would not be in the plan.
+        let _alone = if self.dry_run { None } else { Some(bootstrap::alone()?) };
         if self.undo {
             return self.take_back(settings);
         }

@@ -173,6 +173,9 @@ fn an_empty_server_serves_with_a_certificate_of_an_authority_and_its_doctor_find
 fn with_an_application_in_a_home(server: &Server, authority: &Authority) {
     let machine = &server.machine;
     machine.shell("mkdir -p /home/dev/data && cp -r /srv/app /home/dev && chmod 777 /home/dev/data").ok();
+    let moved =
+        "[backend.api]\ndirectory = \"/home/dev/app\"\nallow_write = [\"/home/dev/data\"]\n".to_owned();
+    machine.write("/etc/gateway/conf.d/home.toml", moved);
     let order = "gateway bootstrap --app /home/dev/app --data /home/dev/data --domain api.example --command 'node app.mjs' --yes";
     machine.shell(order).ok().says(&["50-application.conf", "restart"]);
     machine
@@ -181,7 +184,7 @@ fn with_an_application_in_a_home(server: &Server, authority: &Authority) {
         .says(&["ProtectHome=tmpfs"]);
     homes::is_little_exposed(machine);
     eventually("it serves as before", || (authority.visit(machine).code == 0).then_some(()));
-    machine.run(&["rm", "-r", "/home/dev"]).ok();
+    machine.run(&["rm", "-r", "/home/dev", "/etc/gateway/conf.d/home.toml"]).ok();
 }
 
 #[test]
