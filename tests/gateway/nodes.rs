@@ -171,7 +171,7 @@ fn a_version_is_not_removed_from_under_a_worker_that_drains_or_a_job_that_runs()
     remove_though_it_is_a_way_back(&gateway, "90", "generation 1 of api");
 
     let mut run = gateway.site().command(&["job", "run", "long"]);
-    let run = run.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let run = run.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     eventually("it runs", || {
         (!gateway.cli(&["job", "list", "--json"]).json()[0]["under_way"].is_null()).then_some(())
     });
@@ -179,7 +179,7 @@ fn a_version_is_not_removed_from_under_a_worker_that_drains_or_a_job_that_runs()
     gateway.site().configure(&wish("90"));
     gateway.cli(&["reload"]).ok();
     gateway.cli(&["node", "remove", "91", "--force"]).fails(1).says(&[still_run]);
-    gateway.cli(&["job", "stop", "long"]).fails(1);
+    gateway.cli(&["job", "stop", "long"]).ok();
     Output::of(&run.wait_with_output().unwrap()).fails(1);
     remove_though_it_is_a_way_back(&gateway, "91", "generation 2 of api");
 }
