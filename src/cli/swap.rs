@@ -1,6 +1,9 @@
 //! `gateway swap`: let the running gateway become the program that stands at its path now.
 
-use std::time::{Duration, Instant};
+use std::{
+    fs,
+    time::{Duration, Instant},
+};
 
 use http::Method;
 
@@ -29,6 +32,8 @@ impl Swap {
     pub(crate) async fn run(self, client: &Client) -> Result<(), Failure> {
         let before: Status = client.show("/status").await?;
         let begun = Instant::now();
+        // From inside a container's own process ids it may not be.
+        let is_seen = !has_ended(before.pid);
         let Swapping { program, swaps } = client.order(Method::POST, "/swap", None::<&()>).await?;
         let mut draining = false;
         loop {
@@ -53,7 +58,7 @@ impl Swap {
                         format!("the gateway has ended, and another was started (pid {})", status.pid);
                     return Err(Failure::failed(message).hint("the gateway's log says why"));
                 }
-                Err(_) if has_ended(before.pid) => {
+                Err(_) if is_seen && has_ended(before.pid) => {
                     let message = format!("the gateway has ended: it could not become `{program}`");
                     return Err(Failure::failed(message).hint("the gateway's log says why"));
                 }
@@ -70,6 +75,7 @@ impl Swap {
 
 /// Is there no such process any more? One that becomes another program keeps its id.
 fn has_ended(pid: u32) -> bool {
-    let pid = i32::try_from(pid).map(nix::unistd::Pid::from_raw);
-    pid.is_ok_and(|pid| nix::sys::signal::kill(pid, None) == Err(nix::errno::Errno::ESRCH))
+    // Its name in parentheses, then its state (proc_pid_stat(5)): of a zombie only its parent has not taken note.
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.ok().and_then(|stat| Some(stat.rsplit_once(") ")?.1.starts_with('Z'))).unwrap_or(true)
 }

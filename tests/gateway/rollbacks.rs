@@ -201,6 +201,12 @@ fn what_the_configuration_leads_to_no_more_serves_as_before_over_new_starts_and_
     wish(gateway.site(), &installed);
     gateway.cli(&["backend", "reload", "api"]).ok();
     assert_eq!(served(&gateway), "first");
+
+    // Where there is nothing from before it ends, and who has ordered it is told at once.
+    wish(gateway.site(), "1");
+    fs::remove_file(shelf(gateway.site())).unwrap();
+    gateway.cli(&["swap"]).fails(1).says(&["the gateway has ended", "hint: "]);
+    drop(gateway.kill());
 }
 
 #[test]
