@@ -10,6 +10,9 @@ const LINE_BYTES_MAX: usize = 64;
 /// Sixteen hexadecimal digits are all that fit into 64 bits.
 const CHUNK_DIGITS_MAX: usize = 16;
 
+/// How the preface of HTTP/2 begins, which may follow only where the handshake said so (RFC 9113 3.3, 3.4).
+const HTTP_2: &[u8] = b"PRI * HTTP/2";
+
 /// Reads along.
 #[derive(Debug)]
 pub(crate) struct Scan {
@@ -178,6 +181,10 @@ impl Scan {
             None => self.head_ends()?,
             // It would be cut off in silence.
             Some(_) if !head.begun && line.fragment => return Err("the target has a fragment"),
+            // hyper closes without a word where the whole preface has come, and answers where only a part has.
+            Some(_) if !head.begun && line.start.starts_with(HTTP_2) => {
+                return Err("HTTP/2 is agreed upon in the TLS handshake");
+            }
             Some(_) if !head.begun => head.begun = true,
             Some(b't' | b'T') => {
                 let Some(value) = line.value(b"transfer-encoding") else { return Ok(()) };
@@ -375,6 +382,12 @@ mod tests {
         refused(&format!("POST / HTTP/1.1\r\n{TE}{TE}"), 0, why);
         refused(&format!("POST / HTTP/1.1\r\ntransfer-encoding:{}chunked\r\n", " ".repeat(70)), 0, why);
         check(&post("transfer-encoding:\t CHUNKED \r\n", "0\r\n\r\n"), 1, None);
+    }
+
+    #[test]
+    fn the_preface_of_http_2_is_refused_wherever_it_is_cut() {
+        refused("PRI * HTTP/2.0\r\n", 0, "HTTP/2 is agreed upon in the TLS handshake");
+        check("PRI * HTTP/1.1\r\nhost: x\r\n\r\n", 1, None);
     }
 
     #[test]
