@@ -34,7 +34,7 @@ use super::{
     output::Outlets,
     quarters::{self, Quarters},
     readers::Readers,
-    roster::{Address, Roster, Worker, next_key},
+    roster::{Address, Roster, UnixSocket, Worker, next_key},
     state::{Failure, Running, Slot},
     worker_exec,
 };
@@ -109,11 +109,14 @@ impl Process {
         let identity = generation.identity.as_ref();
         let quarters = quarters(stage, slot, key, identity).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
-            Listen::Unix => Address::Unix(socket_path(quarters.directory())),
+            Listen::Unix => {
+                let uid = identity.map_or_else(nix::unistd::getuid, |identity| identity.uid.into());
+                Address::Unix(UnixSocket::of(socket_path(quarters.directory()), uid.as_raw()))
+            }
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
         };
         let port: OsString = match &address {
-            Address::Unix(path) => path.clone().into_os_string(),
+            Address::Unix(socket) => socket.path().into(),
             Address::Tcp(address) => address.port().to_string().into(),
         };
         let instance = stage.instances.take(slot.number, generation.config.workers.count());

@@ -3,6 +3,7 @@
 
 mod home;
 mod queue;
+mod unix_socket;
 mod waiting;
 mod warmth;
 mod worker;
@@ -31,6 +32,7 @@ pub(crate) use self::{
     worker::{Address, WorkerLease},
 };
 pub(super) use self::{
+    unix_socket::UnixSocket,
     warmth::WarmUp,
     worker::{Worker, next_key},
 };

@@ -171,7 +171,7 @@ impl Bench {
 /// One request, answered with a body; the lease is given back with the answer.
 async fn get(lease: WorkerLease, path: &str) -> String {
     let answer = match lease.address() {
-        Address::Unix(socket) => exchange(tokio::net::UnixStream::connect(socket).await.unwrap(), path).await,
+        Address::Unix(socket) => exchange(socket.connect().await.unwrap(), path).await,
         Address::Tcp(address) => exchange(tokio::net::TcpStream::connect(address).await.unwrap(), path).await,
     };
     answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}")).1.to_owned()

@@ -202,6 +202,24 @@ fn what_takes_too_long_is_killed_with_all_that_it_started() {
 }
 
 #[test]
+fn a_program_behind_a_shell_has_its_grace_and_what_it_put_elsewhere_ends_with_it() {
+    let gateway = shops().start();
+    let told = file(gateway.site().path(), "polite");
+    let line = format!("node {} polite {told}; true", worker_program("job.mjs"));
+    let command = ["sh", "-c", &line];
+    let polite = format!("[job.polite]\ncommand = {command:?}\nschedule = \"@yearly\"");
+    reload(&gateway, &["backend.api.stop_grace = \"5s\"".to_owned(), polite]);
+    let order = ordered(&gateway, &["polite"]);
+    let pids = pids(&told, 2);
+    gateway.cli(&["job", "stop", "polite"]).ok();
+    order.join().unwrap().fails(1);
+    for pid in pids {
+        eventually("it is gone", || (!alive(pid)).then_some(()));
+    }
+    gateway.cli(&["logs", "--worker", "job/polite"]).ok().says(&["goodbye"]);
+}
+
+#[test]
 fn the_clock_begins_a_run_and_leaves_out_the_one_that_would_overlap() {
     let gateway = with_notes(shops().start());
     let held = file(gateway.site().path(), "held");

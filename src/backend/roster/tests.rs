@@ -11,7 +11,7 @@ fn roster() -> Arc<Roster> {
 }
 
 fn worker(slot: usize) -> Arc<Worker> {
-    Worker::new(next_key(), format!("api/{slot}"), Address::Unix(format!("/run/{slot}.sock").into()))
+    Worker::new(next_key(), format!("api/{slot}"), Address::unix(format!("/run/{slot}.sock")))
 }
 
 fn roster_of(count: usize) -> (Arc<Roster>, Vec<Arc<Worker>>) {
@@ -49,7 +49,7 @@ fn a_lease_tells_where_to_connect() {
     let (roster, workers) = roster_of(1);
     let lease = roster.pick(&[]).unwrap();
     assert_eq!((lease.key(), lease.name()), (workers[0].key(), "api/0"));
-    assert_eq!(lease.address(), &Address::Unix("/run/0.sock".into()));
+    assert_eq!(lease.address(), &Address::unix("/run/0.sock"));
     assert_eq!((roster.backend(), roster.keep_alive()), ("api", Duration::from_secs(4)));
 }
 
