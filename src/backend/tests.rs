@@ -107,6 +107,15 @@ impl Bench {
         get(self.backend.roster().pick(&[]).expect("a worker is ready"), path).await
     }
 
+    /// A path whose answer comes once `let_go` was called.
+    fn held(&self) -> String {
+        format!("/slow?until={}", self.directory.path().join("go").display())
+    }
+
+    fn let_go(&self) {
+        std::fs::write(self.directory.path().join("go"), "").unwrap();
+    }
+
     async fn json_at(&self, path: &str) -> serde_json::Value {
         let body = self.get(path).await;
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body:?}"))

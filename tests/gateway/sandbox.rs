@@ -100,7 +100,7 @@ fn a_sandboxed_worker_of_the_gateways_own_user_gives_it_no_orders_nor_does_its_o
         let said = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
         assert_eq!(said, "403", "{deed}");
     }
-    assert!(gateway.log().contains("order refused: it shows no key"), "{}", gateway.log());
+    gateway.has_logged("order refused: it shows no key");
     let key = gateway.site().runtime().join("admin.sock.key");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(file(&gateway, "read", &key), "EACCES");
@@ -318,7 +318,8 @@ fn a_kernel_without_landlock_is_told_once_and_shown_and_its_workers_serve() {
     assert!(status["warnings"].to_string().contains("this kernel has no Landlock"), "{status}");
     gateway.cli(&["status"]).ok().says(&["this kernel has no Landlock"]);
     gateway.cli(&["backend", "reload", "api"]).ok();
-    assert_eq!(gateway.log().matches("this kernel has no Landlock").count(), 1, "{}", gateway.log());
+    let log = gateway.has_logged("this kernel has no Landlock");
+    assert_eq!(log.matches("this kernel has no Landlock").count(), 1, "{log}");
 }
 
 /// Reads what is outside, or makes what it may not make, before it listens.

@@ -57,13 +57,17 @@ async fn a_gentle_replacement_waits_longer_than_the_grace_for_requests_in_flight
     });
     bench.ready().await;
     let old = bench.pid();
-    let slow = bench.shutdown.spawn(get(bench.backend.roster().pick(&[]).unwrap(), "/slow?ms=3000"));
+    let (lease, held) = (bench.backend.roster().pick(&[]).unwrap(), bench.held());
+    let slow = bench.shutdown.spawn(async move { get(lease, &held).await });
     bench.get("/").await;
     bench.until("another takes over", |status| status.workers[0].pid != Some(old)).await;
     assert!(alive(old));
     // The successor is watched over meanwhile: it must not look ready when it has gone.
     kill(bench.pid());
     bench.until("the crash is noticed", |status| status.workers[0].restarts == 1).await;
+    // Longer than the grace.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    bench.let_go();
     assert_eq!(slow.await.unwrap(), "slow", "cut after stop_grace");
     until_dead(old).await;
     bench.finish().await;

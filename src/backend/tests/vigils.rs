@@ -82,17 +82,21 @@ async fn a_worker_that_is_replaced_though_it_is_well_is_not_stopped_before_its_r
     let bench = Bench::start(Config { workers: Workers::Number(2), max_requests: Some(2), ..impatient });
     bench.until("two ready", |s| s.workers.iter().filter(|w| w.state == "ready").count() == 2).await;
     let old: Vec<u32> = bench.backend.status().workers.iter().filter_map(|w| w.pid).collect();
-    // Each has a request that takes twenty times as long as the drain, and has had as many as it may.
+    // Each has a request that does not end by itself, and has had as many as it may.
     let mut slow = Vec::new();
-    for ms in [2000, 2000, 0, 0] {
+    for path in [bench.held(), bench.held(), "/".to_owned(), "/".to_owned()] {
         let lease = bench.backend.roster().pick(&[]).unwrap();
-        slow.push(bench.shutdown.spawn(get(lease, if ms == 0 { "/" } else { "/slow?ms=2000" })));
+        slow.push(bench.shutdown.spawn(async move { get(lease, &path).await }));
     }
     let draining = |status: &BackendStatus| {
         let all = status.workers.iter().filter(|w| w.state == "draining" && w.in_flight == 1);
         all.filter_map(|w| w.pid).filter(|pid| old.contains(pid)).count()
     };
     bench.until("both drain beside their successors", |status| draining(status) == 2).await;
+    // Twice as long as the drain and the grace together.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(draining(&bench.backend.status()), 2);
+    bench.let_go();
     let mut said = Vec::new();
     for one in slow {
         said.push(one.await.unwrap());

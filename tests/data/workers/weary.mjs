@@ -1,6 +1,6 @@
 // Well until told otherwise: `/sick` makes it answer its health path with 500, `/grow?mb=N` holds memory, `/fork?mb=N`
 // has a child that does, `/block?ms=N` blocks the event loop, `/fail` lets every later start of it end at once. `/asked`
-// says how often its health was asked for.
+// says how often its health was asked for. `/slow?ms=N` answers late, `/slow?until=FILE` once that file is there.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -13,6 +13,7 @@ if (fs.existsSync(flag)) {
 let sick = false;
 let asked = 0;
 const held = [];
+const once = (file, done) => (fs.existsSync(file) ? done() : setTimeout(once, 20, file, done));
 const block = (ms) => {
   const end = Date.now() + ms;
   while (Date.now() < end);
@@ -34,6 +35,8 @@ http
       spawn(process.execPath, ['-e', grow], { stdio: 'ignore' });
     }
     if (url.pathname === '/block') block(Number(url.searchParams.get('ms')));
+    const until = url.searchParams.get('until');
+    if (until) return once(until, () => response.end('slow'));
     if (url.pathname === '/slow') return setTimeout(() => response.end('slow'), Number(url.searchParams.get('ms')));
     response.end(String(process.pid));
   })
