@@ -291,6 +291,11 @@ impl Backend {
         Ok(drain)
     }
 
+    /// The configuration by which its workers go, a rollback apart; none, if something else runs it.
+    pub(crate) fn goes_by(&self) -> Option<Config> {
+        self.supervisor().ok().map(|supervisor| Config::clone(&supervisor.standing().config))
+    }
+
     /// Is it ours to reload?
     pub(crate) fn is_supervised(&self) -> bool {
         matches!(self.runner, Runner::Command(_))

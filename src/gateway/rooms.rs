@@ -263,18 +263,19 @@ impl House {
 
     /// Let a backend have what the configuration in force says. When the new workers never get ready the old ones go
     /// on, and their configuration counts again, so that the next reload tries anew.
-    pub(super) async fn adopt(&self, name: &str, before: &Config) -> Result<Drain, BackendError> {
+    pub(super) async fn adopt(&self, name: &str) -> Result<Drain, BackendError> {
         let current = self.config.load_full();
         let (Some(backend), Some(config)) = (self.backends.get(name), current.backend.get(name)) else {
             return Ok(Drain::default());
         };
         let outcome = backend.adopt(config.clone()).await;
-        if outcome.is_err()
-            && let Some(old) = before.backend.get(name)
-        {
-            let mut kept = (*current).clone();
-            kept.backend.insert(name.to_owned(), old.clone());
-            self.config.store(Arc::new(kept));
+        // Another order may have come between: whatever became of ours, the backend knows by what it goes.
+        if let Some(goes_by) = backend.goes_by() {
+            self.config.rcu(|config| {
+                let mut config = Config::clone(config);
+                config.backend.insert(name.to_owned(), goes_by.clone());
+                config
+            });
         }
         outcome
     }
