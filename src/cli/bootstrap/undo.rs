@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{Bootstrap, registry};
+use super::{
+    Bootstrap, registry,
+    stop::{Stop, stopped},
+};
 use crate::{
     bootstrap::{self, Taken},
     cli::{Failure, Settings, out},
@@ -26,8 +29,9 @@ impl Bootstrap {
             show(&forecast);
         }
         self.ask("Take back what bootstrap made?")?;
+        let stop = Stop::heard()?;
         let mut taken = Vec::new();
-        let outcome = bootstrap::undo(registry.as_deref(), |one: Taken| {
+        let outcome = bootstrap::undo(registry.as_deref(), &|| stop.asked().is_some(), |one: Taken| {
             if !quiet {
                 out::line(match &one.stays {
                     Some(why) => format!("stays: {}: {why}", one.what),
@@ -39,14 +43,18 @@ impl Bootstrap {
         if quiet {
             out::json(&json!({ "taken_back": taken }))?;
         }
+        let how_on = "`gateway bootstrap --undo` goes on where it stopped";
         outcome.map_err(|error| {
             let failure = Failure::from(error);
-            if failure.hint.is_some() {
-                failure
-            } else {
-                failure.hint("`gateway bootstrap --undo` goes on where it stopped")
+            if failure.hint.is_some() { failure } else { failure.hint(how_on) }
+        })?;
+        match stop.asked() {
+            Some(asked) if taken.len() < forecast.len() => {
+                let subjects: Vec<&str> = forecast.iter().map(|one| one.what.as_str()).collect();
+                Err(stopped(asked, &subjects, taken.len(), how_on))
             }
-        })
+            _ => Ok(()),
+        }
     }
 }
 
