@@ -371,6 +371,7 @@ mod tests {
         let nothing = |subject: &str| Step {
             subject: subject.to_owned(),
             is: String::new(),
+            differs: Vec::new(),
             will: String::new(),
             why: "",
             action: Action::Access { read: Vec::new(), write: Vec::new(), own: Vec::new() },

@@ -228,8 +228,10 @@ impl Bootstrap {
                 out::line("everything is as it should be: nothing to do");
             }
             for (index, step) in plan.steps.iter().enumerate() {
+                let differs: String =
+                    step.differs.iter().map(|line| format!("\n             {line}")).collect();
                 out::line(format!(
-                    "\n{:>2}. {}\n    is       {}\n    will be  {}\n    because  {}",
+                    "\n{:>2}. {}\n    is       {}{differs}\n    will be  {}\n    because  {}",
                     index + 1,
                     step.subject,
                     step.is,
