@@ -94,7 +94,7 @@ pub(crate) struct Bootstrap {
     /// A port of SSH besides those that are found; may be repeated
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Vec<u16>,
-    /// A port that the firewall leaves open besides, such as 8080 or 51820/udp; may be repeated
+    /// A port or range that the firewall leaves open besides, such as 8080, 51820/udp or 8000-8010; may be repeated
     #[arg(long, value_name = "PORT")]
     open: Vec<OpenPort>,
     /// Build no firewall
