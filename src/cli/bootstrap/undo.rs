@@ -28,7 +28,7 @@ impl Bootstrap {
         if !quiet {
             show(&forecast);
         }
-        self.ask("Take back what bootstrap made?")?;
+        self.ask(&question(registry.as_deref()))?;
         let stop = Stop::heard()?;
         let mut taken = Vec::new();
         let outcome = bootstrap::undo(registry.as_deref(), &|| stop.asked().is_some(), |one: Taken| {
@@ -53,8 +53,28 @@ impl Bootstrap {
                 let subjects: Vec<&str> = forecast.iter().map(|one| one.what.as_str()).collect();
                 Err(stopped(asked, &subjects, taken.len(), how_on))
             }
-            _ => Ok(()),
+            _ => {
+                if registry.is_some() && !quiet {
+                    out::line(WAY_BACK);
+                }
+                Ok(())
+            }
         }
+    }
+}
+
+/// After it, when a registry has stayed: its tenants are not out of reach.
+const WAY_BACK: &str = "\nnote: the registry stays, and with it its tenants\n\
+                        hint: `gateway bootstrap` with a copy of this program sets the gateway up with them again; then `gateway tenant \
+                        remove`, and `--undo` once more";
+
+/// The gateway that could remove tenants goes: whoever has some left is asked about them, and not about the rest alone.
+fn question(registry: Option<&str>) -> String {
+    match registry {
+        None => "Take back what bootstrap made?".to_owned(),
+        Some(why) => format!(
+            "{why}. No gateway will be left that removes tenants.\nTake back what bootstrap made all the same?"
+        ),
     }
 }
 
@@ -72,4 +92,20 @@ fn show(forecast: &[Taken]) {
         );
     }
     out::line("");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_tenants_left_is_asked_about_them() {
+        let asked = question(Some("the registry `/r` names 2 tenants (`gateway tenant remove` first)"));
+        assert_eq!(
+            asked,
+            "the registry `/r` names 2 tenants (`gateway tenant remove` first). No gateway will be left that removes tenants.\n\
+             Take back what bootstrap made all the same?"
+        );
+        assert_eq!(question(None), "Take back what bootstrap made?");
+    }
 }
