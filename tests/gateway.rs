@@ -156,6 +156,8 @@ mod sites;
 mod slow_clients;
 #[path = "gateway/sticky.rs"]
 mod sticky;
+#[path = "gateway/stopped.rs"]
+mod stopped;
 #[path = "gateway/swap.rs"]
 mod swap;
 #[path = "gateway/tenants.rs"]

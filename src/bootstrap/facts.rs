@@ -248,6 +248,11 @@ pub(super) fn let_in() -> BTreeSet<u16> {
     ruler().1
 }
 
+/// Who rules the packets now.
+pub(super) fn rules_here() -> Ruler {
+    ruler().0
+}
+
 /// What somebody who is led to these TCP ports would find there.
 pub(super) fn unreached(ports: &BTreeSet<u16>) -> Unreached {
     let sockets = listeners::sockets();

@@ -33,11 +33,18 @@ pub(crate) struct Taken {
     pub(crate) stays: Option<String>,
 }
 
-/// Take everything back; `told` hears of each thing when it is done. `registry` is why the registry and what opens it must
-/// stay, if they must.
-pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Result<(), BootstrapError> {
+/// Take everything back, until `stop` says that nothing more shall be begun; `told` hears of each thing when it is done.
+/// `registry` is why the registry and what opens it must stay, if they must.
+pub(crate) fn undo(
+    registry: Option<&str>,
+    stop: &dyn Fn() -> bool,
+    mut told: impl FnMut(Taken),
+) -> Result<(), BootstrapError> {
     let mut journal = written()?;
     for made in in_order(&journal) {
+        if stop() {
+            break;
+        }
         let stays = made.take_back(registry)?;
         if stays.is_none() {
             journal.made.retain(|other| *other != made);

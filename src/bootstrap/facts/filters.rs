@@ -1,7 +1,7 @@
 //! What filters packets on this machine already: ufw, firewalld, tables of nftables, and Docker's published ports, which
 //! no input chain sees. Pure: what the programs print goes in.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, ops::RangeInclusive};
 
 use serde::Serialize;
 use serde_json::Value;
@@ -70,7 +70,7 @@ fn ufw_rule(line: &str) -> Option<(Vec<u16>, bool, bool)> {
     let (to, from, lets_in) = verbs.into_iter().find_map(split)?;
     let to = to.split_whitespace().next()?;
     let (ports, protocol) = to.split_once('/').unwrap_or((to, "tcp"));
-    let ports = ports.split(',').filter_map(|port| port.parse().ok()).collect();
+    let ports = ports.split(',').flat_map(|ports| of_range(ports, ':')).collect();
     // The lines for v6 repeat those for v4.
     (protocol == "tcp").then(|| (ports, lets_in, from.trim() == "Anywhere"))
 }
@@ -78,12 +78,22 @@ fn ufw_rule(line: &str) -> Option<(Vec<u16>, bool, bool)> {
 /// TCP ports that firewalld lets everybody reach: what `--list-services` and `--list-ports` print.
 pub(super) fn firewalld_open(text: &str) -> BTreeSet<u16> {
     let of_word = |word: &str| match word {
-        "ssh" => Some(22),
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => word.strip_suffix("/tcp")?.parse().ok(),
+        "ssh" => 22..=22,
+        "http" => 80..=80,
+        "https" => 443..=443,
+        _ => of_range(word.strip_suffix("/tcp").unwrap_or_default(), '-'),
     };
-    text.split_whitespace().filter_map(of_word).collect()
+    text.split_whitespace().flat_map(of_word).collect()
+}
+
+/// `443`, or `8000:8010` with what stands between the first and the last; nothing of what is neither.
+fn of_range(text: &str, between: char) -> RangeInclusive<u16> {
+    let (first, last) = text.split_once(between).unwrap_or((text, text));
+    match (first.parse(), last.parse()) {
+        (Ok(first), Ok(last)) => first..=last,
+        #[expect(clippy::reversed_empty_ranges, reason = "it is empty")]
+        _ => 1..=0,
+    }
 }
 
 /// Tables that are not ours, and whose chains at the input drop what they do not know.
@@ -167,6 +177,13 @@ mod tests {
     fn firewalld_names_services_and_ports() {
         let text = include_str!("../../../tests/data/bootstrap/firewalld-list");
         assert_eq!(firewalld_open(text), BTreeSet::from([22, 80, 8443]));
+    }
+
+    #[test]
+    fn a_range_opens_each_of_its_ports() {
+        let ufw = "8000:8002,443/tcp ALLOW IN Anywhere\n5000:5001/udp ALLOW IN Anywhere\n";
+        assert_eq!(ufw_open(ufw).0, BTreeSet::from([443, 8000, 8001, 8002]));
+        assert_eq!(firewalld_open("ssh dns 440-443/tcp 53/udp"), BTreeSet::from([22, 440, 441, 442, 443]));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use ipnet::IpNet;
 use super::{
     super::{
         BootstrapError, Session,
-        facts::{self, Ssh},
+        facts::{self, Ruler, Ssh},
         network,
         ruleset::{CARRIERS_FOLLOWED_MAX, Carrier, Firewall, OpenPort},
     },
@@ -104,14 +104,37 @@ impl Change {
         let lock = lock()?;
         unarmed(&lock)?;
         let Some(Stored { firewall, .. }) = stored()? else {
-            let remedy = "`gateway bootstrap` builds one; ufw and firewalld have commands of their own";
-            return Err(BootstrapError::refused("there is no firewall of the gateway's here", remedy));
+            let message = "there is no firewall of the gateway's here";
+            return Err(BootstrapError::refused(message, self.elsewhere(facts::rules_here())));
         };
         let ssh = Ssh::now();
         let found = Found::now(&ssh);
         let firewall = self.to(firewall, &Caller::of(ssh), &found)?;
         settle(firewall.clone(), &lock)?;
         Ok(firewall)
+    }
+
+    /// How it is ordered where there is no firewall of ours: in the words of whoever rules the packets.
+    fn elsewhere(&self, ruler: Ruler) -> String {
+        let (port, opens) = match self {
+            Self::Open(port) => (Some(*port), true),
+            Self::Close(what) => (what.parse::<OpenPort>().ok(), false),
+            _ => (None, false),
+        };
+        match (port, ruler) {
+            (Some(port), Ruler::Ufw) => {
+                let verb = if opens { "allow" } else { "delete allow" };
+                format!("ufw rules the packets: `ufw {verb} {}`", port.for_ufw())
+            }
+            (Some(port), Ruler::Firewalld) => {
+                let verb = if opens { "add" } else { "remove" };
+                let order = format!("--{verb}-port={port}");
+                format!(
+                    "firewalld rules the packets: `firewall-cmd {order}` now, and `firewall-cmd --permanent {order}` for good"
+                )
+            }
+            _ => "`gateway bootstrap` builds one; ufw and firewalld have commands of their own".to_owned(),
+        }
     }
 
     /// The firewall with the change. Pure; refuses what would cut off `caller`, who gives this order, and what would change
@@ -194,13 +217,22 @@ fn close(mut firewall: Firewall, what: &str, ssh: &BTreeSet<u16>) -> Result<Fire
     if firewall.opened.remove(&port) {
         return Ok(firewall);
     }
+    if let Some(wider) = firewall.opened.iter().find(|wider| wider.holds(&port)) {
+        let message = format!("{port} lies in {wider}, which was opened as a whole");
+        let remedy = format!(
+            "`gateway firewall close {wider}`, then `gateway firewall allow` for what shall stay open"
+        );
+        return Err(BootstrapError::refused(message, remedy));
+    }
+    let tcp = port.single_tcp();
     // One that sshd has left, and through which nobody is in any more.
-    if !port.udp && !ssh.is_empty() && !ssh.contains(&port.port) && firewall.ssh.remove(&port.port) {
+    let left = |port: &u16| !ssh.is_empty() && !ssh.contains(port);
+    if tcp.filter(left).is_some_and(|port| firewall.ssh.remove(&port)) {
         return Ok(firewall);
     }
-    let (message, remedy) = if !port.udp && firewall.ssh.contains(&port.port) {
+    let (message, remedy) = if tcp.is_some_and(|port| firewall.ssh.contains(&port)) {
         (format!("{port} is a port of SSH"), "it stays open: you would lock yourself out")
-    } else if !port.udp && firewall.edge.contains(&port.port) {
+    } else if tcp.is_some_and(|port| firewall.edge.contains(&port)) {
         (format!("{port} is a port of the edge"), "take it out of `[edge]` and run `gateway firewall reload`")
     } else {
         (format!("{port} is not open"), "`gateway firewall status` lists what is")
@@ -305,6 +337,41 @@ mod tests {
         let led = Firewall { led: [(443, 8443), (80, 8080)].into(), ..Firewall::default() };
         let after = Change::Follow(Some([80, 443, 8443].into())).to(led, here, &Found::default()).unwrap();
         assert_eq!(after.led, [(443, 8443)].into(), "nothing listens on 8080 any more");
+    }
+
+    #[test]
+    fn a_range_is_opened_and_closed_as_one() {
+        let port = |text: &str| text.parse::<OpenPort>().unwrap();
+        let here = &Caller::AtMachine;
+        check(
+            Change::Open(port("8000-8100")),
+            here,
+            Ok("22 | 80,443 | 8000-8100/tcp,8080/tcp | 203.0.113.64/26 | 192.0.2.0/24"),
+        );
+        let open = Firewall { opened: [port("8000-8010/udp")].into(), ..Firewall::default() };
+        let close = |what: &str| Change::Close(what.to_owned()).to(open.clone(), here, &Found::default());
+        assert_eq!(close("8000-8010/udp").unwrap(), Firewall::default());
+        let inside = close("8005/udp").unwrap_err();
+        assert!(inside.to_string().contains("8005/udp lies in 8000-8010/udp"), "{inside}");
+        assert!(close("8000-8010").unwrap_err().to_string().contains("is not open"));
+        assert!(close("7000-8005/udp").unwrap_err().to_string().contains("is not open"));
+    }
+
+    #[test]
+    fn where_somebody_else_rules_the_order_is_given_in_their_words() {
+        let open = Change::Open("8000-8010/udp".parse().unwrap());
+        let close = Change::Close("8000-8010".to_owned());
+        for (change, ruler, want) in [
+            (&open, Ruler::Ufw, "`ufw allow 8000:8010/udp`"),
+            (&close, Ruler::Ufw, "`ufw delete allow 8000:8010/tcp`"),
+            (&open, Ruler::Firewalld, "`firewall-cmd --permanent --add-port=8000-8010/udp`"),
+            (&close, Ruler::Firewalld, "`firewall-cmd --remove-port=8000-8010/tcp`"),
+            (&open, Ruler::Nobody, "`gateway bootstrap` builds one"),
+            (&Change::Follow(None), Ruler::Ufw, "commands of their own"),
+        ] {
+            let says = change.elsewhere(ruler);
+            assert!(says.contains(want), "{says}");
+        }
     }
 
     #[test]

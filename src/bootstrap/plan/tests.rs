@@ -50,6 +50,18 @@ fn a_server_that_is_set_up_gets_no_step() {
 }
 
 #[test]
+fn a_step_that_writes_a_file_over_shows_what_differs() {
+    let mut facts = samples::set_up();
+    let unit = facts.files.get_mut(Path::new("/etc/systemd/system/gateway.service")).unwrap();
+    unit.content = unit.content.replace("RestartSec=1\n", "RestartSec=30\n");
+    let plan = plan(&facts, &samples::answers());
+    let step = plan.steps.iter().find(|step| step.is == "other content").unwrap();
+    assert_eq!(step.differs, ["- RestartSec=30", "+ RestartSec=1"]);
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["steps"][0]["differs"][1], "+ RestartSec=1");
+}
+
+#[test]
 fn what_has_changed_makes_its_step_alone() {
     let mut facts = samples::set_up();
     facts.installed = false;
