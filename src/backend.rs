@@ -114,8 +114,7 @@ pub(crate) struct Surroundings {
     pub(crate) seal: Arc<dyn Seal>,
     /// The gateway's own files and directories, which no worker's sandbox shows.
     pub(crate) hidden: Vec<PathBuf>,
-    /// The gateway's binary, for the launcher; none: workers are started directly and could outlive a
-    /// gateway that is killed.
+    /// The gateway's binary, for the launcher; without it workers are started directly and outlive a killed gateway.
     pub(crate) own_exe: Option<PathBuf>,
 }
 

@@ -22,6 +22,7 @@ use super::{
     GatewayError, Lives,
     defaults::{certificate_files, own_files, tenant_defaults},
     life::Beginning,
+    notify,
     places::Places,
     reload::surprises,
 };
@@ -139,7 +140,11 @@ impl Rooms {
         };
         let admin = start_admin(&house, &tenants, &pools, live)?;
         if beginning.swapped {
-            house.workers_ready().await;
+            // The watchdog has run on since the program before was let go.
+            tokio::select! {
+                () = house.workers_ready() => {}
+                () = notify::lasting() => {}
+            }
         }
         let serving = Some(edge.serve()?);
         // Certificate authorities come to look as soon as they are asked: only now is somebody there to answer.
