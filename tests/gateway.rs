@@ -22,6 +22,8 @@ mod adoption;
 mod answer;
 #[path = "gateway/armed.rs"]
 mod armed;
+#[path = "gateway/audit.rs"]
+mod audit;
 #[path = "gateway/authorities.rs"]
 mod authorities;
 #[path = "gateway/authority_pauses.rs"]
