@@ -24,7 +24,7 @@ use crate::{
     tenant::{CorsPolicy, DoorAddresses, Refusals, Registry, Snapshot, Status, Tenant, TicketMode, Tickets},
 };
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct House {
     pub(super) dir: tempfile::TempDir,
