@@ -234,12 +234,7 @@ async fn reload(rooms: &Rooms, reloader: &Reloader, order: Option<ReloadOrder>, 
 }
 
 /// Tell whoever ordered a swap whether there will be one; true if so.
-fn answer(
-    successor: &Successor,
-    order: Option<SwapOrder>,
-    checked: Result<(), Problem>,
-    swaps: u64,
-) -> bool {
+fn answer(successor: &Successor, order: Option<SwapOrder>, checked: Result<(), Problem>, swaps: u64) -> bool {
     let path = successor.path().display();
     match &checked {
         Ok(()) => tracing::info!(program = %path, "swapping: draining, then becoming it"),
