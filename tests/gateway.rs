@@ -138,6 +138,8 @@ mod programs;
 mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
+#[path = "gateway/reloads_beside.rs"]
+mod reloads_beside;
 #[path = "gateway/rollbacks.rs"]
 mod rollbacks;
 #[path = "gateway/rolling.rs"]
