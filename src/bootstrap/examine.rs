@@ -169,6 +169,11 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
     if facts.ruler != Ruler::Nobody {
         let name = if facts.ruler == Ruler::Ufw { "ufw" } else { "firewalld" };
         let missing = facts.to_open(&answers.edge_ports(), &facts.ssh.ports);
+        let denied = facts.denied_to_all(&facts.ssh.ports);
+        if let Some(port) = denied.first() {
+            let what = format!("{name} denies everybody port {port}, where SSH comes in");
+            return Finding::doubtful(NAME, what, plan::DENIED_REMEDY);
+        }
         let missing: Vec<String> = missing.iter().map(u16::to_string).collect();
         return match missing.is_empty() {
             true => Finding::good(NAME, format!("{name} lets SSH and the edge in")),
@@ -337,6 +342,14 @@ mod tests {
             (Verdict::Doubtful, written),
         );
         check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
+        check(
+            |facts| {
+                (facts.ruler, facts.open) = (Ruler::Ufw, [80, 443].into());
+                (facts.admitted, facts.denied) = ([80, 443, 2222].into(), [22, 2222].into());
+            },
+            "firewall",
+            (Verdict::Doubtful, "ufw denies everybody port 22, where SSH comes in"),
+        );
         check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
     }
 

@@ -13,6 +13,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use serde::Serialize;
 
 pub(super) use self::{
+    guard::DENIED_REMEDY,
     settings::access,
     shipped::{differing, directories, touched},
 };

@@ -111,6 +111,7 @@ impl Made {
             Self::Ufw(list) => format!("ufw: {}", ports(list)),
             Self::UfwRule(words) => format!("ufw {words}"),
             Self::Firewalld(list) => format!("firewalld: {}", ports(list)),
+            Self::FirewalldZone { zone, ports: list } => format!("firewalld, zone {zone}: {}", ports(list)),
             Self::Later(made) => made.to_string(),
         }
     }
@@ -149,7 +150,8 @@ impl Made {
             Self::Firewall => take_back_firewall().map(|()| None),
             Self::Ufw(ports) => rulers::ufw(ports).map(|()| None),
             Self::UfwRule(words) => rulers::ufw_rule(words).map(|()| None),
-            Self::Firewalld(ports) => rulers::firewalld(ports).map(|()| None),
+            Self::Firewalld(ports) => rulers::firewalld(None, ports).map(|()| None),
+            Self::FirewalldZone { zone, ports } => rulers::firewalld(Some(zone), ports).map(|()| None),
             Self::Later(_) => Ok(Some("a later version of `gateway` made it, and takes it back".to_owned())),
         }
     }

@@ -110,11 +110,51 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
     served(&server);
     // One that does not run any more keeps nobody from taking it all back.
     server.machine.run(&["systemctl", "stop", "firewalld"]).ok();
-    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: firewalld: 80, 443"]);
+    server
+        .machine
+        .shell("gateway bootstrap --undo --yes")
+        .ok()
+        .says(&["taken back: firewalld, zone public: 80, 443"]);
     server.machine.run(&["systemctl", "start", "firewalld"]).ok();
     eventually("firewalld runs", || {
         (server.machine.run(&["firewall-cmd", "--state"]).code == 0).then_some(())
     });
+    assert_eq!(ports(), before);
+}
+
+#[test]
+fn the_edge_is_opened_where_strangers_come_in_and_ssh_stays_for_whom_it_is() {
+    let server = Server::on(Disk::debian_with_others(), "22", "");
+    server.machine.run(&["systemctl", "start", "firewalld"]).ok();
+    eventually("firewalld runs", || {
+        (server.machine.run(&["firewall-cmd", "--state"]).code == 0).then_some(())
+    });
+    // Not the default zone, and one in which SSH is for a few.
+    let (zone, rule) = (
+        "--zone=external",
+        "rule family=\"ipv4\" source address=\"10.77.0.0/24\" service name=\"ssh\" accept",
+    );
+    let bound = format!(
+        "ip route add default via 10.77.0.1; for lasting in --permanent ''; do \
+         firewall-cmd $lasting {zone} --remove-service=ssh && firewall-cmd $lasting {zone} --add-rich-rule='{rule}' && \
+         firewall-cmd $lasting {zone} --change-interface=host0 && firewall-cmd $lasting --zone=public --remove-service=ssh || exit 1; done"
+    );
+    server.machine.shell(&bound).ok();
+    let ports = || {
+        server
+            .machine
+            .shell("firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones")
+            .stdout
+    };
+    let before = ports();
+    assert_eq!((server.reached("22"), server.reached("443")), ([true, false], [false; 2]));
+
+    server.ssh(ORDER).ok().says(&["firewalld opens 80, 443 too"]);
+    served(&server);
+    assert_eq!(server.reached("22"), [true, false], "as before");
+    server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
+    server.machine.run(&["gateway", "doctor"]).says(&["firewalld lets SSH and the edge in"]);
+    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["firewalld, zone external: 80, 443"]);
     assert_eq!(ports(), before);
 }
 

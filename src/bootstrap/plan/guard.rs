@@ -73,6 +73,10 @@ pub(super) const WRITTEN: [Shipped; 4] = [
     Shipped { path: SSH_WATCH, content: SSH_WATCH_TEXT },
 ];
 
+/// Whoever has denied SSH may mean it.
+pub(in crate::bootstrap) const DENIED_REMEDY: &str =
+    "`ufw status numbered` shows the rule, and `ufw delete NUMBER` takes it away, unless it is meant";
+
 const WHY: &str = "nothing but SSH and the edge is reached from outside";
 
 pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
@@ -110,6 +114,11 @@ pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
 /// Opening ports cuts off nobody: no dead man's switch is needed.
 fn spoken_to(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: &BTreeSet<u16>) {
     let missing = facts.to_open(&answers.edge_ports(), ssh);
+    let denied = facts.denied_to_all(ssh);
+    if !denied.is_empty() {
+        let what = format!("{} of SSH is denied to everybody, and stays so", ports(&denied));
+        plan.note(what, DENIED_REMEDY);
+    }
     let left: BTreeSet<u16> = &(&(&facts.opened & &facts.open) - &answers.edge_ports()) - ssh;
     if !left.is_empty() {
         plan.note(

@@ -75,6 +75,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         open: BTreeSet::new(),
         opened: BTreeSet::new(),
         admitted: BTreeSet::new(),
+        denied: BTreeSet::new(),
         tables: Vec::new(),
         dropping: Vec::new(),
         closing: BTreeMap::new(),

@@ -163,6 +163,18 @@ fn ufw_and_firewalld_are_spoken_to_where_they_rule() {
 }
 
 #[test]
+fn ssh_that_its_owner_denies_is_left_alone_and_told() {
+    let told = after(|facts, _| {
+        (facts.ruler, facts.open) = (Ruler::Ufw, [80].into());
+        facts.denied = [22, 443, 2222].into();
+        // For the office, and then denied.
+        facts.admitted = [80, 2222].into();
+    });
+    assert!(told.contains("ufw opens 443 too\n"), "{told}");
+    assert!(told.contains("note: 22 of SSH is denied to everybody, and stays so\n"), "{told}");
+}
+
+#[test]
 fn what_an_earlier_set_up_had_opened_and_nobody_needs_is_named() {
     let told = after(|facts, _| {
         (facts.ruler, facts.opened) = (Ruler::Ufw, [80, 8443].into());
