@@ -202,6 +202,14 @@ pub(super) fn certificates(plan: &mut Plan, facts: &Facts, answers: &Answers) {
 }
 
 pub(super) fn start(plan: &mut Plan, facts: &Facts) {
+    let runs = facts.unit(SERVICE).active;
+    let moved = socket_has_moved(plan, facts);
+    if moved && !runs && facts.unit(SOCKET).active {
+        // Before the service is started: with the old listeners it may be what cannot start.
+        let why = "the service gets its listeners from it";
+        let both = Action::Restart(vec![SOCKET, SERVICE]);
+        plan.step("restart", ("listens as it did before", "listens as planned"), why, both);
+    }
     let off: Vec<&'static str> = [SOCKET, SERVICE]
         .into_iter()
         .filter(|unit| !facts.unit(unit).active || !facts.unit(unit).enabled)
@@ -215,26 +223,23 @@ pub(super) fn start(plan: &mut Plan, facts: &Facts) {
             Action::Enable(off),
         );
     }
-    if !facts.unit(SERVICE).active {
-        return;
-    }
     let concerns = |action: &Action| match action {
         Action::Install | Action::Node { .. } => true,
         Action::Write { path, .. } => path.to_string_lossy().contains("/gateway.s"),
         _ => false,
     };
     // Or an earlier run has changed it, and has failed before it came to this.
-    let due = |unit: &str| facts.outdated.contains(unit);
-    if due(SERVICE) || plan.steps.iter().any(|step| concerns(&step.action)) {
-        let is = "runs as it was before";
+    let due = facts.outdated.contains(SERVICE);
+    if runs && (due || plan.steps.iter().any(|step| concerns(&step.action))) {
         // A socket that stays keeps who connects meanwhile.
-        let moves = |action: &Action| matches!(action, Action::Write { path, .. } if path.to_string_lossy().contains("/gateway.socket"));
-        let moved = due(SOCKET) || plan.steps.iter().any(|step| moves(&step.action));
-        plan.step(
-            "restart",
-            (is, "runs as planned"),
-            "what has changed comes into force",
-            Action::Restart(moved.then_some(SOCKET).into_iter().chain([SERVICE]).collect()),
-        );
+        let units = moved.then_some(SOCKET).into_iter().chain([SERVICE]).collect();
+        let why = "what has changed comes into force";
+        plan.step("restart", ("runs as it was before", "runs as planned"), why, Action::Restart(units));
     }
+}
+
+/// Now, or in an earlier run that has failed before it came to the restart.
+fn socket_has_moved(plan: &Plan, facts: &Facts) -> bool {
+    let moves = |action: &Action| matches!(action, Action::Write { path, .. } if path.to_string_lossy().contains("/gateway.socket"));
+    facts.outdated.contains(SOCKET) || plan.steps.iter().any(|step| moves(&step.action))
 }

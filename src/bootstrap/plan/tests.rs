@@ -369,6 +369,15 @@ fn a_start_that_an_earlier_run_did_not_come_to_and_what_is_not_reached_any_more_
         matches!(&off[..], [Action::Access { .. }, Action::Enable(units)] if units[..] == [service]),
         "{off:?}"
     );
+    // Its socket would still listen where it did.
+    let moved = steps(&|facts| {
+        facts.outdated = due(&[service, socket]);
+        facts.units.get_mut(service).unwrap().active = false;
+    });
+    assert!(
+        matches!(&moved[..], [Action::Access { .. }, Action::Restart(both), Action::Enable(_)] if both[..] == [socket, service]),
+        "{moved:?}"
+    );
 }
 
 #[test]
