@@ -187,16 +187,21 @@ pub(super) fn access(plan: &mut Plan, facts: &Facts, answers: &Answers) {
 
 /// Beside what serves already, the certificates that it serves with are good for us too.
 pub(super) fn certificates(plan: &mut Plan, facts: &Facts, answers: &Answers) {
-    let wanted: Vec<&str> = facts
+    let asked = |host: &str| answers.tls == "acme" && answers.domains.iter().any(|domain| domain == host);
+    let (unfit, wanted): (Vec<&String>, Vec<&String>) = facts
         .certbot
         .iter()
-        .map(String::as_str)
-        .filter(|host| answers.tls == "acme" && answers.domains.iter().any(|domain| domain == host))
-        .collect();
+        .filter(|host| asked(host))
+        .partition(|host| facts.certbot_unfit.contains_key(*host));
+    for host in unfit {
+        let why = facts.certbot_unfit.get(host).map(String::as_str).unwrap_or_default();
+        let remedy = "the gateway orders its own; `gateway cert import` takes one from elsewhere";
+        plan.note(format!("certbot's certificate of {host} is not taken along: {why}"), remedy);
+    }
     if !wanted.is_empty() {
         let why = "it serves with them before it has ordered its own, and is reached only after the cut-over";
-        let is = format!("certbot has {}", wanted.join(", "));
-        let hosts = wanted.into_iter().map(str::to_owned).collect();
+        let hosts: Vec<String> = wanted.into_iter().cloned().collect();
+        let is = format!("certbot has {}", hosts.join(", "));
         plan.step("certificates", (is, "copies of them are the gateway's"), why, Action::Certificates(hosts));
     }
 }

@@ -419,6 +419,17 @@ fn certificates_of_certbot_are_taken_for_the_hosts_that_are_served() {
     let told =
         after(|facts, _| facts.certbot = ["api.example.com", "mail.example.com"].map(str::to_owned).into());
     assert!(told.contains("certificates: certbot has api.example.com -> copies"), "{told}");
+    let ended = after(|facts, _| {
+        facts.certbot = ["api.example.com", "mail.example.com"].map(str::to_owned).into();
+        let why =
+            ["api.example.com", "mail.example.com"].map(|host| (host.to_owned(), "it ended".to_owned()));
+        facts.certbot_unfit = why.into();
+    });
+    assert!(!ended.contains("certificates:") && !ended.contains("mail.example.com"), "{ended}");
+    assert!(
+        ended.contains("note: certbot's certificate of api.example.com is not taken along: it ended\n"),
+        "{ended}"
+    );
     let local = after(|facts, answers| {
         facts.certbot = ["api.example.com".to_owned()].into();
         answers.tls = "local".to_owned();
