@@ -333,16 +333,14 @@ fn packages(journal: &mut Journal, names: &[&'static str]) -> Result<(), Bootstr
             .is_ok_and(|said| said.text == "installed")
     };
     // An old list names versions that are gone; one that cannot be had anew may do all the same.
-    let _old = machine::order_packages(&["apt-get", "update", "-qq"]);
-    let simulated = [&["apt-get", "install", "--simulate", "-y", "--no-install-recommends"], names].concat();
+    let _old = machine::order_packages(&["update", "-qq"]);
+    let simulated = [&["install", "--simulate", "-y", "--no-install-recommends"], names].concat();
     let told = machine::order_packages(&simulated)?;
     // With what they need themselves: `Inst NAME (VERSION …)`, and `Inst NAME [OLD] (…)` for those that are there already.
     let new = told.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_once(' '));
     let new = new.filter(|(_, rest)| !rest.starts_with('[')).map(|(name, _)| name.to_owned()).collect();
     journal.record(Made::Packages(new))?;
-    machine::order_packages(
-        &[&["apt-get", "install", "-y", "-qq", "--no-install-recommends"], names].concat(),
-    )?;
+    machine::order_packages(&[&["install", "-y", "-qq", "--no-install-recommends"], names].concat())?;
     match names.iter().find(|name| !installed(name)) {
         Some(name) => Err(BootstrapError::Unproven(format!(
             "apt-get says that it is done, and `{name}` is not installed"
