@@ -45,6 +45,10 @@ pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Resul
         }
         told(Taken { what: made.shown(), stays });
     }
+    // Only now: where an undo that was cut off put it back already, the next one would take it for none.
+    if !journal.made.iter().any(|made| matches!(made, Made::Program { .. })) {
+        machine::remove(Path::new(places::PROGRAM_BEFORE))?;
+    }
     let place = Path::new(places::JOURNAL);
     if journal.made.is_empty() {
         machine::remove(place)?;
@@ -172,12 +176,13 @@ fn take_back_file(
 
 /// The one before it, or none; and what upgrades have left beside it.
 fn take_back_program(path: &Path, kept: Option<&Path>) -> Result<(), BootstrapError> {
-    match kept.filter(|kept| kept.exists()) {
-        Some(kept) => {
+    match kept {
+        Some(kept) if kept.exists() => {
             let bytes = fs::read(kept).map_err(BootstrapError::file("read", kept))?;
             machine::write(path, &bytes, 0o755)?;
-            machine::remove(kept)?;
         }
+        // There was one before: what stands there may be it.
+        Some(_) => {}
         // This very program: it goes on until it ends.
         None => machine::remove(path)?,
     }
