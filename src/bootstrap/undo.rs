@@ -24,6 +24,9 @@ const APPLICATION: &str = "/var/lib/gateway-app";
 /// Directories that the gateway and its workers fill by themselves: they go with what is in them.
 const OWN: [&str; 3] = [APPLICATION, places::LOGS, "/run/gateway"];
 
+/// Units of ours that no plan switches on.
+const UNWATCHED: [&str; 2] = ["gateway-firewall-follow.service", "gateway-firewall-rollback.service"];
+
 /// One thing that was taken back, or not.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Taken {
@@ -58,7 +61,14 @@ pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Resul
         let _stays = fs::remove_dir(directory);
     }
     machine::order(&["systemctl", "daemon-reload"])?;
-    machine::ask(&["systemctl", "reset-failed"]).map(drop)
+    // What others have failed at is theirs to look at; a unit of ours that is gone is one that has not failed.
+    machine::ask(&[&["systemctl", "reset-failed"], &own_units()[..]].concat()).map(drop)
+}
+
+/// Units of ours, for systemd to forget.
+fn own_units() -> Vec<&'static str> {
+    let (_, units) = super::plan::touched();
+    units.into_iter().filter(|unit| unit.starts_with("gateway")).chain(UNWATCHED).collect()
 }
 
 /// What was made here, as long as there is something.
