@@ -38,6 +38,9 @@ pub(crate) use self::{
 /// Where the configuration lies that the service reads.
 pub(crate) const CONFIG: &str = places::CONFIG;
 
+/// Where certbot has its certificates.
+pub(crate) const CERTBOT: &str = places::CERTBOT;
+
 /// Files for systemd that are another version's than this program's, or were edited: a new program runs with them as they are.
 pub(crate) fn units_that_differ() -> Vec<&'static str> {
     plan::differing(|path| std::fs::read_to_string(path).ok())

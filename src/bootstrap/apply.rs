@@ -81,7 +81,10 @@ impl Action {
                 node::Installation { version, mirror: mirror.as_deref(), backend: backend.as_deref() }
                     .carry_out(journal, watch)
             }
-            Self::Certificates(hosts) => certificates(hosts),
+            Self::Certificates(hosts) => {
+                certificates(hosts, words);
+                Ok(())
+            }
             Self::Packages(names) => packages(journal, names),
             Self::Enable(units) => units::enable(journal, units),
             Self::Restart(units) => {
@@ -275,13 +278,15 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
     Then::ReloadUnits.tell(journal, content)
 }
 
-fn certificates(hosts: &[String]) -> Result<(), BootstrapError> {
+/// What cannot be copied is told, and ends nothing: the gateway orders its own, and the firewall is yet to come.
+fn certificates(hosts: &[String], words: &mut dyn FnMut(&str)) {
     let mut command = vec![places::PROGRAM, "import", "certbot", "--copy"];
     hosts.iter().for_each(|host| command.extend(["--host", host]));
-    machine::order(&command)?;
-    match hosts.iter().find(|host| !Path::new(places::IMPORTED).join(host).exists()) {
-        Some(host) => Err(BootstrapError::Unproven(format!("the gateway has no certificate for `{host}`"))),
-        None => Ok(()),
+    if let Err(error) = machine::order(&command) {
+        words(&error.to_string());
+    }
+    for host in hosts.iter().filter(|host| !Path::new(places::IMPORTED).join(host).exists()) {
+        words(&format!("the gateway has no copy of certbot's certificate for `{host}`, and orders its own"));
     }
 }
 
@@ -344,16 +349,14 @@ fn packages(journal: &mut Journal, names: &[&'static str]) -> Result<(), Bootstr
             .is_ok_and(|said| said.text == "installed")
     };
     // An old list names versions that are gone; one that cannot be had anew may do all the same.
-    let _old = machine::order_packages(&["apt-get", "update", "-qq"]);
-    let simulated = [&["apt-get", "install", "--simulate", "-y", "--no-install-recommends"], names].concat();
+    let _old = machine::order_packages(&["update", "-qq"]);
+    let simulated = [&["install", "--simulate", "-y", "--no-install-recommends"], names].concat();
     let told = machine::order_packages(&simulated)?;
     // With what they need themselves: `Inst NAME (VERSION …)`, and `Inst NAME [OLD] (…)` for those that are there already.
     let new = told.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_once(' '));
     let new = new.filter(|(_, rest)| !rest.starts_with('[')).map(|(name, _)| name.to_owned()).collect();
     journal.record(Made::Packages(new))?;
-    machine::order_packages(
-        &[&["apt-get", "install", "-y", "-qq", "--no-install-recommends"], names].concat(),
-    )?;
+    machine::order_packages(&[&["install", "-y", "-qq", "--no-install-recommends"], names].concat())?;
     match names.iter().find(|name| !installed(name)) {
         Some(name) => Err(BootstrapError::Unproven(format!(
             "apt-get says that it is done, and `{name}` is not installed"

@@ -115,6 +115,8 @@ pub(crate) struct Facts {
     pub(crate) seal_key: Option<PathBuf>,
     /// Hosts whose certificates certbot has, and the gateway has not.
     pub(crate) certbot: BTreeSet<String>,
+    /// Those of which none will do, and why, once somebody who knows has looked at them.
+    pub(crate) certbot_unfit: BTreeMap<String, String>,
     /// The application.
     pub(crate) app: Option<AppFacts>,
     /// Node, once somebody who knows has looked for it.
@@ -214,6 +216,7 @@ impl Facts {
             credentials: machine::program("systemd-creds").is_some(),
             seal_key: keys.iter().map(PathBuf::from).find(|path| path.exists()),
             certbot: certbot(Path::new(places::CERTBOT), Path::new(places::IMPORTED)),
+            certbot_unfit: BTreeMap::new(),
             app: answers.app.as_ref().map(AppFacts::read),
             node: NodeFacts::default(),
             installed: installed(),

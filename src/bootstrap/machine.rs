@@ -25,8 +25,10 @@ const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
 const PROGRAM_TIMEOUT: Duration = Duration::from_secs(90);
 /// Longest run of an order that stops or starts the gateway: longer than systemd itself gives it (`gateway.service`).
 pub(super) const UNITS_TIMEOUT: Duration = Duration::from_secs(330);
-/// Longest run of the package manager, which downloads.
-const PACKAGES_TIMEOUT: Duration = Duration::from_secs(600);
+/// Longest run of the package manager, which downloads, once nobody else is at work (300 s, `APT`).
+const PACKAGES_TIMEOUT: Duration = Duration::from_secs(900);
+/// It waits for the lock: on a server that is just booted, cloud-init and the daily timers are at work.
+const APT: [&str; 3] = ["apt-get", "-o", "DPkg::Lock::Timeout=300"];
 /// How often a running program is looked at.
 const POLL: Duration = Duration::from_millis(5);
 /// Longest output kept.
@@ -79,8 +81,9 @@ pub(super) fn order_units(command: &[&str]) -> Result<String, BootstrapError> {
 }
 
 /// The package manager, which asks nothing.
-pub(super) fn order_packages(command: &[&str]) -> Result<String, BootstrapError> {
-    must(command, run(command, &[("DEBIAN_FRONTEND", "noninteractive")], "", PACKAGES_TIMEOUT)?)
+pub(super) fn order_packages(arguments: &[&str]) -> Result<String, BootstrapError> {
+    let command = [&APT, arguments].concat();
+    must(&command, run(&command, &[("DEBIAN_FRONTEND", "noninteractive")], "", PACKAGES_TIMEOUT)?)
 }
 
 fn must(command: &[&str], said: Said) -> Result<String, BootstrapError> {

@@ -22,7 +22,7 @@ use self::stop::Stop;
 use super::{
     Failure, Settings,
     doctor::{self, Doctor},
-    out, reach,
+    import, out, reach,
 };
 use crate::{
     backend::node::Spec,
@@ -168,6 +168,7 @@ impl Bootstrap {
         answers::fit(&answers, settings)?;
         let mut facts = Facts::gather(&answers);
         facts.node = node::look(&facts, &answers, settings)?;
+        facts.certbot_unfit = import::none_fits(bootstrap::CERTBOT.as_ref(), &facts.certbot);
         answers::starts(&facts, &answers, settings)?;
         let plan = bootstrap::plan(&facts, &answers);
         let ends_here = self.dry_run || plan.steps.is_empty() || !plan.problems.is_empty();

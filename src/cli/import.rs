@@ -1,14 +1,18 @@
 //! `gateway import`: what serves today, read and written down as a configuration of ours. It changes nothing but with
 //! `certbot --copy`: the configuration goes to standard output, and what it could not carry to standard error.
 
+mod certbot;
+
 use std::{
     io::Read,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
 
-use super::{Client, Failure, Settings, cert, out, reach};
-use crate::bootstrap::{self, Carried, Lineage};
+use self::certbot::Certbot;
+pub(super) use self::certbot::none_fits;
+use super::{Failure, Settings, out};
+use crate::bootstrap::{self, Carried};
 
 /// nginx with a thousand sites prints 5 MB.
 const TEXT_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -61,30 +65,6 @@ struct Reading {
     form: out::Form,
 }
 
-/// certbot's certificates
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-The gateway orders and renews by itself. With `--copy` it takes the certificates that are there along, so that it can serve \
-before it has ordered anything; it goes on with its own when they end.
-
-Examples:
-  gateway import certbot > certbot.toml
-  gateway import certbot --copy
-  gateway import certbot --copy --host api.example.com")]
-pub(crate) struct Certbot {
-    /// Where they are
-    #[arg(long, value_name = "DIR", default_value = "/etc/letsencrypt/live")]
-    from: PathBuf,
-    /// Give the gateway copies of them now, as `gateway cert import` does
-    #[arg(long, conflicts_with = "json")]
-    copy: bool,
-    /// Only the certificate of this host; may be repeated
-    #[arg(long, value_name = "HOST")]
-    host: Vec<String>,
-    #[command(flatten)]
-    form: out::Form,
-}
-
 impl Import {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
         match self {
@@ -98,11 +78,7 @@ impl Import {
                 })?;
                 reading.tell(&carried)
             }
-            Self::Certbot(certbot) if certbot.copy => certbot.copy(settings),
-            Self::Certbot(certbot) => {
-                let live = certbot.from.display().to_string();
-                tell(&bootstrap::certbot(&live, &certbot.lineages()?), &certbot.form)
-            }
+            Self::Certbot(certbot) => certbot.run(settings),
         }
     }
 }
@@ -130,38 +106,6 @@ fn tell(carried: &Carried, form: &out::Form) -> Result<(), Failure> {
     }
     out::line(carried.config.trim_end());
     Ok(())
-}
-
-impl Certbot {
-    fn lineages(&self) -> Result<Vec<Lineage>, Failure> {
-        let mut lineages = bootstrap::lineages(&self.from).map_err(|error| {
-            Failure::io("read", &self.from, &error)
-                .hint("only root reads it; `--from DIR` names another directory")
-        })?;
-        let asked = |lineage: &Lineage| self.host.iter().any(|host| host == lineage.host());
-        lineages.retain(|lineage| self.host.is_empty() || asked(lineage));
-        Ok(lineages)
-    }
-
-    fn copy(&self, settings: &Settings) -> Result<(), Failure> {
-        let lineages = self.lineages()?;
-        if lineages.is_empty() {
-            return Err(Failure::failed(format!("there is no certificate below `{}`", self.from.display()))
-                .hint("`--from DIR` names another directory"));
-        }
-        reach::any(settings, async |client: &Client| {
-            for lineage in &lineages {
-                let at = self.from.join(&lineage.name);
-                let import = cert::Import {
-                    host: lineage.host().to_owned(),
-                    cert: at.join("fullchain.pem"),
-                    key: at.join("privkey.pem"),
-                };
-                import.run(client).await?;
-            }
-            Ok(())
-        })
-    }
 }
 
 fn text(from: Option<&Path>, command: &[&str]) -> Result<String, Failure> {

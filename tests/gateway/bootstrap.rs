@@ -540,26 +540,33 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
 /// The sandbox of the service that runs is one of before, until it begins anew; and what could be reached once is looked at
 /// every time.
 fn what_a_failed_run_did_not_come_to_is_done_by_the_next(machine: &Machine, order: &str) {
-    let order = format!("{order} --data /srv/data");
+    // What a unit file would take apart.
+    let data = "/srv/my data:50%n";
+    let order = format!("{order} --data '{data}'");
     let writes = || {
-        let script =
-            "nsenter --mount --target $(systemctl show --property=MainPID --value gateway) touch /srv/data/x";
-        machine.shell(script).code == 0
+        let main = machine.main_pid("gateway").unwrap();
+        machine.shell(&format!("nsenter --mount --target {main} touch '{data}/x'")).code == 0
     };
-    machine.shell("mkdir --mode 700 /srv/data").ok();
+    machine.shell(&format!("mkdir --mode 700 '{data}'")).ok();
     let shut = machine.shell(&order);
     assert_eq!(shut.code, 1, "{shut:?}");
-    shut.says(&["`gateway-app` cannot write to `/srv/data`"]);
+    shut.says(&[&format!("`gateway-app` cannot write to `{data}`")]);
     assert!(!writes(), "the service has not begun anew");
-    machine.shell("chown gateway-app /srv/data").ok();
+    machine.shell(&format!("chown gateway-app '{data}'")).ok();
     // The configuration is its owner's, who has to write the rest.
     let made = machine.shell(&order);
     assert_eq!(made.code, 2, "{made:?}");
-    made.says(&["restart: runs as planned", "add \"/srv/data\" to `allow_write` of `[backend.api]`"]);
+    let left = format!("add \"{data}\" to `allow_write` of `[backend.api]`");
+    made.says(&["restart: runs as planned", &left]);
     assert!(writes());
     let again = machine.shell(&order);
     again.says(&["nothing to do"]);
-    machine.shell("chown root /srv/data").ok();
+    // What a deploy has moved away, or nobody has mounted, keeps nobody from being served.
+    machine.shell(&format!("mv '{data}' /srv/away && systemctl restart gateway")).ok();
+    served(machine);
+    machine.shell(&format!("mv /srv/away '{data}' && systemctl restart gateway")).ok();
+    assert!(writes());
+    machine.shell(&format!("chown root '{data}'")).ok();
     let shut = machine.shell(&order);
     assert_eq!(shut.code, 1, "{shut:?}");
     let other =

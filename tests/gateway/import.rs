@@ -145,3 +145,29 @@ fn certificates_of_certbot_are_copied_and_served() {
         .fails(1)
         .says(&["cannot read `/nowhere/live`"]);
 }
+
+#[test]
+fn a_certificate_of_certbots_that_will_not_do_is_named_and_keeps_no_other_from_being_copied() {
+    let (gateway, ca) = (TestGateway::builder().shops().worker("echo.mjs").start(), TestCa::new());
+    let write = |name: &str, (chain, key): (String, String)| {
+        gateway.site().write(&format!("letsencrypt/live/{name}/fullchain.pem"), chain);
+        gateway.site().write(&format!("letsencrypt/live/{name}/privkey.pem"), key);
+    };
+    write("old.example", ca.certify_until("old.example", 2020));
+    write(HOST, ca.certify_until(HOST, 2021));
+    write(&format!("{HOST}-0001"), ca.certify(HOST));
+    write(&format!("{HOST}-0002"), ca.certify(&format!("*.{HOST}")));
+    write("zulu.example", ca.certify("zulu.example"));
+    let live = gateway.site().path().join("letsencrypt/live");
+    let copy = |more: &[&str]| {
+        gateway.cli(&[&["import", "certbot", "--copy", "--from", live.to_str().unwrap()], more].concat())
+    };
+    let copied = copy(&[]).ok();
+    copied.says(&[
+        "not copied: old.example: the certificate ended on 2020-01-01",
+        &format!("not copied: {HOST}-0002: the certificate is not good for `{HOST}`, but for `*.{HOST}`"),
+    ]);
+    gateway.cli(&["cert", "show", HOST]).ok().says(&["source    imported"]);
+    gateway.cli(&["cert", "show", "zulu.example"]).ok().says(&["source    imported"]);
+    copy(&["--host", "old.example"]).fails(1).says(&["none of certbot's certificates can be used", "hint: "]);
+}

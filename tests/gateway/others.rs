@@ -122,6 +122,11 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
     assert_eq!(ports(), before);
 }
 
+/// dpkg's lock, as apt takes it, until somebody has waited for it; `struct flock` has the kind and the origin first.
+const LOCKS: &str = "use Fcntl; open(LOCK, \">>\", \"/var/lib/dpkg/lock-frontend\"); \
+    fcntl(LOCK, F_SETLK, pack(\"s s x4 q q l\", F_WRLCK, 0, 0, 0, 0)) or die; system(\"touch /run/locked\"); \
+    system(\"until pgrep --full \\\"[q]q --no-install\\\"; do sleep 0.1; done; sleep 2\")";
+
 #[test]
 fn the_edge_is_opened_where_strangers_come_in_and_ssh_stays_for_whom_it_is() {
     let server = Server::on(Disk::debian_with_others(), "22", "");
@@ -173,6 +178,9 @@ fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {
     let packages = || shell("dpkg-query -W -f '$${Package} $${db:Status-Status}\\n' | grep ' installed'");
     let (before, installed) = (server.picture(), packages());
 
+    // As on a server that is just booted: somebody else's apt is at work.
+    server.machine.shell(&format!("systemd-run --quiet --unit=apt perl -e '{LOCKS}'")).ok();
+    eventually("the lock is held", || server.machine.path("/run/locked").exists().then_some(()));
     server.machine.shell(&format!("{ORDER} --updates")).ok().says(&["package unattended-upgrades"]);
     served(&server);
     assert_eq!(shell("sysctl -n net.core.somaxconn"), "4096\n");

@@ -393,6 +393,15 @@ fn a_start_that_an_earlier_run_did_not_come_to_and_what_is_not_reached_any_more_
         matches!(&off[..], [Action::Access { .. }, Action::Enable(units)] if units[..] == [service]),
         "{off:?}"
     );
+    // Its socket would still listen where it did.
+    let moved = steps(&|facts| {
+        facts.outdated = due(&[service, socket]);
+        facts.units.get_mut(service).unwrap().active = false;
+    });
+    assert!(
+        matches!(&moved[..], [Action::Access { .. }, Action::Restart(both), Action::Enable(_)] if both[..] == [socket, service]),
+        "{moved:?}"
+    );
 }
 
 #[test]
@@ -434,6 +443,17 @@ fn certificates_of_certbot_are_taken_for_the_hosts_that_are_served() {
     let told =
         after(|facts, _| facts.certbot = ["api.example.com", "mail.example.com"].map(str::to_owned).into());
     assert!(told.contains("certificates: certbot has api.example.com -> copies"), "{told}");
+    let ended = after(|facts, _| {
+        facts.certbot = ["api.example.com", "mail.example.com"].map(str::to_owned).into();
+        let why =
+            ["api.example.com", "mail.example.com"].map(|host| (host.to_owned(), "it ended".to_owned()));
+        facts.certbot_unfit = why.into();
+    });
+    assert!(!ended.contains("certificates:") && !ended.contains("mail.example.com"), "{ended}");
+    assert!(
+        ended.contains("note: certbot's certificate of api.example.com is not taken along: it ended\n"),
+        "{ended}"
+    );
     let local = after(|facts, answers| {
         facts.certbot = ["api.example.com".to_owned()].into();
         answers.tls = "local".to_owned();
@@ -465,20 +485,40 @@ fn of_a_home_the_service_sees_what_the_application_needs_and_no_more() {
         (app("/srv/app", &[]), None),
         (
             app("/home/me/shop/api/current", &[]),
-            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/home/me/shop\n"),
+            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=\"-/home/me/shop\"\n"),
         ),
-        (app("/root", &[]), Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/root\n")),
-        (app("/run/user/1000/a/b", &[]), Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/run/user/1000/a\n")),
+        (app("/root", &[]), Some("ProtectHome=tmpfs\nBindReadOnlyPaths=\"-/root\"\n")),
+        (
+            app("/run/user/1000/a/b", &[]),
+            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=\"-/run/user/1000/a\"\n"),
+        ),
         (
             app("/home/me/app", &["/home/me/app/data"]),
-            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/home/me/app\nBindPaths=-/home/me/app/data\n"),
+            Some(
+                "ProtectHome=tmpfs\nBindReadOnlyPaths=\"-/home/me/app\"\nBindPaths=\"-/home/me/app/data\"\n",
+            ),
         ),
-        (app("/srv/app", &["/srv/data"]), Some("ReadWritePaths=/srv/data")),
+        (app("/srv/app", &["/srv/data"]), Some("\nReadWritePaths=\"-/srv/data\"\n")),
     ] {
         let text = settings::drop_in(&app, None);
         assert_eq!(text.is_some(), want.is_some(), "{app:?}");
         assert!(text.unwrap_or_default().contains(want.unwrap_or_default()), "{app:?}");
     }
+}
+
+#[test]
+fn a_path_that_systemd_would_take_apart_or_miss_is_one_path_that_may_be_missing() {
+    let data = [r"/srv/my app/up:50%n", r#"/home/me/a "b"\c"#].map(PathBuf::from).to_vec();
+    let app = App { directory: "/srv/app".into(), command: Vec::new(), env_file: None, data };
+    let want = r#"
+ReadWritePaths="-/srv/my app/up:50%%n"
+ReadWritePaths="-/home/me/a \"b\"\\c"
+# It, or its Node, lies in a home: of all homes the service sees this alone.
+ProtectHome=tmpfs
+BindPaths="-/home/me/a \"b\"\\c"
+"#;
+    let text = settings::drop_in(&app, None).unwrap();
+    assert!(text.ends_with(want), "{text}");
 }
 
 #[test]
