@@ -24,7 +24,7 @@ use super::{
         state::{Seat, Slot, State},
         watch::Watch,
     },
-    Answer, Board, Carried, Order, Standing,
+    Answer, Board, Carried, Order, Pressing, Standing,
     generations::Generations,
     workers,
 };
@@ -66,6 +66,7 @@ impl Crew {
                 order = orders.recv() => order,
             };
             let Some((order, answer)) = order else { break };
+            self.board.pressing.send_modify(|pressing| pressing.go(&order));
             self.board.taken_up.send_modify(|orders| *orders += 1);
             self.board.order.store(Arc::new(Some(order.word())));
             // An end that comes in the middle makes the jobs refuse, and so the order fails soon.
@@ -134,7 +135,10 @@ impl Crew {
 
     async fn restart(&mut self) -> Result<(), BackendError> {
         for job in &self.jobs {
-            job.restart().await.map_err(|undone| self.explain(job.slot(), undone))?;
+            let gives_up = CancellationToken::new();
+            let restarting = job.restart(gives_up.clone());
+            let outcome = self.unless_pressed(Pressing::either, &gives_up, restarting).await;
+            outcome.map_err(|undone| self.explain(job.slot(), undone))?;
         }
         Ok(())
     }
@@ -142,7 +146,7 @@ impl Crew {
     async fn start(&mut self) -> Result<(), BackendError> {
         self.wake();
         self.fill_up(self.wanted, &Arc::clone(self.generation()));
-        self.settled(0).await
+        self.settled(0, Pressing::either).await
     }
 
     /// Workers are wanted from here on.
@@ -206,11 +210,12 @@ impl Crew {
 
     /// The link cannot be moved: after the next start of the gateway it would be as before again, then rather now.
     async fn undo(&mut self, before: Arc<Generation>, slept: bool) {
+        self.generations.stands(before);
         if slept {
             self.sleep().await;
-            self.generations.stands(before);
-        } else if let Err(error) = self.roll(before, self.wanted).await {
-            tracing::error!(backend = self.stage.backend, %error, "the release before does not start");
+        } else {
+            self.stage.roster.keep_alive_is(self.generation().config.keep_alive);
+            self.take_back(self.jobs.len()).await;
         }
     }
 
@@ -280,7 +285,7 @@ impl Crew {
         let there = self.jobs.len();
         self.dismiss_jobs(wanted).await;
         self.fill_up(wanted, &Arc::clone(self.generation()));
-        let outcome = self.settled(there).await;
+        let outcome = self.settled(there, Pressing::stop).await;
         if outcome.is_err() {
             self.wanted = before;
             self.end_jobs(there).await;
@@ -342,14 +347,16 @@ impl Crew {
         self.board.slots.store(Arc::new(places));
     }
 
-    /// Resolves when all workers from this one on are ready, or one has failed.
-    async fn settled(&self, from: usize) -> Result<(), BackendError> {
+    /// Resolves when all workers from this one on are ready, or one has failed, or somebody presses.
+    async fn settled(&self, from: usize, presses: fn(&Pressing) -> bool) -> Result<(), BackendError> {
         let newcomers = self.jobs.get(from..).unwrap_or_default();
         for job in newcomers {
-            job.slot().settled().await.map_err(|failure| match failure {
-                Some(failure) => self.explain(job.slot(), Undone::NotReady(failure)),
-                None => self.explain(job.slot(), Undone::Ending),
-            })?;
+            let settled = tokio::select! {
+                biased;
+                settled = job.slot().settled() => settled.map_err(|failure| failure.map_or(Undone::Ending, Undone::NotReady)),
+                () = self.pressed(presses) => Err(Undone::BrokenOff),
+            };
+            settled.map_err(|undone| self.explain(job.slot(), undone))?;
         }
         Ok(())
     }
@@ -380,6 +387,7 @@ impl Crew {
                 lines: failure.lines,
             },
             Undone::Ending => BackendError::Stopping { backend: self.stage.backend.clone() },
+            Undone::BrokenOff => BackendError::BrokenOff { backend: self.stage.backend.clone() },
         }
     }
 }
