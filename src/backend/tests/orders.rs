@@ -225,3 +225,31 @@ async fn a_surplus_that_still_has_requests_holds_up_no_other_order_and_ends_with
     drop(endless);
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn a_way_back_does_not_wait_for_those_that_were_too_many() {
+    let patient = |label: &str, workers| Config {
+        workers: Workers::Number(workers),
+        drain_timeout: 4 * PATIENCE,
+        stop_grace: Duration::from_millis(200),
+        ..labelled(label)
+    };
+    let bench = Bench::start(patient("one", 1));
+    bench.ready().await;
+    bench.adopt(patient("two", 5)).await.unwrap();
+    let endless = [(); 5].map(|()| bench.backend.roster().pick(&[]).unwrap());
+    let four_drain =
+        |status: &BackendStatus| status.workers.iter().filter(|w| w.state == "draining").count() == 4;
+    let mut scaling = Box::pin(bench.backend.scale(1));
+    tokio::select! {
+        done = &mut scaling => panic!("it was to wait for the requests: {done:?}"),
+        () = bench.until("the surplus drains", four_drain) => {}
+    }
+    let back = async { tokio::join!(scaling, bench.backend.rollback(None)) };
+    let (scaled, back) = tokio::time::timeout(PATIENCE, back).await.expect("neither waits");
+    scaled.unwrap();
+    back.unwrap();
+    assert_eq!(bench.label().await, "one");
+    drop(endless);
+    bench.finish().await;
+}

@@ -12,6 +12,7 @@ use super::{
         BackendError, LOOK_EVERY,
         generation::Generation,
         job::{Departure, Job, Undone},
+        state::Slot,
     },
     Crew, Pressing,
 };
@@ -77,8 +78,13 @@ impl Crew {
     pub(super) async fn room(&self, old_generations_max: usize) -> Result<(), BackendError> {
         let draining = || self.board.slots.load().iter().map(|slot| slot.leaving()).sum::<usize>();
         let replaced = || self.jobs.iter().filter(|job| job.slot().serves()).count();
-        let drain_max = old_generations_max * self.jobs.len().max(1);
-        let fits = || draining() + replaced() <= drain_max;
+        // After a scale-down those that were too many are no generation's: room that they had is there for others.
+        let places = || {
+            let surplus = |slot: &&Arc<Slot>| slot.number >= self.jobs.len() && slot.leaving() > 0;
+            self.jobs.len() + self.board.slots.load().iter().filter(surplus).count()
+        };
+        let drain_max = || old_generations_max * places().max(1);
+        let fits = || draining() + replaced() <= drain_max();
         if fits() {
             return Ok(());
         }
@@ -87,7 +93,7 @@ impl Crew {
             "{} workers that were replaced before still finish their requests; those that serve are replaced when no \
              more than {} are left of them",
             draining(),
-            drain_max.saturating_sub(replaced()),
+            drain_max().saturating_sub(replaced()),
         );
         tracing::info!(backend, "waiting: {why}");
         self.board.held_up.store(Arc::new(Some(why)));
