@@ -67,7 +67,7 @@ impl Life {
     }
 
     /// The watch has ended: another of the same generation takes its place.
-    pub(super) async fn renew(&mut self, old: Box<Process>, weary: &Weary, leave: Option<Leave>) -> Next {
+    pub(super) async fn renew(&mut self, mut old: Box<Process>, weary: &Weary, leave: Option<Leave>) -> Next {
         let (pid, reason) = (old.pid(), weary.to_string());
         tracing::warn!(
             backend = self.stage.backend,
@@ -76,13 +76,29 @@ impl Life {
             reason,
             "worker is replaced"
         );
+        let generation = Arc::clone(&self.generation);
+        let policy = generation.policy();
         if weary.is_unhealthy() {
             old.leave_roster();
             self.slot.set(Seat::Main, State::Unwell(old.running()));
             self.slot.failed(old.failure(reason).await);
+            // One that falls ill soon after each start is replaced ever more seldom, like one that crashes.
+            let ill_again = old.ready_for() < policy.stable;
+            let respite = if ill_again { self.renewals.respite() } else { Duration::ZERO };
+            tokio::select! {
+                biased;
+                () = self.ending.cancelled() => return self.obey_while_up(old, None).await,
+                Some(order) = self.orders.recv() => {
+                    old.end(generation.config.stop_grace).await;
+                    return Next::Obey(order);
+                }
+                reason = old.exited() => {
+                    let failure = old.failure(reason).await;
+                    return Next::BackOff(failure, old.ready_for());
+                }
+                () = tokio::time::sleep(respite) => {}
+            }
         }
-        let generation = Arc::clone(&self.generation);
-        let policy = generation.policy();
         let told = async {
             tokio::select! {
                 biased;

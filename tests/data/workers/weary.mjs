@@ -1,6 +1,7 @@
 // Well until told otherwise: `/sick` makes it answer its health path with 500, `/grow?mb=N` holds memory, `/fork?mb=N`
 // has a child that does, `/block?ms=N` blocks the event loop, `/fail` lets every later start of it end at once,
-// `/hang` never listen. `/asked` says how often its health was asked for.
+// `/hang` never listen. With ILL_AFTER=N it answers its
+// health path well N times only. `/asked` says how often its health was asked for.
 import { spawn } from 'node:child_process';
 import fs from 'node:fs';
 import http from 'node:http';
@@ -24,7 +25,7 @@ http
     const url = new URL(request.url, 'http://worker');
     if (url.pathname === '/health') {
       asked += 1;
-      response.statusCode = sick ? 500 : 200;
+      response.statusCode = sick || asked > Number(process.env.ILL_AFTER ?? Infinity) ? 500 : 200;
     }
     if (url.pathname === '/asked') return response.end(String(asked));
     if (url.pathname === '/sick') sick = true;
