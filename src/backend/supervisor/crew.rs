@@ -222,7 +222,8 @@ impl Crew {
     /// The configured link as it will be, leading to this release; none, if there is none.
     fn link_to(&self, release: &Path) -> Result<Option<Pointing>, BackendError> {
         let Some(link) = self.link() else { return Ok(None) };
-        Pointing::begin(&link, release).map(Some).map_err(|source| self.immovable(link, source))
+        let pointing = Pointing::begin(&link, release, &self.stage.backend);
+        pointing.map(Some).map_err(|source| self.immovable(link, source))
     }
 
     /// Let the configured link lead there from here on.
