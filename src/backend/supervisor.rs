@@ -208,6 +208,7 @@ impl Supervisor {
             watch: None,
         };
         crew.fill_up(crew.wanted, &generation);
+        crew.stage.roster.slots_are(crew.wanted);
         crew.publish();
         crew.watch();
         let task = stage.shutdown.spawn(crew.run(inbox));

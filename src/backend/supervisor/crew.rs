@@ -76,6 +76,8 @@ impl Crew {
             }
             // Before anybody hears of it: who has the answer may end the gateway and ask the next one to go back.
             self.generations.shelve().await;
+            // Only now: while newcomers start, homes that are given are among those that were there before.
+            self.stage.roster.slots_are(self.wanted);
             self.publish();
             self.watch();
             self.board.order.store(Arc::default());

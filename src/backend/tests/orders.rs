@@ -22,6 +22,7 @@ async fn scaling_is_done_when_the_new_ones_are_ready_and_the_surplus_has_gone() 
     bench.ready().await;
     bench.backend.scale(3).await.unwrap();
     assert_eq!(bench.states(), ["ready"; 3]);
+    assert_eq!(bench.backend.roster().slots(), 3);
     assert_eq!(bench.backend.status().wanted, 3);
     let first = bench.pid();
     bench.backend.scale(1).await.unwrap();
