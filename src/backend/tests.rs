@@ -1,6 +1,7 @@
 //! Real Node programs under real supervision. The bench below starts a backend in a directory of its own;
 //! `finish` fails the test on a process, a task or a socket file that is left.
 
+mod broken_off;
 mod failures;
 mod farewells;
 mod launcher;

@@ -82,7 +82,7 @@ impl Action {
                     .carry_out(journal, watch)
             }
             Self::Certificates(hosts) => {
-                certificates(hosts, words);
+                certificates(hosts, watch.words);
                 Ok(())
             }
             Self::Packages(names) => packages(journal, names),

@@ -231,3 +231,28 @@ async fn the_memory_that_is_shown_is_the_whole_groups() {
     bench.until("its child's as well", |status| status.workers[0].memory_mb > Some(200)).await;
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn one_that_falls_ill_soon_after_each_start_is_replaced_ever_more_seldom_and_an_order_does_not_wait() {
+    let ill = Config {
+        env: BTreeMap::from([("ILL_AFTER".to_owned(), "1".to_owned())]),
+        restart_delay: Duration::from_millis(400),
+        restart_delay_max: Duration::from_secs(600),
+        ..watched()
+    };
+    let bench = Bench::start(ill);
+    bench.ready().await;
+    let (began, mut seen) = (Instant::now(), std::collections::BTreeSet::new());
+    bench
+        .until("five lives", |status| {
+            seen.extend(status.workers.iter().filter_map(|worker| worker.pid));
+            seen.len() == 5
+        })
+        .await;
+    // The first is replaced at once; then at least half of 0.4 + 0.8 + 1.6 seconds.
+    assert!(began.elapsed() >= Duration::from_millis(1400), "replaced without pauses: {:?}", began.elapsed());
+    bench.until("it is seen while it waits", |status| status.workers[0].state == "unwell").await;
+    tokio::time::timeout(PATIENCE, bench.reload_to(watched())).await.expect("no pause").unwrap();
+    assert_eq!(bench.states(), ["ready"]);
+    bench.finish().await;
+}
