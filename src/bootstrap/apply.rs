@@ -233,6 +233,7 @@ fn directories(journal: &mut Journal) -> Result<(), BootstrapError> {
 /// be lost with it.
 const SEAL: [&str; 7] =
     ["systemd-creds", "encrypt", "--with-key=auto", "--tpm2-pcrs=", "--name=seal.key", "-", "-"];
+const OPEN: [&str; 5] = ["systemd-creds", "decrypt", "--name=seal.key", "-", "-"];
 
 /// The key never lies on the disk as it is: it goes from memory into systemd's encryption.
 fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), BootstrapError> {
@@ -245,6 +246,10 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
         // There is no key of this machine to encrypt with, as in some containers.
         return Ok(());
     };
+    // Before it is kept: one that cannot be opened would be taken for good by the next run.
+    if machine::order_with(&OPEN, &sealed)? != *text {
+        return Err(BootstrapError::Unproven("the sealing key does not come out as it went in".to_owned()));
+    }
     let path = Path::new(places::SEALED_KEY);
     let directory = path.parent().unwrap_or(Path::new("/"));
     let new: Vec<PathBuf> = directory.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
@@ -254,10 +259,6 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
     }
     journal.record(Made::SealKey(path.to_owned()))?;
     machine::write(path, sealed.as_bytes(), 0o600)?;
-    let opened = machine::order(&["systemd-creds", "decrypt", "--name=seal.key", places::SEALED_KEY, "-"])?;
-    if opened != *text {
-        return Err(BootstrapError::Unproven("the sealing key does not come out as it went in".to_owned()));
-    }
     write(journal, drop_in, 0o644, content)?;
     Then::ReloadUnits.tell(journal, content)
 }
