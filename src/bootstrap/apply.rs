@@ -167,24 +167,28 @@ fn group_of(directory: &Path) -> u32 {
 }
 
 fn sysctl(journal: &mut Journal, content: &str) -> Result<(), BootstrapError> {
-    let settings = content.lines().filter_map(|line| line.split_once(" = "));
-    let mut before = Vec::new();
-    for (name, _) in settings.clone() {
-        let value = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
-        before.extend(value.trim().parse().ok().map(|value| (name.to_owned(), value)));
-    }
-    journal.record(Made::Kernel(before))?;
-    for (name, value) in settings {
-        machine::order(&["sysctl", "-q", "-w", &format!("{name}={value}")])?;
-        let is = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
-        if is.trim() != value {
-            return Err(BootstrapError::Unproven(format!(
-                "{name} is {} after it was set to {value}",
-                is.trim()
-            )));
+    let value = |name: &str| machine::text(format!("/proc/sys/{}", name.replace('.', "/"))).trim().to_owned();
+    // What is more than is asked for stays: the file may hold what an earlier run has asked for.
+    let least = content.lines().filter_map(|line| line.split_once(" = "));
+    let settings: Vec<(&str, &str)> =
+        least.filter(|(name, least)| falls_short(&value(name), least)).collect();
+    let before =
+        settings.iter().filter_map(|(name, _)| Some(((*name).to_owned(), value(name).parse().ok()?)));
+    journal.record(Made::Kernel(before.collect()))?;
+    for (name, wanted) in settings {
+        machine::order(&["sysctl", "-q", "-w", &format!("{name}={wanted}")])?;
+        let is = value(name);
+        if is != wanted {
+            return Err(BootstrapError::Unproven(format!("{name} is {is} after it was set to {wanted}")));
         }
     }
     Ok(())
+}
+
+/// Also what is no number.
+fn falls_short(is: &str, least: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    number(is).zip(number(least)).is_none_or(|(is, least)| is < least)
 }
 
 fn accounts(journal: &mut Journal) -> Result<(), BootstrapError> {
