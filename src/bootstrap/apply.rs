@@ -183,24 +183,28 @@ fn group_of(directory: &Path) -> u32 {
 }
 
 fn sysctl(journal: &mut Journal, content: &str) -> Result<(), BootstrapError> {
-    let settings = content.lines().filter_map(|line| line.split_once(" = "));
-    let mut before = Vec::new();
-    for (name, _) in settings.clone() {
-        let value = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
-        before.extend(value.trim().parse().ok().map(|value| (name.to_owned(), value)));
-    }
-    journal.record(Made::Kernel(before))?;
-    for (name, value) in settings {
-        machine::order(&["sysctl", "-q", "-w", &format!("{name}={value}")])?;
-        let is = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
-        if is.trim() != value {
-            return Err(BootstrapError::Unproven(format!(
-                "{name} is {} after it was set to {value}",
-                is.trim()
-            )));
+    let value = |name: &str| machine::text(format!("/proc/sys/{}", name.replace('.', "/"))).trim().to_owned();
+    // What is more than is asked for stays: the file may hold what an earlier run has asked for.
+    let least = content.lines().filter_map(|line| line.split_once(" = "));
+    let settings: Vec<(&str, &str)> =
+        least.filter(|(name, least)| falls_short(&value(name), least)).collect();
+    let before =
+        settings.iter().filter_map(|(name, _)| Some(((*name).to_owned(), value(name).parse().ok()?)));
+    journal.record(Made::Kernel(before.collect()))?;
+    for (name, wanted) in settings {
+        machine::order(&["sysctl", "-q", "-w", &format!("{name}={wanted}")])?;
+        let is = value(name);
+        if is != wanted {
+            return Err(BootstrapError::Unproven(format!("{name} is {is} after it was set to {wanted}")));
         }
     }
     Ok(())
+}
+
+/// Also what is no number.
+fn falls_short(is: &str, least: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    number(is).zip(number(least)).is_none_or(|(is, least)| is < least)
 }
 
 fn accounts(journal: &mut Journal) -> Result<(), BootstrapError> {
@@ -249,6 +253,7 @@ fn directories(journal: &mut Journal) -> Result<(), BootstrapError> {
 /// be lost with it.
 const SEAL: [&str; 7] =
     ["systemd-creds", "encrypt", "--with-key=auto", "--tpm2-pcrs=", "--name=seal.key", "-", "-"];
+const OPEN: [&str; 5] = ["systemd-creds", "decrypt", "--name=seal.key", "-", "-"];
 
 /// The key never lies on the disk as it is: it goes from memory into systemd's encryption.
 fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), BootstrapError> {
@@ -261,6 +266,10 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
         // There is no key of this machine to encrypt with, as in some containers.
         return Ok(());
     };
+    // Before it is kept: one that cannot be opened would be taken for good by the next run.
+    if machine::order_with(&OPEN, &sealed)? != *text {
+        return Err(BootstrapError::Unproven("the sealing key does not come out as it went in".to_owned()));
+    }
     let path = Path::new(places::SEALED_KEY);
     let directory = path.parent().unwrap_or(Path::new("/"));
     let new: Vec<PathBuf> = directory.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
@@ -270,10 +279,6 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
     }
     journal.record(Made::SealKey(path.to_owned()))?;
     machine::write(path, sealed.as_bytes(), 0o600)?;
-    let opened = machine::order(&["systemd-creds", "decrypt", "--name=seal.key", places::SEALED_KEY, "-"])?;
-    if opened != *text {
-        return Err(BootstrapError::Unproven("the sealing key does not come out as it went in".to_owned()));
-    }
     write(journal, drop_in, 0o644, content)?;
     Then::ReloadUnits.tell(journal, content)
 }

@@ -1,12 +1,12 @@
 //! `gateway import`: what serves today, read and written down as a configuration of ours. It changes nothing but with
 //! `certbot --copy`: the configuration goes to standard output, and what it could not carry to standard error.
 
+mod asked;
 mod certbot;
 
 use std::{
     io::Read,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
 use self::certbot::Certbot;
@@ -72,6 +72,9 @@ impl Import {
                 reading.tell(&bootstrap::nginx(&reading.text(&["nginx", "-T"])?))
             }
             Self::Pm2(Pm2 { reading }) => {
+                if reading.from.is_none() {
+                    asked::runs_pm2()?;
+                }
                 let text = reading.text(&["pm2", "jlist"])?;
                 let carried = bootstrap::pm2(&text).map_err(|why| {
                     Failure::usage(why).hint("`pm2 jlist` prints it, and ~/.pm2/dump.pm2 holds it")
@@ -109,32 +112,21 @@ fn tell(carried: &Carried, form: &out::Form) -> Result<(), Failure> {
 }
 
 fn text(from: Option<&Path>, command: &[&str]) -> Result<String, Failure> {
-    if let Some(path) = from {
-        let reader: Box<dyn Read> = if path == Path::new("-") {
-            Box::new(std::io::stdin())
-        } else {
-            Box::new(std::fs::File::open(path).map_err(|error| Failure::io("read", path, &error))?)
-        };
-        let mut bytes = Vec::new();
-        let read = reader.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Failure::io("read", path, &error))?;
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > TEXT_BYTES_MAX {
-            return Err(Failure::usage(format!("`{}` is too large to be a configuration", path.display())));
-        }
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
+    let Some(path) = from else { return asked::text(command) };
+    let reader: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(|error| Failure::io("read", path, &error))?)
+    };
+    let mut bytes = Vec::new();
+    let read = reader.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::io("read", path, &error))?;
+    if is_too_long(&bytes) {
+        return Err(Failure::usage(format!("`{}` is too large to be a configuration", path.display())));
     }
-    let shown = command.join(" ");
-    let (program, arguments) = command.split_first().unwrap_or((&"", &[]));
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| {
-        Failure::failed(format!("`{shown}` cannot be run: {error}"))
-            .hint(format!("give what it prints: `gateway import {program} --from FILE`"))
-    })?;
-    if !output.status.success() {
-        // What it complains about is its own configuration, which may hold secrets: it is asked again by its owner.
-        return Err(Failure::failed(format!("`{shown}` failed ({})", output.status)).hint(format!(
-            "run `{shown}` yourself, with sudo where it needs it, and give what it prints with `--from FILE`"
-        )));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
+}
+
+fn is_too_long(bytes: &[u8]) -> bool {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX) > TEXT_BYTES_MAX
 }

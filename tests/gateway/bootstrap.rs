@@ -504,6 +504,7 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     }
     assert_eq!(server.picture(), before);
 
+    a_key_that_cannot_be_opened_is_not_kept(&server.machine);
     server.machine.shell("chmod 700 /srv").ok();
     let shut = server.machine.shell(ORDER);
     assert_ne!(shut.code, 0);
@@ -535,6 +536,18 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     assert_eq!(HOST, "api.example");
     server.machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&["rights of /etc/api.env"]);
     assert_eq!(rights().trim(), "600 root:root");
+}
+
+/// The next run would take it for good.
+fn a_key_that_cannot_be_opened_is_not_kept(machine: &Machine) {
+    // In front of the real one.
+    let broken = "#!/bin/sh\n[ \"$1\" = decrypt ] && exit 1\nexec /usr/bin/systemd-creds \"$@\"\n";
+    machine.write("/usr/local/sbin/systemd-creds", broken);
+    machine.run(&["chmod", "755", "/usr/local/sbin/systemd-creds"]).ok();
+    let failed = machine.shell(ORDER).fails(1);
+    failed.says(&["step `/etc/credstore.encrypted/gateway.seal.key` failed", "done before:"]);
+    assert!(!machine.path("/etc/credstore.encrypted/gateway.seal.key").exists());
+    machine.run(&["rm", "/usr/local/sbin/systemd-creds"]).ok();
 }
 
 /// The sandbox of the service that runs is one of before, until it begins anew; and what could be reached once is looked at

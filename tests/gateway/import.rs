@@ -58,14 +58,20 @@ fn what_pm2_runs_becomes_a_configuration_that_check_takes_once_it_has_hosts() {
     site.write("pm2", format!("#!/bin/sh\n[ \"$*\" = jlist ] && cat {}/pm2.json\n", site.path().display()));
     fs::set_permissions(site.path().join("pm2"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", site.path().display(), std::env::var("PATH").unwrap());
-    let carried = site.cli_with(&["import", "pm2"], "", &[("PATH", &path)]).ok();
+    let home = site.path().display().to_string();
+    let environment = [("PATH", path.as_str()), ("PM2_HOME", &home)];
+    // Where no daemon runs, pm2 would start one.
+    let asleep = site.cli_with(&["import", "pm2"], "", &environment).fails(1);
+    asleep.says(&["no pm2 of yours runs", "--from ", "dump.pm2"]);
+    let _daemon = std::os::unix::net::UnixListener::bind(site.path().join("rpc.sock")).unwrap();
+    let carried = site.cli_with(&["import", "pm2"], "", &environment).ok();
     let carried = carried.says(&["DATABASE_URL, JWT_SECRET", "env_file", "runs as the user me"]);
     assert!(text.contains(SECRET) && !carried.all().contains(SECRET), "{}", carried.all());
     let config = carried.stdout.replacen("hosts = []", "hosts = [\"api.example.com\"]", 1);
     taking(&config.replacen("hosts = []", "hosts = [\"w.example.com\"]", 1)).cli(&["check"]).ok();
 
     site.write("pm2", format!("#!/bin/sh\necho {SECRET} >&2; exit 1\n"));
-    let failed = site.cli_with(&["import", "pm2"], "", &[("PATH", &path)]).fails(1);
+    let failed = site.cli_with(&["import", "pm2"], "", &environment).fails(1);
     let failed = failed.says(&["`pm2 jlist` failed", "--from FILE"]);
     assert!(!failed.all().contains(SECRET), "{}", failed.all());
     site.cli(&["import", "pm2", "--from", "/dev/null"]).fails(2).says(&["no list of pm2's"]);

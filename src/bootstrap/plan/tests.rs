@@ -6,8 +6,8 @@ use super::{
     super::{
         App,
         facts::{
-            Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel,
-            TunnelEnd,
+            FileFact, Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session,
+            Tunnel, TunnelEnd,
         },
         ruleset::Firewall,
     },
@@ -471,6 +471,25 @@ fn file_descriptors_are_raised_where_they_are_few_and_the_kernel_is_ours() {
     };
     assert!(few(None).contains("fs.file-max = 131072"), "{}", few(None));
     assert!(!few(Some("lxc")).contains("fs.file-max"), "{}", few(Some("lxc")));
+}
+
+#[test]
+fn what_an_earlier_run_has_set_in_the_kernel_is_still_set_at_the_next_boot() {
+    let mut facts = samples::set_up();
+    let content =
+        "# Written by `gateway bootstrap`.\nnet.core.somaxconn = 4096\nnet.ipv4.tcp_syncookies = 1\n";
+    let file = FileFact { mode: 0o644, content: content.to_owned() };
+    facts.files.insert(system::SYSCTL.into(), file);
+    // A blog has told somebody to switch them off since.
+    facts.kernel.insert("net.ipv4.tcp_syncookies".to_owned(), 0);
+    facts.kernel.insert("fs.file-max".to_owned(), 50_000);
+    let steps = plan(&facts, &samples::answers()).steps;
+    let [Step { will, action: Action::Write { content, .. }, .. }, ..] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(will, "fs.file-max = 131072, net.ipv4.tcp_syncookies = 1");
+    let lines: Vec<&str> = content.lines().skip(1).collect();
+    assert_eq!(lines, ["fs.file-max = 131072", "net.ipv4.tcp_syncookies = 1", "net.core.somaxconn = 4096"]);
 }
 
 #[test]
