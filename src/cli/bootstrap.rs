@@ -206,8 +206,13 @@ impl Bootstrap {
             }
             return Err(failure);
         }
+        let told = with(told, "done", json!(plan.steps.len()));
+        self.tell_armed();
+        if quiet && stop.asked().is_some() {
+            out::json(&told)?;
+        }
         stop.over();
-        self.ended(&answers, settings, with(told, "done", json!(plan.steps.len())))?;
+        self.ended(&answers, settings, told)?;
         answers::said_in_full(&answers, settings)
     }
 
@@ -261,7 +266,8 @@ impl Bootstrap {
         }
     }
 
-    fn ended(&self, answers: &Answers, settings: &Settings, told: Value) -> Result<(), Failure> {
+    /// What must not be missed, whatever comes after it.
+    fn tell_armed(&self) {
         if let Some(armed) = bootstrap::live().armed {
             let text = format!(
                 "\nThe firewall is up until {:.0} and then goes back, unless you keep it. From your own machine, open a\n\
@@ -270,6 +276,9 @@ impl Bootstrap {
             );
             if self.form.json { out::remark(text) } else { out::line(text) }
         }
+    }
+
+    fn ended(&self, answers: &Answers, settings: &Settings, told: Value) -> Result<(), Failure> {
         first_certificate::awaited(answers, settings);
         // What it finds is told, and no reason to call the set-up failed: DNS may come later.
         if self.form.json {

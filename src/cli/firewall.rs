@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{Failure, Settings, bootstrap::configured, out};
-use crate::bootstrap::{self, Carrier, Change, Firewall, OpenPort};
+use crate::bootstrap::{self, Carrier, Change, Changed, Firewall, OpenPort};
 
 /// Show and change the firewall that `gateway bootstrap` has built
 #[derive(Debug, clap::Subcommand)]
@@ -119,7 +119,13 @@ impl FirewallOrder {
             Change::Close(what) => what.parse::<OpenPort>().ok(),
             _ => None,
         };
-        let firewall = change.apply()?;
+        let firewall = match change.apply()? {
+            Changed::Ours(firewall) => firewall,
+            Changed::Theirs(done) => {
+                out::line(done);
+                return Ok(());
+            }
+        };
         out::line(shown(&firewall));
         let meeting = port.map(|port| firewall.meeting(&port)).unwrap_or_default();
         if let Some(port) = port.filter(|_| !meeting.is_empty()) {

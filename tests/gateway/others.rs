@@ -45,6 +45,14 @@ fn ufw_rules_and_is_told_to_open_the_edge() {
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
     server.machine.run(&["gateway", "doctor"]).says(&["ufw"]);
     a_cut_over_goes_where_ufw_lets_it(&server);
+    // Ports and ranges are opened and closed by its own rules.
+    let order = |words: &str| server.machine.shell(&format!("gateway firewall {words}"));
+    order("allow 9000-9010/udp").ok().says(&["ufw has opened 9000-9010/udp"]);
+    server.machine.run(&["ufw", "status"]).ok().says(&["9000:9010/udp"]);
+    order("allow 9000-9010/udp").fails(1).says(&["open in ufw already", "`ufw status`"]);
+    order("close 9000-9010/udp").ok().says(&["ufw has closed 9000-9010/udp"]);
+    order("close 20-30").fails(1).says(&["SSH is reached by 20-30/tcp", "lock yourself out"]);
+    order("close 443").fails(1).says(&["for the edge", "--undo"]);
 
     // What is gone since is opened again, and is of record once.
     server.machine.run(&["ufw", "delete", "allow", "443/tcp"]).ok();
@@ -102,6 +110,12 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
     served(&server);
     assert!(ports().contains("ports: 80/tcp 443/tcp"), "{}", ports());
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
+
+    let order = |words: &str| server.machine.shell(&format!("gateway firewall {words}"));
+    order("allow 9000-9010").ok().says(&["firewalld has opened 9000-9010/tcp"]);
+    assert_eq!(ports().matches("9000-9010/tcp").count(), 2, "now and for good: {}", ports());
+    order("close 9000-9010").ok().says(&["firewalld has closed 9000-9010/tcp"]);
+    assert!(!ports().contains("9000"), "{}", ports());
 
     // What is gone from what is in force is opened there again.
     server.machine.run(&["firewall-cmd", "--remove-port=443/tcp"]).ok();

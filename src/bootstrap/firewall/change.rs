@@ -7,11 +7,13 @@ use ipnet::IpNet;
 use super::{
     super::{
         BootstrapError, Session,
-        facts::{self, Ruler, Ssh},
+        facts::{self, Ssh},
         network,
         ruleset::{CARRIERS_FOLLOWED_MAX, Carrier, Firewall, OpenPort},
     },
-    Stored, lock, settle, stored, unarmed,
+    lock, settle, stored,
+    theirs::Theirs,
+    unarmed,
 };
 
 /// A change of the operator's.
@@ -34,6 +36,15 @@ pub(crate) enum Change {
     Close(String),
     /// Follow the listeners: the edge's ports as configured, if that is known, SSH's ports and tunnels as found.
     Follow(Option<BTreeSet<u16>>),
+}
+
+/// What has become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// Our firewall is like this now.
+    Ours(Firewall),
+    /// Whoever rules the packets has done it, in these words.
+    Theirs(String),
 }
 
 /// What the machine has that must stay reached.
@@ -97,44 +108,27 @@ impl Caller {
 
 impl Change {
     /// Carry it out on the firewall that lasts.
-    pub(crate) fn apply(self) -> Result<Firewall, BootstrapError> {
+    pub(crate) fn apply(self) -> Result<Changed, BootstrapError> {
         if !nix::unistd::geteuid().is_root() {
             return Err(BootstrapError::NotRoot);
         }
         let lock = lock()?;
         unarmed(&lock)?;
-        let Some(Stored { firewall, .. }) = stored()? else {
-            let message = "there is no firewall of the gateway's here";
-            return Err(BootstrapError::refused(message, self.elsewhere(facts::rules_here())));
-        };
+        let stored = stored()?.map(|stored| stored.firewall);
         let ssh = Ssh::now();
         let found = Found::now(&ssh);
+        if stored.as_ref().is_none_or(|firewall| firewall.bare)
+            && let Some(theirs) = Theirs::of(&self, facts::rules_here())
+        {
+            return theirs.carry_out(&found.ssh).map(Changed::Theirs);
+        }
+        let Some(firewall) = stored else {
+            let remedy = "`gateway bootstrap` builds one; ufw and firewalld have commands of their own";
+            return Err(BootstrapError::refused("there is no firewall of the gateway's here", remedy));
+        };
         let firewall = self.to(firewall, &Caller::of(ssh), &found)?;
         settle(firewall.clone(), &lock)?;
-        Ok(firewall)
-    }
-
-    /// How it is ordered where there is no firewall of ours: in the words of whoever rules the packets.
-    fn elsewhere(&self, ruler: Ruler) -> String {
-        let (port, opens) = match self {
-            Self::Open(port) => (Some(*port), true),
-            Self::Close(what) => (what.parse::<OpenPort>().ok(), false),
-            _ => (None, false),
-        };
-        match (port, ruler) {
-            (Some(port), Ruler::Ufw) => {
-                let verb = if opens { "allow" } else { "delete allow" };
-                format!("ufw rules the packets: `ufw {verb} {}`", port.for_ufw())
-            }
-            (Some(port), Ruler::Firewalld) => {
-                let verb = if opens { "add" } else { "remove" };
-                let order = format!("--{verb}-port={port}");
-                format!(
-                    "firewalld rules the packets: `firewall-cmd {order}` now, and `firewall-cmd --permanent {order}` for good"
-                )
-            }
-            _ => "`gateway bootstrap` builds one; ufw and firewalld have commands of their own".to_owned(),
-        }
+        Ok(Changed::Ours(firewall))
     }
 
     /// The firewall with the change. Pure; refuses what would cut off `caller`, who gives this order, and what would change
@@ -355,23 +349,6 @@ mod tests {
         assert!(inside.to_string().contains("8005/udp lies in 8000-8010/udp"), "{inside}");
         assert!(close("8000-8010").unwrap_err().to_string().contains("is not open"));
         assert!(close("7000-8005/udp").unwrap_err().to_string().contains("is not open"));
-    }
-
-    #[test]
-    fn where_somebody_else_rules_the_order_is_given_in_their_words() {
-        let open = Change::Open("8000-8010/udp".parse().unwrap());
-        let close = Change::Close("8000-8010".to_owned());
-        for (change, ruler, want) in [
-            (&open, Ruler::Ufw, "`ufw allow 8000:8010/udp`"),
-            (&close, Ruler::Ufw, "`ufw delete allow 8000:8010/tcp`"),
-            (&open, Ruler::Firewalld, "`firewall-cmd --permanent --add-port=8000-8010/udp`"),
-            (&close, Ruler::Firewalld, "`firewall-cmd --remove-port=8000-8010/tcp`"),
-            (&open, Ruler::Nobody, "`gateway bootstrap` builds one"),
-            (&Change::Follow(None), Ruler::Ufw, "commands of their own"),
-        ] {
-            let says = change.elsewhere(ruler);
-            assert!(says.contains(want), "{says}");
-        }
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::{
 
 use nix::unistd::Group;
 
-use super::Check;
+use super::{Check, Config};
 use crate::{backend::Config as Backend, config::load::Purpose};
 
 /// The account of workers that the shipped sysusers.d(5) snippet makes, and its group.
@@ -31,7 +31,7 @@ const PRIVILEGED: [&str; 12] = [
 
 /// Where the system's programs and settings lie: who writes there becomes root with the next of them that root starts or reads.
 const SYSTEM: [&str; 10] =
-    ["/bin", "/boot", "/dev", "/etc", "/lib", "/sbin", "/usr", "/usr/bin", "/usr/local/bin", "/usr/sbin"];
+    ["/etc", "/usr", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/boot", "/dev", "/bin", "/lib", "/sbin"];
 
 impl Check<'_> {
     pub(super) fn isolation(&mut self, name: &str, backend: &Backend) {
@@ -101,17 +101,9 @@ impl Check<'_> {
 
     /// What a worker writes must be the application's alone.
     fn not_too_wide(&mut self, name: &str, backend: &Backend) {
-        let config = self.config;
-        let own = [
-            (config.state_dir.as_path(), "the gateway's state"),
-            (config.runtime_dir.as_path(), "the gateway's runtime directory"),
-            (self.directory, "the gateway's configuration"),
-        ];
-        let system = SYSTEM.iter().map(|path| (Path::new(path), *path));
-        let all: Vec<(&Path, &str)> = system.chain(own).collect();
         for (index, path) in backend.allow_write.iter().enumerate().filter(|(_, path)| path.exists()) {
-            let holds = |(inner, _): &&(&Path, &str)| !inner.as_os_str().is_empty() && is_within(inner, path);
-            if let Some((_, what)) = all.iter().find(holds) {
+            let configuration = is_within(self.directory, path).then_some("the gateway's configuration");
+            if let Some(what) = too_wide(path, self.config).or(configuration) {
                 let message = format!("its workers could write {what}");
                 let remedy = "name the directories that the application writes to, and nothing above them";
                 self.problem(&["backend", name, "allow_write", &index.to_string()], message, remedy);
@@ -163,6 +155,17 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// What nobody but root and the gateway may write, if that lies in it or is it.
+pub(crate) fn too_wide(path: &Path, config: &Config) -> Option<&'static str> {
+    let own = [
+        (config.state_dir.as_path(), "the gateway's state"),
+        (config.runtime_dir.as_path(), "the gateway's runtime directory"),
+    ];
+    let system = SYSTEM.iter().map(|path| (Path::new(*path), *path));
+    let mut all = system.chain(own);
+    all.find(|(inner, _)| !inner.as_os_str().is_empty() && is_within(inner, path)).map(|(_, what)| what)
 }
 
 fn is_within(path: &Path, directory: &Path) -> bool {
