@@ -1,6 +1,7 @@
 //! From facts and answers to ordered steps. Pure: the same facts give the same plan, and what already holds makes no step.
 
 mod differs;
+mod follow;
 mod guard;
 mod node;
 mod service;

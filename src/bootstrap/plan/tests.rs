@@ -175,6 +175,48 @@ fn ssh_that_its_owner_denies_is_left_alone_and_told() {
 }
 
 #[test]
+fn what_leads_connections_over_follows_the_listeners_whoever_filters() {
+    for follows in
+        ["nftables.service.d/60-gateway.conf: missing", "gateway.service.d/60-firewall.conf: missing"]
+    {
+        for ruler in [Ruler::Ufw, Ruler::Firewalld] {
+            let told = after(|facts, _| facts.ruler = ruler);
+            assert!(told.contains(follows), "{told}");
+        }
+        let told = after(|_, answers| answers.firewall = false);
+        assert!(told.contains(follows) && !told.contains("gateway-firewall-follow"), "{told}");
+    }
+}
+
+#[test]
+fn a_firewall_that_would_not_come_back_at_the_next_boot_is_made_to() {
+    let unit = "gateway-firewall.service";
+    let changes: [fn(&mut Facts, &str); 2] = [
+        |facts, unit| facts.units.get_mut(unit).unwrap().enabled = false,
+        |facts, _| facts.live.at_boot = false,
+    ];
+    for change in changes {
+        let mut facts = samples::set_up();
+        change(&mut facts, unit);
+        let plan = plan(&facts, &samples::answers());
+        assert!(matches!(&plan.steps[..], [Step { action: Action::Settle(_), .. }]), "{}", told(&plan));
+        assert!(told(&plan).contains("in force, and not after the next boot -> loaded at every boot"));
+    }
+}
+
+#[test]
+fn without_a_server_of_ssh_that_is_said_and_one_that_comes_is_followed() {
+    let told = after(|facts, answers| {
+        facts.programs.remove("sshd");
+        (facts.ssh.ports, facts.ssh.session) = (BTreeSet::new(), Session::Local);
+        answers.unattended = true;
+    });
+    assert!(told.contains("note: no server of SSH is known here"), "{told}");
+    assert!(told.contains("gateway-firewall-follow.path: off -> on"), "{told}");
+    assert!(!after(|_, _| {}).contains("no server of SSH"));
+}
+
+#[test]
 fn what_an_earlier_set_up_had_opened_and_nobody_needs_is_named() {
     let told = after(|facts, _| {
         (facts.ruler, facts.opened) = (Ruler::Ufw, [80, 8443].into());
