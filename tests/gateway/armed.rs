@@ -94,8 +94,8 @@ fn what_lasts_stays_in_force_whatever_comes_late_and_comes_back_at_the_next_boot
                  gateway bootstrap --ssh-port 2345 --yes --confirm-within 5s";
     let late = server.ssh(&format!("unshare --mount sh -c '{order}'")).fails(1);
     late.says(&["longer to load than the 5 s", "the old ones are back", "--confirm-within 10m"]);
-    let kept = server.machine.run(&["gateway", "firewall", "status"]).ok();
-    assert!(!kept.says(&["in force as confirmed"]).all().contains("2345"), "{}", kept.all());
+    let kept = server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
+    assert!(!kept.all().contains("2345"), "{}", kept.all());
 
     for lose in ["systemctl disable gateway-firewall", "rm /etc/gateway/firewall.nft"] {
         server.machine.shell(lose).ok();

@@ -324,7 +324,7 @@ proptest! {
 fn a_new_home_is_among_all_slots_that_should_have_a_worker_whichever_has_one_now() {
     let roster = Roster::for_tests("api", Duration::from_secs(1));
     assert_eq!(roster.slots(), u16::MAX);
-    roster.list("api/1", Address::Unix("/none".into()));
+    roster.list("api/1", Address::unix("/none"));
     assert_eq!(roster.slots(), 2, "nobody has told it");
     for wanted in [8, 3] {
         roster.slots_are(wanted);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    super::{BootstrapError, facts::Ruler, journal::Journal, machine, ruleset::OpenPort},
+    super::{BootstrapError, facts, facts::Ruler, journal::Journal, machine, ruleset::OpenPort},
     Change,
 };
 
@@ -35,18 +35,20 @@ impl Theirs {
     pub(super) fn carry_out(self, ssh: &BTreeSet<u16>) -> Result<String, BootstrapError> {
         let Self { ruler, port, opens } = self;
         if !opens {
-            self.may_close(ssh, &Journal::read()?.opened())?;
+            self.may_close(ssh, &Journal::read()?.all_opened())?;
         }
-        let is = self.is_open()?;
+        // The zones that strangers meet; the default one may be none of them.
+        let zones = if ruler == "ufw" { BTreeSet::new() } else { facts::zones_outside() };
+        let is = self.is_open(&zones)?;
         if is.iter().all(|open| *open == opens) {
             let message = format!("{port} is {} in {ruler} already", if opens { "open" } else { "not open" });
             let remedy = format!("`{}` lists what is", self.listing());
             return Err(BootstrapError::refused(message, remedy));
         }
-        for order in self.orders() {
+        for order in self.orders(&zones) {
             machine::order(&order.iter().map(String::as_str).collect::<Vec<_>>())?;
         }
-        if self.is_open()?.iter().any(|open| *open != opens) {
+        if self.is_open(&zones)?.iter().any(|open| *open != opens) {
             return Err(BootstrapError::Unproven(format!(
                 "{ruler} was told to {} {port}, and does not list it so",
                 if opens { "open" } else { "close" }
@@ -78,30 +80,42 @@ impl Theirs {
         if self.ruler == "ufw" { "ufw status" } else { "firewall-cmd --list-ports" }
     }
 
-    /// One order for ufw; firewalld has rules that last and rules that are in force.
-    fn orders(&self) -> Vec<Vec<String>> {
+    /// One order for ufw; firewalld has rules that last and rules that are in force, in each zone.
+    fn orders(&self, zones: &BTreeSet<String>) -> Vec<Vec<String>> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
         match (self.ruler, self.opens) {
             ("ufw", true) => vec![words(&["ufw", "allow", &self.port.for_ufw()])],
             ("ufw", false) => vec![words(&["ufw", "delete", "allow", &self.port.for_ufw()])],
             (_, opens) => {
                 let change = format!("--{}-port={}", if opens { "add" } else { "remove" }, self.port);
-                vec![
-                    words(&["firewall-cmd", "--quiet", "--permanent", &change]),
-                    words(&["firewall-cmd", "--quiet", &change]),
-                ]
+                let of = |zone: &String| {
+                    let zone = format!("--zone={zone}");
+                    [
+                        words(&["firewall-cmd", "--quiet", "--permanent", &zone, &change]),
+                        words(&["firewall-cmd", "--quiet", &zone, &change]),
+                    ]
+                };
+                zones.iter().flat_map(of).collect()
             }
         }
     }
 
-    /// By a rule for just this port or range: once for ufw, for good and now for firewalld.
-    fn is_open(&self) -> Result<Vec<bool>, BootstrapError> {
+    /// By a rule for just this port or range: once for ufw, for good and now for each zone of firewalld's.
+    fn is_open(&self, zones: &BTreeSet<String>) -> Result<Vec<bool>, BootstrapError> {
         if self.ruler == "ufw" {
             return Ok(vec![is_allowed(&machine::order(&["ufw", "show", "added"])?, self.port)]);
         }
         let query = format!("--query-port={}", self.port);
-        let lasting = machine::ask(&["firewall-cmd", "--permanent", &query])?.good;
-        Ok(vec![lasting, machine::ask(&["firewall-cmd", &query])?.good])
+        let mut is = Vec::new();
+        for zone in zones {
+            let zone = format!("--zone={zone}");
+            for command in
+                [&["firewall-cmd", "--permanent", &zone, &query][..], &["firewall-cmd", &zone, &query]]
+            {
+                is.push(machine::ask(command)?.good);
+            }
+        }
+        Ok(is)
     }
 }
 
@@ -131,16 +145,19 @@ mod tests {
             (
                 &open,
                 Ruler::Firewalld,
-                "firewall-cmd --quiet --permanent --add-port=8000-8010/udp; firewall-cmd --quiet --add-port=8000-8010/udp",
+                "firewall-cmd --quiet --permanent --zone=public --add-port=8000-8010/udp; firewall-cmd --quiet --zone=public --add-port=8000-8010/udp",
             ),
             (
                 &close,
                 Ruler::Firewalld,
-                "firewall-cmd --quiet --permanent --remove-port=8000-8010/tcp; firewall-cmd --quiet --remove-port=8000-8010/tcp",
+                "firewall-cmd --quiet --permanent --zone=public --remove-port=8000-8010/tcp; firewall-cmd --quiet --zone=public --remove-port=8000-8010/tcp",
             ),
         ] {
-            let orders: Vec<String> =
-                theirs(change, ruler).orders().iter().map(|words| words.join(" ")).collect();
+            let orders: Vec<String> = theirs(change, ruler)
+                .orders(&["public".to_owned()].into())
+                .iter()
+                .map(|words| words.join(" "))
+                .collect();
             assert_eq!(orders.join("; "), want);
         }
         assert_eq!(Theirs::of(&open, Ruler::Nobody), None);
