@@ -137,9 +137,14 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
 }
 
 /// dpkg's lock, as apt takes it, until somebody has waited for it; `struct flock` has the kind and the origin first.
-const LOCKS: &str = "use Fcntl; open(LOCK, \">>\", \"/var/lib/dpkg/lock-frontend\"); \
-    fcntl(LOCK, F_SETLK, pack(\"s s x4 q q l\", F_WRLCK, 0, 0, 0, 0)) or die; system(\"touch /run/locked\"); \
-    system(\"until pgrep --full \\\"[q]q --no-install\\\"; do sleep 0.1; done; sleep 2\")";
+const LOCKS: &str = r#"#!/usr/bin/perl
+use Fcntl;
+open(my $file, ">>", "/var/lib/dpkg/lock-frontend") or die;
+my $lock = pack("s s x4 q q l", F_WRLCK, 0, 0, 0, 0);
+fcntl($file, F_SETLK, $lock) or die;
+system("touch /var/tmp/locked");
+system("until pgrep --full '[q]q --no-install'; do sleep 0.1; done; sleep 2");
+"#;
 
 #[test]
 fn the_edge_is_opened_where_strangers_come_in_and_ssh_stays_for_whom_it_is() {
@@ -183,7 +188,8 @@ fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {
     let disk = Disk::debian_with_others()
         // Where it thinks itself in a container, timesyncd does not even start; setting the clock it may not do here.
         .file("/etc/systemd/system/systemd-timesyncd.service.d/test.conf", CLOCK_OF_ITS_OWN)
-        .script("/usr/bin/systemd-detect-virt", "#!/bin/sh\necho none\nexit 1\n");
+        .script("/usr/bin/systemd-detect-virt", "#!/bin/sh\necho none\nexit 1\n")
+        .script("/usr/local/bin/locks", LOCKS);
     let server = Server::on(disk, "22", "");
     let shell = |script: &str| server.machine.shell(script).stdout;
     // As on kernels before 5.4.
@@ -193,8 +199,8 @@ fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {
     let (before, installed) = (server.picture(), packages());
 
     // As on a server that is just booted: somebody else's apt is at work.
-    server.machine.shell(&format!("systemd-run --quiet --unit=apt perl -e '{LOCKS}'")).ok();
-    eventually("the lock is held", || server.machine.path("/run/locked").exists().then_some(()));
+    server.machine.run(&["systemd-run", "--quiet", "--unit=apt", "/usr/local/bin/locks"]).ok();
+    eventually("the lock is held", || server.machine.path("/var/tmp/locked").exists().then_some(()));
     server.machine.shell(&format!("{ORDER} --updates")).ok().says(&["package unattended-upgrades"]);
     served(&server);
     assert_eq!(shell("sysctl -n net.core.somaxconn"), "4096\n");
