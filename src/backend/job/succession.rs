@@ -76,29 +76,14 @@ impl Life {
             reason,
             "worker is replaced"
         );
+        if weary.is_unhealthy() {
+            old = match self.falls_ill(old, reason).await {
+                Ok(old) => old,
+                Err(next) => return next,
+            };
+        }
         let generation = Arc::clone(&self.generation);
         let policy = generation.policy();
-        if weary.is_unhealthy() {
-            old.leave_roster();
-            self.slot.set(Seat::Main, State::Unwell(old.running()));
-            self.slot.failed(old.failure(reason).await);
-            // One that falls ill soon after each start is replaced ever more seldom, like one that crashes.
-            let ill_again = old.ready_for() < policy.stable;
-            let respite = if ill_again { self.renewals.respite() } else { Duration::ZERO };
-            tokio::select! {
-                biased;
-                () = self.ending.cancelled() => return self.obey_while_up(old, None).await,
-                Some(order) = self.orders.recv() => {
-                    old.end(generation.config.stop_grace).await;
-                    return Next::Obey(order);
-                }
-                reason = old.exited() => {
-                    let failure = old.failure(reason).await;
-                    return Next::BackOff(failure, old.ready_for());
-                }
-                () = tokio::time::sleep(respite) => {}
-            }
-        }
         let told = async {
             tokio::select! {
                 biased;
@@ -154,6 +139,30 @@ impl Life {
                 Next::Serve(old)
             }
         }
+    }
+
+    /// Whoever is not well gets no request. One that falls ill soon after each start is replaced ever more seldom, like one
+    /// that crashes: it is given back when its time has come, unless something else is to be done instead.
+    async fn falls_ill(&mut self, mut old: Box<Process>, reason: String) -> Result<Box<Process>, Next> {
+        old.leave_roster();
+        self.slot.set(Seat::Main, State::Unwell(old.running()));
+        self.slot.failed(old.failure(reason).await);
+        let soon = old.ready_for() < self.generation.policy().stable;
+        let respite = if soon { self.renewals.respite() } else { Duration::ZERO };
+        tokio::select! {
+            biased;
+            () = self.ending.cancelled() => {}
+            Some(order) = self.orders.recv() => {
+                old.end(self.generation.config.stop_grace).await;
+                return Err(Next::Obey(order));
+            }
+            reason = old.exited() => {
+                let failure = old.failure(reason).await;
+                return Err(Next::BackOff(failure, old.ready_for()));
+            }
+            () = tokio::time::sleep(respite) => {}
+        }
+        Ok(old)
     }
 
     /// Drain and end a process that was replaced, while its successor serves. The end of the slot shortens that.

@@ -1,6 +1,6 @@
 //! How all workers come to be of another generation: one after the other, and back again if one does not get ready, or
-//! a stop or a rollback comes. It
-//! must never leave a slot without the worker that served in it before its successor is ready.
+//! a stop or a rollback comes. It must never leave a slot without the worker that served in it before its successor is
+//! ready.
 
 use std::sync::Arc;
 
