@@ -3,6 +3,7 @@
 //!
 //! It must never take a ready worker out before its successor is ready, unless told to restart or end.
 
+mod order;
 mod succession;
 
 use std::{sync::Arc, time::Duration};
@@ -14,7 +15,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use self::succession::Then;
+pub(super) use self::order::{Departure, Undone};
+use self::{
+    order::{Answer, Giver, Order},
+    succession::Then,
+};
 use super::{
     generation::Generation,
     process::{Patience, Process, Stage},
@@ -22,81 +27,6 @@ use super::{
     state::{Failure, Running, Seat, Slot, State},
 };
 use crate::metrics::{BackendLabels, Metrics};
-
-/// Why an order was not carried out.
-#[derive(Debug)]
-pub(super) enum Undone {
-    /// The worker did not get ready.
-    NotReady(Failure),
-    /// The slot is ending.
-    Ending,
-    /// Whoever ordered it wants it no longer.
-    BrokenOff,
-}
-
-type Answer = oneshot::Sender<Result<Departure, Undone>>;
-
-/// The end of a process that has been replaced, which it comes to by itself.
-#[derive(Debug)]
-pub(super) struct Departure(Option<oneshot::Receiver<()>>);
-
-impl Departure {
-    /// Nobody has to go.
-    fn none() -> Self {
-        Self(None)
-    }
-
-    /// Resolves when it has gone. Cancel safe.
-    pub(super) async fn gone(mut self) {
-        self.wait().await;
-    }
-
-    /// Nothing if it has gone before this resolves.
-    pub(super) async fn unless(mut self, patience: impl Future<Output = ()>) -> Option<Self> {
-        tokio::select! {
-            biased;
-            () = self.wait() => None,
-            () = patience => Some(self),
-        }
-    }
-
-    async fn wait(&mut self) {
-        if let Some(gone) = &mut self.0 {
-            // Also when nobody says so any more.
-            let _gone = gone.await;
-            self.0 = None;
-        }
-    }
-}
-
-/// Whoever gave an order that takes its time: where the outcome goes, and whether it is wanted no longer.
-#[derive(Debug)]
-struct Giver {
-    answer: Answer,
-    gives_up: CancellationToken,
-}
-
-impl Giver {
-    /// Resolves when there is nobody any more for whom to go on.
-    async fn gone(&self, ending: &CancellationToken) -> Undone {
-        tokio::select! {
-            biased;
-            () = ending.cancelled() => Undone::Ending,
-            () = self.gives_up.cancelled() => Undone::BrokenOff,
-        }
-    }
-}
-
-/// What a slot can be told.
-#[derive(Debug)]
-enum Order {
-    /// Stop the worker, then start it from the same generation.
-    Restart(Giver),
-    /// Start a worker of this generation, and only when it is ready stop the old one.
-    Reload(Arc<Generation>, Giver),
-    /// Let the worker finish its requests, for no longer than `drain_timeout`, and end: it is one too many.
-    Leave(Answer),
-}
 
 /// The handle of one slot's task. Dropping it ends the slot in order.
 #[derive(Debug)]
