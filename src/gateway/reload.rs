@@ -132,6 +132,7 @@ impl Reloader {
         let restart_needed = restart_needed(&before, &after);
         // What can fail at the edge comes before its workers are replaced.
         drop(house.prepare(&after).map_err(|error| Problem::of(&error))?);
+        house.hide(&[own_files(&loaded), own_files_of(&before)].concat());
         let seen = *turn;
         drop(turn);
         let drain = house.reload(name, table.clone()).await.map_err(|error| Problem::of(&error))?;

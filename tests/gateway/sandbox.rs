@@ -285,6 +285,17 @@ fn a_directory_with_a_file_of_the_gateways_can_be_listed_and_is_told_by_check_an
     }
 }
 
+#[test]
+fn a_reload_of_one_backend_hides_the_file_that_it_names_anew() {
+    let site = site("allow_root = true");
+    let secret = site.write("app/later.env", "SECRET=1");
+    let gateway = site.start();
+    assert_eq!(file(&gateway, "read", &secret), "done", "it is nobody's yet");
+    gateway.site().configure(&format!("backend.api.env_file = {secret:?}"));
+    gateway.cli(&["backend", "reload", "api"]).ok();
+    assert_eq!(file(&gateway, "read", &secret), "EACCES");
+}
+
 /// As docs/workers.md says.
 #[test]
 fn a_browser_draws_pages_and_to_have_a_sandbox_of_its_own_it_writes_to_proc() {
