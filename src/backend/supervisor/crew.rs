@@ -2,11 +2,9 @@
 //! that serves before its successor is ready, unless the order says so.
 
 mod rolling;
+mod turning;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
@@ -19,8 +17,8 @@ use super::{
         drain::Drain,
         generation::{Generation, LeadsTo, check_socket_path},
         job::{Departure, Job, Undone},
+        log_files,
         process::Stage,
-        releases::{self, Pointing},
         state::{Seat, Slot, State},
         watch::Watch,
     },
@@ -167,7 +165,8 @@ impl Crew {
     /// The configuration file may have changed: a backend that was told to stop does not start for that.
     async fn adopt(&mut self, config: Config) -> Result<(), BackendError> {
         if config == self.config && self.resolve(config.clone(), 0).await?.leads_to() == self.leads_to {
-            return Ok(());
+            // A disk that did not keep up may have kept the last rules from being taken.
+            return self.write_logs(&config);
         }
         self.reload(config, false).await
     }
@@ -182,60 +181,24 @@ impl Crew {
         check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
         self.room(OLD_GENERATIONS_MAX).await?;
         let leads_to = next.leads_to();
-        if wakes {
-            self.wake_and_roll(next, wanted).await?
-        } else {
-            self.roll(next, wanted).await?
+        // Before anything is replaced: files that cannot be written change nothing.
+        self.write_logs(&config)?;
+        let outcome =
+            if wakes { self.wake_and_roll(next, wanted).await } else { self.roll(next, wanted).await };
+        if outcome.is_err()
+            && let Err(error) = self.write_logs(&self.config)
+        {
+            tracing::error!(%error, "the log file of before cannot be written any more");
         }
+        outcome?;
         (self.config, self.leads_to) = (config, leads_to);
         self.generations.let_go();
         Ok(())
     }
 
-    async fn release(&mut self, directory: PathBuf) -> Result<(), BackendError> {
-        let (before, slept) = (Arc::clone(self.generation()), self.stopped);
-        let config = Config { directory: Some(directory.clone()), ..self.config.clone() };
-        let next = self.next(config).await?;
-        let leads_to = next.leads_to();
-        // Before anybody is replaced: whoever may not move it changes nothing.
-        let link = self.link_to(&directory)?;
-        self.room(OLD_GENERATIONS_MAX).await?;
-        self.wake_and_roll(next, self.wanted).await?;
-        if let Err(error) = self.moved(link) {
-            self.undo(before, slept).await;
-            return Err(error);
-        }
-        self.leads_to = leads_to;
-        self.generations.let_go();
-        Ok(())
-    }
-
-    /// The link cannot be moved: after the next start of the gateway it would be as before again, then rather now.
-    async fn undo(&mut self, before: Arc<Generation>, slept: bool) {
-        self.generations.stands(before);
-        if slept {
-            self.sleep().await;
-        } else {
-            self.stage.roster.keep_alive_is(self.generation().config.keep_alive);
-            self.take_back(self.jobs.len()).await;
-        }
-    }
-
-    /// The configured link as it will be, leading to this release; none, if there is none.
-    fn link_to(&self, release: &Path) -> Result<Option<Pointing>, BackendError> {
-        let Some(link) = self.link() else { return Ok(None) };
-        let pointing = Pointing::begin(&link, release, &self.stage.backend);
-        pointing.map(Some).map_err(|source| self.immovable(link, source))
-    }
-
-    /// Let the configured link lead there from here on.
-    fn moved(&self, link: Option<Pointing>) -> Result<(), BackendError> {
-        let moved = link.map_or(Ok(()), Pointing::end);
-        moved.map_err(|source| self.immovable(self.link().unwrap_or_default(), source))
-    }
-
-    fn immovable(&self, link: PathBuf, source: std::io::Error) -> BackendError {
-        BackendError::Immovable { backend: self.stage.backend.clone(), link, source }
+    /// Write the log files that this configuration wants from here on.
+    fn write_logs(&self, config: &Config) -> Result<(), BackendError> {
+        log_files::write(&self.stage.outlets, &self.stage.backend, config, &self.config_dir)
     }
 
     /// What this configuration says now, as the generation after the last one.
@@ -246,35 +209,6 @@ impl Crew {
 
     async fn resolve(&self, config: Config, number: u64) -> Result<Generation, BackendError> {
         Generation::resolve_aside(&self.stage.grounds, number, config).await
-    }
-
-    async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
-        let next = self.generations.earlier(&self.stage.backend, number)?;
-        let (before, slept) = (Arc::clone(self.generation()), self.stopped);
-        // A release that was deployed stays rolled back whatever becomes of the shelf.
-        let is_release = self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link));
-        let link = if is_release { self.link_to(&next.directory)? } else { None };
-        // The way back has a place of its own: it shall not wait for what a broken build hangs on.
-        self.room(OLD_GENERATIONS_MAX + 1).await?;
-        self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
-        if is_release {
-            if let Err(error) = self.moved(link) {
-                self.undo(before, slept).await;
-                return Err(error);
-            }
-            // All that lies behind the link has moved with it.
-            self.leads_to = match self.resolve(self.config.clone(), 0).await {
-                Ok(now) => now.leads_to(),
-                Err(_) => next.leads_to(),
-            };
-        }
-        self.generations.hold(&self.config, &self.leads_to);
-        Ok(())
-    }
-
-    /// The configured directory, which may be a link to a release.
-    fn link(&self) -> Option<PathBuf> {
-        self.config.directory.as_deref().map(|directory: &Path| self.config_dir.join(directory))
     }
 
     /// More start beside those that are there, fewer are drained first. Newcomers that do not get ready go again.
