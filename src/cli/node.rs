@@ -46,8 +46,14 @@ struct Place {
 impl Node {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
         let place = Place::read(settings)?;
-        // Who changes files there does it as their owner. `exec` becomes somebody else by itself.
-        if matches!(self, Self::Install(_) | Self::Use(_) | Self::Remove(_)) {
+        // Who changes files there does it as their owner, and so does who works as workers that have no user of their own:
+        // they are whom the gateway is. Of the others `exec` becomes one by itself.
+        let as_owner = match &self {
+            Self::List(_) => false,
+            Self::Install(_) | Self::Use(_) | Self::Remove(_) => true,
+            Self::Exec(exec) => exec.is_of_the_gateways_user(&place),
+        };
+        if as_owner {
             identity::become_owner_of(&place.config.state_dir)?;
         }
         reach::runtime()?.block_on(async {

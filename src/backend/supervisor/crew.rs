@@ -166,7 +166,7 @@ impl Crew {
     async fn adopt(&mut self, config: Config) -> Result<(), BackendError> {
         if config == self.config && self.resolve(config.clone(), 0).await?.leads_to() == self.leads_to {
             // A disk that did not keep up may have kept the last rules from being taken.
-            return self.write_logs(&config);
+            return self.write_logs(&config).await;
         }
         self.reload(config, false).await
     }
@@ -182,11 +182,11 @@ impl Crew {
         self.room(OLD_GENERATIONS_MAX).await?;
         let leads_to = next.leads_to();
         // Before anything is replaced: files that cannot be written change nothing.
-        self.write_logs(&config)?;
+        self.write_logs(&config).await?;
         let outcome =
             if wakes { self.wake_and_roll(next, wanted).await } else { self.roll(next, wanted).await };
         if outcome.is_err()
-            && let Err(error) = self.write_logs(&self.config)
+            && let Err(error) = self.write_logs(&self.config).await
         {
             tracing::error!(%error, "the log file of before cannot be written any more");
         }
@@ -197,8 +197,14 @@ impl Crew {
     }
 
     /// Write the log files that this configuration wants from here on.
-    fn write_logs(&self, config: &Config) -> Result<(), BackendError> {
-        log_files::write(&self.stage.outlets, &self.stage.backend, config, &self.config_dir)
+    async fn write_logs(&self, config: &Config) -> Result<(), BackendError> {
+        let (stage, config, config_dir) = (Arc::clone(&self.stage), config.clone(), self.config_dir.clone());
+        // A disk that does not answer holds up nothing else on this thread.
+        let write = move || log_files::write(&stage.outlets, &stage.backend, &config, &config_dir);
+        tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| {
+            let (backend, path) = (self.stage.backend.clone(), PathBuf::new());
+            Err(BackendError::LogFile { backend, path, source: std::io::Error::other(error) })
+        })
     }
 
     /// What this configuration says now, as the generation after the last one.
