@@ -333,6 +333,9 @@ mod tests {
         assert_eq!((out.as_str(), told), ("out\n", vec!["one".to_owned(), "two".to_owned()]));
         let stopped = order_telling(&["sleep", "60"], PROGRAM_TIMEOUT, &|| true, &mut |_| {}).unwrap_err();
         assert_eq!(stopped.to_string(), "`sleep 60` was stopped");
+        // Out of reach of the terminal's Ctrl-C, which is sent to all of a group.
+        let group = order(&["sh", "-c", "cut -d ' ' -f 5 /proc/$$/stat"]).unwrap();
+        assert_ne!(group.trim(), nix::unistd::getpgrp().to_string());
         let late = run(&["sleep", "60"], &[], "", Duration::from_millis(20)).unwrap_err();
         assert!(late.to_string().contains("did not end"), "{late}");
     }

@@ -7,6 +7,10 @@ use crate::{
     machine::Disk,
 };
 
+/// On a terminal, whose Ctrl-C goes to all that is begun there. The other end types it while the step is under way.
+const TYPED: &str = "(while [ ! -e /run/begun ]; do sleep 0.05; done; printf '\\003'; \
+    until grep -q 'under way' /run/said; do sleep 0.05; done; touch /run/go) | script -qefc 'ORDER' /run/said";
+
 /// In the place of systemd's own: it takes until it is told to go on.
 const SLOW: &str = "#!/bin/sh\ntouch /run/begun\nwhile [ ! -e /run/go ]; do sleep 0.05; done\nexec /usr/bin/systemd-sysusers \"$@\"\n";
 
@@ -69,6 +73,11 @@ fn a_set_up_that_is_stopped_finishes_its_step_begins_no_other_and_goes_on_later(
         server.machine.shell("getent passwd gateway && ! test -e /etc/gateway/gateway.toml").ok();
         server.machine.shell("/root/gateway bootstrap --undo --yes && ! getent passwd gateway").ok();
     }
+
+    let typed = TYPED.replace("ORDER", &ORDER.replace('\'', "\""));
+    let said = server.machine.shell(&format!("rm -f /run/begun /run/go; : > /run/said; {typed}")).fails(130);
+    said.says(&["Ctrl-C: stopped between two steps", "run the same order again"]);
+    server.machine.shell("getent passwd gateway && /root/gateway bootstrap --undo --yes").ok();
 
     // Killed, and no word of it: what is half there is taken away.
     server.begun();
