@@ -154,6 +154,8 @@ mod site_floods;
 mod sites;
 #[path = "gateway/slow_clients.rs"]
 mod slow_clients;
+#[path = "gateway/ssh_moves.rs"]
+mod ssh_moves;
 #[path = "gateway/sticky.rs"]
 mod sticky;
 #[path = "gateway/swap.rs"]

@@ -1,5 +1,6 @@
 //! From facts and answers to ordered steps. Pure: the same facts give the same plan, and what already holds makes no step.
 
+mod follow;
 mod guard;
 mod node;
 mod service;

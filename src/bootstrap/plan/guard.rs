@@ -7,71 +7,8 @@ use super::{
         facts::{CARRIERS, Listener, Ruler, Session, Tunnel, carriers},
         ruleset::{Arrives, Carrier, Firewall, OpenPort, Wanted},
     },
-    Action, Answers, Facts, Plan, Then,
-    shipped::Shipped,
+    Action, Answers, Facts, Plan, follow,
 };
-
-/// What `nftables.service` flushes comes back with it.
-const AFTER_FLUSH: &str = "/etc/systemd/system/nftables.service.d/60-gateway.conf";
-
-const AFTER_FLUSH_TEXT: &str = "\
-# Written by `gateway bootstrap`. The rules of nftables.service begin with `flush ruleset`, which takes ours along.
-[Service]
-ExecStartPost=-/usr/sbin/nft -f /etc/gateway/firewall.nft
-ExecReload=-/usr/sbin/nft -f /etc/gateway/firewall.nft
-";
-
-/// After a start and a reload the firewall is what the configuration says by then.
-const FOLLOWS: &str = "/etc/systemd/system/gateway.service.d/60-firewall.conf";
-
-const FOLLOWS_TEXT: &str = "\
-# Written by `gateway bootstrap`: the firewall follows the listeners. As root and outside of the sandbox (`+`), which the
-# gateway itself is not; that it cannot be done (`-`) is no reason not to serve.
-[Service]
-ExecStartPost=-+/usr/local/bin/gateway firewall reload --quiet
-ExecReload=-+/usr/local/bin/gateway firewall reload --quiet
-";
-
-/// Who changes sshd's port, and forgets the firewall, is not locked out.
-const SSH_FOLLOWS: &str = "/etc/systemd/system/gateway-firewall-follow.service";
-
-const SSH_FOLLOWS_TEXT: &str = "\
-# Written by `gateway bootstrap`: opens new ports of SSH in the firewall of the gateway. Started by the unit of type path.
-[Unit]
-Description=Firewall of the gateway follows sshd's configuration
-ConditionPathExists=/etc/gateway/firewall.json
-StartLimitIntervalSec=0
-
-[Service]
-Type=oneshot
-ExecStart=/usr/local/bin/gateway firewall reload --quiet
-";
-
-/// What looks out for that.
-const SSH_WATCH: &str = "/etc/systemd/system/gateway-firewall-follow.path";
-pub(super) const SSH_WATCH_UNIT: &str = "gateway-firewall-follow.path";
-
-const SSH_WATCH_TEXT: &str = "\
-# Written by `gateway bootstrap`: a port that sshd's configuration names is opened when it is named, before sshd listens on it.
-[Unit]
-Description=Changes of sshd's configuration, for the firewall of the gateway
-
-[Path]
-PathChanged=/etc/ssh/sshd_config
-PathChanged=/etc/ssh/sshd_config.d
-PathChanged=/etc/systemd/system/ssh.socket.d
-
-[Install]
-WantedBy=multi-user.target
-";
-
-/// What is written here, wherever a firewall of ours is built.
-pub(super) const WRITTEN: [Shipped; 4] = [
-    Shipped { path: AFTER_FLUSH, content: AFTER_FLUSH_TEXT },
-    Shipped { path: FOLLOWS, content: FOLLOWS_TEXT },
-    Shipped { path: SSH_FOLLOWS, content: SSH_FOLLOWS_TEXT },
-    Shipped { path: SSH_WATCH, content: SSH_WATCH_TEXT },
-];
 
 /// Whoever has denied SSH may mean it.
 pub(in crate::bootstrap) const DENIED_REMEDY: &str =
@@ -161,12 +98,9 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
             "`apt-get install iproute2` first, or name their ports with `--open`",
         );
     }
-    let why = "a firewall that is flushed by others comes back with them";
-    plan.file(facts, AFTER_FLUSH, AFTER_FLUSH_TEXT, (why, Then::ReloadUnits));
-    let why = "a new listener is reached without a second order";
-    plan.file(facts, FOLLOWS, FOLLOWS_TEXT, (why, Then::ReloadUnits));
+    follow::listeners(plan, facts);
     if facts.programs.contains("sshd") {
-        follow_ssh(plan, facts);
+        follow::ssh(plan, facts);
     }
     for table in &facts.dropping {
         plan.note(
@@ -206,17 +140,6 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     let within = answers.confirm_within;
     let will = format!("{lets}; goes back after {} s unless confirmed", within.as_secs());
     plan.step("firewall", (is, will), WHY, Action::Arm(added, within));
-}
-
-fn follow_ssh(plan: &mut Plan, facts: &Facts) {
-    let why = "a port that sshd is told to listen on is open before it does";
-    plan.file(facts, SSH_FOLLOWS, SSH_FOLLOWS_TEXT, (why, Then::ReloadUnits));
-    plan.file(facts, SSH_WATCH, SSH_WATCH_TEXT, (why, Then::ReloadUnits));
-    let watch = facts.unit(SSH_WATCH_UNIT);
-    if !watch.active || !watch.enabled {
-        let action = Action::Enable(vec![SSH_WATCH_UNIT]);
-        plan.step(SSH_WATCH_UNIT, ("off", "on, now and at boot"), why, action);
-    }
 }
 
 /// Reached from outside, and by no other way than the input chain: for Docker's the kernel has others.
