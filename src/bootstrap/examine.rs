@@ -76,6 +76,7 @@ pub(crate) fn examine(facts: &Facts, answers: &Answers) -> Vec<Finding> {
     let mut findings = vec![units(facts)];
     findings.extend(shipped(facts));
     findings.push(firewall(facts, answers));
+    findings.extend(led_into_nothing(facts));
     findings.extend(facts.closing.iter().filter(|_| facts.ruler == Ruler::Nobody).map(|(table, ports)| {
         let shown = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
         let what = format!("the table `{table}`, which is not ours, closes {shown}, whatever ours lets in");
@@ -226,6 +227,21 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
     }
 }
 
+/// A cut-over goes on whoever listens, also where others filter.
+fn led_into_nothing(facts: &Facts) -> Option<Finding> {
+    let stored = facts.live.stored.as_ref()?;
+    let listened = |port: &u16| {
+        let outside = facts.listeners.iter().filter(|listener| !listener.address.ip().is_loopback());
+        outside.into_iter().any(|listener| listener.address.port() == *port)
+    };
+    let (from, to) = stored.led.iter().find(|(_, to)| !listened(to))?;
+    Some(Finding::bad(
+        "cut-over",
+        format!("new connections to port {from} are led to port {to}, on which nobody listens"),
+        "`gateway firewall reload` ends it, if `[edge]` has left that port; `gateway cutover back` does so at once",
+    ))
+}
+
 /// What must be reached and is not, for people: nothing, if all of it is.
 fn shut_out(facts: &Facts, stored: &Firewall, wanted: &BTreeSet<u16>) -> String {
     /// More are counted.
@@ -351,6 +367,26 @@ mod tests {
             (Verdict::Doubtful, "ufw denies everybody port 22, where SSH comes in"),
         );
         check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
+    }
+
+    #[test]
+    fn a_cut_over_to_a_port_on_which_nobody_listens_is_broken_whoever_filters() {
+        let check = |listeners: &[&str], want: bool| {
+            let mut facts = samples::set_up();
+            facts.ruler = Ruler::Ufw;
+            facts.live.stored.as_mut().unwrap().led = [(443, 8443)].into();
+            let listener = |address: &&str| crate::bootstrap::facts::Listener {
+                address: address.parse().unwrap(),
+                holders: ["systemd".to_owned()].into(),
+            };
+            facts.listeners = listeners.iter().map(listener).collect();
+            let findings = examine(&facts, &samples::answers());
+            let found = findings.iter().find(|finding| finding.name == "cut-over");
+            assert_eq!(found.is_some(), want, "{found:?}");
+            assert!(found.is_none_or(|one| one.detail.contains("led to port 8443, on which nobody listens")));
+        };
+        check(&["[::]:443", "127.0.0.1:8443"], true);
+        check(&["[::]:443", "[::]:8443"], false);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! What makes the firewall follow those who listen: the gateway itself, sshd, and whoever flushes all tables.
+//! What makes the firewall, and a cut-over, follow those who listen: the gateway itself, sshd, and whoever flushes all tables.
 
 use super::{Action, Facts, Plan, Then, shipped::Shipped};
 
@@ -87,15 +87,19 @@ pub(super) const WRITTEN: [Shipped; 6] = [
     Shipped { path: SSH_LISTENS, content: SSH_LISTENS_TEXT },
 ];
 
-/// What is written for the listeners of the gateway itself.
+/// Also where ufw or firewalld rules, or nobody: `gateway cutover` leads connections there too, and must not lead them to a
+/// port that the gateway has left. Where it never did, both find nothing to do.
 pub(super) fn listeners(plan: &mut Plan, facts: &Facts) {
-    let why = "a firewall that is flushed by others comes back with them";
+    if !facts.programs.contains("nft") {
+        return;
+    }
+    let why = "a firewall or cut-over that is flushed by others comes back with them";
     plan.file(facts, AFTER_FLUSH, AFTER_FLUSH_TEXT, (why, Then::ReloadUnits));
     let why = "a new listener is reached without a second order";
     plan.file(facts, FOLLOWS, FOLLOWS_TEXT, (why, Then::ReloadUnits));
 }
 
-/// And for sshd's.
+/// What is written for sshd.
 pub(super) fn ssh(plan: &mut Plan, facts: &Facts) {
     let why = "a port that sshd is told to listen on is open before it does";
     plan.file(facts, SSH_FOLLOWS, SSH_FOLLOWS_TEXT, (why, Then::ReloadUnits));

@@ -18,6 +18,7 @@ const WHY: &str = "nothing but SSH and the edge is reached from outside";
 
 pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
     docker(plan, facts);
+    follow::listeners(plan, facts);
     if !answers.firewall {
         return;
     }
@@ -98,7 +99,6 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
             "`apt-get install iproute2` first, or name their ports with `--open`",
         );
     }
-    follow::listeners(plan, facts);
     if facts.programs.contains("sshd") {
         follow::ssh(plan, facts);
     }

@@ -163,6 +163,20 @@ fn ssh_that_its_owner_denies_is_left_alone_and_told() {
 }
 
 #[test]
+fn what_leads_connections_over_follows_the_listeners_whoever_filters() {
+    for follows in
+        ["nftables.service.d/60-gateway.conf: missing", "gateway.service.d/60-firewall.conf: missing"]
+    {
+        for ruler in [Ruler::Ufw, Ruler::Firewalld] {
+            let told = after(|facts, _| facts.ruler = ruler);
+            assert!(told.contains(follows), "{told}");
+        }
+        let told = after(|_, answers| answers.firewall = false);
+        assert!(told.contains(follows) && !told.contains("gateway-firewall-follow"), "{told}");
+    }
+}
+
+#[test]
 fn what_an_earlier_set_up_had_opened_and_nobody_needs_is_named() {
     let told = after(|facts, _| {
         (facts.ruler, facts.opened) = (Ruler::Ufw, [80, 8443].into());
