@@ -212,6 +212,10 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
         ),
         (Some(stored), true, true) => {
             let missing = shut_out(facts, stored, &wanted);
+            if missing.is_empty() && !facts.firewall_lasts() {
+                let what = "in force as confirmed, and would not come back at the next boot";
+                return Finding::doubtful(NAME, what, "`gateway bootstrap` makes it last");
+            }
             if missing.is_empty() {
                 return Finding::good(NAME, "in force as confirmed");
             }
@@ -304,6 +308,10 @@ mod tests {
         check(|facts| facts.live.table = false, "firewall", (Verdict::Bad, "flushed"));
         check(|facts| facts.live.same = false, "firewall", (Verdict::Bad, "not those"));
         check(|facts| facts.live = Default::default(), "firewall", (Verdict::Doubtful, "none"));
+        let not_at_boot = (Verdict::Doubtful, "in force as confirmed, and would not come back");
+        check(|facts| facts.live.at_boot = false, "firewall", not_at_boot);
+        let unit = "gateway-firewall.service";
+        check(|facts| facts.units.get_mut(unit).unwrap().enabled = false, "firewall", not_at_boot);
         check(
             |facts| facts.live.stored.as_mut().unwrap().bare = true,
             "firewall",

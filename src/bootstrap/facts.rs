@@ -248,6 +248,11 @@ impl Facts {
         &(ssh & &self.denied) - &self.admitted
     }
 
+    /// Will what is confirmed be loaded at the next boot?
+    pub(crate) fn firewall_lasts(&self) -> bool {
+        self.live.at_boot && self.unit("gateway-firewall.service").enabled
+    }
+
     /// A unit; one that is not known is off.
     pub(crate) fn unit(&self, name: &str) -> UnitFact {
         self.units.get(name).copied().unwrap_or_default()

@@ -45,6 +45,8 @@ pub(crate) struct Live {
     pub(crate) stored: Option<Firewall>,
     /// Is the table what was made to last?
     pub(crate) same: bool,
+    /// Does what is loaded at boot say the same as what is of record?
+    pub(crate) at_boot: bool,
     /// A firewall that waits to be confirmed.
     pub(crate) armed: Option<Armed>,
     /// Why what is of record cannot be read: then nothing is known of it, and it is not "none".
@@ -78,6 +80,7 @@ pub(crate) fn live() -> Live {
     Live {
         table: listing.is_some(),
         same: stored.as_ref().is_some_and(|stored| Some(&stored.listing) == listing.as_ref()),
+        at_boot: stored.as_ref().is_some_and(disk::is_loaded_at_boot),
         stored: stored.map(|stored| stored.firewall),
         armed: armed.ok().flatten(),
         damage,

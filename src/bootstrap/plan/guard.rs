@@ -117,7 +117,14 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     };
     let wanted = added.on(stored.cloned());
     let is = match (stored, facts.live.same) {
-        (Some(stored), true) if *stored == wanted => return,
+        (Some(stored), true) if *stored == wanted => {
+            if !facts.firewall_lasts() {
+                // Nothing changes now, so nobody can be cut off by it.
+                let is = "in force, and not after the next boot";
+                plan.step("firewall", (is, "loaded at every boot"), WHY, Action::Settle(added));
+            }
+            return;
+        }
         (Some(stored), _) if stored.bare => "it leads connections over, and filters nothing",
         (Some(_), true) => "other ports",
         (Some(_), false) => "not what was confirmed",

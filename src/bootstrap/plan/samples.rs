@@ -145,8 +145,10 @@ pub(in crate::bootstrap) fn set_up() -> Facts {
                 facts.units.extend(units.into_iter().map(|unit| (unit.to_owned(), on)));
             }
             Action::Arm(wanted, _) | Action::Settle(wanted) => {
-                facts.live =
-                    Live { table: true, stored: Some(wanted.on(None)), same: true, ..Live::default() };
+                let stored = Some(wanted.on(None));
+                facts.live = Live { table: true, stored, same: true, at_boot: true, ..Live::default() };
+                let on = UnitFact { exists: true, enabled: true, active: true };
+                facts.units.insert("gateway-firewall.service".to_owned(), on);
             }
             _ => {}
         }

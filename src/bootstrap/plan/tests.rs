@@ -177,6 +177,22 @@ fn what_leads_connections_over_follows_the_listeners_whoever_filters() {
 }
 
 #[test]
+fn a_firewall_that_would_not_come_back_at_the_next_boot_is_made_to() {
+    let unit = "gateway-firewall.service";
+    let changes: [fn(&mut Facts, &str); 2] = [
+        |facts, unit| facts.units.get_mut(unit).unwrap().enabled = false,
+        |facts, _| facts.live.at_boot = false,
+    ];
+    for change in changes {
+        let mut facts = samples::set_up();
+        change(&mut facts, unit);
+        let plan = plan(&facts, &samples::answers());
+        assert!(matches!(&plan.steps[..], [Step { action: Action::Settle(_), .. }]), "{}", told(&plan));
+        assert!(told(&plan).contains("in force, and not after the next boot -> loaded at every boot"));
+    }
+}
+
+#[test]
 fn what_an_earlier_set_up_had_opened_and_nobody_needs_is_named() {
     let told = after(|facts, _| {
         (facts.ruler, facts.opened) = (Ruler::Ufw, [80, 8443].into());
