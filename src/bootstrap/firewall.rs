@@ -155,6 +155,17 @@ pub(super) fn arm(
         stored: Stored { firewall: firewall.clone(), listing },
     };
     armed.write()?;
+    if Armed::waiting()?.is_none() {
+        // The timer has run meanwhile: what was loaded after it waits for nothing.
+        go_back(lock)?;
+        return Err(BootstrapError::refused(
+            format!(
+                "the rules took longer to load than the {} s after which they go back: the old ones are back",
+                within.as_secs()
+            ),
+            "give the order again, with more time: `--confirm-within 10m`",
+        ));
+    }
     Ok(armed)
 }
 
