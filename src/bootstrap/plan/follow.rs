@@ -99,7 +99,7 @@ pub(super) fn listeners(plan: &mut Plan, facts: &Facts) {
     plan.file(facts, FOLLOWS, FOLLOWS_TEXT, (why, Then::ReloadUnits));
 }
 
-/// What is written for sshd.
+/// Also where there is no sshd yet: one that is installed later is let in as well.
 pub(super) fn ssh(plan: &mut Plan, facts: &Facts) {
     let why = "a port that sshd is told to listen on is open before it does";
     plan.file(facts, SSH_FOLLOWS, SSH_FOLLOWS_TEXT, (why, Then::ReloadUnits));

@@ -99,9 +99,7 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
             "`apt-get install iproute2` first, or name their ports with `--open`",
         );
     }
-    if facts.programs.contains("sshd") {
-        follow::ssh(plan, facts);
-    }
+    follow::ssh(plan, facts);
     for table in &facts.dropping {
         plan.note(
             format!("the table `{table}` drops what it does not know, beside ours"),
@@ -116,6 +114,12 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
         carriers: carriers(&facts.tunnels),
     };
     let wanted = added.on(stored.cloned());
+    if wanted.ssh.is_empty() {
+        plan.note(
+            "no server of SSH is known here, so nothing lets anybody in over SSH",
+            "when one is installed its port is opened by itself; `--ssh-port N` opens it now",
+        );
+    }
     let is = match (stored, facts.live.same) {
         (Some(stored), true) if *stored == wanted => {
             if !facts.firewall_lasts() {

@@ -193,6 +193,18 @@ fn a_firewall_that_would_not_come_back_at_the_next_boot_is_made_to() {
 }
 
 #[test]
+fn without_a_server_of_ssh_that_is_said_and_one_that_comes_is_followed() {
+    let told = after(|facts, answers| {
+        facts.programs.remove("sshd");
+        (facts.ssh.ports, facts.ssh.session) = (BTreeSet::new(), Session::Local);
+        answers.unattended = true;
+    });
+    assert!(told.contains("note: no server of SSH is known here"), "{told}");
+    assert!(told.contains("gateway-firewall-follow.path: off -> on"), "{told}");
+    assert!(!after(|_, _| {}).contains("no server of SSH"));
+}
+
+#[test]
 fn what_an_earlier_set_up_had_opened_and_nobody_needs_is_named() {
     let told = after(|facts, _| {
         (facts.ruler, facts.opened) = (Ruler::Ufw, [80, 8443].into());
