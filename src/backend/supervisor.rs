@@ -245,11 +245,6 @@ impl Supervisor {
         self.stage.nodes.list()
     }
 
-    /// Where relative paths start.
-    pub(super) fn config_dir(&self) -> &Path {
-        &self.config_dir
-    }
-
     /// The last lines of one worker or of all, oldest first.
     pub(super) fn output(&self, worker: Option<&str>, count: usize) -> Vec<OutputLine> {
         let slots = self.board.slots.load();
