@@ -246,11 +246,16 @@ async fn a_way_back_does_not_wait_for_those_that_were_too_many() {
         done = &mut scaling => panic!("it was to wait for the requests: {done:?}"),
         () = bench.until("the surplus drains", four_drain) => {}
     }
-    let back = async { tokio::join!(scaling, bench.backend.rollback(None)) };
-    let (scaled, back) = tokio::time::timeout(PATIENCE, back).await.expect("neither waits");
-    scaled.unwrap();
-    back.unwrap();
+    // It waits for the one that it replaces, but not before it does.
+    let mut orders = Box::pin(async { tokio::join!(scaling, bench.backend.rollback(None)) });
+    tokio::select! {
+        done = &mut orders => panic!("its own worker has a request: {done:?}"),
+        () = bench.until("it goes back", |status| status.generation == 1) => {}
+    }
     assert_eq!(bench.label().await, "one");
     drop(endless);
+    let (scaled, back) = orders.await;
+    scaled.unwrap();
+    back.unwrap();
     bench.finish().await;
 }

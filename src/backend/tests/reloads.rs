@@ -372,7 +372,9 @@ async fn an_order_that_fails_leaves_the_log_files_of_the_next_one_alone() {
         tokio::join!(bench.reload_to(config("exits.mjs")), bench.adopt(Config { log, ..labelled("new") }));
     assert!(matches!(failed, Err(BackendError::NotReady { .. })), "{failed:?}");
     adopted.unwrap();
-    bench.finish().await;
+    // Then all is in the file.
+    bench.backend.stop().await;
     let written = std::fs::read_to_string(logs.join("api.log")).unwrap();
     assert!(written.contains("listening, new"), "{written}");
+    bench.finish().await;
 }
