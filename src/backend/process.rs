@@ -109,10 +109,7 @@ impl Process {
         let identity = generation.identity.as_ref();
         let quarters = quarters(stage, slot, key, identity).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
-            Listen::Unix => {
-                let uid = identity.map_or_else(nix::unistd::getuid, |identity| identity.uid.into());
-                Address::Unix(UnixSocket::of(socket_path(quarters.directory()), uid.as_raw()))
-            }
+            Listen::Unix => own_socket(&quarters, identity),
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
         };
         let port: OsString = match &address {
@@ -341,6 +338,12 @@ fn quarters(stage: &Stage, slot: &Slot, key: u64, identity: Option<&Identity>) -
     quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())?;
     let directory = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
     Quarters::make(directory, identity, &stage.launcher)
+}
+
+/// The socket in a worker's quarters, on which its user has to listen.
+fn own_socket(quarters: &Quarters, identity: Option<&Identity>) -> Address {
+    let uid = identity.map_or_else(nix::unistd::getuid, |identity| identity.uid.into());
+    Address::Unix(UnixSocket::of(socket_path(quarters.directory()), uid.as_raw()))
 }
 
 /// A port that nobody uses: the system's choice. It may be taken by another before the worker binds it; then

@@ -140,11 +140,7 @@ impl Rooms {
         };
         let admin = start_admin(&house, &tenants, &pools, live)?;
         if beginning.swapped {
-            // The watchdog has run on since the program before was let go.
-            tokio::select! {
-                () = house.workers_ready() => {}
-                () = notify::lasting() => {}
-            }
+            house.workers_ready().await;
         }
         let serving = Some(edge.serve()?);
         // Certificate authorities come to look as soon as they are asked: only now is somebody there to answer.
@@ -239,8 +235,12 @@ impl House {
             }
         };
         let ready = join_all(self.backends.values().map(|backend| one(backend)));
-        if tokio::time::timeout(patience, ready).await.is_err() {
-            tracing::warn!("serving again, though a backend has no worker yet");
+        tokio::select! {
+            ready = tokio::time::timeout(patience, ready) => if ready.is_err() {
+                tracing::warn!("serving again, though a backend has no worker yet");
+            },
+            // The watchdog has run on since the program before was let go.
+            () = notify::lasting() => {}
         }
     }
 
