@@ -18,8 +18,8 @@ const KEPT_MAX: u64 = 1024;
 pub(crate) struct Descriptors {
     /// The first number that is kept back.
     kept_from: u64,
-    /// The first number that is kept back from files, too: it is for workers alone.
-    kept_for_workers_from: u64,
+    /// The first number that is kept back from files: those who come anew, and their requests, need a descriptor each.
+    kept_from_files: u64,
 }
 
 impl Descriptors {
@@ -50,7 +50,7 @@ impl Descriptors {
     fn of(granted: u64) -> Self {
         let kept = (granted / 8).clamp(KEPT_MIN, KEPT_MAX);
         let from = |kept| granted.saturating_sub(kept);
-        Self { kept_from: from(kept), kept_for_workers_from: from(kept / 2) }
+        Self { kept_from: from(kept), kept_from_files: from(kept + kept / 2) }
     }
 
     /// Did this connection take one that is kept back? The system gives out the lowest number that is free, so a
@@ -59,9 +59,9 @@ impl Descriptors {
         is_from(stream.as_raw_fd(), self.kept_from)
     }
 
-    /// Did this file take one of the last, which the requests of others need for their workers?
+    /// Did this file take one that is kept back from files? Whoever holds many of them open keeps nobody else out.
     pub(crate) fn are_nearly_gone(self, file: &File) -> bool {
-        is_from(file.as_raw_fd(), self.kept_for_workers_from)
+        is_from(file.as_raw_fd(), self.kept_from_files)
     }
 }
 
@@ -94,16 +94,16 @@ mod tests {
 
     #[test]
     fn an_eighth_is_kept_back_but_not_for_ever_more() {
-        for (granted, kept_from, for_workers) in [
+        for (granted, kept_from, from_files) in [
             (16, 0, 0),
-            (256, 224, 240),
-            (1024, 896, 960),
-            (65_536, 64_512, 65_024),
-            (u64::MAX, u64::MAX - 1024, u64::MAX - 512),
+            (256, 224, 208),
+            (1024, 896, 832),
+            (65_536, 64_512, 64_000),
+            (u64::MAX, u64::MAX - 1024, u64::MAX - 1536),
         ] {
             let descriptors = Descriptors::of(granted);
             assert_eq!(descriptors.kept_from, kept_from, "{granted}");
-            assert_eq!(descriptors.kept_for_workers_from, for_workers, "{granted}");
+            assert_eq!(descriptors.kept_from_files, from_files, "{granted}");
         }
     }
 }

@@ -1,7 +1,11 @@
 //! What systemd is told (sd_notify(3)): ready, reloading, stopping, that the edge lives, and which listeners to keep
 //! for the next start. Without systemd nothing is told to nobody. It must never fail the gateway.
 
-use std::{io, os::fd::AsFd, time::Duration};
+use std::{
+    env, io,
+    os::{fd::AsFd, unix::net::UnixDatagram},
+    time::Duration,
+};
 
 use sd_notify::NotifyState;
 
@@ -30,7 +34,7 @@ pub(super) fn reloading(status: &str) {
 /// What was announced lasts: systemd waits on, whatever TimeoutStartSec says, for as long as it hears of it. Never ends.
 pub(super) async fn lasting() {
     loop {
-        tell(&[NotifyState::ExtendTimeoutUsec(LASTING_USEC)]);
+        remind(&NotifyState::ExtendTimeoutUsec(LASTING_USEC));
         tokio::time::sleep(LASTING_INTERVAL).await;
     }
 }
@@ -69,7 +73,7 @@ pub(super) async fn watchdog(edge: &Edge) {
     let every = (limit / 3).max(Duration::from_millis(200));
     loop {
         match edge.threads_stuck() {
-            0 => tell(&[NotifyState::Watchdog]),
+            0 => remind(&NotifyState::Watchdog),
             stuck => tracing::error!(stuck, "edge threads hang: the watchdog is not fed"),
         }
         tokio::time::sleep(every).await;
@@ -78,6 +82,20 @@ pub(super) async fn watchdog(edge: &Edge) {
 
 fn tell(states: &[NotifyState<'_>]) {
     told(sd_notify::notify(states));
+}
+
+/// What is told again and again waits for nobody: a systemd that does not read at the moment has others of it to read, and
+/// the workers are not to wait with it.
+fn remind(state: &NotifyState<'_>) {
+    let Some(path) = env::var_os("NOTIFY_SOCKET") else { return };
+    let sent = UnixDatagram::unbound().and_then(|socket| {
+        socket.set_nonblocking(true)?;
+        socket.send_to(format!("{state}\n").as_bytes(), path)
+    });
+    match sent {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+        outcome => told(outcome.map(drop)),
+    }
 }
 
 fn told(outcome: io::Result<()>) {

@@ -195,8 +195,9 @@ fn frames_that_carry_nothing_end_the_connection_or_cost_nothing() {
 
 #[test]
 fn answers_for_which_a_client_opens_no_window_are_given_up() {
-    // It is the worker's time as well.
-    let gateway = gateway("edge.limits.body_idle_timeout = \"3s\"");
+    // It is the worker's time as well; it gets all of them at once, so that none waits until another is given up.
+    let patient = "[backend.api]\nwarmup_answers = 0\nhealth.watch_interval = \"1h\"";
+    let gateway = gateway(&format!("edge.limits.body_idle_timeout = \"3s\"\n{patient}"));
     gateway.get("/").origin(NAVAJA).secure().send().is(200);
     let before = anonymous_bytes(gateway.pid());
     let bystander = Bystander::of(&gateway);

@@ -1,6 +1,7 @@
 //! Under systemd: what it is told, and the sockets that it hands over. A datagram socket of the test's stands for it.
 
 use std::{
+    io,
     net::{SocketAddr, TcpListener},
     os::{
         fd::{FromRawFd, OwnedFd, RawFd},
@@ -8,41 +9,78 @@ use std::{
     },
     path::PathBuf,
     process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+        mpsc,
+    },
+    thread,
     time::{Duration, Instant},
 };
 
 use nix::sys::signal::Signal;
 use sendfd::RecvWithFd;
 
-use crate::{HOST, NAVAJA, PATIENCE, Site, TestGateway, Wire};
+use crate::{HOST, NAVAJA, PATIENCE, Site, TestGateway, Wire, eventually};
 
-/// What systemd hears.
+/// What systemd hears. It listens all the while, as the real one does: whoever tells it something waits for nobody.
 struct Systemd {
-    socket: UnixDatagram,
+    heard: mpsc::Receiver<Message>,
+    /// For a moment it does not listen.
+    deaf: Arc<AtomicBool>,
     path: PathBuf,
     _directory: tempfile::TempDir,
 }
+
+/// What is told, and the descriptors with it.
+type Message = (String, Vec<OwnedFd>);
 
 impl Systemd {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
         let socket = UnixDatagram::bind(&path).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self { socket, path, _directory: directory }
+        socket.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
+        let (sender, heard) = mpsc::sync_channel(100_000);
+        let deaf = Arc::<AtomicBool>::default();
+        let is_deaf = deaf.clone();
+        thread::spawn(move || {
+            loop {
+                if is_deaf.load(Relaxed) {
+                    thread::sleep(Duration::from_millis(20));
+                    continue;
+                }
+                // An error is that nothing was told for a moment.
+                let told = hear(&socket).map(|message| sender.send(message).is_ok()).unwrap_or(true);
+                // Or is nobody there any more who wants to know?
+                if !told || Arc::strong_count(&is_deaf) == 1 {
+                    return;
+                }
+            }
+        });
+        Self { heard, deaf, path, _directory: directory }
     }
 
-    /// The next message and the descriptors with it.
-    fn hear(&self) -> (String, Vec<OwnedFd>) {
-        let (mut text, mut fds) = ([0; 4096], [0 as RawFd; 8]);
-        let (bytes, count) =
-            self.socket.recv_with_fd(&mut text, &mut fds).expect("systemd is told something");
-        let fds = fds[..count].iter().map(|fd| adopt(*fd)).collect();
-        (String::from_utf8_lossy(&text[..bytes]).into_owned(), fds)
+    /// The next message.
+    fn hear(&self) -> Message {
+        self.heard.recv_timeout(PATIENCE).expect("systemd is told something")
+    }
+
+    /// Listen no more, until what is told finds no room.
+    fn turn_away(&self) {
+        self.deaf.store(true, Relaxed);
+        let socket = UnixDatagram::unbound().unwrap();
+        socket.set_nonblocking(true).unwrap();
+        // Full a hundred times in a row: its last look is over by then.
+        let mut full = 0;
+        while full < 100 {
+            full = if socket.send_to(b"STATUS=other", &self.path).is_err() { full + 1 } else { 0 };
+            thread::sleep(Duration::from_millis(1));
+        }
     }
 
     /// Messages up to the one with this line, which is the last.
-    fn until(&self, line: &str) -> Vec<(String, Vec<OwnedFd>)> {
+    fn until(&self, line: &str) -> Vec<Message> {
         let (mut heard, begun) = (Vec::new(), Instant::now());
         loop {
             heard.push(self.hear());
@@ -65,6 +103,13 @@ impl Systemd {
         }
         TestGateway::start_command(site, command)
     }
+}
+
+fn hear(socket: &UnixDatagram) -> io::Result<Message> {
+    let (mut text, mut fds) = ([0; 4096], [0 as RawFd; 8]);
+    let (bytes, count) = socket.recv_with_fd(&mut text, &mut fds)?;
+    let fds = fds[..count].iter().map(|fd| adopt(*fd)).collect();
+    Ok((String::from_utf8_lossy(&text[..bytes]).into_owned(), fds))
 }
 
 #[expect(unsafe_code, reason = "the kernel has just made this descriptor for us")]
@@ -139,6 +184,23 @@ fn the_watchdog_is_fed_while_the_edge_lives() {
     for _ in 0..3 {
         systemd.until("WATCHDOG=1");
     }
+    gateway.stop();
+}
+
+#[test]
+fn a_systemd_that_does_not_listen_for_a_while_holds_no_worker_up() {
+    let systemd = Systemd::new();
+    let gateway = systemd.start(plain(), None, &[("WATCHDOG_USEC", "600000")]);
+    systemd.until("WATCHDOG=1");
+    let pid = gateway.worker_pids()[0];
+    systemd.turn_away();
+    // Longer than from one word for the watchdog to the next.
+    thread::sleep(Duration::from_secs(1));
+    gateway.signal_worker(pid, Signal::SIGKILL);
+    eventually("another worker is ready", || {
+        gateway.worker_pids().first().is_some_and(|now| *now != pid).then_some(())
+    });
+    systemd.deaf.store(false, Relaxed);
     gateway.stop();
 }
 

@@ -114,8 +114,10 @@ fn requests_that_time_out_do_not_pile_up_on_the_worker_that_hangs() {
         .shops()
         .worker("blocks.mjs")
         .workers(2)
-        .config("[edge.limits]\nfirst_byte_timeout = \"400ms\"")
-        .config("[backend.api]\nwarmup_answers = 0\nhealth.watch_interval = \"1h\"\nenv.BLOCKS_MS = \"5000\"")
+        .config("[edge.limits]\nfirst_byte_timeout = \"2s\"")
+        .config(
+            "[backend.api]\nwarmup_answers = 0\nhealth.watch_interval = \"1h\"\nenv.BLOCKS_MS = \"20000\"",
+        )
         .start();
     gateway.get("/block").origin(NAVAJA).send().problem(504);
     // The other one has the least to do as long as the first has not answered.
@@ -123,7 +125,7 @@ fn requests_that_time_out_do_not_pile_up_on_the_worker_that_hangs() {
     for _ in 0..20 {
         gateway.get("/x").origin(NAVAJA).send().is(200);
     }
-    assert!(begun.elapsed().as_secs() < 4, "it was over before it began");
+    assert!(begun.elapsed().as_secs() < 15, "it was over before it began");
 }
 
 #[test]
@@ -149,7 +151,7 @@ fn clients_of_a_worker_that_hangs_get_another_home() {
         .shops()
         .worker("blocks.mjs")
         .workers(2)
-        .config("[edge.limits]\nfirst_byte_timeout = \"300ms\"")
+        .config("[edge.limits]\nfirst_byte_timeout = \"2s\"")
         .config(
             "[backend.api]\nsticky = \"tenant\"\nhealth.watch_interval = \"1h\"\nenv.BLOCKS_MS = \"20000\"",
         )
@@ -180,24 +182,31 @@ fn watched_files_reload_their_backend_and_nothing_else_does() {
     ));
     let gateway = site.start();
     let generation = || gateway.status()["backends"][0]["generation"].clone();
-    for (number, path) in ["node_modules/x/index.js", ".cache", "data.db", "deep/lib.js"].iter().enumerate() {
-        std::fs::create_dir_all(app.join(path).parent().unwrap()).unwrap();
+    // Each change is one event: two with a pause between them would be two reloads.
+    let replace = |path: &str, text: &str| {
+        let new = gateway.site().write("new", text);
+        std::fs::rename(new, app.join(path)).unwrap();
+    };
+    for (number, path) in ["node_modules/x/index.js", ".cache", "data.db"].iter().enumerate() {
         std::fs::write(app.join(path), number.to_string()).unwrap();
     }
-    // A directory that is new is watched as well; the first reload is its.
-    eventually("the new directory is seen", || (generation() == 2).then_some(()));
-    std::fs::write(app.join("server.js"), server("second")).unwrap();
+    std::fs::create_dir(app.join("deep")).unwrap();
+    eventually("the new directory is seen, and nothing else", || (generation() == 2).then_some(()));
+    // It is watched as well.
+    replace("deep/lib.js", "1");
+    eventually("a file in it is seen", || (generation() == 3).then_some(()));
+    replace("server.js", &server("second"));
     eventually("the change is served", || {
         (gateway.get("/").origin(NAVAJA).send().is(200).text() == "second").then_some(())
     });
-    eventually("that was the only reload", || (generation() == 3).then_some(()));
+    eventually("that was the only reload", || (generation() == 4).then_some(()));
     // One that is moved here is watched as well.
     let elsewhere = gateway.site().path().join("elsewhere");
     std::fs::create_dir_all(&elsewhere).unwrap();
     std::fs::rename(&elsewhere, app.join("moved")).unwrap();
-    eventually("the move is seen", || (generation() == 4).then_some(()));
-    std::fs::write(app.join("moved/lib.js"), "1").unwrap();
-    eventually("a file in it is seen", || (generation() == 5).then_some(()));
+    eventually("the move is seen", || (generation() == 5).then_some(()));
+    replace("moved/lib.js", "1");
+    eventually("a file in it is seen", || (generation() == 6).then_some(()));
 }
 
 #[test]

@@ -69,7 +69,14 @@ fn check_change(gateway: &TestGateway, number: usize, extra: SocketAddr, trusted
 #[test]
 fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
     const RELOADS: usize = 50;
-    let site = TestGateway::builder().shops().worker("echo.mjs").config("tls.mode = \"files\"").site();
+    // Some connections say nothing between one of the first reloads and the end.
+    let patient = "edge.limits.idle_timeout = \"1h\"";
+    let site = TestGateway::builder()
+        .shops()
+        .worker("echo.mjs")
+        .config("tls.mode = \"files\"")
+        .config(patient)
+        .site();
     let pairs = ["one", "two"].map(|name| {
         let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
         let cert = site.write(&format!("{name}.crt"), made.cert.pem());

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use crate::{
-    HOST, TestGateway, Wire,
+    HOST, NAVAJA, TestGateway, Wire,
     builder::Builder,
     bystander::Bystander,
     eventually,
@@ -117,7 +117,7 @@ fn all_addresses_together_hold_no_more_than_there_is() {
 }
 
 #[test]
-fn files_leave_the_last_descriptors_to_requests_for_workers() {
+fn files_leave_the_last_descriptors_to_connections_and_requests_for_workers() {
     const GRANTED: usize = 160;
     let (_dir, builder) = with_files("edge.threads = 1");
     let site = builder.site();
@@ -128,6 +128,9 @@ fn files_leave_the_last_descriptors_to_requests_for_workers() {
     assert!(count(200) > 20 && count(503) > 20 && count(200) + count(503) == 128, "{statuses:?}");
     assert!(metric(&gateway, "gateway_refusals_total{code=\"no-descriptor\"}") >= count(503) as u64);
     gateway.has_logged("out of file descriptors (raise LimitNOFILE)");
+    // Whoever comes now is served as well, and so are several at a time.
+    let new: Vec<_> = (0..4).map(|_| gateway.get("/x").origin(NAVAJA).secure().open()).collect();
+    new.into_iter().for_each(|mut one| drop(one.answer().is(200)));
     drop(_h2);
     bystander.was_served();
     eventually("there is room again", || {

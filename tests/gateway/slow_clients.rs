@@ -135,8 +135,9 @@ fn a_crowd_that_drips_heads_and_handshakes_is_ended_in_time_and_nobody_else_noti
 
 #[test]
 fn clients_that_do_not_read_are_cut_and_nobody_else_notices() {
-    // It is the worker's time as well, and this one has 4 GB to write.
-    let gateway = gateway("edge.limits.body_idle_timeout = \"4s\"");
+    // It is the worker's time as well, and this one has 4 GB to write: it is asked nothing else, and gets all at once.
+    let patient = "[backend.api]\nwarmup_answers = 0\nhealth.watch_interval = \"1h\"";
+    let gateway = gateway(&format!("edge.limits.body_idle_timeout = \"4s\"\n{patient}"));
     gateway.get("/").origin(NAVAJA).secure().send().is(200);
     let before = anonymous_bytes(gateway.pid());
     let bystander = Bystander::of(&gateway);
