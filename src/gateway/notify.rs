@@ -3,7 +3,11 @@
 
 use std::{
     env, io,
-    os::{fd::AsFd, unix::net::UnixDatagram},
+    os::{
+        fd::AsFd,
+        linux::net::SocketAddrExt,
+        unix::net::{SocketAddr, UnixDatagram},
+    },
     time::Duration,
 };
 
@@ -90,7 +94,12 @@ fn remind(state: &NotifyState<'_>) {
     let Some(path) = env::var_os("NOTIFY_SOCKET") else { return };
     let sent = UnixDatagram::unbound().and_then(|socket| {
         socket.set_nonblocking(true)?;
-        socket.send_to(format!("{state}\n").as_bytes(), path)
+        // An `@` stands for the zero byte of an abstract name (sd_notify(3)).
+        let address = match path.as_encoded_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(path)?,
+        };
+        socket.send_to_addr(format!("{state}\n").as_bytes(), &address)
     });
     match sent {
         Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
