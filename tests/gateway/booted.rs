@@ -33,7 +33,7 @@ pub(crate) fn ask(machine: &Machine, address: &str, path: &str) -> Output {
     let authority = machine.path("/var/lib/gateway/local-ca/ca.pem");
     let address = if address.contains(':') { format!("[{address}]") } else { address.to_owned() };
     let curl =
-        ["curl", "--silent", "--show-error", "--max-time", "20", "--cacert", authority.to_str().unwrap()];
+        ["curl", "--silent", "--show-error", "--max-time", "60", "--cacert", authority.to_str().unwrap()];
     let (resolve, url) = (format!("{HOST}:443:{address}"), format!("https://{HOST}{path}"));
     machine.outside().run(&[&curl[..], &["--resolve", &resolve, &url]].concat())
 }
