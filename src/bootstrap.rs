@@ -28,7 +28,7 @@ pub(crate) use self::{
     error::BootstrapError,
     examine::{Finding, NEEDS_ROOT, Verdict, examine},
     facts::{Facts, NodeFacts, NodeOffer, NodeThere, NodeWanted, Session},
-    firewall::{Change, back, cut_over, follow, live},
+    firewall::{Change, Changed, back, cut_over, follow, live},
     import::{Carried, Lineage, certbot, lineages, nginx, pm2},
     plan::{Plan, Step, plan},
     ruleset::{Carrier, Firewall, OpenPort},
@@ -37,6 +37,9 @@ pub(crate) use self::{
 
 /// Where the configuration lies that the service reads.
 pub(crate) const CONFIG: &str = places::CONFIG;
+
+/// Where certbot has its certificates.
+pub(crate) const CERTBOT: &str = places::CERTBOT;
 
 /// Files for systemd that are another version's than this program's, or were edited: a new program runs with them as they are.
 pub(crate) fn units_that_differ() -> Vec<&'static str> {

@@ -28,8 +28,12 @@ pub(crate) enum Progress<'a> {
     Words(&'a str),
 }
 
-/// Carry out a plan, and tell of it.
-pub(crate) fn apply(plan: &Plan, mut tell: impl FnMut(Progress<'_>)) -> Result<(), (usize, BootstrapError)> {
+/// Carry out a plan, and tell of it, until `stop` says that nothing more shall be begun. Gives how many steps are done.
+pub(crate) fn apply(
+    plan: &Plan,
+    stop: &dyn Fn() -> bool,
+    mut tell: impl FnMut(Progress<'_>),
+) -> Result<usize, (usize, BootstrapError)> {
     // Whatever ends this run before: what runs as it was is to be started anew by the next one.
     let restarts = plan.steps.iter().find_map(|step| match &step.action {
         Action::Restart(units) => Some(units.iter().map(|unit| (*unit).to_owned()).collect()),
@@ -40,16 +44,28 @@ pub(crate) fn apply(plan: &Plan, mut tell: impl FnMut(Progress<'_>)) -> Result<(
         recorded.map_err(|error| (0, error))?;
     }
     for (index, step) in plan.steps.iter().enumerate() {
+        if stop() {
+            return Ok(index);
+        }
         tell(Progress::Begun(index, step));
-        let mut words = |line: &str| tell(Progress::Words(line));
-        let outcome = Journal::read().and_then(|mut journal| step.action.carry_out(&mut journal, &mut words));
-        outcome.map_err(|error| (index, error))?;
+        let mut watch = Watch { stop, words: &mut |line| tell(Progress::Words(line)) };
+        match Journal::read().and_then(|mut journal| step.action.carry_out(&mut journal, &mut watch)) {
+            Ok(()) => {}
+            Err(BootstrapError::Stopped(_)) => return Ok(index),
+            Err(error) => return Err((index, error)),
+        }
     }
-    Ok(())
+    Ok(plan.steps.len())
+}
+
+/// Whoever watches a step that takes its time: they hear what it says, and may want it to end.
+struct Watch<'a> {
+    stop: &'a dyn Fn() -> bool,
+    words: &'a mut dyn FnMut(&str),
 }
 
 impl Action {
-    fn carry_out(&self, journal: &mut Journal, words: &mut dyn FnMut(&str)) -> Result<(), BootstrapError> {
+    fn carry_out(&self, journal: &mut Journal, watch: &mut Watch<'_>) -> Result<(), BootstrapError> {
         match self {
             Self::Install => install(journal),
             Self::Write { path, mode, content, then } => {
@@ -63,9 +79,12 @@ impl Action {
             Self::Access { read, write, own } => access(read, write, own),
             Self::Node { version, mirror, backend } => {
                 node::Installation { version, mirror: mirror.as_deref(), backend: backend.as_deref() }
-                    .carry_out(journal, words)
+                    .carry_out(journal, watch)
             }
-            Self::Certificates(hosts) => certificates(hosts),
+            Self::Certificates(hosts) => {
+                certificates(hosts, watch.words);
+                Ok(())
+            }
             Self::Packages(names) => packages(journal, names),
             Self::Enable(units) => units::enable(journal, units),
             Self::Restart(units) => {
@@ -164,24 +183,28 @@ fn group_of(directory: &Path) -> u32 {
 }
 
 fn sysctl(journal: &mut Journal, content: &str) -> Result<(), BootstrapError> {
-    let settings = content.lines().filter_map(|line| line.split_once(" = "));
-    let mut before = Vec::new();
-    for (name, _) in settings.clone() {
-        let value = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
-        before.extend(value.trim().parse().ok().map(|value| (name.to_owned(), value)));
-    }
-    journal.record(Made::Kernel(before))?;
-    for (name, value) in settings {
-        machine::order(&["sysctl", "-q", "-w", &format!("{name}={value}")])?;
-        let is = machine::text(format!("/proc/sys/{}", name.replace('.', "/")));
-        if is.trim() != value {
-            return Err(BootstrapError::Unproven(format!(
-                "{name} is {} after it was set to {value}",
-                is.trim()
-            )));
+    let value = |name: &str| machine::text(format!("/proc/sys/{}", name.replace('.', "/"))).trim().to_owned();
+    // What is more than is asked for stays: the file may hold what an earlier run has asked for.
+    let least = content.lines().filter_map(|line| line.split_once(" = "));
+    let settings: Vec<(&str, &str)> =
+        least.filter(|(name, least)| falls_short(&value(name), least)).collect();
+    let before =
+        settings.iter().filter_map(|(name, _)| Some(((*name).to_owned(), value(name).parse().ok()?)));
+    journal.record(Made::Kernel(before.collect()))?;
+    for (name, wanted) in settings {
+        machine::order(&["sysctl", "-q", "-w", &format!("{name}={wanted}")])?;
+        let is = value(name);
+        if is != wanted {
+            return Err(BootstrapError::Unproven(format!("{name} is {is} after it was set to {wanted}")));
         }
     }
     Ok(())
+}
+
+/// Also what is no number.
+fn falls_short(is: &str, least: &str) -> bool {
+    let number = |text: &str| text.parse::<u64>().ok();
+    number(is).zip(number(least)).is_none_or(|(is, least)| is < least)
 }
 
 fn accounts(journal: &mut Journal) -> Result<(), BootstrapError> {
@@ -230,6 +253,7 @@ fn directories(journal: &mut Journal) -> Result<(), BootstrapError> {
 /// be lost with it.
 const SEAL: [&str; 7] =
     ["systemd-creds", "encrypt", "--with-key=auto", "--tpm2-pcrs=", "--name=seal.key", "-", "-"];
+const OPEN: [&str; 5] = ["systemd-creds", "decrypt", "--name=seal.key", "-", "-"];
 
 /// The key never lies on the disk as it is: it goes from memory into systemd's encryption.
 fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), BootstrapError> {
@@ -242,6 +266,10 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
         // There is no key of this machine to encrypt with, as in some containers.
         return Ok(());
     };
+    // Before it is kept: one that cannot be opened would be taken for good by the next run.
+    if machine::order_with(&OPEN, &sealed)? != *text {
+        return Err(BootstrapError::Unproven("the sealing key does not come out as it went in".to_owned()));
+    }
     let path = Path::new(places::SEALED_KEY);
     let directory = path.parent().unwrap_or(Path::new("/"));
     let new: Vec<PathBuf> = directory.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
@@ -251,21 +279,19 @@ fn seal_key(journal: &mut Journal, drop_in: &Path, content: &str) -> Result<(), 
     }
     journal.record(Made::SealKey(path.to_owned()))?;
     machine::write(path, sealed.as_bytes(), 0o600)?;
-    let opened = machine::order(&["systemd-creds", "decrypt", "--name=seal.key", places::SEALED_KEY, "-"])?;
-    if opened != *text {
-        return Err(BootstrapError::Unproven("the sealing key does not come out as it went in".to_owned()));
-    }
     write(journal, drop_in, 0o644, content)?;
     Then::ReloadUnits.tell(journal, content)
 }
 
-fn certificates(hosts: &[String]) -> Result<(), BootstrapError> {
+/// What cannot be copied is told, and ends nothing: the gateway orders its own, and the firewall is yet to come.
+fn certificates(hosts: &[String], words: &mut dyn FnMut(&str)) {
     let mut command = vec![places::PROGRAM, "import", "certbot", "--copy"];
     hosts.iter().for_each(|host| command.extend(["--host", host]));
-    machine::order(&command)?;
-    match hosts.iter().find(|host| !Path::new(places::IMPORTED).join(host).exists()) {
-        Some(host) => Err(BootstrapError::Unproven(format!("the gateway has no certificate for `{host}`"))),
-        None => Ok(()),
+    if let Err(error) = machine::order(&command) {
+        words(&error.to_string());
+    }
+    for host in hosts.iter().filter(|host| !Path::new(places::IMPORTED).join(host).exists()) {
+        words(&format!("the gateway has no copy of certbot's certificate for `{host}`, and orders its own"));
     }
 }
 
@@ -328,20 +354,46 @@ fn packages(journal: &mut Journal, names: &[&'static str]) -> Result<(), Bootstr
             .is_ok_and(|said| said.text == "installed")
     };
     // An old list names versions that are gone; one that cannot be had anew may do all the same.
-    let _old = machine::order_packages(&["apt-get", "update", "-qq"]);
-    let simulated = [&["apt-get", "install", "--simulate", "-y", "--no-install-recommends"], names].concat();
+    let _old = machine::order_packages(&["update", "-qq"]);
+    let simulated = [&["install", "--simulate", "-y", "--no-install-recommends"], names].concat();
     let told = machine::order_packages(&simulated)?;
     // With what they need themselves: `Inst NAME (VERSION …)`, and `Inst NAME [OLD] (…)` for those that are there already.
     let new = told.lines().filter_map(|line| line.strip_prefix("Inst ")?.split_once(' '));
     let new = new.filter(|(_, rest)| !rest.starts_with('[')).map(|(name, _)| name.to_owned()).collect();
     journal.record(Made::Packages(new))?;
-    machine::order_packages(
-        &[&["apt-get", "install", "-y", "-qq", "--no-install-recommends"], names].concat(),
-    )?;
+    machine::order_packages(&[&["install", "-y", "-qq", "--no-install-recommends"], names].concat())?;
     match names.iter().find(|name| !installed(name)) {
         Some(name) => Err(BootstrapError::Unproven(format!(
             "apt-get says that it is done, and `{name}` is not installed"
         ))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_step_is_begun_after_a_run_was_asked_to_stop() {
+        let nothing = |subject: &str| Step {
+            subject: subject.to_owned(),
+            is: String::new(),
+            differs: Vec::new(),
+            will: String::new(),
+            why: "",
+            action: Action::Access { read: Vec::new(), write: Vec::new(), own: Vec::new() },
+        };
+        let steps = ["one", "two", "three"].map(nothing).into();
+        let plan = Plan { problems: Vec::new(), steps, notes: Vec::new() };
+        let begun = std::cell::RefCell::new(Vec::new());
+        let stop = || begun.borrow().len() == 2;
+        let done = apply(&plan, &stop, |progress| {
+            if let Progress::Begun(index, _) = progress {
+                begun.borrow_mut().push(index);
+            }
+        });
+        // The second was under way, and is finished.
+        assert_eq!((done.unwrap(), begun.into_inner()), (2, vec![0, 1]));
     }
 }

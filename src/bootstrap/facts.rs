@@ -115,6 +115,8 @@ pub(crate) struct Facts {
     pub(crate) seal_key: Option<PathBuf>,
     /// Hosts whose certificates certbot has, and the gateway has not.
     pub(crate) certbot: BTreeSet<String>,
+    /// Those of which none will do, and why, once somebody who knows has looked at them.
+    pub(crate) certbot_unfit: BTreeMap<String, String>,
     /// The application.
     pub(crate) app: Option<AppFacts>,
     /// Node, once somebody who knows has looked for it.
@@ -214,6 +216,7 @@ impl Facts {
             credentials: machine::program("systemd-creds").is_some(),
             seal_key: keys.iter().map(PathBuf::from).find(|path| path.exists()),
             certbot: certbot(Path::new(places::CERTBOT), Path::new(places::IMPORTED)),
+            certbot_unfit: BTreeMap::new(),
             app: answers.app.as_ref().map(AppFacts::read),
             node: NodeFacts::default(),
             installed: installed(),
@@ -267,6 +270,11 @@ pub(super) fn began(stat: &str) -> Option<u64> {
 /// Those of these ports that whoever rules the packets lets everybody reach, as it is now.
 pub(super) fn let_in(ports: &BTreeSet<u16>) -> BTreeSet<u16> {
     Ruling::now(ports).open
+}
+
+/// Who rules the packets now.
+pub(super) fn rules_here() -> Ruler {
+    Ruling::now(&BTreeSet::new()).ruler
 }
 
 /// What somebody who is led to these TCP ports would find there.

@@ -6,6 +6,7 @@ mod change;
 mod cut_over;
 mod disk;
 mod lock;
+mod theirs;
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -13,7 +14,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::change::{Caller, Found};
-pub(crate) use self::{back::back, change::Change, cut_over::cut_over};
+pub(crate) use self::{
+    back::back,
+    change::{Change, Changed},
+    cut_over::cut_over,
+};
 pub(super) use self::{
     back::go_back,
     disk::persist,

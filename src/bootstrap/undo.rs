@@ -4,6 +4,7 @@
 mod forecast;
 mod packages;
 mod rulers;
+mod units;
 
 use std::{
     fs,
@@ -24,6 +25,9 @@ const APPLICATION: &str = "/var/lib/gateway-app";
 /// Directories that the gateway and its workers fill by themselves: they go with what is in them.
 const OWN: [&str; 3] = [APPLICATION, places::LOGS, "/run/gateway"];
 
+/// Units of ours that no plan switches on.
+const UNWATCHED: [&str; 2] = ["gateway-firewall-follow.service", "gateway-firewall-rollback.service"];
+
 /// One thing that was taken back, or not.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub(crate) struct Taken {
@@ -33,17 +37,28 @@ pub(crate) struct Taken {
     pub(crate) stays: Option<String>,
 }
 
-/// Take everything back; `told` hears of each thing when it is done. `registry` is why the registry and what opens it must
-/// stay, if they must.
-pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Result<(), BootstrapError> {
+/// Take everything back, until `stop` says that nothing more shall be begun; `told` hears of each thing when it is done.
+/// `registry` is why the registry and what opens it must stay, if they must.
+pub(crate) fn undo(
+    registry: Option<&str>,
+    stop: &dyn Fn() -> bool,
+    mut told: impl FnMut(Taken),
+) -> Result<(), BootstrapError> {
     let mut journal = written()?;
     for made in in_order(&journal) {
+        if stop() {
+            break;
+        }
         let stays = made.take_back(registry)?;
         if stays.is_none() {
             journal.made.retain(|other| *other != made);
             journal.write()?;
         }
         told(Taken { what: made.shown(), stays });
+    }
+    // Only now: where an undo that was cut off put it back already, the next one would take it for none.
+    if !journal.made.iter().any(|made| matches!(made, Made::Program { .. })) {
+        machine::remove(Path::new(places::PROGRAM_BEFORE))?;
     }
     let place = Path::new(places::JOURNAL);
     if journal.made.is_empty() {
@@ -54,7 +69,14 @@ pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Resul
         let _stays = fs::remove_dir(directory);
     }
     machine::order(&["systemctl", "daemon-reload"])?;
-    machine::ask(&["systemctl", "reset-failed"]).map(drop)
+    // What others have failed at is theirs to look at; a unit of ours that is gone is one that has not failed.
+    machine::ask(&[&["systemctl", "reset-failed"], &own_units()[..]].concat()).map(drop)
+}
+
+/// Units of ours, for systemd to forget.
+fn own_units() -> Vec<&'static str> {
+    let (_, units) = super::plan::touched();
+    units.into_iter().filter(|unit| unit.starts_with("gateway")).chain(UNWATCHED).collect()
 }
 
 /// What was made here, as long as there is something.
@@ -72,11 +94,16 @@ fn written() -> Result<Journal, BootstrapError> {
     }
 }
 
-/// Units first, whenever they were switched on: their files, users and directories go under them otherwise.
+/// Units first, whenever they were switched on: their files, users and directories go under them otherwise. And of them the
+/// sockets, which take their services along: a connection that waits there would start one that was stopped before.
 fn in_order(journal: &Journal) -> Vec<Made> {
     let (units, others): (Vec<Made>, Vec<Made>) =
         journal.made.iter().cloned().partition(|made| matches!(made, Made::Unit { .. }));
-    units.into_iter().rev().chain(others.into_iter().rev()).collect()
+    let (sockets, units): (Vec<Made>, Vec<Made>) = units
+        .into_iter()
+        .rev()
+        .partition(|made| matches!(made, Made::Unit { name, .. } if name.ends_with(".socket")));
+    sockets.into_iter().chain(units).chain(others.into_iter().rev()).collect()
 }
 
 impl Made {
@@ -124,15 +151,7 @@ impl Made {
             Self::Shared { path, mode } => share::take_back(path, *mode).map(|()| None),
             Self::Accounts(names) => take_back_accounts(names, registry),
             Self::Packages(names) => packages::take_back(names),
-            Self::Unit { name, enabled, active } => {
-                if !enabled {
-                    machine::ask(&["systemctl", "disable", name])?;
-                }
-                if !active {
-                    machine::ask(&["systemctl", "stop", name])?;
-                }
-                Ok(None)
-            }
+            Self::Unit { name, enabled, active } => units::take_back(name, *enabled, *active).map(|()| None),
             Self::Outdated(_) => Ok(None),
             Self::Kernel(before) => {
                 for (name, value) in before {
@@ -174,12 +193,13 @@ fn take_back_file(
 
 /// The one before it, or none; and what upgrades have left beside it.
 fn take_back_program(path: &Path, kept: Option<&Path>) -> Result<(), BootstrapError> {
-    match kept.filter(|kept| kept.exists()) {
-        Some(kept) => {
+    match kept {
+        Some(kept) if kept.exists() => {
             let bytes = fs::read(kept).map_err(BootstrapError::file("read", kept))?;
             machine::write(path, &bytes, 0o755)?;
-            machine::remove(kept)?;
         }
+        // There was one before: what stands there may be it.
+        Some(_) => {}
         // This very program: it goes on until it ends.
         None => machine::remove(path)?,
     }
@@ -295,4 +315,39 @@ fn take_back_firewall() -> Result<(), BootstrapError> {
         machine::remove(Path::new(path))?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_was_there_before_is_left_alone_where_its_copy_is_gone() {
+        let directory = tempfile::tempdir().unwrap();
+        let [program, kept] = ["gateway", "kept"].map(|name| directory.path().join(name));
+        fs::write(&program, "by hand").unwrap();
+        take_back_program(&program, Some(&kept)).unwrap();
+        assert_eq!(fs::read_to_string(&program).unwrap(), "by hand");
+        take_back_program(&program, None).unwrap();
+        assert!(!program.exists());
+    }
+
+    #[test]
+    fn sockets_are_taken_back_before_what_they_would_start() {
+        let unit = |name: &str| Made::Unit { name: name.to_owned(), enabled: false, active: false };
+        let made = vec![unit("gateway.socket"), unit("gateway.service"), Made::Firewall, unit("x.path")];
+        let order: Vec<String> = in_order(&Journal { made }).iter().map(Made::shown).collect();
+        assert_eq!(order, ["gateway.socket", "x.path", "gateway.service", "firewall"]);
+    }
+
+    #[test]
+    fn only_units_of_ours_are_forgotten() {
+        let units = own_units();
+        assert!(
+            units.contains(&"gateway.service") && units.contains(&"gateway-firewall.service"),
+            "{units:?}"
+        );
+        assert!(units.iter().all(|unit| unit.starts_with("gateway")), "{units:?}");
+        assert!(units.contains(&&*format!("{}.service", places::ROLLBACK)), "{units:?}");
+    }
 }

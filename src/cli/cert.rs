@@ -10,7 +10,7 @@ mod trust;
 use super::{Client, Failure};
 
 pub(super) use self::{
-    import::Import,
+    import::{Import, keep},
     list::{HEAD, row},
 };
 

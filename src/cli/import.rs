@@ -1,14 +1,18 @@
 //! `gateway import`: what serves today, read and written down as a configuration of ours. It changes nothing but with
 //! `certbot --copy`: the configuration goes to standard output, and what it could not carry to standard error.
 
+mod asked;
+mod certbot;
+
 use std::{
     io::Read,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
 };
 
-use super::{Client, Failure, Settings, cert, out, reach};
-use crate::bootstrap::{self, Carried, Lineage};
+use self::certbot::Certbot;
+pub(super) use self::certbot::none_fits;
+use super::{Failure, Settings, out};
+use crate::bootstrap::{self, Carried};
 
 /// nginx with a thousand sites prints 5 MB.
 const TEXT_BYTES_MAX: u64 = 32 * 1024 * 1024;
@@ -24,7 +28,8 @@ pub(crate) enum Import {
 /// nginx's servers: `nginx -T` is asked for them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The configuration goes to standard output, what it could not carry to standard error, each with what to do about it. \
+The configuration goes to standard output, what it could not carry to standard error, each with what to do about it; a \
+path that nginx protects and that would be open to everybody is a warning. \
 Put the former into /etc/gateway/conf.d and ask `gateway check` what it thinks of it.
 
 Examples:
@@ -60,30 +65,6 @@ struct Reading {
     form: out::Form,
 }
 
-/// certbot's certificates
-#[derive(Debug, clap::Args)]
-#[command(after_help = "\
-The gateway orders and renews by itself. With `--copy` it takes the certificates that are there along, so that it can serve \
-before it has ordered anything; it goes on with its own when they end.
-
-Examples:
-  gateway import certbot > certbot.toml
-  gateway import certbot --copy
-  gateway import certbot --copy --host api.example.com")]
-pub(crate) struct Certbot {
-    /// Where they are
-    #[arg(long, value_name = "DIR", default_value = "/etc/letsencrypt/live")]
-    from: PathBuf,
-    /// Give the gateway copies of them now, as `gateway cert import` does
-    #[arg(long, conflicts_with = "json")]
-    copy: bool,
-    /// Only the certificate of this host; may be repeated
-    #[arg(long, value_name = "HOST")]
-    host: Vec<String>,
-    #[command(flatten)]
-    form: out::Form,
-}
-
 impl Import {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
         match self {
@@ -91,17 +72,16 @@ impl Import {
                 reading.tell(&bootstrap::nginx(&reading.text(&["nginx", "-T"])?))
             }
             Self::Pm2(Pm2 { reading }) => {
+                if reading.from.is_none() {
+                    asked::runs_pm2()?;
+                }
                 let text = reading.text(&["pm2", "jlist"])?;
                 let carried = bootstrap::pm2(&text).map_err(|why| {
                     Failure::usage(why).hint("`pm2 jlist` prints it, and ~/.pm2/dump.pm2 holds it")
                 })?;
                 reading.tell(&carried)
             }
-            Self::Certbot(certbot) if certbot.copy => certbot.copy(settings),
-            Self::Certbot(certbot) => {
-                let live = certbot.from.display().to_string();
-                tell(&bootstrap::certbot(&live, &certbot.lineages()?), &certbot.form)
-            }
+            Self::Certbot(certbot) => certbot.run(settings),
         }
     }
 }
@@ -123,69 +103,30 @@ fn tell(carried: &Carried, form: &out::Form) -> Result<(), Failure> {
     for left in &carried.left {
         out::remark(format!("not carried: {}\nhint: {}", left.what, left.remedy));
     }
+    // Last, where it is seen.
+    for warning in &carried.warnings {
+        out::remark(format!("warning: {}\nhint: {}", warning.what, warning.remedy));
+    }
     out::line(carried.config.trim_end());
     Ok(())
 }
 
-impl Certbot {
-    fn lineages(&self) -> Result<Vec<Lineage>, Failure> {
-        let mut lineages = bootstrap::lineages(&self.from).map_err(|error| {
-            Failure::io("read", &self.from, &error)
-                .hint("only root reads it; `--from DIR` names another directory")
-        })?;
-        let asked = |lineage: &Lineage| self.host.iter().any(|host| host == lineage.host());
-        lineages.retain(|lineage| self.host.is_empty() || asked(lineage));
-        Ok(lineages)
+fn text(from: Option<&Path>, command: &[&str]) -> Result<String, Failure> {
+    let Some(path) = from else { return asked::text(command) };
+    let reader: Box<dyn Read> = if path == Path::new("-") {
+        Box::new(std::io::stdin())
+    } else {
+        Box::new(std::fs::File::open(path).map_err(|error| Failure::io("read", path, &error))?)
+    };
+    let mut bytes = Vec::new();
+    let read = reader.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| Failure::io("read", path, &error))?;
+    if is_too_long(&bytes) {
+        return Err(Failure::usage(format!("`{}` is too large to be a configuration", path.display())));
     }
-
-    fn copy(&self, settings: &Settings) -> Result<(), Failure> {
-        let lineages = self.lineages()?;
-        if lineages.is_empty() {
-            return Err(Failure::failed(format!("there is no certificate below `{}`", self.from.display()))
-                .hint("`--from DIR` names another directory"));
-        }
-        reach::any(settings, async |client: &Client| {
-            for lineage in &lineages {
-                let at = self.from.join(&lineage.name);
-                let import = cert::Import {
-                    host: lineage.host().to_owned(),
-                    cert: at.join("fullchain.pem"),
-                    key: at.join("privkey.pem"),
-                };
-                import.run(client).await?;
-            }
-            Ok(())
-        })
-    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
-fn text(from: Option<&Path>, command: &[&str]) -> Result<String, Failure> {
-    if let Some(path) = from {
-        let reader: Box<dyn Read> = if path == Path::new("-") {
-            Box::new(std::io::stdin())
-        } else {
-            Box::new(std::fs::File::open(path).map_err(|error| Failure::io("read", path, &error))?)
-        };
-        let mut bytes = Vec::new();
-        let read = reader.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes);
-        read.map_err(|error| Failure::io("read", path, &error))?;
-        if u64::try_from(bytes.len()).unwrap_or(u64::MAX) > TEXT_BYTES_MAX {
-            return Err(Failure::usage(format!("`{}` is too large to be a configuration", path.display())));
-        }
-        return Ok(String::from_utf8_lossy(&bytes).into_owned());
-    }
-    let shown = command.join(" ");
-    let (program, arguments) = command.split_first().unwrap_or((&"", &[]));
-    let output = Command::new(program).args(arguments).stdin(Stdio::null()).output();
-    let output = output.map_err(|error| {
-        Failure::failed(format!("`{shown}` cannot be run: {error}"))
-            .hint(format!("give what it prints: `gateway import {program} --from FILE`"))
-    })?;
-    if !output.status.success() {
-        // What it complains about is its own configuration, which may hold secrets: it is asked again by its owner.
-        return Err(Failure::failed(format!("`{shown}` failed ({})", output.status)).hint(format!(
-            "run `{shown}` yourself, with sudo where it needs it, and give what it prints with `--from FILE`"
-        )));
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+fn is_too_long(bytes: &[u8]) -> bool {
+    u64::try_from(bytes.len()).unwrap_or(u64::MAX) > TEXT_BYTES_MAX
 }

@@ -151,7 +151,15 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
 
     server.ssh("gateway firewall allow 9999").ok();
     assert_eq!(server.reached(FORGOTTEN), [true; 2]);
-    server.ssh("gateway firewall close 9999").ok();
+    server.ssh("gateway firewall allow 9990-9999").ok().says(&[
+        "9990-9999/tcp",
+        "ports in common",
+        ": 9999/tcp",
+    ]);
+    server.ssh("gateway firewall status").ok().says(&["in force as confirmed", "9990-9999/tcp"]);
+    server.ssh("gateway firewall close 9999").ok().says(&["open besides", ": 9990-9999/tcp"]);
+    assert_eq!(server.reached(FORGOTTEN), [true; 2], "the range is open");
+    server.ssh("gateway firewall close 9990-9999").ok();
     // A listener more in the configuration is reached after a restart, one less is not after a reload.
     server.machine.write("/etc/gateway/conf.d/more.toml", "[edge]\nhttps = [\"[::]:443\", \"[::]:9999\"]\n");
     server.machine.run(&["systemctl", "stop", "forgotten"]);
@@ -347,7 +355,15 @@ fn others_data_stays(server: &Server) {
     machine.shell("cp -a /root/good.toml /etc/gateway/gateway.toml && rm /root/good.toml").ok();
     machine.shell(ORDER).ok();
     served(machine);
+    // Nobody answers, or not with a yes: nothing goes.
+    for (answer, says) in [("true", "there is nobody to ask"), ("echo", "nothing has been touched")] {
+        let kept = machine.shell(&format!("{answer} | /root/gateway bootstrap --undo")).fails(1);
+        kept.says(&[named, "No gateway will be left that removes tenants", "all the same? [y/N]", says]);
+    }
+    served(machine);
     machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&[
+        "the registry stays, and with it its tenants",
+        "sets the gateway up with them again; then `gateway tenant remove`",
         &format!("/var/lib/gateway: {named}"),
         "/var/lib/gateway-app holds what the application keeps",
         "they own the databases or files that stay",
@@ -488,6 +504,7 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     }
     assert_eq!(server.picture(), before);
 
+    a_key_that_cannot_be_opened_is_not_kept(&server.machine);
     server.machine.shell("chmod 700 /srv").ok();
     let shut = server.machine.shell(ORDER);
     assert_ne!(shut.code, 0);
@@ -521,29 +538,48 @@ fn without_systemd_or_nft_or_with_an_unreadable_application_it_says_so_and_touch
     assert_eq!(rights().trim(), "600 root:root");
 }
 
+/// The next run would take it for good.
+fn a_key_that_cannot_be_opened_is_not_kept(machine: &Machine) {
+    // In front of the real one.
+    let broken = "#!/bin/sh\n[ \"$1\" = decrypt ] && exit 1\nexec /usr/bin/systemd-creds \"$@\"\n";
+    machine.write("/usr/local/sbin/systemd-creds", broken);
+    machine.run(&["chmod", "755", "/usr/local/sbin/systemd-creds"]).ok();
+    let failed = machine.shell(ORDER).fails(1);
+    failed.says(&["step `/etc/credstore.encrypted/gateway.seal.key` failed", "done before:"]);
+    assert!(!machine.path("/etc/credstore.encrypted/gateway.seal.key").exists());
+    machine.run(&["rm", "/usr/local/sbin/systemd-creds"]).ok();
+}
+
 /// The sandbox of the service that runs is one of before, until it begins anew; and what could be reached once is looked at
 /// every time.
 fn what_a_failed_run_did_not_come_to_is_done_by_the_next(machine: &Machine, order: &str) {
-    let order = format!("{order} --data /srv/data");
+    // What a unit file would take apart.
+    let data = "/srv/my data:50%n";
+    let order = format!("{order} --data '{data}'");
     let writes = || {
-        let script =
-            "nsenter --mount --target $(systemctl show --property=MainPID --value gateway) touch /srv/data/x";
-        machine.shell(script).code == 0
+        let main = machine.main_pid("gateway").unwrap();
+        machine.shell(&format!("nsenter --mount --target {main} touch '{data}/x'")).code == 0
     };
-    machine.shell("mkdir --mode 700 /srv/data").ok();
+    machine.shell(&format!("mkdir --mode 700 '{data}'")).ok();
     let shut = machine.shell(&order);
     assert_eq!(shut.code, 1, "{shut:?}");
-    shut.says(&["`gateway-app` cannot write to `/srv/data`"]);
+    shut.says(&[&format!("`gateway-app` cannot write to `{data}`")]);
     assert!(!writes(), "the service has not begun anew");
-    machine.shell("chown gateway-app /srv/data").ok();
+    machine.shell(&format!("chown gateway-app '{data}'")).ok();
     // The configuration is its owner's, who has to write the rest.
     let made = machine.shell(&order);
     assert_eq!(made.code, 2, "{made:?}");
-    made.says(&["restart: runs as planned", "add \"/srv/data\" to `allow_write` of `[backend.api]`"]);
+    let left = format!("add \"{data}\" to `allow_write` of `[backend.api]`");
+    made.says(&["restart: runs as planned", &left]);
     assert!(writes());
     let again = machine.shell(&order);
     again.says(&["nothing to do"]);
-    machine.shell("chown root /srv/data").ok();
+    // What a deploy has moved away, or nobody has mounted, keeps nobody from being served.
+    machine.shell(&format!("mv '{data}' /srv/away && systemctl restart gateway")).ok();
+    served(machine);
+    machine.shell(&format!("mv /srv/away '{data}' && systemctl restart gateway")).ok();
+    assert!(writes());
+    machine.shell(&format!("chown root '{data}'")).ok();
     let shut = machine.shell(&order);
     assert_eq!(shut.code, 1, "{shut:?}");
     let other =

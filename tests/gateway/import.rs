@@ -32,14 +32,18 @@ fn what_nginx_serves_becomes_a_configuration_that_check_takes() {
     site.write("nginx-T.txt", &text);
     let from = site.path().join("nginx-T.txt");
     let carried = site.cli(&["import", "nginx", "--from", from.to_str().unwrap()]).ok();
-    let carried = carried.says(&["not carried: api.example.com: auth_basic", "hint: "]);
+    let carried = carried.says(&[
+        "not carried: api.example.com: proxy_set_header Authorization",
+        "warning: api.example.com is open to everybody after moving: nginx keeps callers out of it with `auth_basic`",
+        "hint: ",
+    ]);
     assert!(text.contains(SECRET) && !carried.all().contains(SECRET), "{}", carried.all());
     taking(&carried.stdout).cli(&["check"]).ok();
 
     let json = site.cli(&["import", "nginx", "--json", "--from", from.to_str().unwrap()]).ok().stdout;
     let json: serde_json::Value = serde_json::from_str(&json).unwrap();
     assert_eq!(json["config"].as_str().unwrap().trim_end(), carried.stdout.trim_end());
-    assert!(json["left"][0]["remedy"].is_string());
+    assert!(json["left"][0]["remedy"].is_string() && json["warnings"][0]["remedy"].is_string());
 }
 
 #[test]
@@ -54,14 +58,20 @@ fn what_pm2_runs_becomes_a_configuration_that_check_takes_once_it_has_hosts() {
     site.write("pm2", format!("#!/bin/sh\n[ \"$*\" = jlist ] && cat {}/pm2.json\n", site.path().display()));
     fs::set_permissions(site.path().join("pm2"), fs::Permissions::from_mode(0o755)).unwrap();
     let path = format!("{}:{}", site.path().display(), std::env::var("PATH").unwrap());
-    let carried = site.cli_with(&["import", "pm2"], "", &[("PATH", &path)]).ok();
+    let home = site.path().display().to_string();
+    let environment = [("PATH", path.as_str()), ("PM2_HOME", &home)];
+    // Where no daemon runs, pm2 would start one.
+    let asleep = site.cli_with(&["import", "pm2"], "", &environment).fails(1);
+    asleep.says(&["no pm2 of yours runs", "--from ", "dump.pm2"]);
+    let _daemon = std::os::unix::net::UnixListener::bind(site.path().join("rpc.sock")).unwrap();
+    let carried = site.cli_with(&["import", "pm2"], "", &environment).ok();
     let carried = carried.says(&["DATABASE_URL, JWT_SECRET", "env_file", "runs as the user me"]);
     assert!(text.contains(SECRET) && !carried.all().contains(SECRET), "{}", carried.all());
     let config = carried.stdout.replacen("hosts = []", "hosts = [\"api.example.com\"]", 1);
     taking(&config.replacen("hosts = []", "hosts = [\"w.example.com\"]", 1)).cli(&["check"]).ok();
 
     site.write("pm2", format!("#!/bin/sh\necho {SECRET} >&2; exit 1\n"));
-    let failed = site.cli_with(&["import", "pm2"], "", &[("PATH", &path)]).fails(1);
+    let failed = site.cli_with(&["import", "pm2"], "", &environment).fails(1);
     let failed = failed.says(&["`pm2 jlist` failed", "--from FILE"]);
     assert!(!failed.all().contains(SECRET), "{}", failed.all());
     site.cli(&["import", "pm2", "--from", "/dev/null"]).fails(2).says(&["no list of pm2's"]);
@@ -140,4 +150,30 @@ fn certificates_of_certbot_are_copied_and_served() {
         .cli(&["import", "certbot", "--from", "/nowhere/live"])
         .fails(1)
         .says(&["cannot read `/nowhere/live`"]);
+}
+
+#[test]
+fn a_certificate_of_certbots_that_will_not_do_is_named_and_keeps_no_other_from_being_copied() {
+    let (gateway, ca) = (TestGateway::builder().shops().worker("echo.mjs").start(), TestCa::new());
+    let write = |name: &str, (chain, key): (String, String)| {
+        gateway.site().write(&format!("letsencrypt/live/{name}/fullchain.pem"), chain);
+        gateway.site().write(&format!("letsencrypt/live/{name}/privkey.pem"), key);
+    };
+    write("old.example", ca.certify_until("old.example", 2020));
+    write(HOST, ca.certify_until(HOST, 2021));
+    write(&format!("{HOST}-0001"), ca.certify(HOST));
+    write(&format!("{HOST}-0002"), ca.certify(&format!("*.{HOST}")));
+    write("zulu.example", ca.certify("zulu.example"));
+    let live = gateway.site().path().join("letsencrypt/live");
+    let copy = |more: &[&str]| {
+        gateway.cli(&[&["import", "certbot", "--copy", "--from", live.to_str().unwrap()], more].concat())
+    };
+    let copied = copy(&[]).ok();
+    copied.says(&[
+        "not copied: old.example: the certificate ended on 2020-01-01",
+        &format!("not copied: {HOST}-0002: the certificate is not good for `{HOST}`, but for `*.{HOST}`"),
+    ]);
+    gateway.cli(&["cert", "show", HOST]).ok().says(&["source    imported"]);
+    gateway.cli(&["cert", "show", "zulu.example"]).ok().says(&["source    imported"]);
+    copy(&["--host", "old.example"]).fails(1).says(&["none of certbot's certificates can be used", "hint: "]);
 }

@@ -56,11 +56,15 @@ export const db = (req) => (req.headers['x-gateway-database-url'] ? own(req) : a
 fn served_by_nginx(environment: &str) -> (Server, TestCa) {
     let ca = TestCa::new();
     let (chain, key) = ca.certify(HOST);
+    // One that certbot could not renew any more, as when it was ordered twice.
+    let (old_chain, old_key) = ca.certify_until(HOST, 2020);
     let live = "/etc/letsencrypt/live/api.example";
     let disk = Disk::debian_with_others()
         .file("/etc/nginx/sites-enabled/default", NGINX)
         .file(&format!("{live}/fullchain.pem"), chain)
         .file(&format!("{live}/privkey.pem"), key)
+        .file(&format!("{live}-0001/fullchain.pem"), old_chain)
+        .file(&format!("{live}-0001/privkey.pem"), old_key)
         .shows("/opt/pm2/node_modules", node::directory().join("node_modules"))
         .shows("/srv/app/node_modules", node::directory().join("node_modules"))
         .file("/srv/app/db.mjs", DB)

@@ -45,6 +45,14 @@ fn ufw_rules_and_is_told_to_open_the_edge() {
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
     server.machine.run(&["gateway", "doctor"]).says(&["ufw"]);
     a_cut_over_goes_where_ufw_lets_it(&server);
+    // Ports and ranges are opened and closed by its own rules.
+    let order = |words: &str| server.machine.shell(&format!("gateway firewall {words}"));
+    order("allow 9000-9010/udp").ok().says(&["ufw has opened 9000-9010/udp"]);
+    server.machine.run(&["ufw", "status"]).ok().says(&["9000:9010/udp"]);
+    order("allow 9000-9010/udp").fails(1).says(&["open in ufw already", "`ufw status`"]);
+    order("close 9000-9010/udp").ok().says(&["ufw has closed 9000-9010/udp"]);
+    order("close 20-30").fails(1).says(&["SSH is reached by 20-30/tcp", "lock yourself out"]);
+    order("close 443").fails(1).says(&["for the edge", "--undo"]);
 
     // What is gone since is opened again, and is of record once.
     server.machine.run(&["ufw", "delete", "allow", "443/tcp"]).ok();
@@ -103,6 +111,12 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
     assert!(ports().contains("ports: 80/tcp 443/tcp"), "{}", ports());
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
 
+    let order = |words: &str| server.machine.shell(&format!("gateway firewall {words}"));
+    order("allow 9000-9010").ok().says(&["firewalld has opened 9000-9010/tcp"]);
+    assert_eq!(ports().matches("9000-9010/tcp").count(), 2, "now and for good: {}", ports());
+    order("close 9000-9010").ok().says(&["firewalld has closed 9000-9010/tcp"]);
+    assert!(!ports().contains("9000"), "{}", ports());
+
     // What is gone from what is in force is opened there again.
     server.machine.run(&["firewall-cmd", "--remove-port=443/tcp"]).ok();
     assert!(!server.reached("443")[0]);
@@ -121,6 +135,16 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
     });
     assert_eq!(ports(), before);
 }
+
+/// dpkg's lock, as apt takes it, until somebody has waited for it; `struct flock` has the kind and the origin first.
+const LOCKS: &str = r#"#!/usr/bin/perl
+use Fcntl;
+open(my $file, ">>", "/var/lib/dpkg/lock-frontend") or die;
+my $lock = pack("s s x4 q q l", F_WRLCK, 0, 0, 0, 0);
+fcntl($file, F_SETLK, $lock) or die;
+system("touch /var/tmp/locked");
+system("until pgrep --full '[q]q --no-install'; do sleep 0.1; done; sleep 2");
+"#;
 
 #[test]
 fn the_edge_is_opened_where_strangers_come_in_and_ssh_stays_for_whom_it_is() {
@@ -164,7 +188,8 @@ fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {
     let disk = Disk::debian_with_others()
         // Where it thinks itself in a container, timesyncd does not even start; setting the clock it may not do here.
         .file("/etc/systemd/system/systemd-timesyncd.service.d/test.conf", CLOCK_OF_ITS_OWN)
-        .script("/usr/bin/systemd-detect-virt", "#!/bin/sh\necho none\nexit 1\n");
+        .script("/usr/bin/systemd-detect-virt", "#!/bin/sh\necho none\nexit 1\n")
+        .script("/usr/local/bin/locks", LOCKS);
     let server = Server::on(disk, "22", "");
     let shell = |script: &str| server.machine.shell(script).stdout;
     // As on kernels before 5.4.
@@ -173,6 +198,9 @@ fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {
     let packages = || shell("dpkg-query -W -f '$${Package} $${db:Status-Status}\\n' | grep ' installed'");
     let (before, installed) = (server.picture(), packages());
 
+    // As on a server that is just booted: somebody else's apt is at work.
+    server.machine.run(&["systemd-run", "--quiet", "--unit=apt", "/usr/local/bin/locks"]).ok();
+    eventually("the lock is held", || server.machine.path("/var/tmp/locked").exists().then_some(()));
     server.machine.shell(&format!("{ORDER} --updates")).ok().says(&["package unattended-upgrades"]);
     served(&server);
     assert_eq!(shell("sysctl -n net.core.somaxconn"), "4096\n");

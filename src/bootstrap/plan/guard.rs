@@ -35,7 +35,13 @@ pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         Ruler::Ufw | Ruler::Firewalld => {
             if !answers.open.is_empty() {
                 let what = format!("what `--open` names ({}) is not opened", shown(&answers.open));
-                plan.note(what, "ufw and firewalld have commands of their own for that");
+                let order = |port: &OpenPort| match facts.ruler {
+                    Ruler::Ufw => format!("`ufw allow {}`", port.for_ufw()),
+                    _ => format!(
+                        "`firewall-cmd --permanent --add-port={port}` and the same without `--permanent`"
+                    ),
+                };
+                plan.note(what, answers.open.iter().map(order).collect::<Vec<_>>().join(", "));
             }
             spoken_to(plan, facts, answers, &ssh);
         }
@@ -163,7 +169,7 @@ fn reached(listeners: &[Listener], udp: bool) -> impl Iterator<Item = (OpenPort,
     let outside = listeners.iter().filter(|listener| {
         !listener.address.ip().is_loopback() && !listener.holders.contains("docker-proxy")
     });
-    outside.map(move |listener| (OpenPort { port: listener.address.port(), udp }, listener))
+    outside.map(move |listener| (OpenPort::one(listener.address.port(), udp), listener))
 }
 
 /// A session through a tunnel lives on what carries the tunnel: that stays open, though the kernel would let it be for a while.
@@ -179,7 +185,7 @@ fn ports_of_tunnel(plan: &mut Plan, facts: &Facts) -> BTreeSet<OpenPort> {
     };
     let all = reached(&facts.datagrams, true).chain(reached(&facts.listeners, false));
     let found = all.filter(|(_, listener)| carries(listener)).map(|(port, _)| port).collect();
-    let carriers = port.map_or(found, |port| [OpenPort { port, udp: true }].into());
+    let carriers = port.map_or(found, |port| [OpenPort::one(port, true)].into());
     match shown(&carriers) {
         none if none.is_empty() => plan.note(
             format!("your session comes through the tunnel `{device}`, and nothing shows on which port that comes in"),
@@ -215,9 +221,11 @@ fn tunnels_go_on(plan: &mut Plan, facts: &Facts, stored: Option<&Firewall>) {
 /// What is reached now and will not be: often that is what the firewall is for, and sometimes it is somebody's business.
 fn cut_off(plan: &mut Plan, facts: &Facts, wanted: &Firewall) {
     let stays = |port: &OpenPort| {
-        let named = wanted.ssh.contains(&port.port) || wanted.edge.contains(&port.port);
-        let carries = |carrier: &Carrier| port.udp && carrier.arrives == Arrives::Udp(port.port);
-        wanted.opened.contains(port) || !port.udp && named || wanted.carriers.iter().any(carries)
+        let named = |tcp: u16| wanted.ssh.contains(&tcp) || wanted.edge.contains(&tcp);
+        let carries = |carrier: &Carrier| matches!(carrier.arrives, Arrives::Udp(carries) if *port == OpenPort::one(carries, true));
+        wanted.opened.iter().any(|open| open.holds(port))
+            || port.single_tcp().is_some_and(named)
+            || wanted.carriers.iter().any(carries)
     };
     let all = reached(&facts.listeners, false).chain(reached(&facts.datagrams, true));
     let mut lost: BTreeMap<OpenPort, BTreeSet<&str>> = BTreeMap::new();
@@ -255,5 +263,18 @@ fn ports(ports: &BTreeSet<u16>) -> String {
     if ports.is_empty() {
         return "nothing".to_owned();
     }
-    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+    // Three and more that follow each other are a range: of a rule for thousands nobody reads each.
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for port in ports {
+        match runs.last_mut() {
+            Some((_, last)) if port - *last == 1 => *last = *port,
+            _ => runs.push((*port, *port)),
+        }
+    }
+    let shown = |(first, last): (u16, u16)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first}, {last}"),
+        _ => format!("{first}-{last}"),
+    };
+    runs.into_iter().map(shown).collect::<Vec<_>>().join(", ")
 }

@@ -94,6 +94,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         credentials: true,
         seal_key: None,
         certbot: BTreeSet::new(),
+        certbot_unfit: BTreeMap::new(),
         app: Some(AppFacts {
             exists: true,
             command: vec!["node".to_owned(), "server.js".to_owned()],

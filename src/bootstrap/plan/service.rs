@@ -187,21 +187,34 @@ pub(super) fn access(plan: &mut Plan, facts: &Facts, answers: &Answers) {
 
 /// Beside what serves already, the certificates that it serves with are good for us too.
 pub(super) fn certificates(plan: &mut Plan, facts: &Facts, answers: &Answers) {
-    let wanted: Vec<&str> = facts
+    let asked = |host: &str| answers.tls == "acme" && answers.domains.iter().any(|domain| domain == host);
+    let (unfit, wanted): (Vec<&String>, Vec<&String>) = facts
         .certbot
         .iter()
-        .map(String::as_str)
-        .filter(|host| answers.tls == "acme" && answers.domains.iter().any(|domain| domain == host))
-        .collect();
+        .filter(|host| asked(host))
+        .partition(|host| facts.certbot_unfit.contains_key(*host));
+    for host in unfit {
+        let why = facts.certbot_unfit.get(host).map(String::as_str).unwrap_or_default();
+        let remedy = "the gateway orders its own; `gateway cert import` takes one from elsewhere";
+        plan.note(format!("certbot's certificate of {host} is not taken along: {why}"), remedy);
+    }
     if !wanted.is_empty() {
         let why = "it serves with them before it has ordered its own, and is reached only after the cut-over";
-        let is = format!("certbot has {}", wanted.join(", "));
-        let hosts = wanted.into_iter().map(str::to_owned).collect();
+        let hosts: Vec<String> = wanted.into_iter().cloned().collect();
+        let is = format!("certbot has {}", hosts.join(", "));
         plan.step("certificates", (is, "copies of them are the gateway's"), why, Action::Certificates(hosts));
     }
 }
 
 pub(super) fn start(plan: &mut Plan, facts: &Facts) {
+    let runs = facts.unit(SERVICE).active;
+    let moved = socket_has_moved(plan, facts);
+    if moved && !runs && facts.unit(SOCKET).active {
+        // Before the service is started: with the old listeners it may be what cannot start.
+        let why = "the service gets its listeners from it";
+        let both = Action::Restart(vec![SOCKET, SERVICE]);
+        plan.step("restart", ("listens as it did before", "listens as planned"), why, both);
+    }
     let off: Vec<&'static str> = [SOCKET, SERVICE]
         .into_iter()
         .filter(|unit| !facts.unit(unit).active || !facts.unit(unit).enabled)
@@ -215,26 +228,23 @@ pub(super) fn start(plan: &mut Plan, facts: &Facts) {
             Action::Enable(off),
         );
     }
-    if !facts.unit(SERVICE).active {
-        return;
-    }
     let concerns = |action: &Action| match action {
         Action::Install | Action::Node { .. } => true,
         Action::Write { path, .. } => path.to_string_lossy().contains("/gateway.s"),
         _ => false,
     };
     // Or an earlier run has changed it, and has failed before it came to this.
-    let due = |unit: &str| facts.outdated.contains(unit);
-    if due(SERVICE) || plan.steps.iter().any(|step| concerns(&step.action)) {
-        let is = "runs as it was before";
+    let due = facts.outdated.contains(SERVICE);
+    if runs && (due || plan.steps.iter().any(|step| concerns(&step.action))) {
         // A socket that stays keeps who connects meanwhile.
-        let moves = |action: &Action| matches!(action, Action::Write { path, .. } if path.to_string_lossy().contains("/gateway.socket"));
-        let moved = due(SOCKET) || plan.steps.iter().any(|step| moves(&step.action));
-        plan.step(
-            "restart",
-            (is, "runs as planned"),
-            "what has changed comes into force",
-            Action::Restart(moved.then_some(SOCKET).into_iter().chain([SERVICE]).collect()),
-        );
+        let units = moved.then_some(SOCKET).into_iter().chain([SERVICE]).collect();
+        let why = "what has changed comes into force";
+        plan.step("restart", ("runs as it was before", "runs as planned"), why, Action::Restart(units));
     }
+}
+
+/// Now, or in an earlier run that has failed before it came to the restart.
+fn socket_has_moved(plan: &Plan, facts: &Facts) -> bool {
+    let moves = |action: &Action| matches!(action, Action::Write { path, .. } if path.to_string_lossy().contains("/gateway.socket"));
+    facts.outdated.contains(SOCKET) || plan.steps.iter().any(|step| moves(&step.action))
 }

@@ -119,7 +119,8 @@ fn quoted(text: &str) -> String {
 pub(super) fn drop_in(app: &App, node: Option<&NodeThere>) -> Option<String> {
     let mut lines = Vec::new();
     for path in &app.data {
-        lines.push(format!("ReadWritePaths={}", path.display()));
+        // What is missing at a start (`-`) keeps nobody else from being served.
+        lines.push(format!("ReadWritePaths={}", if_there(path)));
     }
     let node = node.map(|node| &node.program);
     let read = [&app.directory].into_iter().chain(node).chain(&app.env_file);
@@ -128,14 +129,19 @@ pub(super) fn drop_in(app: &App, node: Option<&NodeThere>) -> Option<String> {
     if !read.is_empty() || !write.is_empty() {
         lines.push("# It, or its Node, lies in a home: of all homes the service sees this alone.".to_owned());
         lines.push("ProtectHome=tmpfs".to_owned());
-        // What is missing at a start (`-`) keeps nobody else from being served.
-        lines.extend(read.iter().map(|path| format!("BindReadOnlyPaths=-{}", path.display())));
-        lines.extend(write.iter().map(|path| format!("BindPaths=-{}", path.display())));
+        lines.extend(read.iter().map(|path| format!("BindReadOnlyPaths={}", if_there(path))));
+        lines.extend(write.iter().map(|path| format!("BindPaths={}", if_there(path))));
     }
     if lines.is_empty() {
         return None;
     }
     Some(format!("# Written by `gateway bootstrap`.\n[Service]\n{}\n", lines.join("\n")))
+}
+
+/// A path as systemd reads it, in the one way for all: a blank or a colon would end it, `%` begins a specifier.
+fn if_there(path: &Path) -> String {
+    let path = path.display().to_string();
+    format!("\"-{}\"", path.replace('\\', r"\\").replace('"', r#"\""#).replace('%', "%%"))
 }
 
 /// What must be seen of a home for the sake of this path in it: the outermost directory, since packages are also looked for above

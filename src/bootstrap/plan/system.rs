@@ -1,5 +1,7 @@
 //! Steps about the machine itself: kernel, journal, clock, security updates.
 
+use std::path::Path;
+
 use super::{Action, Answers, Facts, Plan, Then};
 
 /// Settings of the kernel.
@@ -41,6 +43,7 @@ pub(super) fn kernel(plan: &mut Plan, facts: &Facts) {
         return;
     }
     let will = lines.join(", ");
+    lines.extend(set_before(facts, &lines));
     let content = format!("# Written by `gateway bootstrap`.\n{}\n", lines.join("\n"));
     let action = Action::Write { path: SYSCTL.into(), mode: 0o644, content, then: Then::Sysctl };
     plan.step(
@@ -49,6 +52,15 @@ pub(super) fn kernel(plan: &mut Plan, facts: &Facts) {
         "bursts of connections wait instead of being dropped, and there are file descriptors for them",
         action,
     );
+}
+
+/// What an earlier run has written for later boots, without what is written now: it holds by now, and is no fact any more.
+fn set_before(facts: &Facts, now: &[String]) -> Vec<String> {
+    let name = |line: &str| line.split_once(" = ").map(|(name, _)| name.to_owned());
+    let names: Vec<String> = now.iter().filter_map(|line| name(line)).collect();
+    let before = facts.files.get(Path::new(SYSCTL)).map(|file| file.content.as_str()).unwrap_or_default();
+    let stays = |line: &&str| name(line).is_some_and(|name| !names.contains(&name));
+    before.lines().filter(stays).map(str::to_owned).collect()
 }
 
 pub(super) fn journal(plan: &mut Plan, facts: &Facts) {

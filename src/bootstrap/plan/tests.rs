@@ -6,8 +6,8 @@ use super::{
     super::{
         App,
         facts::{
-            Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session, Tunnel,
-            TunnelEnd,
+            FileFact, Listener, NodeFacts, NodeOffer, NodeThere, NodeWanted, Published, Ruler, Session,
+            Tunnel, TunnelEnd,
         },
         ruleset::Firewall,
     },
@@ -47,6 +47,18 @@ fn a_server_that_is_set_up_gets_no_step() {
     let plan = plan(&samples::set_up(), &samples::answers());
     assert_eq!(plan.steps, [], "{}", told(&plan));
     assert_eq!(plan.problems, []);
+}
+
+#[test]
+fn a_step_that_writes_a_file_over_shows_what_differs() {
+    let mut facts = samples::set_up();
+    let unit = facts.files.get_mut(Path::new("/etc/systemd/system/gateway.service")).unwrap();
+    unit.content = unit.content.replace("RestartSec=1\n", "RestartSec=30\n");
+    let plan = plan(&facts, &samples::answers());
+    let step = plan.steps.iter().find(|step| step.is == "other content").unwrap();
+    assert_eq!(step.differs, ["- RestartSec=30", "+ RestartSec=1"]);
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["steps"][0]["differs"][1], "+ RestartSec=1");
 }
 
 #[test]
@@ -423,6 +435,15 @@ fn a_start_that_an_earlier_run_did_not_come_to_and_what_is_not_reached_any_more_
         matches!(&off[..], [Action::Access { .. }, Action::Enable(units)] if units[..] == [service]),
         "{off:?}"
     );
+    // Its socket would still listen where it did.
+    let moved = steps(&|facts| {
+        facts.outdated = due(&[service, socket]);
+        facts.units.get_mut(service).unwrap().active = false;
+    });
+    assert!(
+        matches!(&moved[..], [Action::Access { .. }, Action::Restart(both), Action::Enable(_)] if both[..] == [socket, service]),
+        "{moved:?}"
+    );
 }
 
 #[test]
@@ -464,6 +485,17 @@ fn certificates_of_certbot_are_taken_for_the_hosts_that_are_served() {
     let told =
         after(|facts, _| facts.certbot = ["api.example.com", "mail.example.com"].map(str::to_owned).into());
     assert!(told.contains("certificates: certbot has api.example.com -> copies"), "{told}");
+    let ended = after(|facts, _| {
+        facts.certbot = ["api.example.com", "mail.example.com"].map(str::to_owned).into();
+        let why =
+            ["api.example.com", "mail.example.com"].map(|host| (host.to_owned(), "it ended".to_owned()));
+        facts.certbot_unfit = why.into();
+    });
+    assert!(!ended.contains("certificates:") && !ended.contains("mail.example.com"), "{ended}");
+    assert!(
+        ended.contains("note: certbot's certificate of api.example.com is not taken along: it ended\n"),
+        "{ended}"
+    );
     let local = after(|facts, answers| {
         facts.certbot = ["api.example.com".to_owned()].into();
         answers.tls = "local".to_owned();
@@ -484,6 +516,25 @@ fn file_descriptors_are_raised_where_they_are_few_and_the_kernel_is_ours() {
 }
 
 #[test]
+fn what_an_earlier_run_has_set_in_the_kernel_is_still_set_at_the_next_boot() {
+    let mut facts = samples::set_up();
+    let content =
+        "# Written by `gateway bootstrap`.\nnet.core.somaxconn = 4096\nnet.ipv4.tcp_syncookies = 1\n";
+    let file = FileFact { mode: 0o644, content: content.to_owned() };
+    facts.files.insert(system::SYSCTL.into(), file);
+    // A blog has told somebody to switch them off since.
+    facts.kernel.insert("net.ipv4.tcp_syncookies".to_owned(), 0);
+    facts.kernel.insert("fs.file-max".to_owned(), 50_000);
+    let steps = plan(&facts, &samples::answers()).steps;
+    let [Step { will, action: Action::Write { content, .. }, .. }, ..] = &steps[..] else {
+        panic!("{steps:?}")
+    };
+    assert_eq!(will, "fs.file-max = 131072, net.ipv4.tcp_syncookies = 1");
+    let lines: Vec<&str> = content.lines().skip(1).collect();
+    assert_eq!(lines, ["fs.file-max = 131072", "net.ipv4.tcp_syncookies = 1", "net.core.somaxconn = 4096"]);
+}
+
+#[test]
 fn of_a_home_the_service_sees_what_the_application_needs_and_no_more() {
     let app = |directory: &str, data: &[&str]| App {
         directory: directory.into(),
@@ -495,20 +546,40 @@ fn of_a_home_the_service_sees_what_the_application_needs_and_no_more() {
         (app("/srv/app", &[]), None),
         (
             app("/home/me/shop/api/current", &[]),
-            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/home/me/shop\n"),
+            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=\"-/home/me/shop\"\n"),
         ),
-        (app("/root", &[]), Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/root\n")),
-        (app("/run/user/1000/a/b", &[]), Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/run/user/1000/a\n")),
+        (app("/root", &[]), Some("ProtectHome=tmpfs\nBindReadOnlyPaths=\"-/root\"\n")),
+        (
+            app("/run/user/1000/a/b", &[]),
+            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=\"-/run/user/1000/a\"\n"),
+        ),
         (
             app("/home/me/app", &["/home/me/app/data"]),
-            Some("ProtectHome=tmpfs\nBindReadOnlyPaths=-/home/me/app\nBindPaths=-/home/me/app/data\n"),
+            Some(
+                "ProtectHome=tmpfs\nBindReadOnlyPaths=\"-/home/me/app\"\nBindPaths=\"-/home/me/app/data\"\n",
+            ),
         ),
-        (app("/srv/app", &["/srv/data"]), Some("ReadWritePaths=/srv/data")),
+        (app("/srv/app", &["/srv/data"]), Some("\nReadWritePaths=\"-/srv/data\"\n")),
     ] {
         let text = settings::drop_in(&app, None);
         assert_eq!(text.is_some(), want.is_some(), "{app:?}");
         assert!(text.unwrap_or_default().contains(want.unwrap_or_default()), "{app:?}");
     }
+}
+
+#[test]
+fn a_path_that_systemd_would_take_apart_or_miss_is_one_path_that_may_be_missing() {
+    let data = [r"/srv/my app/up:50%n", r#"/home/me/a "b"\c"#].map(PathBuf::from).to_vec();
+    let app = App { directory: "/srv/app".into(), command: Vec::new(), env_file: None, data };
+    let want = r#"
+ReadWritePaths="-/srv/my app/up:50%%n"
+ReadWritePaths="-/home/me/a \"b\"\\c"
+# It, or its Node, lies in a home: of all homes the service sees this alone.
+ProtectHome=tmpfs
+BindPaths="-/home/me/a \"b\"\\c"
+"#;
+    let text = settings::drop_in(&app, None).unwrap();
+    assert!(text.ends_with(want), "{text}");
 }
 
 #[test]

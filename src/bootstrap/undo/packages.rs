@@ -15,7 +15,7 @@ pub(super) fn take_back(names: &[String]) -> Result<Option<String>, BootstrapErr
     let ours: Vec<&String> = names.iter().filter(installed).collect();
     let mut along = BTreeMap::new();
     for name in &ours {
-        let purge = ["apt-get", "purge", "--simulate", "-y", "-o", "APT::Get::AutomaticRemove=false", name];
+        let purge = ["purge", "--simulate", "-y", "-o", "APT::Get::AutomaticRemove=false", name];
         along.insert((*name).clone(), moved(&machine::order_packages(&purge)?));
     }
     let manual = machine::hear(&["apt-mark", "showmanual"]);
@@ -24,7 +24,7 @@ pub(super) fn take_back(names: &[String]) -> Result<Option<String>, BootstrapErr
     let go: Vec<&str> =
         ours.iter().map(|name| name.as_str()).filter(|name| !stays.contains_key(*name)).collect();
     if !go.is_empty() {
-        let purge = ["apt-get", "purge", "-y", "-qq", "-o", "APT::Get::AutomaticRemove=false"];
+        let purge = ["purge", "-y", "-qq", "-o", "APT::Get::AutomaticRemove=false"];
         machine::order_packages(&[&purge[..], &go].concat())?;
     }
     let told: Vec<String> = stays.iter().map(|(name, why)| format!("{name} ({why})")).collect();

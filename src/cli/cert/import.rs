@@ -40,18 +40,27 @@ pub(crate) struct Import {
 
 impl Import {
     pub(in crate::cli) async fn run(self, client: &Client) -> Result<(), Failure> {
-        let order = ImportOrder { chain: read(&self.cert)?, key: read(&self.key)? };
-        let imported: Imported = client.order(Method::POST, &path(&self.host), Some(&order)).await?;
-        for warning in &imported.warnings {
-            out::remark(format!("warning: {warning}"));
-        }
-        out::line(about(&imported.certificate, Timestamp::now()).join("\n"));
-        out::line(match client {
-            Client::Running(_) => "it is served now",
-            Client::AtRest(_) => "it is served when the gateway starts",
-        });
-        Ok(())
+        keep(&self.host, &self.files()?, client).await
     }
+
+    /// What stands in the files.
+    pub(in crate::cli) fn files(&self) -> Result<ImportOrder, Failure> {
+        Ok(ImportOrder { chain: read(&self.cert)?, key: read(&self.key)? })
+    }
+}
+
+/// Have it kept, and tell of it.
+pub(in crate::cli) async fn keep(host: &str, order: &ImportOrder, client: &Client) -> Result<(), Failure> {
+    let imported: Imported = client.order(Method::POST, &path(host), Some(order)).await?;
+    for warning in &imported.warnings {
+        out::remark(format!("warning: {warning}"));
+    }
+    out::line(about(&imported.certificate, Timestamp::now()).join("\n"));
+    out::line(match client {
+        Client::Running(_) => "it is served now",
+        Client::AtRest(_) => "it is served when the gateway starts",
+    });
+    Ok(())
 }
 
 fn read(path: &Path) -> Result<String, Failure> {

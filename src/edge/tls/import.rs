@@ -77,6 +77,15 @@ pub(super) fn import(
     Ok(Imported { certificate: inventory::kept(&kept), warnings })
 }
 
+/// Why it would be refused for that host now, if it would.
+pub(crate) fn unfit_for(host: &str, order: &ImportOrder, now: Timestamp) -> Option<String> {
+    match judge(host, order, now) {
+        Err(ImportProblem::Unfit { reason, .. }) => Some(reason),
+        Err(ImportProblem::Machine(error)) => Some(error.to_string()),
+        Ok(_) => None,
+    }
+}
+
 fn unfit(reason: impl Into<String>, remedy: &'static str) -> ImportProblem {
     ImportProblem::Unfit { reason: reason.into(), remedy }
 }
