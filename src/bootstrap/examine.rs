@@ -308,10 +308,6 @@ mod tests {
         check(|facts| facts.live.table = false, "firewall", (Verdict::Bad, "flushed"));
         check(|facts| facts.live.same = false, "firewall", (Verdict::Bad, "not those"));
         check(|facts| facts.live = Default::default(), "firewall", (Verdict::Doubtful, "none"));
-        let not_at_boot = (Verdict::Doubtful, "in force as confirmed, and would not come back");
-        check(|facts| facts.live.at_boot = false, "firewall", not_at_boot);
-        let unit = "gateway-firewall.service";
-        check(|facts| facts.units.get_mut(unit).unwrap().enabled = false, "firewall", not_at_boot);
         check(
             |facts| facts.live.stored.as_mut().unwrap().bare = true,
             "firewall",
@@ -366,6 +362,15 @@ mod tests {
             (Verdict::Doubtful, written),
         );
         check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
+        check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
+    }
+
+    #[test]
+    fn a_firewall_that_would_not_come_back_and_ssh_that_is_denied_are_told() {
+        let not_at_boot = (Verdict::Doubtful, "in force as confirmed, and would not come back");
+        check(|facts| facts.live.at_boot = false, "firewall", not_at_boot);
+        let unit = "gateway-firewall.service";
+        check(|facts| facts.units.get_mut(unit).unwrap().enabled = false, "firewall", not_at_boot);
         check(
             |facts| {
                 (facts.ruler, facts.open) = (Ruler::Ufw, [80, 443].into());
@@ -374,7 +379,6 @@ mod tests {
             "firewall",
             (Verdict::Doubtful, "ufw denies everybody port 22, where SSH comes in"),
         );
-        check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
     }
 
     #[test]

@@ -99,12 +99,6 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
         );
         return;
     }
-    if !facts.programs.contains("ip") {
-        plan.note(
-            "`ip` is missing: nothing shows which tunnels end here, and what they arrive in will not be let in",
-            "`apt-get install iproute2` first, or name their ports with `--open`",
-        );
-    }
     follow::ssh(plan, facts);
     for table in &facts.dropping {
         plan.note(
@@ -120,12 +114,7 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
         carriers: carriers(&facts.tunnels),
     };
     let wanted = added.on(stored.cloned());
-    if wanted.ssh.is_empty() {
-        plan.note(
-            "no server of SSH is known here, so nothing lets anybody in over SSH",
-            "when one is installed its port is opened by itself; `--ssh-port N` opens it now",
-        );
-    }
+    what_nothing_shows(plan, facts, &wanted);
     let is = match (stored, facts.live.same) {
         (Some(stored), true) if *stored == wanted => {
             if !facts.firewall_lasts() {
@@ -157,6 +146,22 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     let within = answers.confirm_within;
     let will = format!("{lets}; goes back after {} s unless confirmed", within.as_secs());
     plan.step("firewall", (is, will), WHY, Action::Arm(added, within));
+}
+
+/// Whoever would be let in, if anything showed them.
+fn what_nothing_shows(plan: &mut Plan, facts: &Facts, wanted: &Firewall) {
+    if !facts.programs.contains("ip") {
+        plan.note(
+            "`ip` is missing: nothing shows which tunnels end here, and what they arrive in will not be let in",
+            "`apt-get install iproute2` first, or name their ports with `--open`",
+        );
+    }
+    if wanted.ssh.is_empty() {
+        plan.note(
+            "no server of SSH is known here, so nothing lets anybody in over SSH",
+            "when one is installed its port is opened by itself; `--ssh-port N` opens it now",
+        );
+    }
 }
 
 /// Reached from outside, and by no other way than the input chain: for Docker's the kernel has others.
