@@ -13,7 +13,6 @@ use crate::{
     admin::ImportOrder,
     bootstrap::{self, Lineage},
     cli::{Client, Failure, Settings, cert, out, reach},
-    edge,
 };
 
 /// certbot's certificates
@@ -102,7 +101,7 @@ fn choose(live: &Path, lineages: &[Lineage], host: &str) -> (Option<ImportOrder>
         let (cert, key) = (at.join("fullchain.pem"), at.join("privkey.pem"));
         let read = cert::Import { host: host.to_owned(), cert, key }.files();
         let judged = read.map_err(|failure| failure.message).and_then(|order| {
-            match edge::unfit_for(host, &order, Timestamp::now()) {
+            match order.unfit_for(host, Timestamp::now()) {
                 Some(why) => Err(why),
                 None => Ok(order),
             }
