@@ -90,7 +90,7 @@ pub(crate) use self::{
     serving::Serving,
     tls::{
         CertificateView, Certificates, HostCertificate, HostCertificateState, ImportOrder, ImportProblem,
-        Imported, observe, unfit_for, warnings,
+        Imported, observe, warnings,
     },
 };
 pub use self::{

@@ -84,7 +84,6 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 11] = [
                     "RenewProblem",
                     "RenewWait",
                     "observe",
-                    "unfit_for",
                     "warnings",
                 ]),
             ),
