@@ -155,6 +155,7 @@ impl<'d> Carrier<'d> {
                 self.terms(http, &place);
                 self.headers(&place, false);
                 self.unknown(&hosts, &format!("location {path}: "), location);
+                self.inside(&hosts, &format!("location {path}: "), location);
                 continue;
             }
             self.location(http, &place);
@@ -167,6 +168,7 @@ impl<'d> Carrier<'d> {
         let shown = if std::ptr::eq(server, location) { String::new() } else { format!("location {path}: ") };
         if !shown.is_empty() {
             self.unknown(hosts, &shown, location);
+            self.inside(hosts, &shown, location);
         }
         let does = match location::does(server, location, path, &self.upstreams) {
             Ok(does) => does,
@@ -175,6 +177,12 @@ impl<'d> Carrier<'d> {
                 return None;
             }
         };
+        let is_site = matches!(does, Does::Files { .. }) || matches!(does, Does::Passes(_) if path != "/");
+        if is_site && guards::keeps_out(server, location) {
+            let remedy = "let the application serve it, or write a site for it once everybody may see it";
+            self.leave(hosts, &format!("{shown}what nginx keeps callers out of"), remedy);
+            return None;
+        }
         let lines = match does {
             Does::Nothing => return None,
             Does::Passes(socket) | Does::FilesThen(socket) if path == "/" && socket.starts_with("unix:") => {
@@ -216,6 +224,17 @@ impl<'d> Carrier<'d> {
         let headers = self.headers(place, true);
         self.site(place, &(lines + &headers));
         None
+    }
+
+    /// What stands in a location and is for some of its requests only.
+    fn inside(&mut self, hosts: &[String], shown: &str, location: &Directive) {
+        for one in location.each("location") {
+            let what = format!("{shown}location {} inside of it", one.words.join(" "));
+            self.leave(hosts, &what, "name the path, with a site or in the application");
+        }
+        if location.each("if").any(|one| !guards::refuses_some(one)) {
+            self.leave(hosts, &format!("{shown}if"), "there are no conditions");
+        }
     }
 
     fn backend(&mut self, hosts: &[String], upstream: &str) {

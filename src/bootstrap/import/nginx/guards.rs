@@ -44,6 +44,19 @@ pub(super) fn is_guard(directive: &str) -> bool {
     lists.iter().any(|list| list.contains(&directive))
 }
 
+/// Is a location, or all of its server, kept from anybody? Slowing them down is not that.
+pub(super) fn keeps_out(server: &Directive, location: &Directive) -> bool {
+    let of = |block: &Directive, of_location| {
+        block.inside.iter().filter_map(|one| guard(one, of_location)).any(|name| !LIMITS.contains(&name))
+    };
+    of(location, !std::ptr::eq(server, location)) || of(server, false)
+}
+
+/// Is this condition one that keeps callers out, and told as such?
+pub(super) fn refuses_some(condition: &Directive) -> bool {
+    guard(condition, true).is_some()
+}
+
 /// Of what stands above all servers.
 pub(super) fn everywhere(http: &Directive) -> Vec<Left> {
     warnings("every host", http, false)

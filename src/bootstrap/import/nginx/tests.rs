@@ -91,6 +91,42 @@ fn files_and_redirects_are_sites() {
 }
 
 #[test]
+fn what_callers_are_kept_out_of_becomes_no_site() {
+    for guard in ["internal;", "deny all;", "auth_basic Staff;", "if ($http_x_key != a) { return 403; }"] {
+        check(
+            &format!("location /private {{ root /srv; {guard} }}"),
+            "",
+            &["location /private: what nginx keeps callers out of"],
+        );
+    }
+    check(
+        "auth_request /ask; location /a { root /srv; }",
+        "",
+        &["location /a: what nginx keeps callers out of"],
+    );
+    check(
+        "location /a { root /srv; limit_req zone=slow; }",
+        "[[edge.site]] host = \"a.example\" path = \"/a\" root = \"/srv/a\"",
+        &[],
+    );
+}
+
+#[test]
+fn what_stands_inside_of_a_location_is_named() {
+    let backend = "[backend.api] upstream = \"http://127.0.0.1:3000\" hosts = [\"a.example\"]";
+    check(
+        "location / { proxy_pass http://127.0.0.1:3000; location /api/admin { proxy_pass http://127.0.0.1:4000; } }",
+        backend,
+        &["location /: location /api/admin inside of it"],
+    );
+    check(
+        "location / { proxy_pass http://127.0.0.1:3000; } location /b { proxy_pass http://127.0.0.1:3000; if ($arg_x) { set $y 1; } }",
+        backend,
+        &["location /b: if"],
+    );
+}
+
+#[test]
 fn sizes_and_patience_go_along() {
     check(
         "location / { proxy_pass http://127.0.0.1:3000; } location /up { proxy_pass http://127.0.0.1:3000; client_max_body_size 1g; proxy_read_timeout 5m; }",
