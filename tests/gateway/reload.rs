@@ -18,6 +18,9 @@ use crate::{
 /// How many kinds of change there are.
 const TURNS: usize = 8;
 
+/// Some connections say nothing between one of the first reloads and the end.
+const PATIENT: &str = "tls.mode = \"files\"\nedge.limits.idle_timeout = \"1h\"";
+
 /// What each reload changes in turn.
 fn change(number: usize, extra: SocketAddr) -> String {
     match number % TURNS {
@@ -69,14 +72,7 @@ fn check_change(gateway: &TestGateway, number: usize, extra: SocketAddr, trusted
 #[test]
 fn fifty_reloads_under_load_fail_no_request_and_close_no_websocket() {
     const RELOADS: usize = 50;
-    // Some connections say nothing between one of the first reloads and the end.
-    let patient = "edge.limits.idle_timeout = \"1h\"";
-    let site = TestGateway::builder()
-        .shops()
-        .worker("echo.mjs")
-        .config("tls.mode = \"files\"")
-        .config(patient)
-        .site();
+    let site = TestGateway::builder().shops().worker("echo.mjs").config(PATIENT).site();
     let pairs = ["one", "two"].map(|name| {
         let made = rcgen::generate_simple_self_signed(vec![HOST.to_owned()]).unwrap();
         let cert = site.write(&format!("{name}.crt"), made.cert.pem());
