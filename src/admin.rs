@@ -37,6 +37,6 @@ pub(crate) use self::{
 /// What travels over the socket as the rooms have it.
 pub(crate) use crate::{
     backend::{BackendKind, BackendStatus, Deployed, OutputLine, Record, Replacement, WorkerStatus},
-    edge::{CertificateView, HostCertificate, ImportOrder, Imported, RenewWait},
+    edge::{CertificateView, HostCertificate, ImportOrder, Imported, RenewWait, unfit_for},
     job::{By, JobView, Outcome, RunView, Verdict},
 };

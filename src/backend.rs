@@ -114,8 +114,7 @@ pub(crate) struct Surroundings {
     pub(crate) seal: Arc<dyn Seal>,
     /// The gateway's own files and directories, which no worker's sandbox shows.
     pub(crate) hidden: Vec<PathBuf>,
-    /// The gateway's binary, for the launcher; none: workers are started directly and could outlive a
-    /// gateway that is killed.
+    /// The gateway's binary, for the launcher; without it workers are started directly and outlive a killed gateway.
     pub(crate) own_exe: Option<PathBuf>,
 }
 
@@ -126,7 +125,6 @@ pub(crate) struct Backend {
     outlets: Arc<Outlets>,
     runner: Runner,
     deploys: Arc<Deploys>,
-    isolation: ArcSwap<Isolation>,
 }
 
 /// Who runs it.
@@ -157,11 +155,12 @@ impl Backend {
         // A follower that is this far behind has lost lines of the ring as well. The channel takes no zero.
         let outlets =
             Arc::new(log_files::outlets(name, config.output_lines_max.clamp(16, FOLLOW_LINES_MAX), metrics));
-        let isolation = ArcSwap::from_pointee(isolation::of(name, &config));
         let runner = match (config.command.is_empty(), &config.upstream) {
             (true, Some(_)) => Runner::Upstream(Upstream::start(config, Arc::clone(&roster), &shutdown)?),
             (false, None) => {
                 make_hall(&surroundings, &config)?;
+                // A kernel that falls short is told of now, and not when somebody asks.
+                drop(isolation::of(name, &config));
                 if config.sandbox {
                     outlook::watch(&shutdown);
                 }
@@ -196,7 +195,7 @@ impl Backend {
                 return Err(BackendError::NothingToRun { backend: name.to_owned() });
             }
         };
-        Ok(Self { roster, outlets, runner, deploys: Arc::default(), isolation })
+        Ok(Self { roster, outlets, runner, deploys: Arc::default() })
     }
 
     /// From the next start of a worker on, these are the gateway's own files and directories.
@@ -221,7 +220,7 @@ impl Backend {
         let standing = supervisor.map(Supervisor::standing).unwrap_or_default();
         let isolation = (kind == BackendKind::Command).then(|| {
             let lost = outlook::lost(workers.iter().filter_map(|worker| worker.pid));
-            Isolation { lost, ..Isolation::clone(&self.isolation.load()) }
+            Isolation { lost, ..isolation::of(self.roster.backend(), &standing.config) }
         });
         BackendStatus {
             name: self.roster.backend().to_owned(),
@@ -264,31 +263,23 @@ impl Backend {
     /// back. Resolves when it is in force, with those that still finish their requests. Cancel safe, as
     /// [`Self::restart`].
     pub(crate) async fn reload(&self, config: Config) -> Result<Drain, BackendError> {
-        self.take_on(Order::Reload(Box::new(config.clone())), &config).await
+        self.take_on(Order::Reload(Box::new(config))).await
     }
 
     /// The same only if this configuration, or what it leads to (links of the directory, `env_file`), has changed; one
     /// that was stopped stays so. Cancel safe.
     pub(crate) async fn adopt(&self, config: Config) -> Result<Drain, BackendError> {
-        self.take_on(Order::Adopt(Box::new(config.clone())), &config).await
+        self.take_on(Order::Adopt(Box::new(config))).await
     }
 
-    async fn take_on(&self, order: Order, config: &Config) -> Result<Drain, BackendError> {
-        let supervisor = self.supervisor()?;
-        let isolation = isolation::of(self.roster.backend(), config);
-        // Before anything is replaced: files that cannot be written change nothing.
-        let (name, directory) = (self.roster.backend(), supervisor.config_dir());
-        let before = supervisor.standing().config.clone();
-        log_files::write(&self.outlets, name, config, directory)?;
-        let Carried { outcome, drain } = supervisor.carry_out(order).await;
-        if let Err(error) = outcome {
-            if let Err(error) = log_files::write(&self.outlets, name, &before, directory) {
-                tracing::error!(%error, "the log file of before cannot be written any more");
-            }
-            return Err(error);
-        }
-        self.isolation.store(Arc::new(isolation));
-        Ok(drain)
+    async fn take_on(&self, order: Order) -> Result<Drain, BackendError> {
+        let Carried { outcome, drain } = self.supervisor()?.carry_out(order).await;
+        outcome.map(|()| drain)
+    }
+
+    /// The configuration by which its workers go, a rollback apart; none, if something else runs it.
+    pub(crate) fn goes_by(&self) -> Option<Config> {
+        self.supervisor().ok().map(|supervisor| Config::clone(&supervisor.standing().config))
     }
 
     /// Is it ours to reload?

@@ -28,7 +28,7 @@ pub(crate) use self::{
     error::BootstrapError,
     examine::{Finding, NEEDS_ROOT, Verdict, examine},
     facts::{Facts, NodeFacts, NodeOffer, NodeThere, NodeWanted, Session},
-    firewall::{Change, back, cut_over, follow, live},
+    firewall::{Change, Changed, back, cut_over, follow, live},
     import::{Carried, Lineage, certbot, lineages, nginx, pm2},
     plan::{Plan, Step, plan},
     ruleset::{Carrier, Firewall, OpenPort},

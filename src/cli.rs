@@ -61,6 +61,7 @@ Exit codes:
   4  you may not give orders to this gateway
   5  new workers did not get ready; where there were old ones, they go on
   130  Ctrl-C ended the command; the gateway goes on with an order that it has begun
+  129, 143  the same of `gateway bootstrap` by SIGHUP (the SSH session ended) and SIGTERM
 
 Examples:
   gateway run --config config/quickstart.toml

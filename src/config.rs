@@ -18,7 +18,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 use serde::{Deserialize, Serialize};
 
 pub(crate) use self::{
-    check::{is_mail_address, upstream_problem},
+    check::{is_mail_address, too_wide, upstream_problem},
     handed::{Past, environment_handing_over, handed_over},
     load::{
         Flags, Loaded, credentials_directory, is_closed, load, load_to_check, load_to_restore,

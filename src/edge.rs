@@ -90,7 +90,7 @@ pub(crate) use self::{
     serving::Serving,
     tls::{
         CertificateView, Certificates, HostCertificate, HostCertificateState, ImportOrder, ImportProblem,
-        Imported, observe, warnings,
+        Imported, observe, unfit_for, warnings,
     },
 };
 pub use self::{

@@ -22,6 +22,8 @@ mod adoption;
 mod answer;
 #[path = "gateway/armed.rs"]
 mod armed;
+#[path = "gateway/audit.rs"]
+mod audit;
 #[path = "gateway/authorities.rs"]
 mod authorities;
 #[path = "gateway/authority_pauses.rs"]
@@ -136,6 +138,8 @@ mod programs;
 mod proxy_protocol;
 #[path = "gateway/reload.rs"]
 mod reload;
+#[path = "gateway/reloads_beside.rs"]
+mod reloads_beside;
 #[path = "gateway/rollbacks.rs"]
 mod rollbacks;
 #[path = "gateway/rolling.rs"]
@@ -154,8 +158,12 @@ mod site_floods;
 mod sites;
 #[path = "gateway/slow_clients.rs"]
 mod slow_clients;
+#[path = "gateway/ssh_moves.rs"]
+mod ssh_moves;
 #[path = "gateway/sticky.rs"]
 mod sticky;
+#[path = "gateway/stopped.rs"]
+mod stopped;
 #[path = "gateway/swap.rs"]
 mod swap;
 #[path = "gateway/tenants.rs"]
@@ -206,6 +214,9 @@ pub(crate) const STRANGER: &str = "https://stranger.example";
 /// Longest wait for anything that should happen by itself.
 pub(crate) const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
+/// How often it is looked whether it has happened, where looking costs nothing.
+const POLL_EVERY: std::time::Duration = std::time::Duration::from_millis(20);
+
 /// Is this root, as whom alone that can be shown? Where it is not, what is left out is said, past the test's captured
 /// output; in CI (`CI=true`) it is a failure.
 #[track_caller]
@@ -224,10 +235,13 @@ pub(crate) fn as_root(what: &str) -> bool {
 pub(crate) fn eventually<T>(what: &str, mut happened: impl FnMut() -> Option<T>) -> T {
     let begun = std::time::Instant::now();
     loop {
+        let asked = std::time::Instant::now();
         if let Some(outcome) = happened() {
             return outcome;
         }
         assert!(begun.elapsed() < PATIENCE, "{what}: not within {PATIENCE:?}");
-        std::thread::sleep(std::time::Duration::from_millis(20));
+        // Who asks by running a command would else take the processors from what it waits for.
+        let pause = (2 * asked.elapsed()).clamp(POLL_EVERY, 25 * POLL_EVERY);
+        std::thread::sleep(pause);
     }
 }

@@ -89,7 +89,7 @@ pub(crate) struct Live {
     pub(crate) swap_failure: Option<String>,
     /// Is it draining for a swap?
     pub(crate) swapping: Arc<AtomicBool>,
-    /// Orders to the whole house; the assembly carries them out one after the other.
+    /// Orders to the whole house; the assembly takes them up as they come.
     pub(crate) orders: mpsc::Sender<Order>,
     /// What a reload may change.
     pub(crate) house: Arc<dyn House>,

@@ -32,6 +32,9 @@ const NAMED_MAX: usize = 5;
 /// Node says its version in a few dozen milliseconds.
 const VERSION_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// A version has ten; what only has the name may say anything.
+const VERSION_BYTES_MAX: u64 = 256;
+
 /// Who a process is, as far as files are concerned.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Identity {
@@ -156,8 +159,8 @@ async fn version(program: &Path, started: &Program) -> Option<String> {
     let mut child = Child::spawn(&asked).await.ok()?;
     let (mut stdout, _) = child.output();
     let mut text = String::new();
-    let read = stdout.as_mut()?.read_to_string(&mut text);
-    tokio::time::timeout(VERSION_TIMEOUT, read).await.ok()?.ok()?;
+    let mut said = stdout.as_mut()?.take(VERSION_BYTES_MAX);
+    tokio::time::timeout(VERSION_TIMEOUT, said.read_to_string(&mut text)).await.ok()?.ok()?;
     let text = text.trim();
     (text.starts_with('v') && text.len() < 40).then(|| format!("Node {text}"))
 }

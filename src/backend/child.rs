@@ -29,7 +29,7 @@ use tokio::{
     runtime::Handle,
 };
 
-pub(crate) use self::guard::worker_guard;
+pub(crate) use self::{briefly::what_it_said, guard::worker_guard};
 pub(super) use self::{
     briefly::{empty, say},
     place::is_taken,
@@ -158,9 +158,14 @@ impl Child {
         }
     }
 
-    /// Wait for the end that it has been asked for; after `grace` the whole group is killed. Did that have to be?
+    /// Wait for the end of all who have been asked for it; after `grace` they are killed. Did that have to be?
     pub(super) async fn killed_after(&mut self, grace: Duration) -> bool {
-        if tokio::time::timeout(grace, self.exited()).await.is_ok() {
+        // A shell that has started the program ends at once, and the program has its grace all the same.
+        let gone = async {
+            drop(self.leader_exited().await);
+            self.group_gone().await;
+        };
+        if tokio::time::timeout(grace, gone).await.is_ok() {
             return false;
         }
         self.kill();

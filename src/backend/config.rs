@@ -206,6 +206,13 @@ impl Config {
         self.wish().found().ok().flatten().map(|identity| identity.home)
     }
 
+    /// The first group of its workers, if that is somebody else's choice than root's own.
+    pub(crate) fn worker_group(&self) -> Option<String> {
+        let identity = self.wish().found().ok().flatten().filter(|identity| identity.uid != 0)?;
+        let group = nix::unistd::Group::from_gid(identity.gid.into()).ok().flatten()?;
+        Some(group.name)
+    }
+
     /// Are the workers of that `user` in that group?
     pub(crate) fn puts_workers_into(&self, gid: u32) -> bool {
         let identity = self.wish().found().ok().flatten();

@@ -195,7 +195,8 @@ pub(super) async fn deploy(site: Site<'_>, deploy: Deploy, package: &Path) -> Re
     let needed =
         move |release: &Path| in_force.iter().any(|one| one.starts_with(release)) || is_taken(release);
     if let Err(error) = outcome {
-        if !needed(&release) {
+        // Whose link it is by now cannot be said when that cannot be read: then it stays.
+        if !needed(&release) && !releases::is_pointed_to(&link, &release).unwrap_or(true) {
             Unfinished::of(release, &remover).remove().await;
         }
         drop(held);

@@ -2,7 +2,17 @@
 //! that it may be root's alone. A value is what stands there: `$` means nothing, since a password may have one. It must
 //! never show a value, not even in an error.
 
-use std::{collections::BTreeMap, fmt, fs::File, io::Read, path::Path, str::Chars};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    fs::OpenOptions,
+    io::Read,
+    os::unix::fs::{FileTypeExt, OpenOptionsExt},
+    path::Path,
+    str::Chars,
+};
+
+use nix::fcntl::OFlag;
 
 /// Far more than anybody's settings.
 const BYTES_MAX: u64 = 1024 * 1024;
@@ -16,7 +26,13 @@ impl EnvFile {
     pub(super) fn read(path: &Path) -> Result<Self, String> {
         let wrong = |error: std::io::Error| format!("{}: {error}", path.display());
         let mut text = String::new();
-        File::open(path).map_err(wrong)?.take(BYTES_MAX + 1).read_to_string(&mut text).map_err(wrong)?;
+        // A pipe that never says anything must not hold us.
+        let open = OpenOptions::new().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+        let file = open.and_then(|file| match file.metadata()?.file_type().is_fifo() {
+            false => Ok(file),
+            true => Err(std::io::Error::other("it is a pipe, and no file")),
+        });
+        file.and_then(|file| file.take(BYTES_MAX + 1).read_to_string(&mut text)).map_err(wrong)?;
         if text.len() as u64 > BYTES_MAX {
             return Err(format!("{}: it is longer than {BYTES_MAX} bytes", path.display()));
         }
@@ -120,6 +136,16 @@ mod tests {
         std::fs::write(file.path(), text).unwrap();
         let outcome = EnvFile::read(file.path()).map(|file| file.0);
         outcome.map_err(|error| error.replace(&file.path().display().to_string(), "FILE"))
+    }
+
+    #[test]
+    fn a_pipe_that_nobody_writes_to_is_refused_and_not_waited_for() {
+        let directory = tempfile::tempdir().unwrap();
+        let pipe = directory.path().join("env");
+        nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRWXU).unwrap();
+        let error = EnvFile::read(&pipe).err().unwrap();
+        assert!(error.ends_with("it is a pipe, and no file"), "{error}");
+        assert!(EnvFile::read(Path::new("/dev/null")).unwrap().0.is_empty());
     }
 
     #[test]

@@ -141,12 +141,17 @@ impl Running {
         }
     }
 
-    /// SIGTERM, the backend's `stop_grace`, SIGKILL; the whole group.
+    /// SIGTERM, the backend's `stop_grace`, SIGKILL; the whole group, and whom it has started outside of it.
     pub(crate) async fn stop(&mut self) -> Ending {
+        self.child.find_strays().await;
         self.child.terminate();
         let (grace, pid) = (self.generation.config.stop_grace, self.child.pid());
         if self.child.killed_after(grace).await {
-            tracing::warn!(worker = self.name, pid, "it did not end within stop_grace: killed");
+            tracing::warn!(
+                worker = self.name,
+                pid,
+                "it or what it started did not end within stop_grace: killed"
+            );
         }
         let held =
             || Ending { exit: None, reason: "it was killed, and the kernel still holds it".to_owned() };

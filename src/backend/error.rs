@@ -58,6 +58,15 @@ pub(crate) enum BackendError {
         /// The backend.
         backend: String,
     },
+    /// A stop or a rollback came while it was carried out.
+    #[error(
+        "a stop or a rollback of backend {backend} came while this order was carried out: it was broken off\n\
+         hint: give it again if it is still wanted"
+    )]
+    BrokenOff {
+        /// The backend.
+        backend: String,
+    },
     /// The environment file can not be read.
     #[error("env_file of backend {backend}: {reason}")]
     EnvFile {
@@ -270,6 +279,7 @@ impl Fault for BackendError {
             Self::Directory { .. } => "backend-directory",
             Self::Immovable { .. } => "backend-link-immovable",
             Self::GaveWay { .. } => "backend-gave-way",
+            Self::BrokenOff { .. } => "backend-broken-off",
             Self::EnvFile { .. } => "backend-env-file",
             Self::Account { .. } => "backend-account",
             Self::Node { .. } => "backend-node",

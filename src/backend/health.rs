@@ -6,7 +6,7 @@ use std::{fmt, io, time::Duration};
 use http::{StatusCode, uri::PathAndQuery};
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
-    net::{TcpStream, UnixStream},
+    net::TcpStream,
 };
 
 use crate::error::is_out_of_descriptors;
@@ -93,7 +93,7 @@ pub(super) async fn check(address: &Address, path: Option<&str>, timeout: Durati
     let asking = async {
         match address {
             Address::Unix(socket) => {
-                let stream = UnixStream::connect(socket).await.map_err(Unwell::NoConnection)?;
+                let stream = socket.connect().await.map_err(Unwell::NoConnection)?;
                 ask(stream, path).await
             }
             Address::Tcp(address) => {
@@ -246,7 +246,7 @@ mod tests {
     #[tokio::test]
     async fn without_a_path_a_connection_is_enough() {
         assert_eq!(check_peer(None, None).await, Ok(()));
-        let nobody = Address::Unix("/nowhere/at/all.sock".into());
+        let nobody = Address::unix("/nowhere/at/all.sock");
         let error = check(&nobody, None, Duration::from_secs(1)).await.unwrap_err();
         assert!(matches!(error, Unwell::NoConnection(_)), "{error}");
     }

@@ -3,17 +3,23 @@
 //!
 //! It must never take a ready worker out before its successor is ready, unless told to restart or end.
 
+mod order;
 mod succession;
 
 use std::{sync::Arc, time::Duration};
 
+use futures_util::future::poll_immediate;
 use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
 
-use self::succession::Then;
+pub(super) use self::order::{Departure, Undone};
+use self::{
+    order::{Answer, Giver, Order},
+    succession::Then,
+};
 use super::{
     generation::Generation,
     process::{Patience, Process, Stage},
@@ -21,57 +27,6 @@ use super::{
     state::{Failure, Running, Seat, Slot, State},
 };
 use crate::metrics::{BackendLabels, Metrics};
-
-/// Why an order was not carried out.
-#[derive(Debug)]
-pub(super) enum Undone {
-    /// The worker did not get ready.
-    NotReady(Failure),
-    /// The slot is ending.
-    Ending,
-}
-
-type Answer = oneshot::Sender<Result<Departure, Undone>>;
-
-/// The end of a process that has been replaced, which it comes to by itself.
-#[derive(Debug)]
-pub(super) struct Departure(Option<oneshot::Receiver<()>>);
-
-impl Departure {
-    /// Nobody has to go.
-    fn none() -> Self {
-        Self(None)
-    }
-
-    /// Resolves when it has gone. Cancel safe.
-    pub(super) async fn gone(mut self) {
-        self.wait().await;
-    }
-
-    /// Nothing if it has gone within this time.
-    pub(super) async fn within(mut self, patience: Duration) -> Option<Self> {
-        tokio::time::timeout(patience, self.wait()).await.is_err().then_some(self)
-    }
-
-    async fn wait(&mut self) {
-        if let Some(gone) = &mut self.0 {
-            // Also when nobody says so any more.
-            let _gone = gone.await;
-            self.0 = None;
-        }
-    }
-}
-
-/// What a slot can be told.
-#[derive(Debug)]
-enum Order {
-    /// Stop the worker, then start it from the same generation.
-    Restart(Answer),
-    /// Start a worker of this generation, and only when it is ready stop the old one.
-    Reload(Arc<Generation>, Answer),
-    /// Let the worker finish its requests, for no longer than `drain_timeout`, and end: it is one too many.
-    Leave(Answer),
-}
 
 /// The handle of one slot's task. Dropping it ends the slot in order.
 #[derive(Debug)]
@@ -114,14 +69,19 @@ impl Job {
         &self.slot
     }
 
-    /// Stop and start; resolves when the new one is ready, or failed.
-    pub(super) async fn restart(&self) -> Result<(), Undone> {
-        self.order(Order::Restart).await.map(drop)
+    /// Stop and start; resolves when the new one is ready, or failed, or soon after it was given up.
+    pub(super) async fn restart(&self, gives_up: CancellationToken) -> Result<(), Undone> {
+        self.order(|answer| Order::Restart(Giver { answer, gives_up })).await.map(drop)
     }
 
-    /// The rolling way; resolves when the new one serves, with what is to come of the old one, or has failed.
-    pub(super) async fn reload(&self, generation: &Arc<Generation>) -> Result<Departure, Undone> {
-        self.order(|answer| Order::Reload(Arc::clone(generation), answer)).await
+    /// The rolling way; resolves when the new one serves, with what is to come of the old one, or has failed. Given up
+    /// before that it leaves the old one serving.
+    pub(super) async fn reload(
+        &self,
+        generation: &Arc<Generation>,
+        gives_up: CancellationToken,
+    ) -> Result<Departure, Undone> {
+        self.order(|answer| Order::Reload(Arc::clone(generation), Giver { answer, gives_up })).await
     }
 
     /// Begin the end: drain, SIGTERM, grace, SIGKILL.
@@ -247,16 +207,21 @@ impl Life {
             order = self.orders.recv() => order,
             (weary, leave) = watch => return self.renew(process, &weary, leave).await,
         };
+        self.obey_while_up(process, order).await
+    }
+
+    /// There is a worker that serves; without an order it is the end.
+    async fn obey_while_up(&mut self, process: Box<Process>, order: Option<Order>) -> Next {
         match order {
             None => {
                 self.retire(process).await;
                 Next::End
             }
-            Some(Order::Restart(answer)) => {
+            Some(Order::Restart(giver)) => {
                 self.retire(process).await;
-                Next::Obey(Order::Restart(answer))
+                Next::Obey(Order::Restart(giver))
             }
-            Some(Order::Reload(generation, answer)) => self.replace(process, generation, answer).await,
+            Some(Order::Reload(generation, giver)) => self.replace(process, generation, giver).await,
             Some(Order::Leave(answer)) => {
                 process.leave_roster();
                 self.slot.given_up(Some(process.running()));
@@ -271,29 +236,33 @@ impl Life {
 
     /// There is no worker to protect: try at once what the order says.
     async fn obey_while_down(&mut self, order: Order) -> Next {
-        let (generation, answer) = match order {
-            Order::Restart(answer) => (Arc::clone(&self.generation), answer),
-            Order::Reload(generation, answer) => (generation, answer),
+        let (generation, giver) = match order {
+            Order::Restart(giver) => (Arc::clone(&self.generation), giver),
+            Order::Reload(generation, giver) => (generation, giver),
             Order::Leave(answer) => {
                 self.slot.given_up(None);
                 drop(answer.send(Ok(Departure::none())));
                 return Next::Finish;
             }
         };
-        let ending = self.ending.cancelled();
-        match bring_up(&self.stage, &self.slot, &generation, Seat::Main, ending).await {
+        let gone = giver.gone(&self.ending);
+        match bring_up(&self.stage, &self.slot, &generation, Seat::Main, gone).await {
             Ok(process) => {
                 self.generation = generation;
                 self.history = History::default();
                 let process = self.seat(process);
-                drop(answer.send(Ok(Departure::none())));
+                drop(giver.answer.send(Ok(Departure::none())));
                 Next::Serve(process)
             }
             Err(NotUp::Failed(failure)) => {
-                drop(answer.send(Err(Undone::NotReady(failure.clone()))));
+                drop(giver.answer.send(Err(Undone::NotReady(failure.clone()))));
                 Next::BackOff(failure, Duration::ZERO)
             }
-            Err(NotUp::GivenUp(())) => Next::End,
+            Err(NotUp::GivenUp(undone)) => {
+                // The end is looked for before anything is started.
+                drop(giver.answer.send(Err(undone)));
+                Next::Start
+            }
         }
     }
 
@@ -326,20 +295,7 @@ impl Life {
 
     /// Let a ready process take traffic.
     fn seat(&self, process: Process) -> Box<Process> {
-        self.seat_after(process, None)
-    }
-
-    /// The same for a successor; the old one, if it still runs, is shown beside it from then on.
-    fn seat_after(&self, process: Process, old: Option<Running>) -> Box<Process> {
-        self.stage.roster.add(process.worker());
-        self.slot.succeeded(process.running(), old);
-        tracing::info!(
-            backend = self.stage.backend,
-            worker = self.slot.name,
-            pid = process.pid(),
-            "worker ready"
-        );
-        Box::new(process)
+        seat(&self.stage, &self.slot, process, None)
     }
 
     /// Drain and stop the worker, because it is told to.
@@ -359,13 +315,21 @@ enum NotUp<T> {
     GivenUp(T),
 }
 
-impl From<NotUp<()>> for Undone {
-    fn from(not_up: NotUp<()>) -> Self {
+impl From<NotUp<Self>> for Undone {
+    fn from(not_up: NotUp<Self>) -> Self {
         match not_up {
             NotUp::Failed(failure) => Self::NotReady(failure),
-            NotUp::GivenUp(()) => Self::Ending,
+            NotUp::GivenUp(undone) => undone,
         }
     }
+}
+
+/// Let a ready process take traffic; an old one that still runs is shown beside it from then on.
+fn seat(stage: &Stage, slot: &Slot, process: Process, old: Option<Running>) -> Box<Process> {
+    stage.roster.add(process.worker());
+    slot.succeeded(process.running(), old);
+    tracing::info!(backend = stage.backend, worker = slot.name, pid = process.pid(), "worker ready");
+    Box::new(process)
 }
 
 /// Start a process and wait until it is ready, or until `give_up` resolves. One that does not get ready is
@@ -377,6 +341,10 @@ async fn bring_up<T>(
     seat: Seat,
     give_up: impl Future<Output = T>,
 ) -> Result<Process, NotUp<T>> {
+    let mut give_up = std::pin::pin!(give_up);
+    if let Some(given_up) = poll_immediate(&mut give_up).await {
+        return Err(NotUp::GivenUp(given_up));
+    }
     let number = generation.number;
     slot.set(seat, State::Starting { pid: None, generation: number });
     let mut process = Process::start(stage, slot, generation).await.map_err(NotUp::Failed)?;
@@ -386,7 +354,7 @@ async fn bring_up<T>(
             Ok(()) => return Ok(process),
             Err(failure) => NotUp::Failed(failure),
         },
-        given_up = give_up => NotUp::GivenUp(given_up),
+        given_up = &mut give_up => NotUp::GivenUp(given_up),
     };
     process.end(generation.config.stop_grace).await;
     Err(not_up)

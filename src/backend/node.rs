@@ -25,6 +25,7 @@ pub(crate) use self::{
     spec::{Spec, Wanted, lts_line, version},
     store::{Installed, Store},
 };
+pub(crate) use super::child::what_it_said;
 
 use std::path::Path;
 

@@ -27,6 +27,7 @@ use tokio::{
     io::{AsyncRead, AsyncReadExt},
     sync::broadcast,
 };
+use tokio_util::sync::CancellationToken;
 
 use self::{
     files::Files,
@@ -223,26 +224,34 @@ pub(super) struct Sink {
     pub(super) outlets: Arc<Outlets>,
     /// How much.
     pub(super) limits: Limits,
+    /// What has not been read by then counts for nothing.
+    pub(super) over: CancellationToken,
 }
 
 impl Sink {
-    /// Read until the last writer has closed its end.
+    /// Read until the last writer has closed its end, or nobody is wanted to be read any more.
     pub(super) async fn capture(self, mut pipe: impl AsyncRead + Unpin) {
         // As large as a pipe's buffer: one read empties it.
         let mut chunk = vec![0; 64 * 1024];
         let mut lines = Lines::new(self.limits.line_bytes_max);
         let mut allowance = Allowance::new(&self.limits, Instant::now());
         loop {
-            let read = match allowance.account_due() {
-                None => pipe.read(&mut chunk).await,
-                // A flood that has ended is told of, too.
-                Some(due) => match tokio::time::timeout_at(due.into(), pipe.read(&mut chunk)).await {
-                    Ok(read) => read,
-                    Err(_) => {
-                        self.tell(allowance.account());
-                        continue;
-                    }
-                },
+            // A flood that has ended is told of, too.
+            let due = allowance.account_due();
+            let due = async move {
+                match due {
+                    Some(due) => tokio::time::sleep_until(due.into()).await,
+                    None => std::future::pending().await,
+                }
+            };
+            let read = tokio::select! {
+                biased;
+                () = self.over.cancelled() => break,
+                read = pipe.read(&mut chunk) => read,
+                () = due => {
+                    self.tell(allowance.account());
+                    continue;
+                }
             };
             match read {
                 Ok(0) | Err(_) => break,

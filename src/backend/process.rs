@@ -34,7 +34,7 @@ use super::{
     output::Outlets,
     quarters::{self, Quarters},
     readers::Readers,
-    roster::{Address, Roster, Worker, next_key},
+    roster::{Address, Roster, UnixSocket, Worker, next_key},
     state::{Failure, Running, Slot},
     worker_exec,
 };
@@ -86,7 +86,7 @@ pub(super) struct Process {
     slot: Arc<Slot>,
     roster: Arc<Roster>,
     readers: Readers,
-    _quarters: Quarters,
+    quarters: Quarters,
     _instance: Instance,
     _node: Option<NodeHold>,
     channel: Option<Channel>,
@@ -109,11 +109,11 @@ impl Process {
         let identity = generation.identity.as_ref();
         let quarters = quarters(stage, slot, key, identity).map_err(|error| not_started(&error))?;
         let address = match generation.config.listen {
-            Listen::Unix => Address::Unix(socket_path(quarters.directory())),
+            Listen::Unix => own_socket(&quarters, identity),
             Listen::Port => free_port().await.map_err(|error| not_started(&error))?,
         };
         let port: OsString = match &address {
-            Address::Unix(path) => path.clone().into_os_string(),
+            Address::Unix(socket) => socket.path().into(),
             Address::Tcp(address) => address.port().to_string().into(),
         };
         let instance = stage.instances.take(slot.number, generation.config.workers.count());
@@ -166,7 +166,7 @@ impl Process {
             slot: Arc::clone(slot),
             roster: Arc::clone(&stage.roster),
             readers,
-            _quarters: quarters,
+            quarters,
             _instance: instance,
             _node: node,
             channel: channel.map(|stream| Channel::open(stream, &stage.shutdown)),
@@ -338,6 +338,12 @@ fn quarters(stage: &Stage, slot: &Slot, key: u64, identity: Option<&Identity>) -
     quarters::make_hall(&stage.runtime_dir, &hall, identity.is_some())?;
     let directory = quarters_path(&stage.runtime_dir, &stage.backend, slot.number, key);
     Quarters::make(directory, identity, &stage.launcher)
+}
+
+/// The socket in a worker's quarters, on which its user has to listen.
+fn own_socket(quarters: &Quarters, identity: Option<&Identity>) -> Address {
+    let uid = identity.map_or_else(nix::unistd::getuid, |identity| identity.uid.into());
+    Address::Unix(UnixSocket::of(socket_path(quarters.directory()), uid.as_raw()))
 }
 
 /// A port that nobody uses: the system's choice. It may be taken by another before the worker binds it; then

@@ -51,7 +51,7 @@ impl Quarters {
     }
 
     /// Remove it now, also what is closed to us; that takes a moment.
-    pub(super) async fn leave(self) {
+    pub(super) async fn leave(&self) {
         let (directory, remover) = (self.directory.clone(), self.remover.clone());
         // What is left after that is told on drop.
         drop(tokio::task::spawn_blocking(move || remover.remove(&directory)).await);

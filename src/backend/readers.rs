@@ -1,8 +1,10 @@
-//! Who reads what one process writes: a task a stream, ended with it. They must never outlive the process's handle.
+//! Who reads what one process writes: a task a stream, ended with it. They must never read on when
+//! the process's handle has gone.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     child::Child,
@@ -16,7 +18,10 @@ pub(super) const LAST_WORDS: Duration = Duration::from_millis(200);
 
 /// The tasks of one process.
 #[derive(Debug)]
-pub(super) struct Readers(Vec<JoinHandle<()>>);
+pub(super) struct Readers {
+    tasks: Vec<JoinHandle<()>>,
+    over: CancellationToken,
+}
 
 impl Readers {
     /// Keep what the process writes in `ring`, log it, and send it to those who follow, as `worker`'s.
@@ -27,6 +32,7 @@ impl Readers {
         stage: &Stage,
         generation: &Generation,
     ) -> Self {
+        let over = CancellationToken::new();
         let sink = |stream| Sink {
             backend: stage.backend.clone(),
             worker: worker.to_owned(),
@@ -35,18 +41,19 @@ impl Readers {
             ring: Arc::clone(ring),
             outlets: Arc::clone(&stage.outlets),
             limits: generation.output_limits(),
+            over: over.clone(),
         };
         let (stdout_sink, stderr_sink) = (sink(Stream::Stdout), sink(Stream::Stderr));
         let (stdout, stderr) = child.output();
         let stdout = stdout.map(|pipe| stage.shutdown.spawn(stdout_sink.capture(pipe)));
         let stderr = stderr.map(|pipe| stage.shutdown.spawn(stderr_sink.capture(pipe)));
-        Self(stdout.into_iter().chain(stderr).collect())
+        Self { tasks: stdout.into_iter().chain(stderr).collect(), over }
     }
 
     /// Resolves when all has been read that a process which has ended left.
     pub(super) async fn last_words(&self) {
         let pipes_closed = async {
-            while !self.0.iter().all(JoinHandle::is_finished) {
+            while !self.tasks.iter().all(JoinHandle::is_finished) {
                 tokio::time::sleep(Duration::from_millis(2)).await;
             }
         };
@@ -58,6 +65,7 @@ impl Readers {
 
 impl Drop for Readers {
     fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
+        // Not aborted: a descendant may hold the pipe, and a line without an end and what was withheld are still to be told.
+        self.over.cancel();
     }
 }

@@ -52,10 +52,11 @@ pub(super) struct Pointing {
 }
 
 impl Pointing {
-    /// What can fail of it, for want of rights or room.
-    pub(super) fn begin(link: &Path, release: &Path) -> io::Result<Self> {
+    /// What can fail of it, for want of rights or room. The one beside is this backend's own: others may choose from the
+    /// same releases, by the same link, at the same time.
+    pub(super) fn begin(link: &Path, release: &Path, backend: &str) -> io::Result<Self> {
         let mut beside = link.as_os_str().to_owned();
-        beside.push(".new");
+        beside.push(format!(".{backend}.new"));
         let beside = PathBuf::from(beside);
         match fs::remove_file(&beside) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -269,6 +270,12 @@ pub(super) fn prune(
         }
     }
     outcome
+}
+
+/// Does the link, or one beside it, point to this release?
+pub(super) fn is_pointed_to(link: &Path, release: &Path) -> io::Result<bool> {
+    let release = release.canonicalize()?;
+    Ok(pointed_to(link)?.iter().any(|target| target.starts_with(&release)))
 }
 
 /// What the link points to, and what those beside it do: several backends may choose from the same releases.

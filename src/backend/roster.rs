@@ -3,6 +3,7 @@
 
 mod home;
 mod queue;
+mod unix_socket;
 mod waiting;
 mod warmth;
 mod worker;
@@ -15,7 +16,7 @@ mod tests;
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, AtomicUsize, Ordering},
+        atomic::{AtomicU16, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -31,6 +32,7 @@ pub(crate) use self::{
     worker::{Address, WorkerLease},
 };
 pub(super) use self::{
+    unix_socket::UnixSocket,
     warmth::WarmUp,
     worker::{Worker, next_key},
 };
@@ -49,6 +51,7 @@ pub(crate) struct Roster {
     waiting: AtomicUsize,
     line: Mutex<Line>,
     warm_up: ArcSwap<WarmUp>,
+    slots_wanted: AtomicU16,
     /// Somebody has told the backend to stop: waiting for a worker is pointless.
     stopped: watch::Sender<bool>,
 }
@@ -66,6 +69,7 @@ impl Roster {
             waiting: AtomicUsize::new(0),
             line: Mutex::new(Line::new()),
             warm_up: ArcSwap::from_pointee(WarmUp { in_flight: 0, answers: 0 }),
+            slots_wanted: AtomicU16::new(0),
             stopped: watch::Sender::new(false),
         };
         roster.keep_alive_is(keep_alive);
@@ -129,8 +133,14 @@ impl Roster {
         }
     }
 
-    /// Up to which slot workers are listed; as if all slots had one, if none is.
+    /// Among how many slots a new home is chosen: as many as there should be, whichever of them has a worker now, or those
+    /// who come while the first one is up alone would all stay there.
     pub(crate) fn slots(&self) -> u16 {
+        let wanted = self.slots_wanted.load(Ordering::Relaxed);
+        if wanted > 0 {
+            return wanted;
+        }
+        // Nobody has told us. As if all slots had one, if none has.
         let last = self.workers.load().iter().map(|worker| worker.slot()).max();
         last.map_or(u16::MAX, |last| last.saturating_add(1))
     }
@@ -193,6 +203,11 @@ impl Roster {
     /// The backend has been told to stop, or to start again.
     pub(super) fn stopped_is(&self, stopped: bool) {
         self.stopped.send_replace(stopped);
+    }
+
+    /// So many slots should have a worker.
+    pub(super) fn slots_are(&self, wanted: usize) {
+        self.slots_wanted.store(u16::try_from(wanted).unwrap_or(u16::MAX), Ordering::Relaxed);
     }
 
     /// How those that are listed from here on are warmed up.

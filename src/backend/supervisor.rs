@@ -93,6 +93,43 @@ impl Order {
     }
 }
 
+/// Orders that wait for their turn, and do not let what is under way take its time: it may well be what they are to undo.
+#[derive(Debug, Default)]
+struct Pressing {
+    stops: usize,
+    rollbacks: usize,
+}
+
+impl Pressing {
+    /// This one waits.
+    fn come(&mut self, order: &Order) {
+        self.of(order).into_iter().for_each(|waiting| *waiting += 1);
+    }
+
+    /// It waits no longer.
+    fn go(&mut self, order: &Order) {
+        self.of(order).into_iter().for_each(|waiting| *waiting -= 1);
+    }
+
+    fn of(&mut self, order: &Order) -> Option<&mut usize> {
+        match order {
+            Order::Stop => Some(&mut self.stops),
+            Order::Rollback(_) => Some(&mut self.rollbacks),
+            _ => None,
+        }
+    }
+
+    /// Is somebody there who stops all, or goes back?
+    fn either(&self) -> bool {
+        self.stops + self.rollbacks > 0
+    }
+
+    /// Is somebody there who stops all?
+    fn stop(&self) -> bool {
+        self.stops > 0
+    }
+}
+
 /// What all may see of a supervised backend.
 #[derive(Debug, Default)]
 pub(super) struct Board {
@@ -106,6 +143,7 @@ pub(super) struct Board {
     held_up: ArcSwap<Option<String>>,
     /// How many orders have been taken up.
     taken_up: watch::Sender<u64>,
+    pressing: watch::Sender<Pressing>,
 }
 
 /// How it stands between two orders.
@@ -170,6 +208,7 @@ impl Supervisor {
             watch: None,
         };
         crew.fill_up(crew.wanted, &generation);
+        crew.stage.roster.slots_are(crew.wanted);
         crew.publish();
         crew.watch();
         let task = stage.shutdown.spawn(crew.run(inbox));
@@ -206,11 +245,6 @@ impl Supervisor {
         self.stage.nodes.list()
     }
 
-    /// Where relative paths start.
-    pub(super) fn config_dir(&self) -> &Path {
-        &self.config_dir
-    }
-
     /// The last lines of one worker or of all, oldest first.
     pub(super) fn output(&self, worker: Option<&str>, count: usize) -> Vec<OutputLine> {
         let slots = self.board.slots.load();
@@ -239,9 +273,10 @@ impl Supervisor {
             return refused(BackendError::Workers { backend: self.stage.backend.clone(), workers });
         }
         let (answer, done) = oneshot::channel();
-        if self.orders.send((order, answer)).await.is_err() {
-            return stopping();
-        }
+        let Ok(place) = self.orders.reserve().await else { return stopping() };
+        // From here on it will be taken up, whoever waits for it.
+        self.board.pressing.send_modify(|pressing| pressing.come(&order));
+        place.send((order, answer));
         done.await.unwrap_or_else(|_| stopping())
     }
 

@@ -1,6 +1,7 @@
 //! Real Node programs under real supervision. The bench below starts a backend in a directory of its own;
 //! `finish` fails the test on a process, a task or a socket file that is left.
 
+mod broken_off;
 mod failures;
 mod farewells;
 mod launcher;
@@ -107,6 +108,15 @@ impl Bench {
         get(self.backend.roster().pick(&[]).expect("a worker is ready"), path).await
     }
 
+    /// A path whose answer comes once `let_go` was called.
+    fn held(&self) -> String {
+        format!("/slow?until={}", self.directory.path().join("go").display())
+    }
+
+    fn let_go(&self) {
+        std::fs::write(self.directory.path().join("go"), "").unwrap();
+    }
+
     async fn json_at(&self, path: &str) -> serde_json::Value {
         let body = self.get(path).await;
         serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body:?}"))
@@ -171,7 +181,7 @@ impl Bench {
 /// One request, answered with a body; the lease is given back with the answer.
 async fn get(lease: WorkerLease, path: &str) -> String {
     let answer = match lease.address() {
-        Address::Unix(socket) => exchange(tokio::net::UnixStream::connect(socket).await.unwrap(), path).await,
+        Address::Unix(socket) => exchange(socket.connect().await.unwrap(), path).await,
         Address::Tcp(address) => exchange(tokio::net::TcpStream::connect(address).await.unwrap(), path).await,
     };
     answer.split_once("\r\n\r\n").unwrap_or_else(|| panic!("no answer: {answer:?}")).1.to_owned()

@@ -145,6 +145,13 @@ impl Board {
     }
 }
 
+/// Why it was not found well, and whether it was the gateway that could not ask.
+#[derive(Debug)]
+struct Missed {
+    reason: String,
+    our_own: bool,
+}
+
 /// What the asking task owns.
 struct Watch {
     target: Target,
@@ -163,14 +170,19 @@ impl Watch {
         while !ending.is_cancelled() {
             let pause = match tokio::select! {
                 () = ending.cancelled() => break,
-                asked = self.ask() => asked,
+                asked = self.look_and_ask() => asked,
             } {
                 Ok(address) => {
                     misses = History::default();
                     self.is_well(address);
                     health.watch_interval
                 }
-                Err(reason) => {
+                // That we cannot ask says nothing about it.
+                Err(Missed { reason, our_own: true }) => {
+                    tracing::warn!(backend = self.roster.backend(), reason, "the upstream cannot be asked");
+                    health.watch_interval
+                }
+                Err(Missed { reason, .. }) => {
                     misses.failed(&policy, Duration::ZERO);
                     self.missed(reason, misses.failures());
                     misses.pause(&policy, 1000)
@@ -187,25 +199,38 @@ impl Watch {
     }
 
     /// Its address, if it is well. Names are looked up each time: a container comes back with another address.
-    async fn ask(&self) -> Result<SocketAddr, String> {
-        let health = &self.config.health;
+    async fn look_and_ask(&self) -> Result<SocketAddr, Missed> {
         let lookup = tokio::net::lookup_host((self.target.host.as_str(), self.target.port));
-        let found = tokio::time::timeout(health.timeout, lookup).await;
-        let addresses: Vec<SocketAddr> = match found {
-            Ok(Ok(addresses)) => addresses.collect(),
-            Ok(Err(error)) => return Err(format!("host {} is not found ({error})", self.target.host)),
-            Err(_) => return Err(format!("looking up host {} takes too long", self.target.host)),
+        let found = match tokio::time::timeout(self.config.health.timeout, lookup).await {
+            Ok(Ok(addresses)) => Ok(addresses.collect()),
+            Ok(Err(error)) => Err(format!("host {} is not found ({error})", self.target.host)),
+            Err(_) => Err(format!("looking up host {} takes too long", self.target.host)),
         };
-        let mut reason = format!("host {} has no address", self.target.host);
+        self.ask(found).await
+    }
+
+    /// The first of these addresses that is well. While the resolver has none the one that serves is asked: it is not the
+    /// upstream's fault.
+    async fn ask(&self, found: Result<Vec<SocketAddr>, String>) -> Result<SocketAddr, Missed> {
+        let health = &self.config.health;
         let present = self.worker.as_ref().map(|worker| worker.address());
-        // `localhost` has two, and a development server often listens on only one of them.
-        for address in present_first(addresses, present) {
+        let (addresses, reason) = match found {
+            // `localhost` has two, and a development server often listens on only one of them.
+            Ok(addresses) => {
+                (present_first(addresses, present), format!("host {} has no address", self.target.host))
+            }
+            Err(reason) => (present.and_then(tcp).into_iter().collect(), reason),
+        };
+        let mut missed = Missed { reason, our_own: false };
+        for address in addresses {
             match health::check(&Address::Tcp(address), health.path.as_deref(), health.timeout).await {
                 Ok(()) => return Ok(address),
-                Err(unwell) => reason = format!("{address}: {unwell}"),
+                Err(unwell) => {
+                    missed = Missed { reason: format!("{address}: {unwell}"), our_own: unwell.is_our_own() };
+                }
             }
         }
-        Err(reason)
+        Err(missed)
     }
 
     fn is_well(&mut self, address: SocketAddr) {
@@ -239,6 +264,13 @@ impl Watch {
     }
 }
 
+fn tcp(address: &Address) -> Option<SocketAddr> {
+    match address {
+        Address::Tcp(address) => Some(*address),
+        Address::Unix(_) => None,
+    }
+}
+
 /// Where a name has several addresses, resolvers give them in another order each time: what is well stays.
 fn present_first(mut addresses: Vec<SocketAddr>, present: Option<&Address>) -> Vec<SocketAddr> {
     // Stable: the others keep the resolver's order.
@@ -261,6 +293,29 @@ mod tests {
         assert_eq!(order(None), ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.1:80"]);
         assert_eq!(order(Some("10.0.0.1:80")), ["10.0.0.1:80", "10.0.0.2:80", "10.0.0.3:80"]);
         assert_eq!(order(Some("10.0.0.9:80")), ["10.0.0.2:80", "10.0.0.3:80", "10.0.0.1:80"]);
+    }
+
+    #[tokio::test]
+    async fn while_the_resolver_fails_the_address_that_serves_is_asked() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let roster = Roster::for_tests("api", Duration::from_secs(1));
+        let standing = Standing { word: "starting", since: Timestamp::now(), worker: None, last_error: None };
+        let board = Arc::new(Board { name: "api/0".to_owned(), standing: Mutex::new(standing) });
+        let target = Target { host: "api.internal".to_owned(), port: address.port() };
+        let mut watch = Watch { target, config: Config::default(), roster, board, worker: None };
+        let fails = || Err("host api.internal is not found".to_owned());
+        assert!(
+            watch.ask(fails()).await.unwrap_err().reason.ends_with("is not found"),
+            "it has no address yet"
+        );
+        watch.is_well(address);
+        assert_eq!(watch.ask(fails()).await.unwrap(), address);
+        // What the resolver does say counts, and so does what is not there any more.
+        assert!(watch.ask(Ok(Vec::new())).await.unwrap_err().reason.ends_with("has no address"));
+        drop(listener);
+        let missed = watch.ask(fails()).await.unwrap_err();
+        assert!(missed.reason.contains("it accepts no connection") && !missed.our_own, "{missed:?}");
     }
 
     fn check(text: &str, expected: Result<(&str, u16), &str>) {

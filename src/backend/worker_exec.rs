@@ -7,9 +7,9 @@ mod signals;
 mod terminal;
 
 use std::{
-    ffi::OsString,
-    fs::File,
-    io::{ErrorKind, Write},
+    ffi::{OsStr, OsString},
+    fs::{self, File},
+    io::{self, ErrorKind, Write},
     os::unix::process::CommandExt,
     path::Path,
     process::Command,
@@ -137,6 +137,14 @@ fn become_worker(command: &[OsString]) -> String {
         command.env(NODE_CHANNEL[0], channel.to_string()).env(NODE_CHANNEL[1], "json");
     }
     let error = command.exec();
+    if error.kind() == ErrorKind::PermissionDenied
+        && let Some(why) =
+            in_no_directory(Path::new(program), &std::env::var_os("PATH").unwrap_or_default(), |path| {
+                fs::metadata(path).map(|found| found.is_file())
+            })
+    {
+        return format!("cannot start {}: {why}", program.display());
+    }
     let hint = match (error.kind(), &confinement.rules) {
         (ErrorKind::PermissionDenied, Some(_)) => {
             "; the sandbox lets it run what is in /usr, Node's own and the application's directory, and what \
@@ -145,6 +153,30 @@ fn become_worker(command: &[OsString]) -> String {
         _ => "",
     };
     format!("cannot start {}: {error}{hint}", program.display())
+}
+
+/// Of a program that is nowhere in PATH the kernel says "permission denied" as soon as one directory there is closed: then both are
+/// told. Nothing, if it is there and may not be run.
+fn in_no_directory(
+    program: &Path,
+    path: &OsStr,
+    is_there: impl Fn(&Path) -> io::Result<bool>,
+) -> Option<String> {
+    if program.components().count() != 1 {
+        return None;
+    }
+    let mut closed = Vec::new();
+    for directory in std::env::split_paths(path) {
+        match is_there(&directory.join(program)) {
+            Ok(true) => return None,
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => closed.push(directory),
+            _ => {}
+        }
+    }
+    let first = closed.first()?.display();
+    Some(format!(
+        "there is no such program in PATH, as far as the workers' user sees: `{first}`, which PATH names, is closed to it"
+    ))
 }
 
 fn confinement() -> Result<Confinement, String> {
@@ -205,4 +237,31 @@ fn open_descriptors() -> Vec<i32> {
         let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(DESCRIPTORS_MAX, |(soft, _)| soft);
         (3..i32::try_from(limit.min(DESCRIPTORS_MAX)).unwrap_or(i32::MAX)).collect()
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_is_nowhere_is_not_taken_for_one_that_is_denied() {
+        let check = |program: &str, path: &str, want: Option<&str>| {
+            let looked = |path: &Path| match path.starts_with("/root") {
+                true => Err(ErrorKind::PermissionDenied.into()),
+                false => Ok(path == Path::new("/usr/bin/node")),
+            };
+            let said = in_no_directory(Path::new(program), OsStr::new(path), looked);
+            assert_eq!(said.is_some(), want.is_some(), "{program} {path}: {said:?}");
+            assert!(said.unwrap_or_default().contains(want.unwrap_or_default()), "{program} {path}");
+        };
+        check(
+            "nodee",
+            "/root/bin:/usr/bin",
+            Some("no such program in PATH, as far as the workers' user sees: `/root/bin`"),
+        );
+        // There, and not to be run; or with its directory; or the kernel has another reason.
+        check("node", "/root/bin:/usr/bin", None);
+        check("/opt/nodee", "/root/bin:/usr/bin", None);
+        check("nodee", "/usr/bin", None);
+    }
 }

@@ -28,8 +28,12 @@ pub(crate) enum Progress<'a> {
     Words(&'a str),
 }
 
-/// Carry out a plan, and tell of it.
-pub(crate) fn apply(plan: &Plan, mut tell: impl FnMut(Progress<'_>)) -> Result<(), (usize, BootstrapError)> {
+/// Carry out a plan, and tell of it, until `stop` says that nothing more shall be begun. Gives how many steps are done.
+pub(crate) fn apply(
+    plan: &Plan,
+    stop: &dyn Fn() -> bool,
+    mut tell: impl FnMut(Progress<'_>),
+) -> Result<usize, (usize, BootstrapError)> {
     // Whatever ends this run before: what runs as it was is to be started anew by the next one.
     let restarts = plan.steps.iter().find_map(|step| match &step.action {
         Action::Restart(units) => Some(units.iter().map(|unit| (*unit).to_owned()).collect()),
@@ -40,16 +44,28 @@ pub(crate) fn apply(plan: &Plan, mut tell: impl FnMut(Progress<'_>)) -> Result<(
         recorded.map_err(|error| (0, error))?;
     }
     for (index, step) in plan.steps.iter().enumerate() {
+        if stop() {
+            return Ok(index);
+        }
         tell(Progress::Begun(index, step));
-        let mut words = |line: &str| tell(Progress::Words(line));
-        let outcome = Journal::read().and_then(|mut journal| step.action.carry_out(&mut journal, &mut words));
-        outcome.map_err(|error| (index, error))?;
+        let mut watch = Watch { stop, words: &mut |line| tell(Progress::Words(line)) };
+        match Journal::read().and_then(|mut journal| step.action.carry_out(&mut journal, &mut watch)) {
+            Ok(()) => {}
+            Err(BootstrapError::Stopped(_)) => return Ok(index),
+            Err(error) => return Err((index, error)),
+        }
     }
-    Ok(())
+    Ok(plan.steps.len())
+}
+
+/// Whoever watches a step that takes its time: they hear what it says, and may want it to end.
+struct Watch<'a> {
+    stop: &'a dyn Fn() -> bool,
+    words: &'a mut dyn FnMut(&str),
 }
 
 impl Action {
-    fn carry_out(&self, journal: &mut Journal, words: &mut dyn FnMut(&str)) -> Result<(), BootstrapError> {
+    fn carry_out(&self, journal: &mut Journal, watch: &mut Watch<'_>) -> Result<(), BootstrapError> {
         match self {
             Self::Install => install(journal),
             Self::Write { path, mode, content, then } => {
@@ -63,10 +79,10 @@ impl Action {
             Self::Access { read, write, own } => access(read, write, own),
             Self::Node { version, mirror, backend } => {
                 node::Installation { version, mirror: mirror.as_deref(), backend: backend.as_deref() }
-                    .carry_out(journal, words)
+                    .carry_out(journal, watch)
             }
             Self::Certificates(hosts) => {
-                certificates(hosts, words);
+                certificates(hosts, watch.words);
                 Ok(())
             }
             Self::Packages(names) => packages(journal, names),
@@ -351,5 +367,33 @@ fn packages(journal: &mut Journal, names: &[&'static str]) -> Result<(), Bootstr
             "apt-get says that it is done, and `{name}` is not installed"
         ))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_step_is_begun_after_a_run_was_asked_to_stop() {
+        let nothing = |subject: &str| Step {
+            subject: subject.to_owned(),
+            is: String::new(),
+            differs: Vec::new(),
+            will: String::new(),
+            why: "",
+            action: Action::Access { read: Vec::new(), write: Vec::new(), own: Vec::new() },
+        };
+        let steps = ["one", "two", "three"].map(nothing).into();
+        let plan = Plan { problems: Vec::new(), steps, notes: Vec::new() };
+        let begun = std::cell::RefCell::new(Vec::new());
+        let stop = || begun.borrow().len() == 2;
+        let done = apply(&plan, &stop, |progress| {
+            if let Progress::Begun(index, _) = progress {
+                begun.borrow_mut().push(index);
+            }
+        });
+        // The second was under way, and is finished.
+        assert_eq!((done.unwrap(), begun.into_inner()), (2, vec![0, 1]));
     }
 }

@@ -26,6 +26,9 @@ pub(crate) enum BootstrapError {
         /// What happened, with its own last words.
         problem: String,
     },
+    /// A program was ended, since its caller was asked to.
+    #[error("`{0}` was stopped")]
+    Stopped(String),
     /// After a step, the machine is not what the step promised.
     #[error("{0}")]
     Unproven(String),
@@ -45,7 +48,7 @@ impl BootstrapError {
         match self {
             Self::NotRoot => Some("run it with sudo"),
             Self::Refused { remedy, .. } => Some(remedy),
-            Self::File { .. } | Self::Program { .. } | Self::Unproven(_) => None,
+            Self::File { .. } | Self::Program { .. } | Self::Stopped(_) | Self::Unproven(_) => None,
         }
     }
 

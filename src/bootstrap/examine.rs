@@ -76,6 +76,7 @@ pub(crate) fn examine(facts: &Facts, answers: &Answers) -> Vec<Finding> {
     let mut findings = vec![units(facts)];
     findings.extend(shipped(facts));
     findings.push(firewall(facts, answers));
+    findings.extend(led_into_nothing(facts));
     findings.extend(facts.closing.iter().filter(|_| facts.ruler == Ruler::Nobody).map(|(table, ports)| {
         let shown = ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ");
         let what = format!("the table `{table}`, which is not ours, closes {shown}, whatever ours lets in");
@@ -169,6 +170,11 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
     if facts.ruler != Ruler::Nobody {
         let name = if facts.ruler == Ruler::Ufw { "ufw" } else { "firewalld" };
         let missing = facts.to_open(&answers.edge_ports(), &facts.ssh.ports);
+        let denied = facts.denied_to_all(&facts.ssh.ports);
+        if let Some(port) = denied.first() {
+            let what = format!("{name} denies everybody port {port}, where SSH comes in");
+            return Finding::doubtful(NAME, what, plan::DENIED_REMEDY);
+        }
         let missing: Vec<String> = missing.iter().map(u16::to_string).collect();
         return match missing.is_empty() {
             true => Finding::good(NAME, format!("{name} lets SSH and the edge in")),
@@ -206,6 +212,10 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
         ),
         (Some(stored), true, true) => {
             let missing = shut_out(facts, stored, &wanted);
+            if missing.is_empty() && !facts.firewall_lasts() {
+                let what = "in force as confirmed, and would not come back at the next boot";
+                return Finding::doubtful(NAME, what, "`gateway bootstrap` makes it last");
+            }
             if missing.is_empty() {
                 return Finding::good(NAME, "in force as confirmed");
             }
@@ -219,6 +229,21 @@ fn firewall(facts: &Facts, answers: &Answers) -> Finding {
             Finding::bad(NAME, format!("it does not let anybody reach {missing}"), remedy)
         }
     }
+}
+
+/// A cut-over goes on whoever listens, also where others filter.
+fn led_into_nothing(facts: &Facts) -> Option<Finding> {
+    let stored = facts.live.stored.as_ref()?;
+    let listened = |port: &u16| {
+        let outside = facts.listeners.iter().filter(|listener| !listener.address.ip().is_loopback());
+        outside.into_iter().any(|listener| listener.address.port() == *port)
+    };
+    let (from, to) = stored.led.iter().find(|(_, to)| !listened(to))?;
+    Some(Finding::bad(
+        "cut-over",
+        format!("new connections to port {from} are led to port {to}, on which nobody listens"),
+        "`gateway firewall reload` ends it, if `[edge]` has left that port; `gateway cutover back` does so at once",
+    ))
 }
 
 /// What must be reached and is not, for people: nothing, if all of it is.
@@ -283,6 +308,10 @@ mod tests {
         check(|facts| facts.live.table = false, "firewall", (Verdict::Bad, "flushed"));
         check(|facts| facts.live.same = false, "firewall", (Verdict::Bad, "not those"));
         check(|facts| facts.live = Default::default(), "firewall", (Verdict::Doubtful, "none"));
+        let not_at_boot = (Verdict::Doubtful, "in force as confirmed, and would not come back");
+        check(|facts| facts.live.at_boot = false, "firewall", not_at_boot);
+        let unit = "gateway-firewall.service";
+        check(|facts| facts.units.get_mut(unit).unwrap().enabled = false, "firewall", not_at_boot);
         check(
             |facts| facts.live.stored.as_mut().unwrap().bare = true,
             "firewall",
@@ -337,7 +366,35 @@ mod tests {
             (Verdict::Doubtful, written),
         );
         check(|facts| facts.ruler = Ruler::Ufw, "firewall", (Verdict::Doubtful, "ufw does not let"));
+        check(
+            |facts| {
+                (facts.ruler, facts.open) = (Ruler::Ufw, [80, 443].into());
+                (facts.admitted, facts.denied) = ([80, 443, 2222].into(), [22, 2222].into());
+            },
+            "firewall",
+            (Verdict::Doubtful, "ufw denies everybody port 22, where SSH comes in"),
+        );
         check(|facts| facts.clock = false, "clock", (Verdict::Doubtful, "nothing sets it"));
+    }
+
+    #[test]
+    fn a_cut_over_to_a_port_on_which_nobody_listens_is_broken_whoever_filters() {
+        let check = |listeners: &[&str], want: bool| {
+            let mut facts = samples::set_up();
+            facts.ruler = Ruler::Ufw;
+            facts.live.stored.as_mut().unwrap().led = [(443, 8443)].into();
+            let listener = |address: &&str| crate::bootstrap::facts::Listener {
+                address: address.parse().unwrap(),
+                holders: ["systemd".to_owned()].into(),
+            };
+            facts.listeners = listeners.iter().map(listener).collect();
+            let findings = examine(&facts, &samples::answers());
+            let found = findings.iter().find(|finding| finding.name == "cut-over");
+            assert_eq!(found.is_some(), want, "{found:?}");
+            assert!(found.is_none_or(|one| one.detail.contains("led to port 8443, on which nobody listens")));
+        };
+        check(&["[::]:443", "127.0.0.1:8443"], true);
+        check(&["[::]:443", "[::]:8443"], false);
     }
 
     #[test]

@@ -5,13 +5,16 @@ mod app;
 mod closing;
 mod distribution;
 mod filters;
+mod firewalld;
 mod listeners;
 mod node;
 mod processes;
+mod ruler;
 mod sockets;
 mod ssh;
 mod tunnel;
 mod tunnels;
+mod ufw;
 mod units;
 
 use std::{
@@ -23,22 +26,24 @@ use std::{
 use nix::unistd::{Gid, Group, Uid, User};
 use serde::Serialize;
 
-use self::processes::Processes;
 pub(crate) use self::{
     app::AppFacts,
     distribution::Distribution,
-    filters::{Published, Ruler},
+    filters::Published,
     listeners::Listener,
     node::{NodeFacts, NodeOffer, NodeThere, NodeWanted},
+    ruler::Ruler,
     ssh::{Session, Ssh},
     tunnel::Tunnel,
     tunnels::TunnelEnd,
     units::UnitFact,
 };
 pub(super) use self::{
+    firewalld::outside as zones_outside,
     listeners::{CARRIERS, Unreached},
     tunnels::{carriers, ends},
 };
+use self::{processes::Processes, ruler::Ruling};
 use super::{Answers, firewall, firewall::Live, journal::Journal, machine, places};
 
 /// Everything that the plan depends on, beside the answers.
@@ -72,6 +77,8 @@ pub(crate) struct Facts {
     pub(crate) opened: BTreeSet<u16>,
     /// Those that are open and the ones that it lets somebody reach: how SSH is guarded is its owner's business.
     pub(crate) admitted: BTreeSet<u16>,
+    /// Those that a rule of its owner's denies everybody.
+    pub(crate) denied: BTreeSet<u16>,
     /// Tables of nftables that are not ours, and those that drop.
     pub(crate) tables: Vec<String>,
     /// Of those, the ones that drop what comes in.
@@ -159,7 +166,8 @@ impl Facts {
         let processes = Processes::read(Path::new("/proc"));
         let sockets = listeners::sockets();
         let ssh = Ssh::look(&sockets, &processes);
-        let (ruler, open, admitted) = ruler();
+        let asked = answers.edge_ports().union(&ssh.ports).chain(&answers.ssh_ports).copied().collect();
+        let Ruling { ruler, open, admitted, denied } = Ruling::now(&asked);
         let rules = machine::hear(&["nft", "-j", "list", "ruleset"]);
         let (tables, dropping) = filters::dropping_tables(&rules);
         let closing = closing::closing(&rules, &answers.edge_ports().union(&ssh.ports).copied().collect());
@@ -183,8 +191,9 @@ impl Facts {
             ruler,
             open,
             // A journal that cannot be read is told where something is to be written into it.
-            opened: Journal::read().map(|journal| journal.opened()).unwrap_or_default(),
+            opened: Journal::read().map(|journal| journal.all_opened()).unwrap_or_default(),
             admitted,
+            denied,
             tables,
             dropping,
             closing,
@@ -230,9 +239,21 @@ impl Facts {
         machine::program("node")
     }
 
-    /// TCP ports that the ruler must still open: the edge's for everybody, SSH's where it lets nobody in.
+    /// TCP ports that the ruler must still open: the edge's for everybody, SSH's where no rule of its owner's says anything
+    /// of them. One too few is opened by its owner; one too many lets the world in.
     pub(crate) fn to_open(&self, edge: &BTreeSet<u16>, ssh: &BTreeSet<u16>) -> BTreeSet<u16> {
-        edge.difference(&self.open).chain(ssh.difference(&self.admitted)).copied().collect()
+        let ssh = &(ssh - &self.admitted) - &self.denied;
+        edge.difference(&self.open).chain(&ssh).copied().collect()
+    }
+
+    /// Ports of SSH that a rule of the ruler's lets nobody reach.
+    pub(crate) fn denied_to_all(&self, ssh: &BTreeSet<u16>) -> BTreeSet<u16> {
+        &(ssh & &self.denied) - &self.admitted
+    }
+
+    /// Will what is confirmed be loaded at the next boot?
+    pub(crate) fn firewall_lasts(&self) -> bool {
+        self.live.at_boot && self.unit("gateway-firewall.service").enabled
     }
 
     /// A unit; one that is not known is off.
@@ -246,18 +267,21 @@ pub(super) fn began(stat: &str) -> Option<u64> {
     processes::Process::of_stat(stat.trim_end()).map(|process| process.began)
 }
 
-/// Ports that whoever rules the packets lets everybody reach, as it is now.
-pub(super) fn let_in() -> BTreeSet<u16> {
-    ruler().1
+/// Those of these ports that whoever rules the packets lets everybody reach, as it is now.
+pub(super) fn let_in(ports: &BTreeSet<u16>) -> BTreeSet<u16> {
+    Ruling::now(ports).open
+}
+
+/// Who rules the packets now.
+pub(super) fn rules_here() -> Ruler {
+    Ruling::now(&BTreeSet::new()).ruler
 }
 
 /// What somebody who is led to these TCP ports would find there.
 pub(super) fn unreached(ports: &BTreeSet<u16>) -> Unreached {
     let sockets = listeners::sockets();
     let ipv6 = listeners::has_ipv6(&machine::text("/proc/net/if_inet6"));
-    let (ruler, _, admitted) = ruler();
-    let closed = if ruler == Ruler::Nobody { BTreeSet::new() } else { ports - &admitted };
-    Unreached { closed, ..Unreached::of(ports, &sockets, ipv6) }
+    Unreached { closed: Ruling::now(ports).closed(ports), ..Unreached::of(ports, &sockets, ipv6) }
 }
 
 /// What Docker says, and what the kernel does for it: with `userland-proxy` off no process listens.
@@ -265,24 +289,6 @@ fn published() -> Vec<Published> {
     let told = machine::hear(&["docker", "ps", "--format", "{{.Ports}}\t{{.Names}}"]);
     let rules = ["iptables-save", "ip6tables-save"].map(|program| machine::hear(&[program, "-t", "nat"]));
     filters::with_forwarded(filters::published(&told), &rules.concat())
-}
-
-fn ruler() -> (Ruler, BTreeSet<u16>, BTreeSet<u16>) {
-    let ufw = machine::hear(&["ufw", "status", "verbose"]);
-    if filters::ufw_active(&ufw) {
-        let (open, admitted) = filters::ufw_open(&ufw);
-        return (Ruler::Ufw, open, admitted);
-    }
-    if machine::hear(&["firewall-cmd", "--state"]).trim() == "running" {
-        // Now, and after every reload.
-        let open_in = |of: &[&str]| {
-            let list = |what| machine::hear(&[&["firewall-cmd"], of, &[what]].concat());
-            filters::firewalld_open(&format!("{} {}", list("--list-services"), list("--list-ports")))
-        };
-        let open = &open_in(&["--permanent"]) & &open_in(&[]);
-        return (Ruler::Firewalld, open.clone(), open);
-    }
-    (Ruler::Nobody, BTreeSet::new(), BTreeSet::new())
 }
 
 /// `user gateway` and `group gateway-admin` where they exist.

@@ -6,6 +6,7 @@ mod change;
 mod cut_over;
 mod disk;
 mod lock;
+mod theirs;
 
 use std::{collections::BTreeSet, path::Path, time::Duration};
 
@@ -13,7 +14,11 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use self::change::{Caller, Found};
-pub(crate) use self::{back::back, change::Change, cut_over::cut_over};
+pub(crate) use self::{
+    back::back,
+    change::{Change, Changed},
+    cut_over::cut_over,
+};
 pub(super) use self::{
     back::go_back,
     disk::persist,
@@ -45,6 +50,8 @@ pub(crate) struct Live {
     pub(crate) stored: Option<Firewall>,
     /// Is the table what was made to last?
     pub(crate) same: bool,
+    /// Does what is loaded at boot say the same as what is of record?
+    pub(crate) at_boot: bool,
     /// A firewall that waits to be confirmed.
     pub(crate) armed: Option<Armed>,
     /// Why what is of record cannot be read: then nothing is known of it, and it is not "none".
@@ -78,6 +85,7 @@ pub(crate) fn live() -> Live {
     Live {
         table: listing.is_some(),
         same: stored.as_ref().is_some_and(|stored| Some(&stored.listing) == listing.as_ref()),
+        at_boot: stored.as_ref().is_some_and(disk::is_loaded_at_boot),
         stored: stored.map(|stored| stored.firewall),
         armed: armed.ok().flatten(),
         damage,
@@ -152,6 +160,17 @@ pub(super) fn arm(
         stored: Stored { firewall: firewall.clone(), listing },
     };
     armed.write()?;
+    if Armed::waiting()?.is_none() {
+        // The timer has run meanwhile: what was loaded after it waits for nothing.
+        go_back(lock)?;
+        return Err(BootstrapError::refused(
+            format!(
+                "the rules took longer to load than the {} s after which they go back: the old ones are back",
+                within.as_secs()
+            ),
+            "give the order again, with more time: `--confirm-within 10m`",
+        ));
+    }
     Ok(armed)
 }
 

@@ -26,6 +26,8 @@ pub(crate) struct Carried {
     pub(crate) config: String,
     /// What it could not carry.
     pub(crate) left: Vec<Left>,
+    /// What will be open to everybody, and is not today.
+    pub(crate) warnings: Vec<Left>,
 }
 
 /// Something that was there and is not in the configuration.
@@ -42,6 +44,14 @@ impl Carried {
         let left = Left { what: what.into(), remedy: remedy.into() };
         if !self.left.contains(&left) {
             self.left.push(left);
+        }
+    }
+
+    fn warn(&mut self, warnings: Vec<Left>) {
+        for warning in warnings {
+            if !self.warnings.contains(&warning) {
+                self.warnings.push(warning);
+            }
         }
     }
 

@@ -68,8 +68,15 @@ pub(super) enum Made {
     Ufw(Vec<u16>),
     /// A rule of ufw's that gave way to one of ours, as the words of its order.
     UfwRule(String),
-    /// Ports that firewalld was told to open.
+    /// Ports that firewalld was told to open, in the zone that was the default one.
     Firewalld(Vec<u16>),
+    /// Ports that firewalld was told to open in a zone.
+    FirewalldZone {
+        /// Its name.
+        zone: String,
+        /// The ports.
+        ports: Vec<u16>,
+    },
     /// What a later version of this program made: kept as it is, for that one to take back.
     #[serde(untagged)]
     Later(serde_json::Value),
@@ -83,10 +90,18 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// TCP ports that whoever rules the packets was told to open.
-    pub(super) fn opened(&self) -> BTreeSet<u16> {
-        let ports = self.made.iter().filter_map(|made| match made {
-            Made::Ufw(ports) | Made::Firewalld(ports) => Some(ports),
+    /// TCP ports that whoever rules the packets was told to open, wherever.
+    pub(super) fn all_opened(&self) -> BTreeSet<u16> {
+        self.made.iter().flat_map(|made| self.opened(made)).collect()
+    }
+
+    /// Those in entries of that kind, whatever its own ports: ufw's, or a zone's of firewalld.
+    pub(super) fn opened(&self, kind: &Made) -> BTreeSet<u16> {
+        let ports = self.made.iter().filter_map(|made| match (made, kind) {
+            (Made::Ufw(ports), Made::Ufw(_)) | (Made::Firewalld(ports), Made::Firewalld(_)) => Some(ports),
+            (Made::FirewalldZone { zone, ports }, Made::FirewalldZone { zone: of, .. }) if zone == of => {
+                Some(ports)
+            }
             _ => None,
         });
         ports.flatten().copied().collect()

@@ -4,7 +4,10 @@
 use std::{
     fs::{self, OpenOptions},
     io::{self, BufRead, BufReader, Read, Write},
-    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+    os::unix::{
+        fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt, fchown},
+        process::CommandExt,
+    },
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     sync::mpsc,
@@ -92,10 +95,12 @@ fn must(command: &[&str], said: Said) -> Result<String, BootstrapError> {
     Err(failed(command, problem))
 }
 
-/// A program that takes its time and must end well: each line of its standard error is told as it comes.
+/// A program that takes its time and must end well: each line of its standard error is told as it comes. It is ended as soon as
+/// `stop` says so.
 pub(super) fn order_telling(
     command: &[&str],
     limit: Duration,
+    stop: &dyn Fn() -> bool,
     tell: &mut dyn FnMut(&str),
 ) -> Result<String, BootstrapError> {
     let mut child = start(command, &[], Stdio::null())?;
@@ -112,7 +117,7 @@ pub(super) fn order_telling(
         }
         all
     });
-    let status = wait(command, &mut child, limit, || match heard.recv_timeout(POLL) {
+    let status = wait(command, &mut child, (limit, stop), || match heard.recv_timeout(POLL) {
         Ok(line) => tell(&line),
         Err(mpsc::RecvTimeoutError::Timeout) => {}
         Err(mpsc::RecvTimeoutError::Disconnected) => thread::sleep(POLL),
@@ -134,7 +139,7 @@ fn run(
         let _unread = stdin.write_all(input.as_bytes());
     }
     let (text, complaint) = (collect(child.stdout.take()), collect(child.stderr.take()));
-    let status = wait(command, &mut child, limit, || thread::sleep(POLL))?;
+    let status = wait(command, &mut child, (limit, &|| false), || thread::sleep(POLL))?;
     let said = |reader: thread::JoinHandle<String>| reader.join().unwrap_or_default();
     Ok(Said { good: status.success(), text: said(text), complaint: said(complaint) })
 }
@@ -146,6 +151,8 @@ fn start(command: &[&str], environment: &[(&str, &str)], stdin: Stdio) -> Result
         .env_clear()
         .envs([("PATH", PATH), ("LC_ALL", "C.UTF-8"), ("HOME", "/root"), ("SYSTEMD_PAGER", "")])
         .envs(environment.iter().copied())
+        // Ctrl-C at the terminal is meant for us: what we have begun is finished.
+        .process_group(0)
         .stdin(stdin)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -156,21 +163,29 @@ fn start(command: &[&str], environment: &[(&str, &str)], stdin: Stdio) -> Result
 fn wait(
     command: &[&str],
     child: &mut Child,
-    limit: Duration,
+    (limit, stop): (Duration, &dyn Fn() -> bool),
     mut meanwhile: impl FnMut(),
 ) -> Result<ExitStatus, BootstrapError> {
     let give_up = Instant::now() + limit;
     loop {
         match child.try_wait().map_err(|error| failed(command, error.to_string()))? {
             Some(status) => return Ok(status),
+            None if stop() => {
+                end(child);
+                return Err(BootstrapError::Stopped(command.join(" ")));
+            }
             None if Instant::now() > give_up => {
-                let _gone = child.kill();
-                let _reaped = child.wait();
+                end(child);
                 return Err(failed(command, format!("did not end within {} s", limit.as_secs())));
             }
             None => meanwhile(),
         }
     }
+}
+
+fn end(child: &mut Child) {
+    let _gone = child.kill();
+    let _reaped = child.wait();
 }
 
 fn failed(command: &[&str], problem: impl Into<String>) -> BootstrapError {
@@ -245,9 +260,8 @@ pub(super) fn write_owned(
     let directory = path.parent().unwrap_or(Path::new("/"));
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let draft = directory.join(format!(".{name}.{}", std::process::id()));
+    sweep(path);
     let written = (|| -> io::Result<()> {
-        // A draft that a killed run left behind is nobody's.
-        let _absent = fs::remove_file(&draft);
         let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&draft)?;
         file.write_all(content)?;
         fchown(&file, Some(owner.0), Some(owner.1))?;
@@ -263,6 +277,22 @@ pub(super) fn write_owned(
     })
 }
 
+/// Take away the drafts of a file that runs left behind which were killed, and those of this very number from before.
+fn sweep(path: &Path) {
+    let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else { return };
+    let begin = format!(".{}.", name.to_string_lossy());
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        let writer =
+            entry.file_name().to_str().and_then(|name| name.strip_prefix(&begin)?.parse::<u32>().ok());
+        let writes =
+            |pid: u32| pid != std::process::id() && Path::new("/proc").join(pid.to_string()).exists();
+        if writer.is_some_and(|pid| !writes(pid)) {
+            // What cannot be removed is in nobody's way.
+            let _stays = fs::remove_file(entry.path());
+        }
+    }
+}
+
 /// Make the directories above and at `path`, and say which of them are new, the outermost first.
 pub(super) fn make_directories(path: &Path, mode: u32) -> Result<Vec<PathBuf>, BootstrapError> {
     let missing: Vec<PathBuf> = path.ancestors().take_while(|at| !at.exists()).map(Path::to_owned).collect();
@@ -276,6 +306,7 @@ pub(super) fn make_directories(path: &Path, mode: u32) -> Result<Vec<PathBuf>, B
 
 /// Remove a file; one that is not there is removed already.
 pub(super) fn remove(path: &Path) -> Result<(), BootstrapError> {
+    sweep(path);
     match fs::remove_file(path) {
         Err(source) if source.kind() != io::ErrorKind::NotFound => {
             Err(BootstrapError::File { verb: "remove", path: path.to_owned(), source })
@@ -297,8 +328,14 @@ mod tests {
         assert!(order(&["no-such-program"]).unwrap_err().to_string().contains("cannot be started"));
         let mut told = Vec::new();
         let script = ["sh", "-c", "echo one >&2; echo two >&2; echo out"];
-        let out = order_telling(&script, PROGRAM_TIMEOUT, &mut |line| told.push(line.to_owned())).unwrap();
+        let out = order_telling(&script, PROGRAM_TIMEOUT, &|| false, &mut |line| told.push(line.to_owned()))
+            .unwrap();
         assert_eq!((out.as_str(), told), ("out\n", vec!["one".to_owned(), "two".to_owned()]));
+        let stopped = order_telling(&["sleep", "60"], PROGRAM_TIMEOUT, &|| true, &mut |_| {}).unwrap_err();
+        assert_eq!(stopped.to_string(), "`sleep 60` was stopped");
+        // Out of reach of the terminal's Ctrl-C, which is sent to all of a group.
+        let group = order(&["sh", "-c", "cut -d ' ' -f 5 /proc/$$/stat"]).unwrap();
+        assert_ne!(group.trim(), nix::unistd::getpgrp().to_string());
         let late = run(&["sleep", "60"], &[], "", Duration::from_millis(20)).unwrap_err();
         assert!(late.to_string().contains("did not end"), "{late}");
     }
@@ -326,6 +363,20 @@ mod tests {
         assert_eq!(made, [directory.path().join("a"), directory.path().join("a/b")]);
         let own = (nix::unistd::geteuid().as_raw(), nix::unistd::getegid().as_raw());
         write_owned(&path, b"one", 0o600, own).unwrap();
+        write_owned(&path, b"two", 0o640, own).unwrap();
+        // A run that was killed has left its draft; what a run that lives writes, and what is no draft, stays.
+        let beside = |name: &str| path.with_file_name(name);
+        let dead = i32::MAX.to_string();
+        for name in [&format!(".file.{dead}"), ".file.1", ".file.old", &format!(".other.{dead}")] {
+            fs::write(beside(name), "draft").unwrap();
+        }
+        write_owned(&path, b"two", 0o640, own).unwrap();
+        assert!(!beside(&format!(".file.{dead}")).exists());
+        fs::write(beside(&format!(".file.{dead}")), "draft").unwrap();
+        remove(&beside("file")).unwrap();
+        for name in [".file.1", ".file.old", &format!(".other.{dead}")] {
+            fs::remove_file(beside(name)).unwrap();
+        }
         write_owned(&path, b"two", 0o640, own).unwrap();
         let was = Was::of(&path).unwrap();
         assert_eq!((was.content.as_str(), was.mode), ("two", 0o640));

@@ -1,5 +1,7 @@
 //! From facts and answers to ordered steps. Pure: the same facts give the same plan, and what already holds makes no step.
 
+mod differs;
+mod follow;
 mod guard;
 mod node;
 mod service;
@@ -12,6 +14,7 @@ use std::{collections::BTreeSet, net::SocketAddr, path::PathBuf, time::Duration}
 use serde::Serialize;
 
 pub(super) use self::{
+    guard::DENIED_REMEDY,
     settings::access,
     shipped::{differing, directories, touched},
 };
@@ -44,6 +47,9 @@ pub(crate) struct Step {
     pub(crate) subject: String,
     /// What is.
     pub(crate) is: String,
+    /// Where a file is written over: the lines that go and come.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(crate) differs: Vec<String>,
     /// What will be.
     pub(crate) will: String,
     /// Why.
@@ -149,20 +155,23 @@ impl Plan {
         action: Action,
     ) {
         let (subject, is, will) = (subject.into(), is.into(), will.into());
-        self.steps.push(Step { subject, is, will, why, action });
+        self.steps.push(Step { subject, is, differs: Vec::new(), will, why, action });
     }
 
     /// A file that shall hold this.
     fn file(&mut self, facts: &Facts, path: &str, content: &str, (why, then): (&'static str, Then)) {
         let path = PathBuf::from(path);
-        let is = match facts.files.get(&path) {
+        let (is, differs) = match facts.files.get(&path) {
             Some(file) if file.content == content => return,
-            Some(_) => "other content",
-            None => "missing",
+            Some(file) => ("other content", differs::differs(file.mode, &file.content, content)),
+            None => ("missing", Vec::new()),
         };
         let subject = path.display().to_string();
         let action = Action::Write { path, mode: 0o644, content: content.to_owned(), then };
         self.step(subject, (is, "written"), why, action);
+        if let Some(step) = self.steps.last_mut() {
+            step.differs = differs;
+        }
     }
 }
 

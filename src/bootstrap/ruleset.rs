@@ -56,10 +56,21 @@ impl Firewall {
     /// Is that let in, from there or from anywhere?
     pub(crate) fn lets_in(&self, carrier: &Carrier) -> bool {
         let for_everybody = match carrier.arrives {
-            Arrives::Udp(port) => self.opened.contains(&OpenPort { port, udp: true }),
+            Arrives::Udp(port) => self.opened.iter().any(|open| open.holds(&OpenPort::one(port, true))),
             Arrives::Protocol(_) => self.carriers.contains(&Carrier { from: None, ..*carrier }),
         };
         for_everybody || self.carriers.contains(carrier)
+    }
+
+    /// What is open besides and has ports in common with this: to close the one leaves the other open.
+    pub(crate) fn meeting(&self, port: &OpenPort) -> Vec<String> {
+        let meets = |one: &u16| port.meets(&OpenPort::one(*one, false));
+        let named = |set: &BTreeSet<u16>, what: &str| {
+            set.iter().copied().filter(meets).map(|one| format!("{one}/tcp ({what})")).collect::<Vec<_>>()
+        };
+        let opened = self.opened.iter().filter(|other| *other != port && other.meets(port));
+        let opened = opened.map(OpenPort::to_string).collect();
+        [named(&self.ssh, "SSH"), named(&self.edge, "the edge"), opened].concat()
     }
 
     /// What is not let in yet is, until so many rules let tunnels in.
@@ -91,9 +102,9 @@ pub(super) const GONE: &str = "add table inet gateway\ndelete table inet gateway
 
 /// The whole file: one transaction that replaces our table and touches no other.
 pub(super) fn text(firewall: &Firewall) -> String {
-    let opened = |udp: bool| firewall.opened.iter().filter(move |port| port.udp == udp).map(|port| port.port);
-    let tcp: BTreeSet<u16> = firewall.edge.iter().copied().chain(opened(false)).collect();
-    let udp: BTreeSet<u16> = opened(true).collect();
+    let opened = |udp: bool| firewall.opened.iter().filter_map(move |port| port.range(udp));
+    let tcp = apart(firewall.edge.iter().map(|port| (*port, *port)).chain(opened(false)).collect());
+    let udp = apart(opened(true).collect());
     let mut rules = vec![
         "ct state established,related accept".to_owned(),
         "ct state invalid drop".to_owned(),
@@ -109,7 +120,7 @@ pub(super) fn text(firewall: &Firewall) -> String {
         "ip6 saddr @denied6 drop".to_owned(),
     ];
     if !firewall.ssh.is_empty() {
-        let ports = set(&firewall.ssh);
+        let ports = set(&apart(firewall.ssh.iter().map(|port| (*port, *port)).collect()));
         let limit = format!("limit rate over {SSH_PER_MINUTE}/minute burst {SSH_PER_MINUTE} packets");
         // A customer has a /64 of IPv6 at least: one address more or less is the same caller.
         let network = "ip6 saddr and ffff:ffff:ffff:ffff::";
@@ -186,8 +197,25 @@ pub(super) fn difference(then: &str, now: &str) -> Option<String> {
         .or_else(|| (then != now).then(|| "their order is another".to_owned()))
 }
 
-fn set(ports: &BTreeSet<u16>) -> String {
-    format!("{{ {} }}", ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", "))
+/// First and last ports without overlaps, of which nft wants none.
+fn apart(mut ranges: Vec<(u16, u16)>) -> Vec<(u16, u16)> {
+    ranges.sort_unstable();
+    let mut apart: Vec<(u16, u16)> = Vec::new();
+    for (first, last) in ranges {
+        match apart.last_mut() {
+            Some((_, end)) if first <= *end => *end = last.max(*end),
+            _ => apart.push((first, last)),
+        }
+    }
+    apart
+}
+
+fn set(ranges: &[(u16, u16)]) -> String {
+    let shown = |(first, last): &(u16, u16)| match first == last {
+        true => first.to_string(),
+        false => format!("{first}-{last}"),
+    };
+    format!("{{ {} }}", ranges.iter().map(shown).collect::<Vec<_>>().join(", "))
 }
 
 fn addresses<'n>(name: &str, kind: &str, nets: impl Iterator<Item = &'n IpNet>) -> String {
@@ -267,6 +295,26 @@ mod tests {
         let none = text(&Firewall::default());
         assert!(!none.contains("cutover"), "{none}");
         assert!(!none.contains("dport {") && none.contains("policy drop"), "{none}");
+    }
+
+    #[test]
+    fn ranges_stand_in_the_rules_without_overlaps_and_what_overlaps_is_named() {
+        let ports = |list: &[&str]| list.iter().map(|port| port.parse().unwrap()).collect();
+        let firewall = Firewall {
+            ssh: [22].into(),
+            edge: [443, 8005].into(),
+            opened: ports(&["8000-8010", "8008-8020", "9000", "5000-5100/udp", "8007/udp"]),
+            ..Firewall::default()
+        };
+        let rules = text(&firewall);
+        assert!(rules.contains("tcp dport { 443, 8000-8020, 9000 } accept"), "{rules}");
+        assert!(rules.contains("udp dport { 5000-5100, 8007 } accept"), "{rules}");
+        let meeting = |port: &str| firewall.meeting(&port.parse().unwrap()).join(", ");
+        assert_eq!(meeting("8000-8010"), "8005/tcp (the edge), 8008-8020/tcp");
+        assert_eq!(meeting("20-30"), "22/tcp (SSH)");
+        assert_eq!(meeting("9000"), "");
+        let within = "5050/udp@192.0.2.1".parse().unwrap();
+        assert!(firewall.lets_in(&within), "the range is open to everybody");
     }
 
     #[test]

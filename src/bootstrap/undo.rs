@@ -37,11 +37,18 @@ pub(crate) struct Taken {
     pub(crate) stays: Option<String>,
 }
 
-/// Take everything back; `told` hears of each thing when it is done. `registry` is why the registry and what opens it must
-/// stay, if they must.
-pub(crate) fn undo(registry: Option<&str>, mut told: impl FnMut(Taken)) -> Result<(), BootstrapError> {
+/// Take everything back, until `stop` says that nothing more shall be begun; `told` hears of each thing when it is done.
+/// `registry` is why the registry and what opens it must stay, if they must.
+pub(crate) fn undo(
+    registry: Option<&str>,
+    stop: &dyn Fn() -> bool,
+    mut told: impl FnMut(Taken),
+) -> Result<(), BootstrapError> {
     let mut journal = written()?;
     for made in in_order(&journal) {
+        if stop() {
+            break;
+        }
         let stays = made.take_back(registry)?;
         if stays.is_none() {
             journal.made.retain(|other| *other != made);
@@ -124,6 +131,7 @@ impl Made {
             Self::Ufw(list) => format!("ufw: {}", ports(list)),
             Self::UfwRule(words) => format!("ufw {words}"),
             Self::Firewalld(list) => format!("firewalld: {}", ports(list)),
+            Self::FirewalldZone { zone, ports: list } => format!("firewalld, zone {zone}: {}", ports(list)),
             Self::Later(made) => made.to_string(),
         }
     }
@@ -154,7 +162,8 @@ impl Made {
             Self::Firewall => take_back_firewall().map(|()| None),
             Self::Ufw(ports) => rulers::ufw(ports).map(|()| None),
             Self::UfwRule(words) => rulers::ufw_rule(words).map(|()| None),
-            Self::Firewalld(ports) => rulers::firewalld(ports).map(|()| None),
+            Self::Firewalld(ports) => rulers::firewalld(None, ports).map(|()| None),
+            Self::FirewalldZone { zone, ports } => rulers::firewalld(Some(zone), ports).map(|()| None),
             Self::Later(_) => Ok(Some("a later version of `gateway` made it, and takes it back".to_owned())),
         }
     }

@@ -5,6 +5,7 @@ mod answers;
 mod first_certificate;
 mod node;
 mod registry;
+mod stop;
 mod undo;
 
 use std::{
@@ -17,6 +18,7 @@ use std::{
 
 use serde_json::{Value, json};
 
+use self::stop::Stop;
 use super::{
     Failure, Settings,
     doctor::{self, Doctor},
@@ -92,7 +94,7 @@ pub(crate) struct Bootstrap {
     /// A port of SSH besides those that are found; may be repeated
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     ssh_port: Vec<u16>,
-    /// A port that the firewall leaves open besides, such as 8080 or 51820/udp; may be repeated
+    /// A port or range that the firewall leaves open besides, such as 8080, 51820/udp or 8000-8010; may be repeated
     #[arg(long, value_name = "PORT")]
     open: Vec<OpenPort>,
     /// Build no firewall
@@ -183,7 +185,8 @@ impl Bootstrap {
         }
         self.ask("Go ahead?")?;
         let quiet = self.form.json;
-        let carried_out = bootstrap::apply(&plan, |progress| match progress {
+        let stop = Stop::heard()?;
+        let carried_out = bootstrap::apply(&plan, &|| stop.asked().is_some(), |progress| match progress {
             _ if quiet => {}
             Progress::Begun(index, step) => {
                 out::remark(format!("[{}/{}] {}: {}", index + 1, plan.steps.len(), step.subject, step.will));
@@ -192,13 +195,24 @@ impl Bootstrap {
         });
         // One document, with all that there is to say: for scripts.
         let told = json!({ "facts": facts, "plan": plan });
-        if let Err((done, error)) = carried_out {
+        let failure = match carried_out {
+            Ok(done) if done == plan.steps.len() => None,
+            Ok(done) => stop.asked().map(|asked| (done, stop::stopped(asked, &subjects(&plan), done, GO_ON))),
+            Err((done, error)) => Some((done, failed(&plan, done, &error))),
+        };
+        if let Some((done, failure)) = failure {
             if quiet {
                 out::json(&with(told, "done", json!(done)))?;
             }
-            return Err(stopped(&plan, done, &error));
+            return Err(failure);
         }
-        self.ended(&answers, settings, with(told, "done", json!(plan.steps.len())))?;
+        let told = with(told, "done", json!(plan.steps.len()));
+        self.tell_armed();
+        if quiet && stop.asked().is_some() {
+            out::json(&told)?;
+        }
+        stop.over();
+        self.ended(&answers, settings, told)?;
         answers::said_in_full(&answers, settings)
     }
 
@@ -220,8 +234,10 @@ impl Bootstrap {
                 out::line("everything is as it should be: nothing to do");
             }
             for (index, step) in plan.steps.iter().enumerate() {
+                let differs: String =
+                    step.differs.iter().map(|line| format!("\n             {line}")).collect();
                 out::line(format!(
-                    "\n{:>2}. {}\n    is       {}\n    will be  {}\n    because  {}",
+                    "\n{:>2}. {}\n    is       {}{differs}\n    will be  {}\n    because  {}",
                     index + 1,
                     step.subject,
                     step.is,
@@ -250,7 +266,8 @@ impl Bootstrap {
         }
     }
 
-    fn ended(&self, answers: &Answers, settings: &Settings, told: Value) -> Result<(), Failure> {
+    /// What must not be missed, whatever comes after it.
+    fn tell_armed(&self) {
         if let Some(armed) = bootstrap::live().armed {
             let text = format!(
                 "\nThe firewall is up until {:.0} and then goes back, unless you keep it. From your own machine, open a\n\
@@ -259,6 +276,9 @@ impl Bootstrap {
             );
             if self.form.json { out::remark(text) } else { out::line(text) }
         }
+    }
+
+    fn ended(&self, answers: &Answers, settings: &Settings, told: Value) -> Result<(), Failure> {
         first_certificate::awaited(answers, settings);
         // What it finds is told, and no reason to call the set-up failed: DNS may come later.
         if self.form.json {
@@ -303,15 +323,21 @@ fn answer() -> Result<String, Failure> {
     }
 }
 
-fn stopped(plan: &Plan, done: usize, error: &BootstrapError) -> Failure {
-    let step = plan.steps.get(done).map(|step| step.subject.as_str()).unwrap_or_default();
-    let names: Vec<&str> = plan.steps.iter().take(done).map(|step| step.subject.as_str()).collect();
-    let done = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+/// After a run that has not come to its end.
+const GO_ON: &str =
+    "run the same order again, which goes on here, or take everything back with `gateway bootstrap --undo`";
+
+fn subjects(plan: &Plan) -> Vec<&str> {
+    plan.steps.iter().map(|step| step.subject.as_str()).collect()
+}
+
+fn failed(plan: &Plan, done: usize, error: &BootstrapError) -> Failure {
+    let names = subjects(plan);
+    let step = names.get(done).copied().unwrap_or_default();
+    let done = if done == 0 { "nothing".to_owned() } else { names[..done].join(", ") };
     let remedy = error.remedy().map(|remedy| format!("{remedy}; then ")).unwrap_or_default();
-    let hint = format!(
-        "{remedy}run the same order again, which goes on here, or take everything back with `gateway bootstrap --undo`"
-    );
-    Failure::failed(format!("step `{step}` failed: {error}\ndone before: {done}")).hint(hint)
+    Failure::failed(format!("step `{step}` failed: {error}\ndone before: {done}"))
+        .hint(format!("{remedy}{GO_ON}"))
 }
 
 /// Where the configuration that is there makes the edge listen; the defaults where there is none.

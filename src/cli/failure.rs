@@ -23,8 +23,12 @@ pub(crate) enum Exit {
     Denied = 4,
     /// New workers did not get ready; where there were old ones, they go on.
     NotReady = 5,
+    /// SIGHUP, with which an SSH session ends, ended a set-up between two steps; as shells count it.
+    HungUp = 129,
     /// Ctrl-C ended the command, and not what the gateway does; as shells count it.
     Interrupted = 130,
+    /// SIGTERM ended a set-up between two steps; as shells count it.
+    Terminated = 143,
 }
 
 impl From<Exit> for ExitCode {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::json;
 
 use super::{Failure, Settings, bootstrap::configured, out};
-use crate::bootstrap::{self, Carrier, Change, Firewall, OpenPort};
+use crate::bootstrap::{self, Carrier, Change, Changed, Firewall, OpenPort};
 
 /// Show and change the firewall that `gateway bootstrap` has built
 #[derive(Debug, clap::Subcommand)]
@@ -37,10 +37,11 @@ firewall reload` themselves.
 Examples:
   gateway firewall allow 8080
   gateway firewall allow 51820/udp
+  gateway firewall allow 8000-8010
   gateway firewall allow 198.51.100.7
   gateway firewall allow gre@198.51.100.7")]
 pub(crate) struct Allow {
-    /// A port, an address, a network, or a tunnel as PROTOCOL@ADDRESS
+    /// A port, a range of ports, an address, a network, or a tunnel as PROTOCOL@ADDRESS
     what: String,
 }
 
@@ -63,10 +64,11 @@ pub(crate) struct Deny {
 #[command(after_help = "\
 Examples:
   gateway firewall close 8080
+  gateway firewall close 8000-8010
   gateway firewall close 192.0.2.0/24
   gateway firewall close gre@198.51.100.7")]
 pub(crate) struct Close {
-    /// The port, address, network or tunnel, as `gateway firewall status` shows it
+    /// The port, range, address, network or tunnel, as `gateway firewall status` shows it
     what: String,
 }
 
@@ -112,8 +114,26 @@ impl FirewallOrder {
             }
             Self::Reload(_) => Change::Follow(Some(bootstrap::edge_ports(&configured(settings)?))),
         };
-        let firewall = change.apply()?;
+        let port = match &change {
+            Change::Open(port) => Some(*port),
+            Change::Close(what) => what.parse::<OpenPort>().ok(),
+            _ => None,
+        };
+        let firewall = match change.apply()? {
+            Changed::Ours(firewall) => firewall,
+            Changed::Theirs(done) => {
+                out::line(done);
+                return Ok(());
+            }
+        };
         out::line(shown(&firewall));
+        let meeting = port.map(|port| firewall.meeting(&port)).unwrap_or_default();
+        if let Some(port) = port.filter(|_| !meeting.is_empty()) {
+            out::remark(format!(
+                "note: open besides, with ports in common with {port}: {}\nhint: each is closed by an order of its own",
+                meeting.join(", ")
+            ));
+        }
         Ok(())
     }
 }

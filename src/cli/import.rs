@@ -28,7 +28,8 @@ pub(crate) enum Import {
 /// nginx's servers: `nginx -T` is asked for them
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The configuration goes to standard output, what it could not carry to standard error, each with what to do about it. \
+The configuration goes to standard output, what it could not carry to standard error, each with what to do about it; a \
+path that nginx protects and that would be open to everybody is a warning. \
 Put the former into /etc/gateway/conf.d and ask `gateway check` what it thinks of it.
 
 Examples:
@@ -101,6 +102,10 @@ fn tell(carried: &Carried, form: &out::Form) -> Result<(), Failure> {
     }
     for left in &carried.left {
         out::remark(format!("not carried: {}\nhint: {}", left.what, left.remedy));
+    }
+    // Last, where it is seen.
+    for warning in &carried.warnings {
+        out::remark(format!("warning: {}\nhint: {}", warning.what, warning.remedy));
     }
     out::line(carried.config.trim_end());
     Ok(())

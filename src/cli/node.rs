@@ -10,7 +10,6 @@ mod remove;
 pub(super) use self::install::mirror;
 
 use std::{
-    io::Read,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     time::{Duration, Instant},
@@ -19,7 +18,7 @@ use std::{
 use super::{Client, Failure, Settings, client::Presence, identity, reach};
 use crate::{
     admin::BackendStatus,
-    backend::node::{Hints, Installed, NodeProblem, Source, Spec, Store, here},
+    backend::node::{Hints, Installed, NodeProblem, Source, Spec, Store, here, what_it_said},
     config::{Config, Loaded},
 };
 
@@ -47,8 +46,14 @@ struct Place {
 impl Node {
     pub(crate) fn run(self, settings: &Settings) -> Result<(), Failure> {
         let place = Place::read(settings)?;
-        // Who changes files there does it as their owner. `exec` becomes somebody else by itself.
-        if matches!(self, Self::Install(_) | Self::Use(_) | Self::Remove(_)) {
+        // Who changes files there does it as their owner, and so does who works as workers that have no user of their own:
+        // they are whom the gateway is. Of the others `exec` becomes one by itself.
+        let as_owner = match &self {
+            Self::List(_) => false,
+            Self::Install(_) | Self::Use(_) | Self::Remove(_) => true,
+            Self::Exec(exec) => exec.is_of_the_gateways_user(&place),
+        };
+        if as_owner {
             identity::become_owner_of(&place.config.state_dir)?;
         }
         reach::runtime()?.block_on(async {
@@ -144,15 +149,11 @@ pub(super) fn say_version(program: &Path) -> Result<String, String> {
             None => std::thread::sleep(Duration::from_millis(5)),
         }
     };
-    let mut said = String::new();
-    let stream: Option<Box<dyn Read>> = match status.success() {
-        true => child.stdout.map(|stream| Box::new(stream) as Box<dyn Read>),
-        false => child.stderr.map(|stream| Box::new(stream) as Box<dyn Read>),
+    let said = match status.success() {
+        true => child.stdout.map(what_it_said),
+        false => child.stderr.map(what_it_said),
     };
-    if let Some(stream) = stream {
-        let _cut = stream.take(512).read_to_string(&mut said);
-    }
-    let said = said.trim().to_owned();
+    let said = said.transpose().ok().flatten().unwrap_or_default().trim().to_owned();
     match status.success() {
         true => Ok(said),
         false if said.is_empty() => Err(status.to_string()),

@@ -18,7 +18,7 @@ mod tls;
 
 use std::path::Path;
 
-pub(crate) use self::{acme::is_mail_address, backend::upstream_problem};
+pub(crate) use self::{acme::is_mail_address, backend::upstream_problem, isolation::too_wide};
 
 use super::{Config, Problem, load::Purpose, place::Place};
 

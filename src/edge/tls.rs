@@ -28,7 +28,7 @@ pub(super) use self::vault::{Kept, KeptCertificate, Vault};
 pub(crate) use self::{
     acceptor::TlsAcceptor,
     config::{Hsts, MinVersion},
-    import::{ImportOrder, ImportProblem, Imported},
+    import::{ImportOrder, ImportProblem, Imported, unfit_for},
     inventory::{CertificateView, HostCertificate, HostCertificateState, observe, warnings},
 };
 use self::{files::Files, local::LocalCa, resolver::Chosen};

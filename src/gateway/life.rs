@@ -1,11 +1,15 @@
-//! One life of the gateway: from rooms that are built to rooms that have drained. It obeys orders one by one, and must
-//! never leave one without an answer.
+//! One life of the gateway: from rooms that are built to rooms that have drained. No order waits for another, and
+//! none may be left without an answer.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    cell::Cell,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
+use futures_util::{FutureExt, Stream, StreamExt, stream::FuturesUnordered};
 use tokio::sync::mpsc;
 
 use super::{
@@ -21,8 +25,12 @@ use crate::{
     edge::Inherited,
 };
 
-/// Orders that may wait; a second reload behind them would load the same files.
+/// Orders that may wait until one is taken up.
 const ORDERS_WAITING_MAX: usize = 4;
+
+/// Reloads under way at a time. One that waits gives way to the next of the same backend: so many are many backends' or a
+/// loop's.
+const RELOADS_MAX: usize = 32;
 
 /// What a life begins with.
 pub(super) struct Beginning {
@@ -59,6 +67,12 @@ enum Next {
     Stop,
 }
 
+/// What ends it.
+enum Last {
+    Stop,
+    Swap,
+}
+
 /// Rooms that serve.
 pub(super) struct Life {
     rooms: Rooms,
@@ -93,84 +107,43 @@ impl Life {
     }
 
     async fn obey(mut self, reloader: &Reloader, successor: &Successor, signals: &mut Signals) -> End {
+        match self.last(reloader, successor, signals).await {
+            Last::Stop => self.stop(signals).await,
+            Last::Swap => self.hand_over(signals).await,
+        }
+    }
+
+    /// Until an order ends this life. A rolling reload takes as long as its workers, and none waits for another: whoever
+    /// mends what the first one hangs on, or is about another backend, or wants an end. What is under way then is dropped.
+    async fn last(&mut self, reloader: &Reloader, successor: &Successor, signals: &mut Signals) -> Last {
+        let Self { rooms, orders, swaps, .. } = self;
+        let (rooms, wholes) = (&*rooms, Cell::new(0));
+        let mut under_way = FuturesUnordered::new();
         loop {
-            match self.next(signals).await {
-                Next::Stop => return self.stop(signals).await,
-                Next::Reload(order) => {
-                    // A rolling reload takes as long as its workers; the end does not wait for it.
-                    tokio::select! {
-                        () = self.reload(reloader, order) => {}
-                        () = signals.stop() => return self.stop(signals).await,
-                    }
-                }
+            let room = under_way.len() < RELOADS_MAX;
+            let next = tokio::select! {
+                Some(()) = under_way.next() => continue,
+                next = next(orders, signals, room) => next,
+            };
+            match next {
+                Next::Stop => return Last::Stop,
+                Next::Reload(order) => under_way.push(reload(rooms, reloader, order, &wholes).boxed_local()),
                 Next::ReloadBackend(name, order) => {
-                    tokio::select! {
-                        () = reloader.carry_out_for(&self.rooms, &name, order) => {}
-                        () = signals.stop() => return self.stop(signals).await,
-                    }
+                    let reload = async move { reloader.carry_out_for(rooms, &name, order).await };
+                    under_way.push(reload.boxed_local());
                 }
                 Next::Swap(order) => {
                     let checked = tokio::select! {
                         checked = successor.check() => checked,
-                        () = signals.stop() => return self.stop(signals).await,
+                        () = signals.stop() => return Last::Stop,
+                        () = carry_on(&mut under_way) => continue,
                     };
-                    if self.answer(successor, order, checked) {
-                        return self.hand_over(signals).await;
+                    if answer(successor, order, checked, *swaps) {
+                        return Last::Swap;
                     }
                 }
             }
         }
-    }
-
-    async fn next(&mut self, signals: &mut Signals) -> Next {
-        tokio::select! {
-            said = signals.next() => match said {
-                Said::Stop => Next::Stop,
-                Said::Reload => Next::Reload(None),
-                Said::Swap => Next::Swap(None),
-            },
-            Some(order) = self.orders.recv() => match order {
-                Order::Reload(order) => Next::Reload(Some(order)),
-                Order::ReloadBackend(name, order) => Next::ReloadBackend(name, order),
-                Order::Swap(order) => Next::Swap(Some(order)),
-            },
-        }
-    }
-
-    async fn reload(&self, reloader: &Reloader, order: Option<ReloadOrder>) {
-        let edge = self.rooms.house().edge();
-        let names = || {
-            let mut names = Vec::new();
-            edge.each_listener(|bound| names.push(bound.name()));
-            names
-        };
-        notify::reloading("reloading");
-        let before = names();
-        // Workers may need their whole `ready_timeout` and `drain_timeout`, one after another.
-        tokio::select! {
-            () = reloader.carry_out(&self.rooms, order) => {}
-            () = notify::lasting() => {}
-        }
-        let after = names();
-        let gone: Vec<_> = before.into_iter().filter(|name| !after.contains(name)).collect();
-        notify::forget(&gone);
-        notify::keep(edge);
-        notify::ready();
-    }
-
-    /// Tell whoever ordered a swap whether there will be one; true if so.
-    fn answer(&self, successor: &Successor, order: Option<SwapOrder>, checked: Result<(), Problem>) -> bool {
-        let path = successor.path().display();
-        match &checked {
-            Ok(()) => tracing::info!(program = %path, "swapping: draining, then becoming it"),
-            Err(problem) => tracing::error!(problem = %problem.detail, "the swap was refused"),
-        }
-        let goes = checked.is_ok();
-        if let Some(order) = order {
-            // Whoever asked may have gone away; the swap goes on all the same.
-            drop(order.send(checked.map(|()| Swapping { program: path.to_string(), swaps: self.swaps })));
-        }
-        goes
     }
 
     /// Drain for good.
@@ -206,4 +179,71 @@ impl Life {
         tracing::info!(websockets = ended, "drained for the swap; WebSockets were told to come again");
         End::Handed { config: house.config.load_full(), inherited: house.edge().hand_over(), websockets }
     }
+}
+
+/// What comes next; without room for another reload only the end does, and all else waits.
+async fn next(orders: &mut mpsc::Receiver<Order>, signals: &mut Signals, room: bool) -> Next {
+    if !room {
+        signals.stop().await;
+        return Next::Stop;
+    }
+    tokio::select! {
+        said = signals.next() => match said {
+            Said::Stop => Next::Stop,
+            Said::Reload => Next::Reload(None),
+            Said::Swap => Next::Swap(None),
+        },
+        Some(order) = orders.recv() => match order {
+            Order::Reload(order) => Next::Reload(Some(order)),
+            Order::ReloadBackend(name, order) => Next::ReloadBackend(name, order),
+            Order::Swap(order) => Next::Swap(Some(order)),
+        },
+    }
+}
+
+/// Carry out what is under way. Never ends.
+async fn carry_on(under_way: &mut (impl Stream<Item = ()> + Unpin)) {
+    while under_way.next().await.is_some() {}
+    std::future::pending().await
+}
+
+/// Reload the whole; `wholes` counts those under way, the last of which tells systemd of the end.
+async fn reload(rooms: &Rooms, reloader: &Reloader, order: Option<ReloadOrder>, wholes: &Cell<usize>) {
+    let edge = rooms.house().edge();
+    let names = || {
+        let mut names = Vec::new();
+        edge.each_listener(|bound| names.push(bound.name()));
+        names
+    };
+    notify::reloading("reloading");
+    wholes.update(|wholes| wholes + 1);
+    let before = names();
+    // Workers may need their whole `ready_timeout` and `drain_timeout`, one after another.
+    tokio::select! {
+        () = reloader.carry_out(rooms, order) => {}
+        () = notify::lasting() => {}
+    }
+    let after = names();
+    let gone: Vec<_> = before.into_iter().filter(|name| !after.contains(name)).collect();
+    notify::forget(&gone);
+    notify::keep(edge);
+    wholes.update(|wholes| wholes - 1);
+    if wholes.get() == 0 {
+        notify::ready();
+    }
+}
+
+/// Tell whoever ordered a swap whether there will be one; true if so.
+fn answer(successor: &Successor, order: Option<SwapOrder>, checked: Result<(), Problem>, swaps: u64) -> bool {
+    let path = successor.path().display();
+    match &checked {
+        Ok(()) => tracing::info!(program = %path, "swapping: draining, then becoming it"),
+        Err(problem) => tracing::error!(problem = %problem.detail, "the swap was refused"),
+    }
+    let goes = checked.is_ok();
+    if let Some(order) = order {
+        // Whoever asked may have gone away; the swap goes on all the same.
+        drop(order.send(checked.map(|()| Swapping { program: path.to_string(), swaps })));
+    }
+    goes
 }

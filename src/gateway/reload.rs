@@ -1,6 +1,8 @@
 //! Reload: the whole new configuration is checked first; a bad one changes nothing and says why.
 
+use futures_util::future::join_all;
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::{
     defaults::{host_names, own_files, own_files_of, tenant_defaults},
@@ -27,12 +29,14 @@ const PARTLY: &str =
 /// Reads the configuration anew as this process was told to.
 pub(super) struct Reloader {
     flags: Flags,
+    /// Whoever reads the configuration, or puts something of it in force, does so alone; how often the whole was.
+    wholes: Mutex<u64>,
 }
 
 impl Reloader {
     /// With the flags of the start.
     pub(super) fn new(flags: Flags) -> Self {
-        Self { flags }
+        Self { flags, wholes: Mutex::default() }
     }
 
     /// Reload, for whoever ordered it; without an order it was a signal, and the log hears of it. Cancel safe:
@@ -66,6 +70,7 @@ impl Reloader {
     }
 
     async fn reload(&self, rooms: &Rooms) -> Result<InForce, Problem> {
+        let mut turn = self.wholes.lock().await;
         let mut loaded = self.load()?;
         let before = rooms.house().config.load_full();
         let mut restart_needed = restart_needed(&before, &loaded.config);
@@ -84,10 +89,13 @@ impl Reloader {
         let supervised = supervised(&before, &loaded.config);
         rooms.house().hide(&hidden);
         rooms.house().put_in_force(loaded.config, prepared);
-        // One that fails keeps none of those behind it from what is asked of them.
+        *turn += 1;
+        drop(turn);
+        // One that fails, or waits, keeps none of the others from what is asked of them.
+        let adopted = join_all(supervised.iter().map(|name| rooms.house().adopt(name))).await;
         let (mut drains, mut failures) = (Vec::new(), Vec::new());
-        for name in supervised {
-            match rooms.house().adopt(&name, &before).await {
+        for outcome in adopted {
+            match outcome {
                 Ok(drain) => drains.push(drain),
                 Err(error) => failures.push(Problem::of(&error)),
             }
@@ -107,11 +115,11 @@ impl Reloader {
     /// The file as a whole must be sound, but only this backend's table is taken from it.
     async fn reload_one(&self, rooms: &Rooms, name: &str) -> Result<InForce, Problem> {
         let house = rooms.house();
-        let before = house.config.load_full();
         if house.runs_elsewhere(name) {
             let detail = format!("backend {name} is run by something else, and so reloaded there");
             return Err(Problem::new(409, "backend-not-supervised", detail));
         }
+        let turn = self.wholes.lock().await;
         let loaded = self.load()?;
         let Some(table) = loaded.config.backend.get(name) else {
             let detail = format!("the configuration has no backend `{name}` any more");
@@ -119,23 +127,41 @@ impl Reloader {
                 Problem::new(422, "configuration", detail).hint("it goes with a new start of the gateway")
             );
         };
-        let mut after = (*before).clone();
-        after.backend.insert(name.to_owned(), table.clone());
-        if let Some(host) = clash(&after, name) {
-            let detail =
-                format!("the host `{host}` of backend {name} is another's until the rest is reloaded");
-            return Err(
-                Problem::new(409, "host-taken", detail).hint("`gateway reload` takes over the whole file")
-            );
-        }
+        let before = house.config.load_full();
+        let after = with_table(&before, name, table)?;
         let restart_needed = restart_needed(&before, &after);
         // What can fail at the edge comes before its workers are replaced.
-        let prepared = house.prepare(&after).map_err(|error| Problem::of(&error))?;
+        drop(house.prepare(&after).map_err(|error| Problem::of(&error))?);
+        house.hide(&[own_files(&loaded), own_files_of(&before)].concat());
+        let seen = *turn;
+        drop(turn);
         let drain = house.reload(name, table.clone()).await.map_err(|error| Problem::of(&error))?;
-        house.put_in_force(after, prepared);
+        let turn = self.wholes.lock().await;
+        // Where the whole file was put in force meanwhile, it says something newer.
+        if *turn == seen {
+            let now = with_table(&house.config.load_full(), name, table)?;
+            let prepared = house.prepare(&now).map_err(|error| Problem::of(&error))?;
+            house.put_in_force(now, prepared);
+        }
+        drop(turn);
         let concerns = |warning: &&config::Problem| warning.to_string().contains(&format!("backend.{name}"));
         let warnings = loaded.warnings.iter().filter(concerns).map(ToString::to_string).collect();
         Ok(InForce { reloaded: Reloaded { restart_needed, warnings }, drains: vec![drain] })
+    }
+}
+
+/// What is in force, with this table of one backend; none, if one of its hosts is somebody else's there.
+fn with_table(in_force: &Config, name: &str, table: &backend::Config) -> Result<Config, Problem> {
+    let mut after = in_force.clone();
+    after.backend.insert(name.to_owned(), table.clone());
+    match clash(&after, name) {
+        None => Ok(after),
+        Some(host) => {
+            let detail =
+                format!("the host `{host}` of backend {name} is another's until the rest is reloaded");
+            let problem = Problem::new(409, "host-taken", detail);
+            Err(problem.hint("`gateway reload` takes over the whole file"))
+        }
     }
 }
 

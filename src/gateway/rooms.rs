@@ -22,6 +22,7 @@ use super::{
     GatewayError, Lives,
     defaults::{certificate_files, own_files, tenant_defaults},
     life::Beginning,
+    notify,
     places::Places,
     reload::surprises,
 };
@@ -234,8 +235,12 @@ impl House {
             }
         };
         let ready = join_all(self.backends.values().map(|backend| one(backend)));
-        if tokio::time::timeout(patience, ready).await.is_err() {
-            tracing::warn!("serving again, though a backend has no worker yet");
+        tokio::select! {
+            ready = tokio::time::timeout(patience, ready) => if ready.is_err() {
+                tracing::warn!("serving again, though a backend has no worker yet");
+            },
+            // The watchdog has run on since the program before was let go.
+            () = notify::lasting() => {}
         }
     }
 
@@ -263,18 +268,19 @@ impl House {
 
     /// Let a backend have what the configuration in force says. When the new workers never get ready the old ones go
     /// on, and their configuration counts again, so that the next reload tries anew.
-    pub(super) async fn adopt(&self, name: &str, before: &Config) -> Result<Drain, BackendError> {
+    pub(super) async fn adopt(&self, name: &str) -> Result<Drain, BackendError> {
         let current = self.config.load_full();
         let (Some(backend), Some(config)) = (self.backends.get(name), current.backend.get(name)) else {
             return Ok(Drain::default());
         };
         let outcome = backend.adopt(config.clone()).await;
-        if outcome.is_err()
-            && let Some(old) = before.backend.get(name)
-        {
-            let mut kept = (*current).clone();
-            kept.backend.insert(name.to_owned(), old.clone());
-            self.config.store(Arc::new(kept));
+        // Another order may have come between: whatever became of ours, the backend knows by what it goes.
+        if let Some(goes_by) = backend.goes_by() {
+            self.config.rcu(|config| {
+                let mut config = Config::clone(config);
+                config.backend.insert(name.to_owned(), goes_by.clone());
+                config
+            });
         }
         outcome
     }

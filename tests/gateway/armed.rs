@@ -77,3 +77,33 @@ fn no_order_is_lost_to_rules_that_go_back_by_themselves() {
         assert!(!kept.all().contains("2345"), "{}", kept.all());
     }
 }
+
+/// An nft that takes its time with new rules: until those from before are back.
+const SLOW: &str = r#"#!/bin/sh
+[ "$*" = '-f -' ] && until [ "$(systemctl is-active gateway-firewall-rollback.timer)" = inactive ]; do sleep 0.1; done
+exec /root/nft.real "$@"
+"#;
+
+#[test]
+fn what_lasts_stays_in_force_whatever_comes_late_and_comes_back_at_the_next_boot() {
+    let mut server = Server::rented("22", "");
+    server.machine.shell(ORDER).ok();
+    server.machine.write("/root/nft", SLOW);
+    server.machine.shell("chmod 755 /root/nft; cp /usr/sbin/nft /root/nft.real").ok();
+    let order = "mount --bind /root/nft /usr/sbin/nft && \
+                 gateway bootstrap --ssh-port 2345 --yes --confirm-within 5s";
+    let late = server.ssh(&format!("unshare --mount sh -c '{order}'")).fails(1);
+    late.says(&["longer to load than the 5 s", "the old ones are back", "--confirm-within 10m"]);
+    let kept = server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
+    assert!(!kept.all().contains("2345"), "{}", kept.all());
+
+    for lose in ["systemctl disable gateway-firewall", "rm /etc/gateway/firewall.nft"] {
+        server.machine.shell(lose).ok();
+        server.machine.run(&["gateway", "doctor"]).says(&["would not come back at the next boot"]);
+        server.ssh("gateway bootstrap --yes").ok().says(&["loaded at every boot"]);
+        server.ssh("gateway bootstrap --yes").ok().says(&["nothing to do"]);
+    }
+    server.machine.reboot();
+    eventually("the firewall is back", || (server.reached("22")[0]).then_some(()));
+    server.machine.run(&["gateway", "firewall", "status"]).ok().says(&["in force as confirmed"]);
+}

@@ -96,8 +96,8 @@ fn a_worker_that_does_not_read_slows_the_client_down() {
         .start();
     let mut wire = gateway.wire();
     let total = 60_000_000;
-    wire.send(head("POST", "/stall?ms=1500", &format!("content-length: {total}\r\n")));
     let begun = Instant::now();
+    wire.send(head("POST", "/stall?ms=1500", &format!("content-length: {total}\r\n")));
     for _ in 0..total / 60_000 {
         wire.send([b'x'; 60_000]);
     }
@@ -108,7 +108,7 @@ fn a_worker_that_does_not_read_slows_the_client_down() {
 #[test]
 fn server_sent_events_arrive_one_by_one() {
     let gateway = echo();
-    let mut wire = gateway.get("/sse?events=4&every=250").origin(NAVAJA).open();
+    let mut wire = gateway.get("/sse?events=4&every=700").origin(NAVAJA).open();
     let answer = wire.head().is(200).readable_from(NAVAJA);
     assert_eq!(answer.header("content-type"), Some("text/event-stream"));
     let begun = Instant::now();
@@ -123,10 +123,10 @@ fn server_sent_events_arrive_one_by_one() {
 
 #[test]
 fn a_stream_lives_as_long_as_something_moves_and_a_dead_one_is_cut() {
-    let limits = "[edge.limits]\nbody_idle_timeout = \"600ms\"\nfirst_byte_timeout = \"5s\"";
+    let limits = "[edge.limits]\nbody_idle_timeout = \"2s\"\nfirst_byte_timeout = \"5s\"";
     let gateway = TestGateway::builder().shops().worker("echo.mjs").config(limits).start();
-    // Twelve events in 2.4 s: four times the idle timeout in all, never idle.
-    let answer = gateway.get("/sse?events=12&every=200").origin(NAVAJA).send().is(200);
+    // Twelve events in 4.8 s: more than twice the idle timeout in all, never idle.
+    let answer = gateway.get("/sse?events=12&every=400").origin(NAVAJA).send().is(200);
     assert!(answer.text().ends_with("data: 11\n\n"));
     let mut wire = gateway.get("/sse?events=3&every=5000&type=text/plain").origin(NAVAJA).open();
     wire.head().is(200);
@@ -233,6 +233,10 @@ fn the_worker_hears_when_the_client_vanishes() {
     let mut wire = gateway.wire();
     wire.send(head("POST", "/sink", "content-length: 1000\r\n"));
     wire.send("half of it");
+    eventually("the upload arrived", || {
+        let seen = gateway.get("/seen").origin(NAVAJA).send().json();
+        seen["seen"].to_string().contains("/sink").then_some(())
+    });
     wire.vanish();
     eventually("the worker hears of it", || events(&gateway).contains("/sink").then_some(()));
     gateway.get("/x").origin(NAVAJA).send().is(200);

@@ -151,7 +151,15 @@ fn a_rented_server_serves_https_behind_a_firewall_that_was_confirmed_and_stays()
 
     server.ssh("gateway firewall allow 9999").ok();
     assert_eq!(server.reached(FORGOTTEN), [true; 2]);
-    server.ssh("gateway firewall close 9999").ok();
+    server.ssh("gateway firewall allow 9990-9999").ok().says(&[
+        "9990-9999/tcp",
+        "ports in common",
+        ": 9999/tcp",
+    ]);
+    server.ssh("gateway firewall status").ok().says(&["in force as confirmed", "9990-9999/tcp"]);
+    server.ssh("gateway firewall close 9999").ok().says(&["open besides", ": 9990-9999/tcp"]);
+    assert_eq!(server.reached(FORGOTTEN), [true; 2], "the range is open");
+    server.ssh("gateway firewall close 9990-9999").ok();
     // A listener more in the configuration is reached after a restart, one less is not after a reload.
     server.machine.write("/etc/gateway/conf.d/more.toml", "[edge]\nhttps = [\"[::]:443\", \"[::]:9999\"]\n");
     server.machine.run(&["systemctl", "stop", "forgotten"]);
@@ -347,7 +355,15 @@ fn others_data_stays(server: &Server) {
     machine.shell("cp -a /root/good.toml /etc/gateway/gateway.toml && rm /root/good.toml").ok();
     machine.shell(ORDER).ok();
     served(machine);
+    // Nobody answers, or not with a yes: nothing goes.
+    for (answer, says) in [("true", "there is nobody to ask"), ("echo", "nothing has been touched")] {
+        let kept = machine.shell(&format!("{answer} | /root/gateway bootstrap --undo")).fails(1);
+        kept.says(&[named, "No gateway will be left that removes tenants", "all the same? [y/N]", says]);
+    }
+    served(machine);
     machine.shell("/root/gateway bootstrap --undo --yes").ok().says(&[
+        "the registry stays, and with it its tenants",
+        "sets the gateway up with them again; then `gateway tenant remove`",
         &format!("/var/lib/gateway: {named}"),
         "/var/lib/gateway-app holds what the application keeps",
         "they own the databases or files that stay",

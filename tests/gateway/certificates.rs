@@ -88,7 +88,8 @@ fn an_imported_certificate_is_served_at_once_survives_a_restart_and_can_be_remov
     Wire::tls(gateway.https(), HOST, ca.trusted());
     assert_eq!(state(&gateway, HOST), ("imported".into(), "served".into()));
     gateway.cli(&["cert", "show", HOST]).ok().says(&["source    imported", "issuer    CN=test CA", "in "]);
-    assert!(gateway.log().contains("POST /certificates/api.example"), "an order leaves its line");
+    // An order leaves its line.
+    gateway.has_logged("POST /certificates/api.example");
     let directory = gateway.site().state().join("certificates/imported").join(HOST);
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o777;
     assert_eq!((mode(&directory), mode(&directory.join("key.pem"))), (0o700, 0o600));

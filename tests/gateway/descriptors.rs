@@ -66,7 +66,7 @@ fn connections_that_would_take_the_last_descriptors_are_closed_and_the_others_li
     let mut served = connect(&gateway, 20);
     assert!(served.len() > 30, "only {} connections were served", served.len());
     assert!(metric(&gateway, "gateway_cuts_total{code=\"no-descriptor\"}") >= 20);
-    assert!(gateway.log().contains("no-descriptor"), "{}", gateway.log());
+    gateway.has_logged("no-descriptor");
     let request = gateway.get("/x").origin(NAVAJA).bytes();
     does_not_spin(&gateway, || knock(&gateway));
     for wire in &mut served {
@@ -101,8 +101,7 @@ fn a_request_for_whose_worker_there_is_no_descriptor_is_told_to_come_back() {
         refused.push(wire);
     }
     assert!(refused.len() > 5 && at_worker.len() > 5, "{} and {}", refused.len(), at_worker.len());
-    let log = gateway.log();
-    assert!(log.contains("request failed: out of file descriptors (raise LimitNOFILE)"), "{log}");
+    gateway.has_logged("request failed: out of file descriptors (raise LimitNOFILE)");
     // Not one is left, so nobody can be accepted: whoever comes is closed with the spare one.
     does_not_spin(&gateway, || knock(&gateway));
     // Who was refused keeps its connection, and is served on it as soon as others have ended.
@@ -114,7 +113,7 @@ fn a_request_for_whose_worker_there_is_no_descriptor_is_told_to_come_back() {
     });
     drop(refused);
     // That the worker could not be asked how it is was not its fault.
-    assert!(gateway.log().contains("the worker cannot be asked"), "{}", gateway.log());
+    gateway.has_logged("the worker cannot be asked");
     eventually("the operator is heard again", || gateway.admin("GET", "/status").map(drop));
     assert_eq!(gateway.worker_pids(), workers, "the worker was replaced");
 }

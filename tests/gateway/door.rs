@@ -458,7 +458,7 @@ fn cpu_ticks(pid: i32) -> u64 {
 
 #[test]
 fn a_transaction_left_open_is_rolled_back_and_frees_the_writer() {
-    let limits = "[door.sqlite]\nstream_idle_timeout = \"700ms\"\n[pool]\nstatement_timeout = \"1s\"\ntransaction_timeout = \"1500ms\"";
+    let limits = "[door.sqlite]\nstream_idle_timeout = \"2s\"\n[pool]\nstatement_timeout = \"3s\"\ntransaction_timeout = \"4s\"";
     let gateway = TestGateway::builder().shops().worker("notes.mjs").config(limits).start();
     let navaja = Ticket::of(&gateway, NAVAJA);
     navaja.execute("CREATE TABLE notes (id INTEGER PRIMARY KEY, text TEXT NOT NULL)").unwrap();
@@ -470,7 +470,7 @@ fn a_transaction_left_open_is_rolled_back_and_frees_the_writer() {
     // Others may write soon.
     let begun = Instant::now();
     navaja.execute("INSERT INTO notes (text) VALUES ('next')").unwrap();
-    assert!(begun.elapsed() < Duration::from_secs(5), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
     let late = navaja.pipeline(&json!({ "baton": baton, "requests": [execute("COMMIT")] }));
     assert!(late.status >= 400 && late.text().contains("STREAM_EXPIRED"), "{} {}", late.status, late.text());
     let rows = navaja.execute("SELECT text FROM notes").unwrap().to_string();
@@ -485,11 +485,11 @@ fn a_transaction_left_open_is_rolled_back_and_frees_the_writer() {
             break text;
         }
         baton = answer.json()["baton"].as_str().unwrap().to_owned();
-        assert!(begun.elapsed() < Duration::from_secs(10), "the transaction lives for ever");
+        assert!(begun.elapsed() < Duration::from_secs(20), "the transaction lives for ever");
         std::thread::sleep(Duration::from_millis(100));
     };
     assert!(ended.contains("STREAM_EXPIRED") || ended.contains("transaction_timeout"), "{ended}");
-    assert!(begun.elapsed() > Duration::from_secs(1), "it ended before its time: {:?}", begun.elapsed());
+    assert!(begun.elapsed() > Duration::from_secs(2), "it ended before its time: {:?}", begun.elapsed());
 }
 
 #[test]

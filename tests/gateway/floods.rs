@@ -1,7 +1,10 @@
 //! Clients that ask for much with few bytes over HTTP/2. Each flood ends with its connection, is counted, costs
 //! bounded memory, and leaves everybody else alone.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
     HOST, NAVAJA, TestGateway,
@@ -77,7 +80,7 @@ fn request(stream: u32, path: &str) -> Vec<u8> {
 
 #[test]
 fn rapid_resets_end_the_connection() {
-    let gateway = gateway("");
+    let (gateway, begun) = (gateway(""), Instant::now());
     flood(&gateway, "rapid reset", |h2| {
         until_cut(h2, 20_000, |number| {
             let stream = number * 2 + 1;
@@ -85,8 +88,9 @@ fn rapid_resets_end_the_connection() {
         })
     });
     eventually("each is counted", || (cuts(&gateway) >= 10).then_some(()));
-    let lines = gateway.log().lines().filter(|line| line.contains("connections were cut")).count();
-    assert!((1..=3).contains(&lines), "{lines} lines about ten floods");
+    let lines = gateway.has_logged("connections were cut").matches("connections were cut").count() as u64;
+    // One in ten seconds for each of the two reasons that a flood may be cut for.
+    assert!(lines <= 2 * (1 + begun.elapsed().as_secs() / 10), "{lines} lines about ten floods");
     // Each reset that reached a worker is one of few: the others never left the gateway.
     let seen = gateway.get("/seen").origin(NAVAJA).send().is(200).json()["seen"].to_string();
     let reached = seen.matches("/rapid").count();
@@ -191,7 +195,8 @@ fn frames_that_carry_nothing_end_the_connection_or_cost_nothing() {
 
 #[test]
 fn answers_for_which_a_client_opens_no_window_are_given_up() {
-    let gateway = gateway("edge.limits.body_idle_timeout = \"1s\"");
+    // It is the worker's time as well.
+    let gateway = gateway("edge.limits.body_idle_timeout = \"3s\"");
     gateway.get("/").origin(NAVAJA).secure().send().is(200);
     let before = anonymous_bytes(gateway.pid());
     let bystander = Bystander::of(&gateway);
@@ -210,7 +215,9 @@ fn answers_for_which_a_client_opens_no_window_are_given_up() {
     bystander.was_served();
     let after = anonymous_bytes(gateway.pid());
     assert!(after < before + MEMORY_BYTES_MAX, "memory went from {before} to {after}");
-    assert!(metric(&gateway, "gateway_cuts_total{code=\"stream-not-reading\"}") >= 100);
+    eventually("each is counted", || {
+        (metric(&gateway, "gateway_cuts_total{code=\"stream-not-reading\"}") >= 100).then_some(())
+    });
     eventually("each is in the access log", || {
         let stalled =
             gateway.access_log().into_iter().filter(|line| line["code"] == "client-stalled").count();
@@ -252,7 +259,9 @@ fn answers_that_a_client_takes_byte_by_byte_are_given_up() {
         std::thread::sleep(Duration::from_millis(50));
     }
     bystander.was_served();
-    assert!(metric(&gateway, "gateway_cuts_total{code=\"stream-not-reading\"}") >= 20);
+    eventually("each is counted", || {
+        (metric(&gateway, "gateway_cuts_total{code=\"stream-not-reading\"}") >= 20).then_some(())
+    });
 }
 
 #[test]
@@ -278,7 +287,7 @@ fn limits_of_requests_hold_for_every_stream_of_a_connection() {
     let gateway = gateway("[edge.admit]\nclient_in_flight_max = 4\ntenant_in_flight_max = 64");
     let mut h2 = H2::open(&gateway);
     for number in 0..8_u32 {
-        h2.send(request(number * 2 + 1, "/slow?ms=800"));
+        h2.send(request(number * 2 + 1, "/slow?ms=3000"));
     }
     let mut statuses: Vec<u16> = Vec::new();
     while statuses.len() < 8 {
@@ -296,10 +305,12 @@ fn limits_of_requests_hold_for_every_stream_of_a_connection() {
     );
     let mut sockets: Vec<_> = (0..4)
         .map(|_| {
-            let mut wire = gateway.wire();
-            wire.send(&upgrade);
-            assert_eq!(wire.head().status, 101);
-            wire
+            // Those answered above give their places back a moment after the last bytes.
+            eventually("there is a place for it", || {
+                let mut wire = gateway.wire();
+                wire.send(&upgrade);
+                (wire.head().status == 101).then_some(wire)
+            })
         })
         .collect();
     let refused = gateway.get("/x").origin(NAVAJA).send().is(429);
@@ -314,18 +325,21 @@ fn limits_of_requests_hold_for_every_stream_of_a_connection() {
 fn a_client_that_asks_too_fast_is_told_when_to_come_back() {
     let gateway = gateway("[edge.admit]\nclient_requests_per_second = 5");
     let mut h2 = H2::open(&gateway);
-    let mut last = 200;
     for number in 0..40_u32 {
-        let stream = number * 2 + 1;
-        h2.send(request(stream, "/x"));
-        if let h2_frames::Outcome::Answered { status, .. } = h2.outcome(stream) {
-            last = status;
-        }
-        if last == 429 {
-            break;
+        h2.send(request(number * 2 + 1, "/x"));
+    }
+    let mut statuses: Vec<u16> = Vec::new();
+    while statuses.len() < 40 {
+        let frame = h2.frame().unwrap();
+        if frame.kind == HEADERS {
+            statuses.push(h2_frames::status_of(&frame.payload));
         }
     }
-    assert_eq!(last, 429);
-    let refused = gateway.get("/x").origin(NAVAJA).send().is(429);
+    assert!(statuses.contains(&429), "{statuses:?}");
+    // All at once, so that however long one takes, more come than may.
+    let mut wire = gateway.wire();
+    wire.send(gateway.get("/x").origin(NAVAJA).bytes().repeat(20));
+    let answers: Vec<_> = (0..20).map(|_| wire.answer()).collect();
+    let refused = answers.iter().find(|answer| answer.status == 429).expect("one is told to come back");
     assert!(refused.header("retry-after").unwrap().parse::<u32>().unwrap() >= 1);
 }

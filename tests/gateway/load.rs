@@ -15,6 +15,10 @@ use tokio_tungstenite::tungstenite::{self, Message, client::IntoClientRequest};
 
 use crate::{HOST, NAVAJA, TestGateway, Wire, node};
 
+/// Between two requests of a client: hundreds a second of each, and something is left of the processors for whoever is
+/// under this load.
+pub(crate) const PAUSE: Duration = Duration::from_millis(2);
+
 /// When the load ends, and how much of it there was.
 #[derive(Debug, Default)]
 pub(crate) struct Load {
@@ -90,6 +94,7 @@ impl Load {
             if answer.header("connection") == Some("close") {
                 wire = None;
             }
+            thread::sleep(PAUSE);
         }
         connections
     }
@@ -101,6 +106,7 @@ impl Load {
             wire.send(gateway.get("/x").origin(NAVAJA).bytes());
             wire.answer().is(200);
             self.answered.fetch_add(1, Ordering::Relaxed);
+            thread::sleep(PAUSE);
         }
     }
 

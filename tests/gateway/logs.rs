@@ -211,7 +211,7 @@ fn a_worker_that_floods_is_throttled_and_told_so_and_never_waits() {
     assert!(!told.is_empty() && told.iter().all(|line| line["worker"] == "api/0"), "{lines:?}");
     assert!(told[0]["text"].as_str().unwrap().contains("lines dropped"), "{told:?}");
     assert!(dropped() > u64::from(LINES) / 2, "hardly anything was dropped");
-    assert!(gateway.log().contains("worker api/0 writes too much"));
+    gateway.has_logged("worker api/0 writes too much");
     let status = gateway.status();
     assert_eq!(workers(&status).next().unwrap()["lines_dropped"], dropped());
     gateway.cli(&["backend", "describe", "api"]).ok().says(&["lines of output dropped"]);
@@ -299,7 +299,8 @@ fn a_full_disk_is_told_once_and_costs_the_files_alone() {
         (unwritten() > 20).then_some(())
     });
     assert!(texts(&shown(&gateway, &[])).contains(&"meanwhile"));
-    assert_eq!(gateway.log().matches("cannot write the workers' log file").count(), 1);
+    let cannot = "cannot write the workers' log file";
+    assert_eq!(gateway.has_logged(cannot).matches(cannot).count(), 1);
 
     fs::remove_file(filler).unwrap();
     say(&gateway, "stdout", "after");
@@ -429,8 +430,8 @@ fn no_worker_gives_orders_to_the_terminal_of_who_reads_its_lines() {
     assert!(lines.iter().any(|line| line["json"]["msg"] == format!("in JSON {OBEYED}")), "{lines:?}");
     assert!(texts(&lines).contains(&&*format!("in text {OBEYED}.")), "{lines:?}");
     // The gateway's own log is read in terminals as well.
-    let log = gateway.log();
-    assert!(!log.contains('\u{1b}') && !log.contains('\u{9b}') && log.contains("red"), "{log:?}");
+    let log = gateway.has_logged("red");
+    assert!(!log.contains('\u{1b}') && !log.contains('\u{9b}'), "{log:?}");
 }
 
 #[test]

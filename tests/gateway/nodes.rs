@@ -5,7 +5,7 @@ use std::{
     fs,
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
-    process::Stdio,
+    process::{Command, Stdio},
 };
 
 use nix::{
@@ -395,6 +395,19 @@ fn a_choice_holds_for_backends_whose_configuration_names_none() {
         .says(&["(default): that choice is gone with it"]);
     gateway.site().configure("backend.api.node.version = \"91\"");
     gateway.cli(&["node", "use", "91", "--backend", "api"]).fails(1).says(&["the configuration says itself"]);
+}
+
+#[test]
+fn where_workers_have_no_user_of_their_own_root_runs_a_command_as_whom_the_gateway_is() {
+    if !as_root("that root becomes the owner of the state directory") {
+        return;
+    }
+    let site = site("http://127.0.0.1:9", "");
+    fs::create_dir_all(site.state()).unwrap();
+    let owned = Command::new("chown").args(["-R", "61234:61234"]).arg(site.path()).status().unwrap();
+    assert!(owned.success());
+    let said = site.cli(&["node", "exec", "--", "id", "-u"]).ok().stdout.trim().to_owned();
+    assert_eq!(said, "61234");
 }
 
 #[test]

@@ -107,7 +107,10 @@ fn systemd_is_told_of_every_turn_of_the_gateways_life() {
     gateway.cli(&["swap"]).ok();
     let (swapping, _) = systemd.until("RELOADING=1").pop().unwrap();
     assert!(swapping.contains("\nSTATUS=swapping"), "{swapping}");
-    systemd.until("READY=1");
+    // The watchdog waits for the drain of the old program, and for the workers of the new one.
+    let told = systemd.until("READY=1");
+    let extended = told.iter().filter(|(told, _)| told.contains("EXTEND_TIMEOUT_USEC=30000000")).count();
+    assert!(extended >= 2, "{told:?}");
     assert_eq!(gateway.status()["pid"], pid);
     // What is listed no longer need not be kept.
     gateway.site().configure("edge.http = []\nedge.https = [\"127.0.0.1:0\"]");

@@ -81,7 +81,7 @@ fn what_the_challenge_shows_is_made_again_after_a_kill() {
         front.stop(None);
         let gateway = site.start();
         ends_well(&gateway, (&pebble, &front), 1);
-        assert!(gateway.log().contains("an order is taken up again"), "{}", gateway.log());
+        gateway.has_logged("an order is taken up again");
     }
 }
 

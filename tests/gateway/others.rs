@@ -45,6 +45,14 @@ fn ufw_rules_and_is_told_to_open_the_edge() {
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
     server.machine.run(&["gateway", "doctor"]).says(&["ufw"]);
     a_cut_over_goes_where_ufw_lets_it(&server);
+    // Ports and ranges are opened and closed by its own rules.
+    let order = |words: &str| server.machine.shell(&format!("gateway firewall {words}"));
+    order("allow 9000-9010/udp").ok().says(&["ufw has opened 9000-9010/udp"]);
+    server.machine.run(&["ufw", "status"]).ok().says(&["9000:9010/udp"]);
+    order("allow 9000-9010/udp").fails(1).says(&["open in ufw already", "`ufw status`"]);
+    order("close 9000-9010/udp").ok().says(&["ufw has closed 9000-9010/udp"]);
+    order("close 20-30").fails(1).says(&["SSH is reached by 20-30/tcp", "lock yourself out"]);
+    order("close 443").fails(1).says(&["for the edge", "--undo"]);
 
     // What is gone since is opened again, and is of record once.
     server.machine.run(&["ufw", "delete", "allow", "443/tcp"]).ok();
@@ -103,6 +111,12 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
     assert!(ports().contains("ports: 80/tcp 443/tcp"), "{}", ports());
     server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
 
+    let order = |words: &str| server.machine.shell(&format!("gateway firewall {words}"));
+    order("allow 9000-9010").ok().says(&["firewalld has opened 9000-9010/tcp"]);
+    assert_eq!(ports().matches("9000-9010/tcp").count(), 2, "now and for good: {}", ports());
+    order("close 9000-9010").ok().says(&["firewalld has closed 9000-9010/tcp"]);
+    assert!(!ports().contains("9000"), "{}", ports());
+
     // What is gone from what is in force is opened there again.
     server.machine.run(&["firewall-cmd", "--remove-port=443/tcp"]).ok();
     assert!(!server.reached("443")[0]);
@@ -110,7 +124,11 @@ fn firewalld_rules_and_is_told_to_open_the_edge() {
     served(&server);
     // One that does not run any more keeps nobody from taking it all back.
     server.machine.run(&["systemctl", "stop", "firewalld"]).ok();
-    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["taken back: firewalld: 80, 443"]);
+    server
+        .machine
+        .shell("gateway bootstrap --undo --yes")
+        .ok()
+        .says(&["taken back: firewalld, zone public: 80, 443"]);
     server.machine.run(&["systemctl", "start", "firewalld"]).ok();
     eventually("firewalld runs", || {
         (server.machine.run(&["firewall-cmd", "--state"]).code == 0).then_some(())
@@ -127,6 +145,42 @@ fcntl($file, F_SETLK, $lock) or die;
 system("touch /var/tmp/locked");
 system("until pgrep --full '[q]q --no-install'; do sleep 0.1; done; sleep 2");
 "#;
+
+#[test]
+fn the_edge_is_opened_where_strangers_come_in_and_ssh_stays_for_whom_it_is() {
+    let server = Server::on(Disk::debian_with_others(), "22", "");
+    server.machine.run(&["systemctl", "start", "firewalld"]).ok();
+    eventually("firewalld runs", || {
+        (server.machine.run(&["firewall-cmd", "--state"]).code == 0).then_some(())
+    });
+    // Not the default zone, and one in which SSH is for a few.
+    let (zone, rule) = (
+        "--zone=external",
+        "rule family=\"ipv4\" source address=\"10.77.0.0/24\" service name=\"ssh\" accept",
+    );
+    let bound = format!(
+        "ip route add default via 10.77.0.1; for lasting in --permanent ''; do \
+         firewall-cmd $lasting {zone} --remove-service=ssh && firewall-cmd $lasting {zone} --add-rich-rule='{rule}' && \
+         firewall-cmd $lasting {zone} --change-interface=host0 && firewall-cmd $lasting --zone=public --remove-service=ssh || exit 1; done"
+    );
+    server.machine.shell(&bound).ok();
+    let ports = || {
+        server
+            .machine
+            .shell("firewall-cmd --list-all-zones; firewall-cmd --permanent --list-all-zones")
+            .stdout
+    };
+    let before = ports();
+    assert_eq!((server.reached("22"), server.reached("443")), ([true, false], [false; 2]));
+
+    server.ssh(ORDER).ok().says(&["firewalld opens 80, 443 too"]);
+    served(&server);
+    assert_eq!(server.reached("22"), [true, false], "as before");
+    server.ssh(&ORDER.replace("/root/gateway", "gateway")).ok().says(&["nothing to do"]);
+    server.machine.run(&["gateway", "doctor"]).says(&["firewalld lets SSH and the edge in"]);
+    server.machine.shell("gateway bootstrap --undo --yes").ok().says(&["firewalld, zone external: 80, 443"]);
+    assert_eq!(ports(), before);
+}
 
 #[test]
 fn updates_clock_journal_and_kernel_are_set_proven_and_set_back() {

@@ -122,7 +122,7 @@ fn require_closes_what_has_none_and_accept_serves_it() {
         text.contains("gateway_proxy_headers_refused_total{code=\"invalid\"} 2").then_some(text)
     });
     assert!(text.contains("gateway_proxy_headers_refused_total{code=\"absent\"} 1"), "{text}");
-    assert!(gateway.log().contains("edge.proxy_protocol"), "{}", gateway.log());
+    gateway.has_logged("edge.proxy_protocol");
     drop(gateway);
     let gateway = behind("accept", "");
     let answer = gateway.get("/x").origin(NAVAJA).send().is(200);

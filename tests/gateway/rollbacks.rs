@@ -155,7 +155,7 @@ fn a_shelf_that_is_broken_or_sealed_for_somebody_else_costs_the_way_back_and_not
         let gateway = site.start();
         assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("second", (1, vec![1])));
         gateway.cli(&["backend", "rollback", "api"]).fails(1).says(&["has no earlier generation"]);
-        assert!(gateway.log().contains("earlier generations cannot be read"), "{}", gateway.log());
+        gateway.has_logged("earlier generations cannot be read");
         site = gateway.stop();
     }
     // As it was, it is another backend's under another name.
@@ -194,7 +194,7 @@ fn what_the_configuration_leads_to_no_more_serves_as_before_over_new_starts_and_
     wish(gateway.site(), "1");
     let gateway = gateway.kill().start();
     assert_eq!((served(&gateway).as_str(), generations(&gateway)), ("first", (1, vec![1])));
-    assert!(gateway.log().contains("the backend starts as it was before"), "{}", gateway.log());
+    gateway.has_logged("the backend starts as it was before");
     gateway.cli(&["swap"]).ok();
     assert_eq!(served(&gateway), "first");
     gateway.cli(&["backend", "reload", "api"]).fails(1).says(&[".nvmrc (1)"]);

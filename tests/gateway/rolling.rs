@@ -17,7 +17,7 @@ use serde_json::Value;
 
 use crate::{
     NAVAJA, TestGateway, eventually, left_behind,
-    load::{Load, Target},
+    load::{Load, PAUSE, Target},
     memory::anonymous_bytes,
     running::workers,
 };
@@ -157,6 +157,7 @@ fn under_a_hundred_kills_each_post_is_answered_and_none_is_done_twice_or_lost_un
                     // No answer fails the test.
                     let answer = gateway.post(&format!("/orders/{id}"), "once").origin(NAVAJA).send();
                     told.lock().unwrap().push((id, answer.status));
+                    thread::sleep(PAUSE);
                 }
             });
         }

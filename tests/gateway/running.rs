@@ -158,6 +158,12 @@ impl TestGateway {
         std::fs::read_to_string(self.site().path().join("stderr.log")).unwrap_or_default()
     }
 
+    /// What it has logged, once these words are in it: a thread of its own writes the log, a moment after the event.
+    #[track_caller]
+    pub(crate) fn has_logged(&self, words: &str) -> String {
+        eventually(&format!("the log has: {words}"), || Some(self.log()).filter(|log| log.contains(words)))
+    }
+
     /// The lines of its access log.
     pub(crate) fn access_log(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.site().path().join("stdout.log")).unwrap_or_default();

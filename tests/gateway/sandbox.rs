@@ -100,7 +100,7 @@ fn a_sandboxed_worker_of_the_gateways_own_user_gives_it_no_orders_nor_does_its_o
         let said = answer.as_str().map_or_else(|| answer.to_string(), str::to_owned);
         assert_eq!(said, "403", "{deed}");
     }
-    assert!(gateway.log().contains("order refused: it shows no key"), "{}", gateway.log());
+    gateway.has_logged("order refused: it shows no key");
     let key = gateway.site().runtime().join("admin.sock.key");
     assert_eq!(fs::metadata(&key).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(file(&gateway, "read", &key), "EACCES");
@@ -285,6 +285,17 @@ fn a_directory_with_a_file_of_the_gateways_can_be_listed_and_is_told_by_check_an
     }
 }
 
+#[test]
+fn a_reload_of_one_backend_hides_the_file_that_it_names_anew() {
+    let site = site("allow_root = true");
+    let secret = site.write("app/later.env", "SECRET=1");
+    let gateway = site.start();
+    assert_eq!(file(&gateway, "read", &secret), "done", "it is nobody's yet");
+    gateway.site().configure(&format!("backend.api.env_file = {secret:?}"));
+    gateway.cli(&["backend", "reload", "api"]).ok();
+    assert_eq!(file(&gateway, "read", &secret), "EACCES");
+}
+
 /// As docs/workers.md says.
 #[test]
 fn a_browser_draws_pages_and_to_have_a_sandbox_of_its_own_it_writes_to_proc() {
@@ -318,7 +329,8 @@ fn a_kernel_without_landlock_is_told_once_and_shown_and_its_workers_serve() {
     assert!(status["warnings"].to_string().contains("this kernel has no Landlock"), "{status}");
     gateway.cli(&["status"]).ok().says(&["this kernel has no Landlock"]);
     gateway.cli(&["backend", "reload", "api"]).ok();
-    assert_eq!(gateway.log().matches("this kernel has no Landlock").count(), 1, "{}", gateway.log());
+    let log = gateway.has_logged("this kernel has no Landlock");
+    assert_eq!(log.matches("this kernel has no Landlock").count(), 1, "{log}");
 }
 
 /// Reads what is outside, or makes what it may not make, before it listens.

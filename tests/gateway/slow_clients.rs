@@ -71,8 +71,8 @@ fn uploads_that_stop_are_answered_and_ended_and_nobody_else_notices() {
 
 #[test]
 fn an_upload_that_drips_is_no_better_than_one_that_stops_and_a_slow_one_arrives() {
-    // A round of all of them takes 100 ms: 10 bytes a second each.
-    let gateway = gateway("[edge.limits]\nbody_idle_timeout = \"3s\"\nbody_bytes_per_second_min = 500");
+    // A round of all of them takes 100 ms: 10 bytes a second each, or fewer on a busy machine.
+    let gateway = gateway("[edge.limits]\nbody_idle_timeout = \"3s\"\nbody_bytes_per_second_min = 100");
     let bystander = Bystander::of(&gateway);
     let head = |length: u32| {
         format!("POST /sink HTTP/1.1\r\nhost: {HOST}\r\norigin: {NAVAJA}\r\ncontent-length: {length}\r\n\r\n")
@@ -135,7 +135,8 @@ fn a_crowd_that_drips_heads_and_handshakes_is_ended_in_time_and_nobody_else_noti
 
 #[test]
 fn clients_that_do_not_read_are_cut_and_nobody_else_notices() {
-    let gateway = gateway("edge.limits.body_idle_timeout = \"700ms\"");
+    // It is the worker's time as well, and this one has 4 GB to write.
+    let gateway = gateway("edge.limits.body_idle_timeout = \"4s\"");
     gateway.get("/").origin(NAVAJA).secure().send().is(200);
     let before = anonymous_bytes(gateway.pid());
     let bystander = Bystander::of(&gateway);
@@ -160,16 +161,16 @@ fn clients_that_do_not_read_are_cut_and_nobody_else_notices() {
 
 #[test]
 fn a_client_that_takes_less_than_it_must_is_cut_and_one_that_takes_more_is_not() {
-    // Far more than any line brings, so that whoever waits between two reads is too slow.
+    // Ten times what the first one takes, and far less than whoever reads on and on does on a busy machine too.
     let gateway =
-        gateway("[edge.limits]\nbody_idle_timeout = \"2s\"\nanswer_bytes_per_second_min = 50_000_000");
+        gateway("[edge.limits]\nbody_idle_timeout = \"2s\"\nanswer_bytes_per_second_min = 10_000_000");
     let ask = |bytes: &str| {
         let mut stream = TcpStream::connect(gateway.http()).unwrap();
         stream.write_all(&gateway.get(bytes).origin(NAVAJA).bytes()).unwrap();
         stream
     };
     let mut slow = ask("/big?bytes=1000000000");
-    let mut buffer = vec![0; 100_000];
+    let mut buffer = vec![0; 20_000];
     let mut rounds = 0;
     // A cut connection ends with a reset, or with less than it has promised.
     while slow.read(&mut buffer).is_ok_and(|bytes| bytes > 0) {
@@ -202,7 +203,8 @@ fn one_address_has_its_share_of_connections_and_another_one_its_own() {
         }
     }
     assert_eq!(metric(&gateway, "gateway_cuts_total{code=\"client-connections\"}"), 10);
-    assert!(gateway.log().contains("client-connections") && gateway.log().contains("127.0.0.7"));
+    let log = gateway.has_logged("client-connections");
+    assert!(log.contains("127.0.0.7"), "{log}");
     gateway.get("/x").origin(NAVAJA).send().is(200);
     for wire in &mut held {
         wire.send(&request);
@@ -273,7 +275,7 @@ fn heads_that_drip_over_http_2_are_ended_in_time_and_nobody_else_notices() {
     assert!(mute.iter_mut().all(|wire| (0..1000).any(|_| wire.exactly(1).is_err())));
     bystander.was_served();
     assert_eq!(metric(&gateway, "gateway_cuts_total{code=\"headers-slow\"}"), count);
-    assert!(gateway.log().contains("headers-slow"));
+    gateway.has_logged("headers-slow");
     // Whose heads were whole is served as before.
     idle.send(request(3, "/x"));
     assert!(matches!(idle.outcome(3), Outcome::Answered { status: 200, .. }));

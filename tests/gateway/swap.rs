@@ -100,8 +100,9 @@ fn websockets_are_told_to_come_again_and_their_number_outlives_the_swap() {
         assert_eq!(gateway.status()["swap_websockets"], 6 * swap);
         let counted = metric(&gateway, "gateway_websockets_closed_total{reason=\"draining\"}");
         assert_eq!(counted, 6 * swap);
-        let told = gateway.log().lines().filter(|line| line.contains("drained for the swap")).count();
-        assert_eq!(told as u64, swap);
+        eventually("the log tells of each", || {
+            (gateway.log().matches("drained for the swap").count() as u64 == swap).then_some(())
+        });
     }
     gateway.cli(&["status"]).ok().says(&["swapped 2 times (12 WebSockets were told to come again)"]);
     connect_as(&gateway, NAVAJA, false).close(None).unwrap();
@@ -141,13 +142,16 @@ fn a_program_or_a_configuration_that_is_not_fit_changes_nothing_and_says_why() {
 
 #[test]
 fn a_program_that_cannot_be_executed_after_all_leaves_the_old_one_serving() {
-    let gateway = linked("swap_grace = \"5s\"");
+    let gateway = linked("swap_grace = \"20s\"");
     let workers = gateway.worker_pids();
     // It is fit when it is tried, and gone when it is needed: a request in flight holds the drain up between the two.
-    let mut slow = gateway.get("/slow?ms=2000").origin(NAVAJA).open();
+    let upload = gateway.post("/sink", "in two pieces").origin(NAVAJA).bytes();
+    let (first, rest) = upload.split_at(upload.len() - 6);
+    let mut slow = gateway.wire();
+    slow.send(first);
     eventually("it is in flight", || {
         let seen = gateway.get("/seen").origin(NAVAJA).send().text();
-        seen.contains("/slow").then_some(())
+        seen.contains("/sink").then_some(())
     });
     thread::scope(|scope| {
         let swap = scope.spawn(|| gateway.cli(&["swap"]));
@@ -157,6 +161,7 @@ fn a_program_that_cannot_be_executed_after_all_leaves_the_old_one_serving() {
         });
         point_to(gateway.site(), "nowhere");
         let mut waiting = gateway.get("/x").origin(NAVAJA).open();
+        slow.send(rest);
         slow.answer().is(200);
         waiting.answer().is(200);
         swap.join().unwrap().fails(1).says(&["could not be executed", "the old program serves again"]);

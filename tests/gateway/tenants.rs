@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::{BARBA, NAVAJA, Output, Site, TestGateway};
+use crate::{BARBA, NAVAJA, Output, Site, TestGateway, eventually};
 
 /// Runs `check` twice: on a running gateway, and on one that never ran.
 fn running_and_at_rest(check: impl Fn(&dyn Fn(&[&str]) -> Output)) {
@@ -190,7 +190,9 @@ fn orders_work_on_the_running_gateway_at_once() {
     status(200);
     gateway.cli(&["tenant", "remove", "navaja"]).ok();
     status(403);
-    assert!(gateway.log().matches("tenant").count() >= 6, "orders left no audit lines");
+    eventually("orders have left audit lines", || {
+        (gateway.log().matches("tenant").count() >= 6).then_some(())
+    });
 }
 
 #[test]

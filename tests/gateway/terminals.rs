@@ -128,7 +128,7 @@ fn a_command_has_a_terminal_of_its_own_and_no_way_to_the_operators() {
     let mut desk = Desk::new();
     let theirs = nix::sys::stat::fstat(&desk.theirs).unwrap().st_rdev;
     let status = end(desk.start(&site, [true; 3], &exec(&["node", "-e", SELF])));
-    let own = told(&desk.shows("columns"));
+    let own = told(&desk.shows("}\r\n"));
     assert!(status.success(), "{own}");
     assert_eq!(own["session"], own["pid"], "it is in the operator's session: {own}");
     assert!(own["terminal"] != 0 && own["terminal"] != theirs, "the operator's terminal is its: {own}");

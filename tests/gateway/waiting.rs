@@ -91,7 +91,7 @@ fn those_that_wait_outlive_a_worker_that_dies_again_and_who_goes_away_leaves_the
 
 #[test]
 fn more_than_may_wait_are_told_to_come_back() {
-    let gateway = waiting("[edge.admit]\nwaiting_max = 2\nwaiting_timeout = \"1s\"");
+    let gateway = waiting("[edge.admit]\nwaiting_max = 2\nwaiting_timeout = \"5s\"");
     let mut wires: Vec<Wire> = (0..2).map(|id| line_up(&gateway, id, NAVAJA, id)).collect();
     let answer = gateway.get("/2").origin(NAVAJA).send().problem(503).readable_from(NAVAJA);
     assert!(answer.header("retry-after").is_some());

@@ -124,7 +124,7 @@ fn a_client_that_vanishes_and_a_worker_that_dies_end_the_other_side() {
 #[test]
 fn a_silent_websocket_outlives_the_request_timeouts_and_ends_at_its_own() {
     let limits = "[edge.limits]\nidle_timeout = \"300ms\"\nbody_idle_timeout = \"300ms\"\nheader_timeout = \"300ms\"\n\
-                  first_byte_timeout = \"300ms\"\nupgrade_idle_timeout = \"1500ms\"";
+                  first_byte_timeout = \"300ms\"\nupgrade_idle_timeout = \"4s\"";
     let gateway = TestGateway::builder().shops().worker("echo.mjs").config(limits).start();
     let mut socket = connect(&gateway, false);
     std::thread::sleep(std::time::Duration::from_millis(900));

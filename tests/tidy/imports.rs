@@ -84,6 +84,7 @@ pub(crate) const TABLE: [(&str, &[(&str, Reach)]); 11] = [
                     "RenewProblem",
                     "RenewWait",
                     "observe",
+                    "unfit_for",
                     "warnings",
                 ]),
             ),

@@ -3,12 +3,17 @@
 
 use std::{
     io::{self, Read},
+    os::fd::AsFd,
     path::Path,
     process::{Child, Stdio},
     time::{Duration, Instant},
 };
 
-use nix::{sys::signal::Signal, unistd::Pid};
+use nix::{
+    fcntl::{FcntlArg, OFlag, fcntl},
+    sys::signal::Signal,
+    unistd::Pid,
+};
 use tokio::process::Command;
 
 use super::{
@@ -26,8 +31,8 @@ use super::{
 /// Node says its version in a few dozen milliseconds.
 const SAY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A version has ten.
-const SAID_BYTES_MAX: u64 = 256;
+/// A version has ten, and why it cannot be said stands in the first line.
+const SAID_BYTES_MAX: usize = 512;
 
 /// Some hundred thousand files of a slow disk.
 const EMPTY_TIMEOUT: Duration = Duration::from_secs(5 * 60);
@@ -50,9 +55,21 @@ pub(in crate::backend) fn say(
         channel: None,
     };
     let child = ended_well(command(&program), SAY_TIMEOUT).ok()?;
-    let mut said = String::new();
-    child.stdout?.take(SAID_BYTES_MAX).read_to_string(&mut said).ok()?;
+    let said = what_it_said(child.stdout?).ok()?;
     Some(said.trim().to_owned())
+}
+
+/// The beginning of what a process that has ended has written. It is in the pipe; the pipe's end may never come, since
+/// whoever was left in the background holds it as well.
+pub(crate) fn what_it_said(mut pipe: impl Read + AsFd) -> io::Result<String> {
+    let flags = OFlag::from_bits_retain(fcntl(&pipe, FcntlArg::F_GETFL)?);
+    fcntl(&pipe, FcntlArg::F_SETFL(flags | OFlag::O_NONBLOCK))?;
+    let mut said = [0; SAID_BYTES_MAX];
+    let count = match pipe.read(&mut said) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
+        outcome => outcome?,
+    };
+    Ok(String::from_utf8_lossy(&said[..count]).into_owned())
 }
 
 /// Remove what is in a directory as far as that user may; the gateway's own may be left. Only the launcher can do that.
@@ -97,10 +114,11 @@ fn ended_well(mut command: Command, timeout: Duration) -> io::Result<Child> {
         }
     };
     let group = i32::try_from(child.id()).ok().map(Pid::from_raw);
+    // Whom it has left in the background as well.
+    let _gone = group.map(|group| hands::signal(Target::Group(group), Signal::SIGKILL));
     if matches!(ended, Ok(Some(status)) if status.success()) {
         return Ok(child);
     }
-    let _gone = group.map(|group| hands::signal(Target::Group(group), Signal::SIGKILL));
     let status = child.wait()?;
     Err(io::Error::other(format!("it ended with {status}")))
 }

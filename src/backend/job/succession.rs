@@ -8,21 +8,21 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 use super::{
     super::{
         generation::Generation,
-        process::{Patience, Process},
+        process::{Patience, Process, Stage},
         restart::{History, jitter},
-        state::{Seat, State},
+        state::{Seat, Slot, State},
         vigil::{Leave, Vigil, Weary},
     },
-    Answer, Departure, Life, Next, NotUp, bring_up,
+    Departure, Giver, Life, Next, NotUp, bring_up, seat,
 };
 use crate::metrics::BackendLabels;
 
 /// How an attempt to replace a process went.
-enum Succession {
+enum Succession<T> {
     /// The new one serves; the old one is out of the roster, and ended if it says so.
     Done { newcomer: Box<Process>, old: Box<Process>, old_ended: bool },
     /// There is no new one; the old one may have ended meanwhile.
-    Failed { not_up: NotUp<()>, old: Box<Process>, old_ended: Option<String> },
+    Failed { not_up: NotUp<T>, old: Box<Process>, old_ended: Option<String> },
 }
 
 /// What is done when a process that was replaced has gone.
@@ -41,9 +41,12 @@ impl Life {
         &mut self,
         old: Box<Process>,
         generation: Arc<Generation>,
-        answer: Answer,
+        giver: Giver,
     ) -> Next {
-        match self.succession(old, &generation).await {
+        let gone = giver.gone(&self.ending);
+        let succession = succession(&self.stage, &self.slot, old, &generation, gone).await;
+        let answer = giver.answer;
+        match succession {
             Succession::Done { newcomer, old, old_ended } => {
                 let patience = Patience::For(self.generation.config.drain_timeout);
                 let (gone, departure) = oneshot::channel();
@@ -64,7 +67,7 @@ impl Life {
     }
 
     /// The watch has ended: another of the same generation takes its place.
-    pub(super) async fn renew(&mut self, old: Box<Process>, weary: &Weary, leave: Option<Leave>) -> Next {
+    pub(super) async fn renew(&mut self, mut old: Box<Process>, weary: &Weary, leave: Option<Leave>) -> Next {
         let (pid, reason) = (old.pid(), weary.to_string());
         tracing::warn!(
             backend = self.stage.backend,
@@ -74,13 +77,21 @@ impl Life {
             "worker is replaced"
         );
         if weary.is_unhealthy() {
-            old.leave_roster();
-            self.slot.set(Seat::Main, State::Unwell(old.running()));
-            self.slot.failed(old.failure(reason).await);
+            old = match self.falls_ill(old, reason).await {
+                Ok(old) => old,
+                Err(next) => return next,
+            };
         }
         let generation = Arc::clone(&self.generation);
         let policy = generation.policy();
-        match self.succession(old, &generation).await {
+        let told = async {
+            tokio::select! {
+                biased;
+                () = self.ending.cancelled() => None,
+                order = self.orders.recv() => order,
+            }
+        };
+        match succession(&self.stage, &self.slot, old, &generation, told).await {
             Succession::Done { newcomer, old, old_ended } => {
                 // One that is soon weary again must not be replaced without a pause.
                 self.renewals.done(&policy, old.ready_for(), jitter());
@@ -100,9 +111,15 @@ impl Life {
                 self.dismiss(old, old_ended, patience, then);
                 Next::Serve(newcomer)
             }
-            Succession::Failed { not_up: NotUp::GivenUp(()), old, .. } => {
-                self.retire(old).await;
-                Next::End
+            Succession::Failed { not_up: NotUp::GivenUp(Some(order)), old, old_ended }
+                if weary.is_unhealthy() || old_ended.is_some() =>
+            {
+                old.end(generation.config.stop_grace).await;
+                Next::Obey(order)
+            }
+            Succession::Failed { not_up: NotUp::GivenUp(order), old, .. } => {
+                drop(leave);
+                self.obey_while_up(old, order).await
             }
             Succession::Failed { not_up: NotUp::Failed(failure), old, old_ended } => {
                 if weary.is_unhealthy() || old_ended.is_some() {
@@ -124,33 +141,28 @@ impl Life {
         }
     }
 
-    /// New one up, ready, swapped in; old one out of the roster.
-    async fn succession(&mut self, mut old: Box<Process>, generation: &Generation) -> Succession {
-        let mut old_ended = None;
-        let outcome = {
-            let ending = self.ending.cancelled();
-            let starting = bring_up(&self.stage, &self.slot, generation, Seat::Successor, ending);
-            let mut starting = Box::pin(starting);
-            loop {
-                tokio::select! {
-                    started = &mut starting => break started,
-                    // It may crash meanwhile: the newcomer is all there is then.
-                    reason = old.exited(), if old_ended.is_none() => old_ended = Some(reason),
-                }
+    /// Whoever is not well gets no request. One that falls ill soon after each start is replaced ever more seldom, like one
+    /// that crashes: it is given back when its time has come, unless something else is to be done instead.
+    async fn falls_ill(&mut self, mut old: Box<Process>, reason: String) -> Result<Box<Process>, Next> {
+        old.leave_roster();
+        self.slot.set(Seat::Main, State::Unwell(old.running()));
+        self.slot.failed(old.failure(reason).await);
+        let soon = old.ready_for() < self.generation.policy().stable;
+        let respite = if soon { self.renewals.respite() } else { Duration::ZERO };
+        tokio::select! {
+            biased;
+            () = self.ending.cancelled() => {}
+            Some(order) = self.orders.recv() => {
+                old.end(self.generation.config.stop_grace).await;
+                return Err(Next::Obey(order));
             }
-        };
-        match outcome {
-            Ok(newcomer) => {
-                let beside = old_ended.is_none().then(|| old.running());
-                let newcomer = self.seat_after(newcomer, beside);
-                old.leave_roster();
-                Succession::Done { newcomer, old, old_ended: old_ended.is_some() }
+            reason = old.exited() => {
+                let failure = old.failure(reason).await;
+                return Err(Next::BackOff(failure, old.ready_for()));
             }
-            Err(not_up) => {
-                self.slot.clear_successor();
-                Succession::Failed { not_up, old, old_ended }
-            }
+            () = tokio::time::sleep(respite) => {}
         }
+        Ok(old)
     }
 
     /// Drain and end a process that was replaced, while its successor serves. The end of the slot shortens that.
@@ -189,6 +201,39 @@ impl Life {
             respite: self.renewals.respite(),
             turns: Arc::clone(&self.stage.turns),
             departures: Arc::clone(&self.departures),
+        }
+    }
+}
+
+/// New one up, ready, swapped in; old one out of the roster.
+async fn succession<T>(
+    stage: &Stage,
+    slot: &Arc<Slot>,
+    mut old: Box<Process>,
+    generation: &Generation,
+    give_up: impl Future<Output = T>,
+) -> Succession<T> {
+    let mut old_ended = None;
+    let outcome = {
+        let mut starting = Box::pin(bring_up(stage, slot, generation, Seat::Successor, give_up));
+        loop {
+            tokio::select! {
+                started = &mut starting => break started,
+                // It may crash meanwhile: the newcomer is all there is then.
+                reason = old.exited(), if old_ended.is_none() => old_ended = Some(reason),
+            }
+        }
+    };
+    match outcome {
+        Ok(newcomer) => {
+            let beside = old_ended.is_none().then(|| old.running());
+            let newcomer = seat(stage, slot, newcomer, beside);
+            old.leave_roster();
+            Succession::Done { newcomer, old, old_ended: old_ended.is_some() }
+        }
+        Err(not_up) => {
+            slot.clear_successor();
+            Succession::Failed { not_up, old, old_ended }
         }
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use prometheus_client::metrics::counter::Counter;
 use proptest::prelude::*;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     LAST_WORDS_MAX, Limits, Outlets, Ring, Rules, Sink, Stream,
@@ -71,6 +72,7 @@ fn sink(pid: u32, (ring, outlets): (&Arc<Ring>, &Arc<Outlets>), limits: Limits) 
         ring: Arc::clone(ring),
         outlets: Arc::clone(outlets),
         limits,
+        over: CancellationToken::default(),
     }
 }
 
@@ -134,6 +136,25 @@ async fn a_flood_that_has_ended_is_told_of_although_nothing_follows() {
         drop(pipe);
     };
     tokio::join!(capture, write);
+}
+
+#[tokio::test]
+async fn last_words_are_kept_though_somebody_holds_the_pipe_open() {
+    use tokio::io::AsyncWriteExt;
+    let (ring, outlets) = (Arc::default(), outlets());
+    let (mut pipe, end) = tokio::io::duplex(64);
+    let sink = sink(7, (&ring, &outlets), Limits { lines_per_second_max: 1, ..GENEROUS });
+    let over = sink.over.clone();
+    let ending = async {
+        pipe.write_all(b"a\nb\nc\nno end").await.unwrap();
+        while texts(&ring).is_empty() {
+            tokio::task::yield_now().await;
+        }
+        over.cancel();
+    };
+    tokio::join!(sink.capture(end), ending);
+    assert_eq!(texts(&ring), ["a", "b", "c", "no end"]);
+    drop(pipe);
 }
 
 #[tokio::test]

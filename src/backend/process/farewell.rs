@@ -89,6 +89,8 @@ impl Process {
         }
         // Its goodbye is in the pipe still.
         self.readers.last_words().await;
+        // Its temporary files may be many.
+        self.quarters.leave().await;
         tracing::info!(worker = self.slot.name, pid = self.child.pid(), "worker stopped");
     }
 

@@ -3,7 +3,31 @@
 use super::*;
 
 fn point(link: &Path, release: &Path) -> io::Result<()> {
-    Pointing::begin(link, release)?.end()
+    Pointing::begin(link, release, "api")?.end()
+}
+
+#[test]
+fn two_backends_that_move_one_link_at_the_same_time_leave_it_at_a_release_that_is_kept() {
+    let root = tempfile::tempdir().unwrap();
+    let link = root.path().join("current");
+    let [first, second] = ["first", "second"].map(|name| root.path().join("releases").join(name));
+    for release in [&first, &second] {
+        fs::create_dir_all(release).unwrap();
+    }
+    let of_api = Pointing::begin(&link, &first, "api").unwrap();
+    let of_ws = Pointing::begin(&link, &second, "ws").unwrap();
+    of_api.end().unwrap();
+    assert_eq!(
+        link.canonicalize().unwrap(),
+        first.canonicalize().unwrap(),
+        "its own release, not the other's"
+    );
+    of_ws.end().unwrap();
+    assert!(is_pointed_to(&link, &second).unwrap() && !is_pointed_to(&link, &first).unwrap());
+    // One that came to nothing leaves the other's alone.
+    drop(Pointing::begin(&link, &first, "api").unwrap());
+    assert!(is_pointed_to(&link, &second).unwrap());
+    assert_eq!(fs::read_dir(root.path()).unwrap().count(), 2, "the link and the releases");
 }
 
 #[test]

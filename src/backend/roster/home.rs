@@ -75,7 +75,7 @@ mod tests {
     };
 
     fn workers(count: usize) -> Vec<Arc<Worker>> {
-        let worker = |number| Worker::new(next_key(), format!("api/{number}"), Address::Unix("/none".into()));
+        let worker = |number| Worker::new(next_key(), format!("api/{number}"), Address::unix("/none"));
         (0..count).map(worker).collect()
     }
 
@@ -88,7 +88,7 @@ mod tests {
         let mut workers = workers(3);
         let home = Home::of("client");
         let before = name(&workers, home);
-        let successor = Worker::new(next_key(), before.clone(), Address::Unix("/none".into()));
+        let successor = Worker::new(next_key(), before.clone(), Address::unix("/none"));
         workers.insert(0, Arc::clone(&successor));
         assert_eq!(at_home(&workers, home, &[]).unwrap().key(), successor.key());
         workers.iter().filter(|worker| worker.name() == before).for_each(|worker| worker.close());

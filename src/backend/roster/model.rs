@@ -180,7 +180,7 @@ async fn play(steps: Vec<Step>) {
     for step in steps {
         match step {
             Step::Add => {
-                let address = Address::Unix("/none".into());
+                let address = Address::unix("/none");
                 let worker = Worker::new(next_key(), format!("api/{}", model.all.len()), address);
                 model.known.insert(worker.key(), Known { window: WINDOW, ..Known::default() });
                 model.listed.push(Arc::clone(&worker));

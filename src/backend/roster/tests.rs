@@ -11,7 +11,7 @@ fn roster() -> Arc<Roster> {
 }
 
 fn worker(slot: usize) -> Arc<Worker> {
-    Worker::new(next_key(), format!("api/{slot}"), Address::Unix(format!("/run/{slot}.sock").into()))
+    Worker::new(next_key(), format!("api/{slot}"), Address::unix(format!("/run/{slot}.sock")))
 }
 
 fn roster_of(count: usize) -> (Arc<Roster>, Vec<Arc<Worker>>) {
@@ -49,7 +49,7 @@ fn a_lease_tells_where_to_connect() {
     let (roster, workers) = roster_of(1);
     let lease = roster.pick(&[]).unwrap();
     assert_eq!((lease.key(), lease.name()), (workers[0].key(), "api/0"));
-    assert_eq!(lease.address(), &Address::Unix("/run/0.sock".into()));
+    assert_eq!(lease.address(), &Address::unix("/run/0.sock"));
     assert_eq!((roster.backend(), roster.keep_alive()), ("api", Duration::from_secs(4)));
 }
 
@@ -317,5 +317,17 @@ proptest! {
             }
             prop_assert_eq!(roster.size.get() as usize, model.listed.len());
         }
+    }
+}
+
+#[test]
+fn a_new_home_is_among_all_slots_that_should_have_a_worker_whichever_has_one_now() {
+    let roster = Roster::for_tests("api", Duration::from_secs(1));
+    assert_eq!(roster.slots(), u16::MAX);
+    roster.list("api/1", Address::unix("/none"));
+    assert_eq!(roster.slots(), 2, "nobody has told it");
+    for wanted in [8, 3] {
+        roster.slots_are(wanted);
+        assert_eq!(usize::from(roster.slots()), wanted);
     }
 }

@@ -15,6 +15,7 @@ use tokio::{sync::Notify, time::Instant};
 
 use super::{
     Roster,
+    unix_socket::UnixSocket,
     warmth::{Room, Warmth},
 };
 
@@ -34,10 +35,17 @@ static NEXT_KEY: AtomicU64 = AtomicU64::new(1);
 /// Where a worker listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) enum Address {
-    /// The path of a Unix socket.
-    Unix(PathBuf),
+    /// A Unix socket.
+    Unix(UnixSocket),
     /// A TCP address.
     Tcp(SocketAddr),
+}
+
+impl Address {
+    /// A Unix socket that the configuration names, whoever listens there.
+    pub(crate) fn unix(path: impl Into<PathBuf>) -> Self {
+        Self::Unix(UnixSocket::of_anybody(path.into()))
+    }
 }
 
 /// A key that no worker of this process had before.

@@ -2,11 +2,9 @@
 //! that serves before its successor is ready, unless the order says so.
 
 mod rolling;
+mod turning;
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use futures_util::future::join_all;
 use tokio::sync::mpsc;
@@ -19,12 +17,12 @@ use super::{
         drain::Drain,
         generation::{Generation, LeadsTo, check_socket_path},
         job::{Departure, Job, Undone},
+        log_files,
         process::Stage,
-        releases::{self, Pointing},
         state::{Seat, Slot, State},
         watch::Watch,
     },
-    Answer, Board, Carried, Order, Standing,
+    Answer, Board, Carried, Order, Pressing, Standing,
     generations::Generations,
     workers,
 };
@@ -66,6 +64,7 @@ impl Crew {
                 order = orders.recv() => order,
             };
             let Some((order, answer)) = order else { break };
+            self.board.pressing.send_modify(|pressing| pressing.go(&order));
             self.board.taken_up.send_modify(|orders| *orders += 1);
             self.board.order.store(Arc::new(Some(order.word())));
             // An end that comes in the middle makes the jobs refuse, and so the order fails soon.
@@ -75,6 +74,8 @@ impl Crew {
             }
             // Before anybody hears of it: who has the answer may end the gateway and ask the next one to go back.
             self.generations.shelve().await;
+            // Only now: while newcomers start, homes that are given are among those that were there before.
+            self.stage.roster.slots_are(self.wanted);
             self.publish();
             self.watch();
             self.board.order.store(Arc::default());
@@ -134,7 +135,10 @@ impl Crew {
 
     async fn restart(&mut self) -> Result<(), BackendError> {
         for job in &self.jobs {
-            job.restart().await.map_err(|undone| self.explain(job.slot(), undone))?;
+            let gives_up = CancellationToken::new();
+            let restarting = job.restart(gives_up.clone());
+            let outcome = self.unless_pressed(Pressing::either, &gives_up, restarting).await;
+            outcome.map_err(|undone| self.explain(job.slot(), undone))?;
         }
         Ok(())
     }
@@ -142,7 +146,7 @@ impl Crew {
     async fn start(&mut self) -> Result<(), BackendError> {
         self.wake();
         self.fill_up(self.wanted, &Arc::clone(self.generation()));
-        self.settled(0).await
+        self.settled(0, Pressing::either).await
     }
 
     /// Workers are wanted from here on.
@@ -161,7 +165,8 @@ impl Crew {
     /// The configuration file may have changed: a backend that was told to stop does not start for that.
     async fn adopt(&mut self, config: Config) -> Result<(), BackendError> {
         if config == self.config && self.resolve(config.clone(), 0).await?.leads_to() == self.leads_to {
-            return Ok(());
+            // A disk that did not keep up may have kept the last rules from being taken.
+            return self.write_logs(&config).await;
         }
         self.reload(config, false).await
     }
@@ -176,58 +181,30 @@ impl Crew {
         check_socket_path(&self.stage.runtime_dir, &self.stage.backend, wanted)?;
         self.room(OLD_GENERATIONS_MAX).await?;
         let leads_to = next.leads_to();
-        if wakes {
-            self.wake_and_roll(next, wanted).await?
-        } else {
-            self.roll(next, wanted).await?
+        // Before anything is replaced: files that cannot be written change nothing.
+        self.write_logs(&config).await?;
+        let outcome =
+            if wakes { self.wake_and_roll(next, wanted).await } else { self.roll(next, wanted).await };
+        if outcome.is_err()
+            && let Err(error) = self.write_logs(&self.config).await
+        {
+            tracing::error!(%error, "the log file of before cannot be written any more");
         }
+        outcome?;
         (self.config, self.leads_to) = (config, leads_to);
         self.generations.let_go();
         Ok(())
     }
 
-    async fn release(&mut self, directory: PathBuf) -> Result<(), BackendError> {
-        let (before, slept) = (Arc::clone(self.generation()), self.stopped);
-        let config = Config { directory: Some(directory.clone()), ..self.config.clone() };
-        let next = self.next(config).await?;
-        let leads_to = next.leads_to();
-        // Before anybody is replaced: whoever may not move it changes nothing.
-        let link = self.link_to(&directory)?;
-        self.room(OLD_GENERATIONS_MAX).await?;
-        self.wake_and_roll(next, self.wanted).await?;
-        if let Err(error) = self.moved(link) {
-            self.undo(before, slept).await;
-            return Err(error);
-        }
-        self.leads_to = leads_to;
-        self.generations.let_go();
-        Ok(())
-    }
-
-    /// The link cannot be moved: after the next start of the gateway it would be as before again, then rather now.
-    async fn undo(&mut self, before: Arc<Generation>, slept: bool) {
-        if slept {
-            self.sleep().await;
-            self.generations.stands(before);
-        } else if let Err(error) = self.roll(before, self.wanted).await {
-            tracing::error!(backend = self.stage.backend, %error, "the release before does not start");
-        }
-    }
-
-    /// The configured link as it will be, leading to this release; none, if there is none.
-    fn link_to(&self, release: &Path) -> Result<Option<Pointing>, BackendError> {
-        let Some(link) = self.link() else { return Ok(None) };
-        Pointing::begin(&link, release).map(Some).map_err(|source| self.immovable(link, source))
-    }
-
-    /// Let the configured link lead there from here on.
-    fn moved(&self, link: Option<Pointing>) -> Result<(), BackendError> {
-        let moved = link.map_or(Ok(()), Pointing::end);
-        moved.map_err(|source| self.immovable(self.link().unwrap_or_default(), source))
-    }
-
-    fn immovable(&self, link: PathBuf, source: std::io::Error) -> BackendError {
-        BackendError::Immovable { backend: self.stage.backend.clone(), link, source }
+    /// Write the log files that this configuration wants from here on.
+    async fn write_logs(&self, config: &Config) -> Result<(), BackendError> {
+        let (stage, config, config_dir) = (Arc::clone(&self.stage), config.clone(), self.config_dir.clone());
+        // A disk that does not answer holds up nothing else on this thread.
+        let write = move || log_files::write(&stage.outlets, &stage.backend, &config, &config_dir);
+        tokio::task::spawn_blocking(write).await.unwrap_or_else(|error| {
+            let (backend, path) = (self.stage.backend.clone(), PathBuf::new());
+            Err(BackendError::LogFile { backend, path, source: std::io::Error::other(error) })
+        })
     }
 
     /// What this configuration says now, as the generation after the last one.
@@ -238,35 +215,6 @@ impl Crew {
 
     async fn resolve(&self, config: Config, number: u64) -> Result<Generation, BackendError> {
         Generation::resolve_aside(&self.stage.grounds, number, config).await
-    }
-
-    async fn rollback(&mut self, number: Option<u64>) -> Result<(), BackendError> {
-        let next = self.generations.earlier(&self.stage.backend, number)?;
-        let (before, slept) = (Arc::clone(self.generation()), self.stopped);
-        // A release that was deployed stays rolled back whatever becomes of the shelf.
-        let is_release = self.link().is_some_and(|link| releases::is_release_of(&next.directory, &link));
-        let link = if is_release { self.link_to(&next.directory)? } else { None };
-        // The way back has a place of its own: it shall not wait for what a broken build hangs on.
-        self.room(OLD_GENERATIONS_MAX + 1).await?;
-        self.wake_and_roll(Arc::clone(&next), self.wanted).await?;
-        if is_release {
-            if let Err(error) = self.moved(link) {
-                self.undo(before, slept).await;
-                return Err(error);
-            }
-            // All that lies behind the link has moved with it.
-            self.leads_to = match self.resolve(self.config.clone(), 0).await {
-                Ok(now) => now.leads_to(),
-                Err(_) => next.leads_to(),
-            };
-        }
-        self.generations.hold(&self.config, &self.leads_to);
-        Ok(())
-    }
-
-    /// The configured directory, which may be a link to a release.
-    fn link(&self) -> Option<PathBuf> {
-        self.config.directory.as_deref().map(|directory: &Path| self.config_dir.join(directory))
     }
 
     /// More start beside those that are there, fewer are drained first. Newcomers that do not get ready go again.
@@ -280,7 +228,7 @@ impl Crew {
         let there = self.jobs.len();
         self.dismiss_jobs(wanted).await;
         self.fill_up(wanted, &Arc::clone(self.generation()));
-        let outcome = self.settled(there).await;
+        let outcome = self.settled(there, Pressing::stop).await;
         if outcome.is_err() {
             self.wanted = before;
             self.end_jobs(there).await;
@@ -342,14 +290,16 @@ impl Crew {
         self.board.slots.store(Arc::new(places));
     }
 
-    /// Resolves when all workers from this one on are ready, or one has failed.
-    async fn settled(&self, from: usize) -> Result<(), BackendError> {
+    /// Resolves when all workers from this one on are ready, or one has failed, or somebody presses.
+    async fn settled(&self, from: usize, presses: fn(&Pressing) -> bool) -> Result<(), BackendError> {
         let newcomers = self.jobs.get(from..).unwrap_or_default();
         for job in newcomers {
-            job.slot().settled().await.map_err(|failure| match failure {
-                Some(failure) => self.explain(job.slot(), Undone::NotReady(failure)),
-                None => self.explain(job.slot(), Undone::Ending),
-            })?;
+            let settled = tokio::select! {
+                biased;
+                settled = job.slot().settled() => settled.map_err(|failure| failure.map_or(Undone::Ending, Undone::NotReady)),
+                () = self.pressed(presses) => Err(Undone::BrokenOff),
+            };
+            settled.map_err(|undone| self.explain(job.slot(), undone))?;
         }
         Ok(())
     }
@@ -380,6 +330,7 @@ impl Crew {
                 lines: failure.lines,
             },
             Undone::Ending => BackendError::Stopping { backend: self.stage.backend.clone() },
+            Undone::BrokenOff => BackendError::BrokenOff { backend: self.stage.backend.clone() },
         }
     }
 }

@@ -20,10 +20,10 @@ async fn a_crash_loop_backs_off_and_stays_visible() {
 
 #[tokio::test]
 async fn a_worker_on_a_port_of_its_own_is_told_about_listen() {
-    let bench = Bench::start(Config { ready_timeout: Duration::from_millis(1500), ..config("never.mjs") });
+    let bench = Bench::start(Config { ready_timeout: Duration::from_millis(6500), ..config("never.mjs") });
     bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
     let error = bench.worker().last_error.unwrap();
-    assert!(error.starts_with("not ready after 1s 500ms: it accepts no connection"), "{error}");
+    assert!(error.starts_with("not ready after 6s 500ms: it accepts no connection"), "{error}");
     let line = bench.worker().last_lines.pop().unwrap();
     let port = line.strip_prefix("listening on ").unwrap();
     let hint = format!("; it listens on TCP port {port}: set listen = \"port\"");
@@ -34,13 +34,13 @@ async fn a_worker_on_a_port_of_its_own_is_told_about_listen() {
 #[tokio::test]
 async fn a_worker_that_is_never_well_is_explained_by_its_answer() {
     let bench = Bench::start(Config {
-        ready_timeout: Duration::from_millis(1500),
+        ready_timeout: Duration::from_millis(6500),
         health: health_path("/"),
         ..config("unhealthy.mjs")
     });
     bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
     let error = bench.worker().last_error.unwrap();
-    assert_eq!(error, "not ready after 1s 500ms: the health path answered 500 Internal Server Error");
+    assert_eq!(error, "not ready after 6s 500ms: the health path answered 500 Internal Server Error");
     bench.finish().await;
 }
 
@@ -88,7 +88,7 @@ async fn another_program_on_the_port_is_not_taken_for_the_worker() {
     let place = tempfile::tempdir().unwrap();
     let config = Config {
         listen: Listen::Port,
-        ready_timeout: Duration::from_millis(1500),
+        ready_timeout: Duration::from_millis(6500),
         env: BTreeMap::from([("NOTE".to_owned(), place.path().join("port").display().to_string())]),
         ..config("tells_port.mjs")
     };
@@ -112,12 +112,12 @@ async fn another_program_on_the_port_is_not_taken_for_the_worker() {
 #[tokio::test]
 async fn a_worker_that_listens_nowhere_is_told_what_to_listen_on() {
     let command = ["node", "-e", "console.log('waiting'); setInterval(() => {}, 1000)"].map(str::to_owned);
-    let ready_timeout = Duration::from_millis(1500);
+    let ready_timeout = Duration::from_millis(6500);
     let bench = Bench::start(Config { command: command.into(), ready_timeout, ..config("well.mjs") });
     bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
     let error = bench.worker().last_error.unwrap();
     let remedy = "it does not listen on process.env.PORT: let it call `server.listen(process.env.PORT)`";
-    assert_eq!(error, format!("not ready after 1s 500ms: {remedy}"));
+    assert_eq!(error, format!("not ready after 6s 500ms: {remedy}"));
     assert!(bench.worker().last_error_at.is_some());
     bench.finish().await;
 }
@@ -129,7 +129,7 @@ async fn what_a_worker_says_first_is_not_lost_among_its_words_on_being_asked() {
             .listen(process.env.PORT);
         for (let line = 0; line < 30; line += 1) console.log('line', line);";
     let command = ["node", "-e", program].map(str::to_owned);
-    let (ready_timeout, health) = (Duration::from_millis(1500), health_path("/"));
+    let (ready_timeout, health) = (Duration::from_millis(6500), health_path("/"));
     let bench = Bench::start(Config { command: command.into(), ready_timeout, health, ..config("well.mjs") });
     bench.until("a failure", |status| status.workers[0].last_error.is_some()).await;
     // A machine that is busy may not have started the first in time.

@@ -97,7 +97,7 @@ async fn an_exception_is_shown_with_the_lines_it_left() {
     bench.ready().await;
     let lease = bench.backend.roster().pick(&[]).unwrap();
     let Address::Unix(socket) = lease.address().clone() else { panic!("a Unix socket") };
-    exchange(tokio::net::UnixStream::connect(socket).await.unwrap(), "/crash").await;
+    exchange(socket.connect().await.unwrap(), "/crash").await;
     bench.until("a second life", |status| status.workers[0].restarts == 1).await;
     let worker = bench.worker();
     assert_eq!(worker.last_error.as_deref(), Some("it ended with exit code 1"));

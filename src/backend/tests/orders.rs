@@ -22,6 +22,7 @@ async fn scaling_is_done_when_the_new_ones_are_ready_and_the_surplus_has_gone() 
     bench.ready().await;
     bench.backend.scale(3).await.unwrap();
     assert_eq!(bench.states(), ["ready"; 3]);
+    assert_eq!(bench.backend.roster().slots(), 3);
     assert_eq!(bench.backend.status().wanted, 3);
     let first = bench.pid();
     bench.backend.scale(1).await.unwrap();
@@ -223,5 +224,38 @@ async fn a_surplus_that_still_has_requests_holds_up_no_other_order_and_ends_with
     assert!(!alive(surplus));
     assert_eq!(bench.states(), ["finished"; 2]);
     drop(endless);
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn a_way_back_does_not_wait_for_those_that_were_too_many() {
+    let patient = |label: &str, workers| Config {
+        workers: Workers::Number(workers),
+        drain_timeout: 4 * PATIENCE,
+        stop_grace: Duration::from_millis(200),
+        ..labelled(label)
+    };
+    let bench = Bench::start(patient("one", 1));
+    bench.ready().await;
+    bench.adopt(patient("two", 5)).await.unwrap();
+    let endless = [(); 5].map(|()| bench.backend.roster().pick(&[]).unwrap());
+    let four_drain =
+        |status: &BackendStatus| status.workers.iter().filter(|w| w.state == "draining").count() == 4;
+    let mut scaling = Box::pin(bench.backend.scale(1));
+    tokio::select! {
+        done = &mut scaling => panic!("it was to wait for the requests: {done:?}"),
+        () = bench.until("the surplus drains", four_drain) => {}
+    }
+    // It waits for the one that it replaces, but not before it does.
+    let mut orders = Box::pin(async { tokio::join!(scaling, bench.backend.rollback(None)) });
+    tokio::select! {
+        done = &mut orders => panic!("its own worker has a request: {done:?}"),
+        () = bench.until("it goes back", |status| status.generation == 1) => {}
+    }
+    assert_eq!(bench.label().await, "one");
+    drop(endless);
+    let (scaled, back) = orders.await;
+    scaled.unwrap();
+    back.unwrap();
     bench.finish().await;
 }

@@ -361,3 +361,20 @@ async fn a_worker_that_does_not_come_up_is_replaced_at_once_however_many_drain()
     drop(endless);
     bench.finish().await;
 }
+
+#[tokio::test]
+async fn an_order_that_fails_leaves_the_log_files_of_the_next_one_alone() {
+    let bench = Bench::start(labelled("old"));
+    bench.ready().await;
+    let logs = bench.directory.path().join("logs");
+    let log = Log { directory: Some(logs.clone()), ..Log::default() };
+    let (failed, adopted) =
+        tokio::join!(bench.reload_to(config("exits.mjs")), bench.adopt(Config { log, ..labelled("new") }));
+    assert!(matches!(failed, Err(BackendError::NotReady { .. })), "{failed:?}");
+    adopted.unwrap();
+    // Then all is in the file.
+    bench.backend.stop().await;
+    let written = std::fs::read_to_string(logs.join("api.log")).unwrap();
+    assert!(written.contains("listening, new"), "{written}");
+    bench.finish().await;
+}

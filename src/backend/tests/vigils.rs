@@ -62,13 +62,23 @@ async fn a_blocked_event_loop_is_seen_by_its_latency_and_costs_no_worker_while_i
 
 #[tokio::test]
 async fn a_worker_that_grows_too_large_is_replaced_and_its_requests_end_first() {
-    let bench = Bench::start(Config { memory_max_mb: Some(300), ..watched() });
+    // Not asked often how it is: while it takes so much memory it answers nothing.
+    let bench = Bench::start(Config {
+        memory_max_mb: Some(150),
+        health: health_path("/health"),
+        ..config("weary.mjs")
+    });
     bench.ready().await;
     let old = bench.pid();
-    let lease = bench.backend.roster().pick(&[]).unwrap();
-    let slow = bench.shutdown.spawn(get(lease, "/slow?ms=3000"));
-    bench.get("/grow?mb=400").await;
-    bench.until("one beside it that drains", |status| status.workers.len() == 2).await;
+    let (lease, held) = (bench.backend.roster().pick(&[]).unwrap(), bench.held());
+    let slow = bench.shutdown.spawn(async move { get(lease, &held).await });
+    bench.get("/grow?mb=150").await;
+    bench
+        .until("its successor is ready, and it drains", |status| {
+            status.workers.len() == 2 && status.workers.iter().any(|worker| worker.state == "draining")
+        })
+        .await;
+    bench.let_go();
     assert_eq!(slow.await.unwrap(), "slow");
     until_replaced(&bench, old).await;
     assert_eq!(causes(&bench, "it holds "), [1, 0, 0, 0]);
@@ -82,17 +92,21 @@ async fn a_worker_that_is_replaced_though_it_is_well_is_not_stopped_before_its_r
     let bench = Bench::start(Config { workers: Workers::Number(2), max_requests: Some(2), ..impatient });
     bench.until("two ready", |s| s.workers.iter().filter(|w| w.state == "ready").count() == 2).await;
     let old: Vec<u32> = bench.backend.status().workers.iter().filter_map(|w| w.pid).collect();
-    // Each has a request that takes twenty times as long as the drain, and has had as many as it may.
+    // Each has a request that does not end by itself, and has had as many as it may.
     let mut slow = Vec::new();
-    for ms in [2000, 2000, 0, 0] {
+    for path in [bench.held(), bench.held(), "/".to_owned(), "/".to_owned()] {
         let lease = bench.backend.roster().pick(&[]).unwrap();
-        slow.push(bench.shutdown.spawn(get(lease, if ms == 0 { "/" } else { "/slow?ms=2000" })));
+        slow.push(bench.shutdown.spawn(async move { get(lease, &path).await }));
     }
     let draining = |status: &BackendStatus| {
         let all = status.workers.iter().filter(|w| w.state == "draining" && w.in_flight == 1);
         all.filter_map(|w| w.pid).filter(|pid| old.contains(pid)).count()
     };
     bench.until("both drain beside their successors", |status| draining(status) == 2).await;
+    // Twice as long as the drain and the grace together.
+    tokio::time::sleep(Duration::from_millis(1200)).await;
+    assert_eq!(draining(&bench.backend.status()), 2);
+    bench.let_go();
     let mut said = Vec::new();
     for one in slow {
         said.push(one.await.unwrap());
@@ -201,10 +215,10 @@ async fn a_build_that_is_broken_is_tried_ever_more_seldom() {
 
 #[tokio::test]
 async fn the_memory_of_what_a_worker_has_started_counts() {
-    let bench = Bench::start(Config { memory_max_mb: Some(300), ..watched() });
+    let bench = Bench::start(Config { memory_max_mb: Some(150), ..watched() });
     bench.ready().await;
     let old = bench.pid();
-    bench.get("/fork?mb=400").await;
+    bench.get("/fork?mb=150").await;
     until_replaced(&bench, old).await;
     bench.finish().await;
 }
@@ -213,7 +227,32 @@ async fn the_memory_of_what_a_worker_has_started_counts() {
 async fn the_memory_that_is_shown_is_the_whole_groups() {
     let bench = Bench::start(watched());
     bench.ready().await;
-    bench.get("/fork?mb=400").await;
-    bench.until("its child's as well", |status| status.workers[0].memory_mb > Some(400)).await;
+    bench.get("/fork?mb=200").await;
+    bench.until("its child's as well", |status| status.workers[0].memory_mb > Some(200)).await;
+    bench.finish().await;
+}
+
+#[tokio::test]
+async fn one_that_falls_ill_soon_after_each_start_is_replaced_ever_more_seldom_and_an_order_does_not_wait() {
+    let ill = Config {
+        env: BTreeMap::from([("ILL_AFTER".to_owned(), "1".to_owned())]),
+        restart_delay: Duration::from_millis(400),
+        restart_delay_max: Duration::from_secs(600),
+        ..watched()
+    };
+    let bench = Bench::start(ill);
+    bench.ready().await;
+    let (began, mut seen) = (Instant::now(), std::collections::BTreeSet::new());
+    bench
+        .until("five lives", |status| {
+            seen.extend(status.workers.iter().filter_map(|worker| worker.pid));
+            seen.len() == 5
+        })
+        .await;
+    // The first is replaced at once; then at least half of 0.4 + 0.8 + 1.6 seconds.
+    assert!(began.elapsed() >= Duration::from_millis(1400), "replaced without pauses: {:?}", began.elapsed());
+    bench.until("it is seen while it waits", |status| status.workers[0].state == "unwell").await;
+    tokio::time::timeout(PATIENCE, bench.reload_to(watched())).await.expect("no pause").unwrap();
+    assert_eq!(bench.states(), ["ready"]);
     bench.finish().await;
 }

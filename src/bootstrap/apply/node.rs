@@ -13,6 +13,7 @@ use super::super::{
     machine, places,
     plan::GATEWAY,
 };
+use super::Watch;
 
 /// Longest installation: the installer gives a download ten minutes unless the configuration says otherwise.
 const INSTALL_TIMEOUT: Duration = Duration::from_secs(3600);
@@ -31,7 +32,7 @@ impl Installation<'_> {
     pub(super) fn carry_out(
         &self,
         journal: &mut Journal,
-        words: &mut dyn FnMut(&str),
+        watch: &mut Watch<'_>,
     ) -> Result<(), BootstrapError> {
         state_directory(journal)?;
         let place = Path::new(places::NODES).join(self.version);
@@ -43,10 +44,12 @@ impl Installation<'_> {
         let mut progress = |line: &str| {
             // What is wrong is said at the end, once.
             if !COMPLAINT.iter().any(|word| line.starts_with(word)) {
-                words(line);
+                (watch.words)(line);
             }
         };
-        machine::order_telling(&command, INSTALL_TIMEOUT, &mut progress).map_err(in_its_own_words)?;
+        // A download may be ended at any time: the installer begins it anew, and clears away what is half there.
+        machine::order_telling(&command, INSTALL_TIMEOUT, watch.stop, &mut progress)
+            .map_err(in_its_own_words)?;
         self.prove(&place)
     }
 

@@ -19,25 +19,30 @@ pub(super) fn ufw(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), Bo
         }
         machine::order(&["ufw", "allow", &format!("{port}/tcp")])?;
     }
-    proven_open("ufw", ports, &facts::let_in())
+    proven_open("ufw", ports, &facts::let_in(ports))
 }
 
-/// The same of firewalld, which has rules that are in force and rules that last.
+/// The same of firewalld, in each zone that strangers meet; it has rules that are in force and rules that last.
 pub(super) fn firewalld(journal: &mut Journal, ports: &BTreeSet<u16>) -> Result<(), BootstrapError> {
-    record(journal, ports, Made::Firewalld)?;
-    let mut open = BTreeSet::new();
-    for port in ports {
-        let (add, query) = (format!("--add-port={port}/tcp"), format!("--query-port={port}/tcp"));
-        machine::order(&["firewall-cmd", "--quiet", "--permanent", &add])?;
-        machine::order(&["firewall-cmd", "--quiet", &add])?;
-        // Now, and after every reload.
-        if machine::ask(&["firewall-cmd", &query])?.good
-            && machine::ask(&["firewall-cmd", "--permanent", &query])?.good
-        {
-            open.insert(*port);
+    for zone in facts::zones_outside() {
+        let of = format!("--zone={zone}");
+        let shut = |port: &&u16| {
+            let query = format!("--query-port={port}/tcp");
+            // Now, and after every reload.
+            let said = [&["firewall-cmd", &of, &query][..], &["firewall-cmd", "--permanent", &of, &query]];
+            !said.iter().all(|command| machine::ask(command).is_ok_and(|said| said.good))
+        };
+        let missing: BTreeSet<u16> = ports.iter().filter(shut).copied().collect();
+        let made = |ports| Made::FirewalldZone { zone: zone.clone(), ports };
+        record(journal, &missing, made)?;
+        for port in &missing {
+            let add = format!("--add-port={port}/tcp");
+            machine::order(&["firewall-cmd", "--quiet", "--permanent", &of, &add])?;
+            machine::order(&["firewall-cmd", "--quiet", &of, &add])?;
         }
+        proven_open("firewalld", ports, &ports.iter().filter(|port| !shut(port)).copied().collect())?;
     }
-    proven_open("firewalld", ports, &open)
+    Ok(())
 }
 
 /// Once, though a port may be opened again: what a run before has opened is of record.
@@ -46,7 +51,8 @@ fn record(
     ports: &BTreeSet<u16>,
     made: impl Fn(Vec<u16>) -> Made,
 ) -> Result<(), BootstrapError> {
-    let new: Vec<u16> = ports.difference(&journal.opened()).copied().collect();
+    let known = journal.opened(&made(Vec::new()));
+    let new: Vec<u16> = ports.difference(&known).copied().collect();
     if new.is_empty() { Ok(()) } else { journal.record(made(new)) }
 }
 

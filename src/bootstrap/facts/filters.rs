@@ -1,22 +1,8 @@
-//! What filters packets on this machine already: ufw, firewalld, tables of nftables, and Docker's published ports, which
+//! What filters packets on this machine already, beside who rules them: tables of nftables, and Docker's published ports, which
 //! no input chain sees. Pure: what the programs print goes in.
-
-use std::collections::BTreeSet;
 
 use serde::Serialize;
 use serde_json::Value;
-
-/// Who rules this machine's packets.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Ruler {
-    /// ufw is active: it is spoken to.
-    Ufw,
-    /// firewalld runs: it is spoken to.
-    Firewalld,
-    /// Nobody, or hand-written tables: ours stands beside them.
-    Nobody,
-}
 
 /// A container's port that is reached from outside.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -35,55 +21,6 @@ impl Published {
         let number = |text: &str| text.parse::<u16>().ok();
         number(first).zip(number(last)).is_some_and(|(first, last)| (first..=last).contains(&port))
     }
-}
-
-/// Does `ufw status verbose` say that it is active?
-pub(super) fn ufw_active(text: &str) -> bool {
-    text.lines().any(|line| line.trim() == "Status: active")
-}
-
-/// TCP ports that ufw lets everybody reach, and those that it lets anybody reach at all.
-pub(super) fn ufw_open(text: &str) -> (BTreeSet<u16>, BTreeSet<u16>) {
-    let (mut open, mut admitted, mut denied) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-    for (ports, lets_in, everybody) in text.lines().filter_map(ufw_rule) {
-        // The first rule that fits decides.
-        let ports: Vec<u16> = ports.into_iter().filter(|port| !denied.contains(port)).collect();
-        match (lets_in, everybody) {
-            (true, true) => {
-                admitted.extend(&ports);
-                open.extend(ports);
-            }
-            (true, false) => admitted.extend(ports),
-            (false, true) => denied.extend(ports.into_iter().filter(|port| !open.contains(port))),
-            (false, false) => {}
-        }
-    }
-    (open, admitted)
-}
-
-/// `22/tcp (OpenSSH)  LIMIT IN  Anywhere  # comment`: the ports, whether they are let in, and whether that is so
-/// for everybody. What is limited is open.
-fn ufw_rule(line: &str) -> Option<(Vec<u16>, bool, bool)> {
-    let rule = line.split(" # ").next().unwrap_or_default();
-    let verbs = [("ALLOW IN", true), ("LIMIT IN", true), ("DENY IN", false), ("REJECT IN", false)];
-    let split = |(verb, lets_in)| rule.split_once(verb).map(|(to, from)| (to, from, lets_in));
-    let (to, from, lets_in) = verbs.into_iter().find_map(split)?;
-    let to = to.split_whitespace().next()?;
-    let (ports, protocol) = to.split_once('/').unwrap_or((to, "tcp"));
-    let ports = ports.split(',').filter_map(|port| port.parse().ok()).collect();
-    // The lines for v6 repeat those for v4.
-    (protocol == "tcp").then(|| (ports, lets_in, from.trim() == "Anywhere"))
-}
-
-/// TCP ports that firewalld lets everybody reach: what `--list-services` and `--list-ports` print.
-pub(super) fn firewalld_open(text: &str) -> BTreeSet<u16> {
-    let of_word = |word: &str| match word {
-        "ssh" => Some(22),
-        "http" => Some(80),
-        "https" => Some(443),
-        _ => word.strip_suffix("/tcp")?.parse().ok(),
-    };
-    text.split_whitespace().filter_map(of_word).collect()
 }
 
 /// Tables that are not ours, and whose chains at the input drop what they do not know.
@@ -151,23 +88,6 @@ pub(super) fn with_forwarded(mut published: Vec<Published>, rules: &str) -> Vec<
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ufw_opens_what_everybody_may_reach() {
-        let text = include_str!("../../../tests/data/bootstrap/ufw-status");
-        assert!(ufw_active(text) && !ufw_active("Status: inactive\n"));
-        let (open, admitted) = ufw_open(text);
-        assert_eq!(open, BTreeSet::from([22, 80, 443, 2200]), "5432 is for a few, 25 is denied");
-        assert_eq!(admitted, BTreeSet::from([22, 80, 443, 2200, 5432]));
-        let denied = "80 DENY IN Anywhere\n80/tcp ALLOW IN Anywhere\n443/tcp ALLOW IN Anywhere\n443 REJECT IN Anywhere\n";
-        assert_eq!(ufw_open(denied), ([443].into(), [443].into()), "the first one decides");
-    }
-
-    #[test]
-    fn firewalld_names_services_and_ports() {
-        let text = include_str!("../../../tests/data/bootstrap/firewalld-list");
-        assert_eq!(firewalld_open(text), BTreeSet::from([22, 80, 8443]));
-    }
 
     #[test]
     fn foreign_tables_that_drop_are_named() {

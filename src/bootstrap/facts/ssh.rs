@@ -3,6 +3,7 @@
 
 mod config;
 mod look;
+mod unit_files;
 
 use std::{
     collections::BTreeSet,

@@ -11,7 +11,9 @@ use super::{
         network,
         ruleset::{CARRIERS_FOLLOWED_MAX, Carrier, Firewall, OpenPort},
     },
-    Stored, lock, settle, stored, unarmed,
+    lock, settle, stored,
+    theirs::Theirs,
+    unarmed,
 };
 
 /// A change of the operator's.
@@ -34,6 +36,15 @@ pub(crate) enum Change {
     Close(String),
     /// Follow the listeners: the edge's ports as configured, if that is known, SSH's ports and tunnels as found.
     Follow(Option<BTreeSet<u16>>),
+}
+
+/// What has become of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Changed {
+    /// Our firewall is like this now.
+    Ours(Firewall),
+    /// Whoever rules the packets has done it, in these words.
+    Theirs(String),
 }
 
 /// What the machine has that must stay reached.
@@ -97,21 +108,27 @@ impl Caller {
 
 impl Change {
     /// Carry it out on the firewall that lasts.
-    pub(crate) fn apply(self) -> Result<Firewall, BootstrapError> {
+    pub(crate) fn apply(self) -> Result<Changed, BootstrapError> {
         if !nix::unistd::geteuid().is_root() {
             return Err(BootstrapError::NotRoot);
         }
         let lock = lock()?;
         unarmed(&lock)?;
-        let Some(Stored { firewall, .. }) = stored()? else {
+        let stored = stored()?.map(|stored| stored.firewall);
+        let ssh = Ssh::now();
+        let found = Found::now(&ssh);
+        if stored.as_ref().is_none_or(|firewall| firewall.bare)
+            && let Some(theirs) = Theirs::of(&self, facts::rules_here())
+        {
+            return theirs.carry_out(&found.ssh).map(Changed::Theirs);
+        }
+        let Some(firewall) = stored else {
             let remedy = "`gateway bootstrap` builds one; ufw and firewalld have commands of their own";
             return Err(BootstrapError::refused("there is no firewall of the gateway's here", remedy));
         };
-        let ssh = Ssh::now();
-        let found = Found::now(&ssh);
         let firewall = self.to(firewall, &Caller::of(ssh), &found)?;
         settle(firewall.clone(), &lock)?;
-        Ok(firewall)
+        Ok(Changed::Ours(firewall))
     }
 
     /// The firewall with the change. Pure; refuses what would cut off `caller`, who gives this order, and what would change
@@ -194,13 +211,22 @@ fn close(mut firewall: Firewall, what: &str, ssh: &BTreeSet<u16>) -> Result<Fire
     if firewall.opened.remove(&port) {
         return Ok(firewall);
     }
+    if let Some(wider) = firewall.opened.iter().find(|wider| wider.holds(&port)) {
+        let message = format!("{port} lies in {wider}, which was opened as a whole");
+        let remedy = format!(
+            "`gateway firewall close {wider}`, then `gateway firewall allow` for what shall stay open"
+        );
+        return Err(BootstrapError::refused(message, remedy));
+    }
+    let tcp = port.single_tcp();
     // One that sshd has left, and through which nobody is in any more.
-    if !port.udp && !ssh.is_empty() && !ssh.contains(&port.port) && firewall.ssh.remove(&port.port) {
+    let left = |port: &u16| !ssh.is_empty() && !ssh.contains(port);
+    if tcp.filter(left).is_some_and(|port| firewall.ssh.remove(&port)) {
         return Ok(firewall);
     }
-    let (message, remedy) = if !port.udp && firewall.ssh.contains(&port.port) {
+    let (message, remedy) = if tcp.is_some_and(|port| firewall.ssh.contains(&port)) {
         (format!("{port} is a port of SSH"), "it stays open: you would lock yourself out")
-    } else if !port.udp && firewall.edge.contains(&port.port) {
+    } else if tcp.is_some_and(|port| firewall.edge.contains(&port)) {
         (format!("{port} is a port of the edge"), "take it out of `[edge]` and run `gateway firewall reload`")
     } else {
         (format!("{port} is not open"), "`gateway firewall status` lists what is")
@@ -305,6 +331,24 @@ mod tests {
         let led = Firewall { led: [(443, 8443), (80, 8080)].into(), ..Firewall::default() };
         let after = Change::Follow(Some([80, 443, 8443].into())).to(led, here, &Found::default()).unwrap();
         assert_eq!(after.led, [(443, 8443)].into(), "nothing listens on 8080 any more");
+    }
+
+    #[test]
+    fn a_range_is_opened_and_closed_as_one() {
+        let port = |text: &str| text.parse::<OpenPort>().unwrap();
+        let here = &Caller::AtMachine;
+        check(
+            Change::Open(port("8000-8100")),
+            here,
+            Ok("22 | 80,443 | 8000-8100/tcp,8080/tcp | 203.0.113.64/26 | 192.0.2.0/24"),
+        );
+        let open = Firewall { opened: [port("8000-8010/udp")].into(), ..Firewall::default() };
+        let close = |what: &str| Change::Close(what.to_owned()).to(open.clone(), here, &Found::default());
+        assert_eq!(close("8000-8010/udp").unwrap(), Firewall::default());
+        let inside = close("8005/udp").unwrap_err();
+        assert!(inside.to_string().contains("8005/udp lies in 8000-8010/udp"), "{inside}");
+        assert!(close("8000-8010").unwrap_err().to_string().contains("is not open"));
+        assert!(close("7000-8005/udp").unwrap_err().to_string().contains("is not open"));
     }
 
     #[test]

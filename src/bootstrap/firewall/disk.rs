@@ -47,6 +47,11 @@ pub(in crate::bootstrap) fn persist(stored: &Stored, lock: &Lock) -> Result<OnDi
     }
 }
 
+/// Does the file for nft say what is of record?
+pub(super) fn is_loaded_at_boot(stored: &Stored) -> bool {
+    machine::text(places::FIREWALL_RULES) == ruleset::text(&stored.firewall)
+}
+
 /// Only onto the disk.
 pub(super) fn write(stored: &Stored, _lock: &Lock) -> Result<(), BootstrapError> {
     machine::make_directories(Path::new("/etc/gateway"), 0o755)?;

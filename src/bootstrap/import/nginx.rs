@@ -1,6 +1,7 @@
 //! nginx's servers, as `nginx -T` prints them. What the edge does by itself is dropped in silence; what it cannot do is
 //! named, never guessed. No regular expression is carried.
 
+mod guards;
 mod location;
 mod parse;
 mod remedies;
@@ -25,6 +26,7 @@ pub(crate) fn nginx(text: &str) -> Carried {
     }
     for http in blocks {
         carrier.unknown(&[], "", http);
+        carrier.carried.warn(guards::everywhere(http));
         let servers = |one: &&Directive| one.is("upstream");
         for upstream in http.inside.iter().filter(servers) {
             let servers: Vec<&str> = upstream.each("server").filter_map(|server| server.word(0)).collect();
@@ -75,7 +77,9 @@ impl<'d> Carrier<'d> {
 
     /// Directives that nothing stands for: their names, and no more.
     fn unknown(&mut self, hosts: &[String], place: &str, block: &Directive) {
-        for one in block.inside.iter().filter(|one| !remedies::is_silent(&one.name)) {
+        for one in
+            block.inside.iter().filter(|one| !remedies::is_silent(&one.name) && !guards::is_guard(&one.name))
+        {
             self.leave(hosts, &format!("{place}{}", one.name), remedies::remedy(&one.name));
         }
         for one in block.each("include") {
@@ -123,6 +127,7 @@ impl<'d> Carrier<'d> {
         }
         self.certificate(&hosts, server);
         self.unknown(&hosts, "", server);
+        self.carried.warn(guards::of_server(&hosts, server));
         if server.each("if").any(|one| {
             !one.inside.iter().any(|one| one.words.iter().any(|word| word.starts_with("https://$")))
         }) {

@@ -7,76 +7,18 @@ use super::{
         facts::{CARRIERS, Listener, Ruler, Session, Tunnel, carriers},
         ruleset::{Arrives, Carrier, Firewall, OpenPort, Wanted},
     },
-    Action, Answers, Facts, Plan, Then,
-    shipped::Shipped,
+    Action, Answers, Facts, Plan, follow,
 };
 
-/// What `nftables.service` flushes comes back with it.
-const AFTER_FLUSH: &str = "/etc/systemd/system/nftables.service.d/60-gateway.conf";
-
-const AFTER_FLUSH_TEXT: &str = "\
-# Written by `gateway bootstrap`. The rules of nftables.service begin with `flush ruleset`, which takes ours along.
-[Service]
-ExecStartPost=-/usr/sbin/nft -f /etc/gateway/firewall.nft
-ExecReload=-/usr/sbin/nft -f /etc/gateway/firewall.nft
-";
-
-/// After a start and a reload the firewall is what the configuration says by then.
-const FOLLOWS: &str = "/etc/systemd/system/gateway.service.d/60-firewall.conf";
-
-const FOLLOWS_TEXT: &str = "\
-# Written by `gateway bootstrap`: the firewall follows the listeners. As root and outside of the sandbox (`+`), which the
-# gateway itself is not; that it cannot be done (`-`) is no reason not to serve.
-[Service]
-ExecStartPost=-+/usr/local/bin/gateway firewall reload --quiet
-ExecReload=-+/usr/local/bin/gateway firewall reload --quiet
-";
-
-/// Who changes sshd's port, and forgets the firewall, is not locked out.
-const SSH_FOLLOWS: &str = "/etc/systemd/system/gateway-firewall-follow.service";
-
-const SSH_FOLLOWS_TEXT: &str = "\
-# Written by `gateway bootstrap`: opens new ports of SSH in the firewall of the gateway. Started by the unit of type path.
-[Unit]
-Description=Firewall of the gateway follows sshd's configuration
-ConditionPathExists=/etc/gateway/firewall.json
-StartLimitIntervalSec=0
-
-[Service]
-Type=oneshot
-ExecStart=/usr/local/bin/gateway firewall reload --quiet
-";
-
-/// What looks out for that.
-const SSH_WATCH: &str = "/etc/systemd/system/gateway-firewall-follow.path";
-pub(super) const SSH_WATCH_UNIT: &str = "gateway-firewall-follow.path";
-
-const SSH_WATCH_TEXT: &str = "\
-# Written by `gateway bootstrap`: a port that sshd's configuration names is opened when it is named, before sshd listens on it.
-[Unit]
-Description=Changes of sshd's configuration, for the firewall of the gateway
-
-[Path]
-PathChanged=/etc/ssh/sshd_config
-PathChanged=/etc/ssh/sshd_config.d
-PathChanged=/etc/systemd/system/ssh.socket.d
-
-[Install]
-WantedBy=multi-user.target
-";
-
-/// What is written here, wherever a firewall of ours is built.
-pub(super) const WRITTEN: [Shipped; 4] = [
-    Shipped { path: AFTER_FLUSH, content: AFTER_FLUSH_TEXT },
-    Shipped { path: FOLLOWS, content: FOLLOWS_TEXT },
-    Shipped { path: SSH_FOLLOWS, content: SSH_FOLLOWS_TEXT },
-    Shipped { path: SSH_WATCH, content: SSH_WATCH_TEXT },
-];
+/// Whoever has denied SSH may mean it.
+pub(in crate::bootstrap) const DENIED_REMEDY: &str =
+    "`ufw status numbered` shows the rule, and `ufw delete NUMBER` takes it away, unless it is meant";
 
 const WHY: &str = "nothing but SSH and the edge is reached from outside";
 
 pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
     docker(plan, facts);
+    follow::listeners(plan, facts);
     if !answers.firewall {
         return;
     }
@@ -93,7 +35,13 @@ pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
         Ruler::Ufw | Ruler::Firewalld => {
             if !answers.open.is_empty() {
                 let what = format!("what `--open` names ({}) is not opened", shown(&answers.open));
-                plan.note(what, "ufw and firewalld have commands of their own for that");
+                let order = |port: &OpenPort| match facts.ruler {
+                    Ruler::Ufw => format!("`ufw allow {}`", port.for_ufw()),
+                    _ => format!(
+                        "`firewall-cmd --permanent --add-port={port}` and the same without `--permanent`"
+                    ),
+                };
+                plan.note(what, answers.open.iter().map(order).collect::<Vec<_>>().join(", "));
             }
             spoken_to(plan, facts, answers, &ssh);
         }
@@ -104,6 +52,11 @@ pub(super) fn firewall(plan: &mut Plan, facts: &Facts, answers: &Answers) {
 /// Opening ports cuts off nobody: no dead man's switch is needed.
 fn spoken_to(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: &BTreeSet<u16>) {
     let missing = facts.to_open(&answers.edge_ports(), ssh);
+    let denied = facts.denied_to_all(ssh);
+    if !denied.is_empty() {
+        let what = format!("{} of SSH is denied to everybody, and stays so", ports(&denied));
+        plan.note(what, DENIED_REMEDY);
+    }
     let left: BTreeSet<u16> = &(&(&facts.opened & &facts.open) - &answers.edge_ports()) - ssh;
     if !left.is_empty() {
         plan.note(
@@ -152,13 +105,7 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
             "`apt-get install iproute2` first, or name their ports with `--open`",
         );
     }
-    let why = "a firewall that is flushed by others comes back with them";
-    plan.file(facts, AFTER_FLUSH, AFTER_FLUSH_TEXT, (why, Then::ReloadUnits));
-    let why = "a new listener is reached without a second order";
-    plan.file(facts, FOLLOWS, FOLLOWS_TEXT, (why, Then::ReloadUnits));
-    if facts.programs.contains("sshd") {
-        follow_ssh(plan, facts);
-    }
+    follow::ssh(plan, facts);
     for table in &facts.dropping {
         plan.note(
             format!("the table `{table}` drops what it does not know, beside ours"),
@@ -173,8 +120,21 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
         carriers: carriers(&facts.tunnels),
     };
     let wanted = added.on(stored.cloned());
+    if wanted.ssh.is_empty() {
+        plan.note(
+            "no server of SSH is known here, so nothing lets anybody in over SSH",
+            "when one is installed its port is opened by itself; `--ssh-port N` opens it now",
+        );
+    }
     let is = match (stored, facts.live.same) {
-        (Some(stored), true) if *stored == wanted => return,
+        (Some(stored), true) if *stored == wanted => {
+            if !facts.firewall_lasts() {
+                // Nothing changes now, so nobody can be cut off by it.
+                let is = "in force, and not after the next boot";
+                plan.step("firewall", (is, "loaded at every boot"), WHY, Action::Settle(added));
+            }
+            return;
+        }
         (Some(stored), _) if stored.bare => "it leads connections over, and filters nothing",
         (Some(_), true) => "other ports",
         (Some(_), false) => "not what was confirmed",
@@ -199,23 +159,12 @@ fn of_our_own(plan: &mut Plan, facts: &Facts, answers: &Answers, ssh: BTreeSet<u
     plan.step("firewall", (is, will), WHY, Action::Arm(added, within));
 }
 
-fn follow_ssh(plan: &mut Plan, facts: &Facts) {
-    let why = "a port that sshd is told to listen on is open before it does";
-    plan.file(facts, SSH_FOLLOWS, SSH_FOLLOWS_TEXT, (why, Then::ReloadUnits));
-    plan.file(facts, SSH_WATCH, SSH_WATCH_TEXT, (why, Then::ReloadUnits));
-    let watch = facts.unit(SSH_WATCH_UNIT);
-    if !watch.active || !watch.enabled {
-        let action = Action::Enable(vec![SSH_WATCH_UNIT]);
-        plan.step(SSH_WATCH_UNIT, ("off", "on, now and at boot"), why, action);
-    }
-}
-
 /// Reached from outside, and by no other way than the input chain: for Docker's the kernel has others.
 fn reached(listeners: &[Listener], udp: bool) -> impl Iterator<Item = (OpenPort, &Listener)> {
     let outside = listeners.iter().filter(|listener| {
         !listener.address.ip().is_loopback() && !listener.holders.contains("docker-proxy")
     });
-    outside.map(move |listener| (OpenPort { port: listener.address.port(), udp }, listener))
+    outside.map(move |listener| (OpenPort::one(listener.address.port(), udp), listener))
 }
 
 /// A session through a tunnel lives on what carries the tunnel: that stays open, though the kernel would let it be for a while.
@@ -231,7 +180,7 @@ fn ports_of_tunnel(plan: &mut Plan, facts: &Facts) -> BTreeSet<OpenPort> {
     };
     let all = reached(&facts.datagrams, true).chain(reached(&facts.listeners, false));
     let found = all.filter(|(_, listener)| carries(listener)).map(|(port, _)| port).collect();
-    let carriers = port.map_or(found, |port| [OpenPort { port, udp: true }].into());
+    let carriers = port.map_or(found, |port| [OpenPort::one(port, true)].into());
     match shown(&carriers) {
         none if none.is_empty() => plan.note(
             format!("your session comes through the tunnel `{device}`, and nothing shows on which port that comes in"),
@@ -267,9 +216,11 @@ fn tunnels_go_on(plan: &mut Plan, facts: &Facts, stored: Option<&Firewall>) {
 /// What is reached now and will not be: often that is what the firewall is for, and sometimes it is somebody's business.
 fn cut_off(plan: &mut Plan, facts: &Facts, wanted: &Firewall) {
     let stays = |port: &OpenPort| {
-        let named = wanted.ssh.contains(&port.port) || wanted.edge.contains(&port.port);
-        let carries = |carrier: &Carrier| port.udp && carrier.arrives == Arrives::Udp(port.port);
-        wanted.opened.contains(port) || !port.udp && named || wanted.carriers.iter().any(carries)
+        let named = |tcp: u16| wanted.ssh.contains(&tcp) || wanted.edge.contains(&tcp);
+        let carries = |carrier: &Carrier| matches!(carrier.arrives, Arrives::Udp(carries) if *port == OpenPort::one(carries, true));
+        wanted.opened.iter().any(|open| open.holds(port))
+            || port.single_tcp().is_some_and(named)
+            || wanted.carriers.iter().any(carries)
     };
     let all = reached(&facts.listeners, false).chain(reached(&facts.datagrams, true));
     let mut lost: BTreeMap<OpenPort, BTreeSet<&str>> = BTreeMap::new();
@@ -307,5 +258,18 @@ fn ports(ports: &BTreeSet<u16>) -> String {
     if ports.is_empty() {
         return "nothing".to_owned();
     }
-    ports.iter().map(u16::to_string).collect::<Vec<_>>().join(", ")
+    // Three and more that follow each other are a range: of a rule for thousands nobody reads each.
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for port in ports {
+        match runs.last_mut() {
+            Some((_, last)) if port - *last == 1 => *last = *port,
+            _ => runs.push((*port, *port)),
+        }
+    }
+    let shown = |(first, last): (u16, u16)| match last - first {
+        0 => first.to_string(),
+        1 => format!("{first}, {last}"),
+        _ => format!("{first}-{last}"),
+    };
+    runs.into_iter().map(shown).collect::<Vec<_>>().join(", ")
 }

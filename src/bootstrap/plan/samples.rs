@@ -75,6 +75,7 @@ pub(in crate::bootstrap) fn fresh() -> Facts {
         open: BTreeSet::new(),
         opened: BTreeSet::new(),
         admitted: BTreeSet::new(),
+        denied: BTreeSet::new(),
         tables: Vec::new(),
         dropping: Vec::new(),
         closing: BTreeMap::new(),
@@ -145,8 +146,10 @@ pub(in crate::bootstrap) fn set_up() -> Facts {
                 facts.units.extend(units.into_iter().map(|unit| (unit.to_owned(), on)));
             }
             Action::Arm(wanted, _) | Action::Settle(wanted) => {
-                facts.live =
-                    Live { table: true, stored: Some(wanted.on(None)), same: true, ..Live::default() };
+                let stored = Some(wanted.on(None));
+                facts.live = Live { table: true, stored, same: true, at_boot: true, ..Live::default() };
+                let on = UnitFact { exists: true, enabled: true, active: true };
+                facts.units.insert("gateway-firewall.service".to_owned(), on);
             }
             _ => {}
         }

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::{guard, places, settings, system};
+use super::{follow, places, settings, system};
 
 /// A file and its place.
 pub(super) struct Shipped {
@@ -41,7 +41,7 @@ pub(super) const UNITS: [Shipped; 3] = [
 /// Those of the files for systemd, shipped and written, that are there and hold something else, as `read` finds them: another
 /// version's, or edited. Pure.
 pub(in crate::bootstrap) fn differing(read: impl Fn(&Path) -> Option<String>) -> Vec<&'static str> {
-    let all = UNITS.iter().chain([&SYSUSERS, &TMPFILES]).chain(&guard::WRITTEN);
+    let all = UNITS.iter().chain([&SYSUSERS, &TMPFILES]).chain(&follow::WRITTEN);
     let differs =
         |shipped: &&Shipped| read(Path::new(shipped.path)).is_some_and(|text| text != shipped.content);
     all.filter(differs).map(|shipped| shipped.path).collect()
@@ -52,13 +52,13 @@ pub(in crate::bootstrap) fn touched() -> (Vec<PathBuf>, Vec<&'static str>) {
     let shipped = [&SYSUSERS, &TMPFILES].into_iter().chain(&UNITS).map(|shipped| shipped.path);
     let ours = [settings::DROP_IN, settings::SOCKET_DROP_IN, places::SEAL_DROP_IN, places::CONFIG];
     let systems = [system::SYSCTL, system::JOURNAL, system::UPDATES];
-    let guards = guard::WRITTEN.iter().map(|written| written.path);
+    let guards = follow::WRITTEN.iter().map(|written| written.path);
     let files = shipped.chain(ours).chain(systems).chain(guards).map(PathBuf::from).collect();
     let units = vec![
         "gateway.socket",
         "gateway.service",
         "gateway-firewall.service",
-        guard::SSH_WATCH_UNIT,
+        follow::SSH_WATCH_UNIT,
         system::CLOCK,
     ];
     (files, units)

@@ -50,6 +50,18 @@ fn a_server_that_is_set_up_gets_no_step() {
 }
 
 #[test]
+fn a_step_that_writes_a_file_over_shows_what_differs() {
+    let mut facts = samples::set_up();
+    let unit = facts.files.get_mut(Path::new("/etc/systemd/system/gateway.service")).unwrap();
+    unit.content = unit.content.replace("RestartSec=1\n", "RestartSec=30\n");
+    let plan = plan(&facts, &samples::answers());
+    let step = plan.steps.iter().find(|step| step.is == "other content").unwrap();
+    assert_eq!(step.differs, ["- RestartSec=30", "+ RestartSec=1"]);
+    let json = serde_json::to_value(&plan).unwrap();
+    assert_eq!(json["steps"][0]["differs"][1], "+ RestartSec=1");
+}
+
+#[test]
 fn what_has_changed_makes_its_step_alone() {
     let mut facts = samples::set_up();
     facts.installed = false;
@@ -148,6 +160,60 @@ fn ufw_and_firewalld_are_spoken_to_where_they_rule() {
             "{told}"
         );
     }
+}
+
+#[test]
+fn ssh_that_its_owner_denies_is_left_alone_and_told() {
+    let told = after(|facts, _| {
+        (facts.ruler, facts.open) = (Ruler::Ufw, [80].into());
+        facts.denied = [22, 443, 2222].into();
+        // For the office, and then denied.
+        facts.admitted = [80, 2222].into();
+    });
+    assert!(told.contains("ufw opens 443 too\n"), "{told}");
+    assert!(told.contains("note: 22 of SSH is denied to everybody, and stays so\n"), "{told}");
+}
+
+#[test]
+fn what_leads_connections_over_follows_the_listeners_whoever_filters() {
+    for follows in
+        ["nftables.service.d/60-gateway.conf: missing", "gateway.service.d/60-firewall.conf: missing"]
+    {
+        for ruler in [Ruler::Ufw, Ruler::Firewalld] {
+            let told = after(|facts, _| facts.ruler = ruler);
+            assert!(told.contains(follows), "{told}");
+        }
+        let told = after(|_, answers| answers.firewall = false);
+        assert!(told.contains(follows) && !told.contains("gateway-firewall-follow"), "{told}");
+    }
+}
+
+#[test]
+fn a_firewall_that_would_not_come_back_at_the_next_boot_is_made_to() {
+    let unit = "gateway-firewall.service";
+    let changes: [fn(&mut Facts, &str); 2] = [
+        |facts, unit| facts.units.get_mut(unit).unwrap().enabled = false,
+        |facts, _| facts.live.at_boot = false,
+    ];
+    for change in changes {
+        let mut facts = samples::set_up();
+        change(&mut facts, unit);
+        let plan = plan(&facts, &samples::answers());
+        assert!(matches!(&plan.steps[..], [Step { action: Action::Settle(_), .. }]), "{}", told(&plan));
+        assert!(told(&plan).contains("in force, and not after the next boot -> loaded at every boot"));
+    }
+}
+
+#[test]
+fn without_a_server_of_ssh_that_is_said_and_one_that_comes_is_followed() {
+    let told = after(|facts, answers| {
+        facts.programs.remove("sshd");
+        (facts.ssh.ports, facts.ssh.session) = (BTreeSet::new(), Session::Local);
+        answers.unattended = true;
+    });
+    assert!(told.contains("note: no server of SSH is known here"), "{told}");
+    assert!(told.contains("gateway-firewall-follow.path: off -> on"), "{told}");
+    assert!(!after(|_, _| {}).contains("no server of SSH"));
 }
 
 #[test]

@@ -31,8 +31,8 @@ pub(super) fn ufw_rule(words: &str) -> Result<(), BootstrapError> {
     machine::order(&["sh", "-c", &format!("exec ufw {words}")]).map(drop)
 }
 
-/// Out of what is in force and out of what lasts; where it does not run, out of the latter alone.
-pub(super) fn firewalld(ports: &[u16]) -> Result<(), BootstrapError> {
+/// Out of what is in force and out of what lasts; where it does not run, out of the latter alone. Without a zone it is the default one.
+pub(super) fn firewalld(zone: Option<&str>, ports: &[u16]) -> Result<(), BootstrapError> {
     if machine::program("firewall-cmd").is_none() {
         return Ok(());
     }
@@ -41,12 +41,14 @@ pub(super) fn firewalld(ports: &[u16]) -> Result<(), BootstrapError> {
         true => &[&["firewall-cmd", "--quiet", "--permanent"], &["firewall-cmd", "--quiet"]],
         false => &[&["firewall-offline-cmd", "--quiet"]],
     };
+    let zone = zone.map(|zone| format!("--zone={zone}"));
     for port in ports {
         let port = format!("{port}/tcp");
         for command in of {
+            let command: Vec<&str> = command.iter().copied().chain(zone.as_deref()).collect();
             let (query, remove) = (format!("--query-port={port}"), format!("--remove-port={port}"));
-            if machine::ask(&[*command, &[query.as_str()][..]].concat())?.good {
-                machine::order(&[*command, &[remove.as_str()][..]].concat())?;
+            if machine::ask(&[&command[..], &[query.as_str()]].concat())?.good {
+                machine::order(&[&command[..], &[remove.as_str()]].concat())?;
             }
         }
     }

@@ -100,6 +100,13 @@ fn is_there(app: &App) -> Result<(), Failure> {
         let hint = format!("make it (`mkdir -p {path}`) before the application is to write there");
         return Err(Failure::usage(format!("`--data {path}` does not exist")).hint(hint));
     }
+    let own = Config::default();
+    if let Some((path, what)) =
+        app.data.iter().find_map(|path| config::too_wide(path, &own).map(|what| (path.display(), what)))
+    {
+        let hint = "name the directories that the application writes to, and nothing above them";
+        return Err(Failure::usage(format!("`--data {path}`: the application could write {what}")).hint(hint));
+    }
     match &app.env_file {
         Some(path) if !path.exists() => {
             let hint = "write it, with lines such as `NAME=value`, or leave `--env-file` out";

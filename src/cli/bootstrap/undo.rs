@@ -2,7 +2,10 @@
 
 use serde_json::json;
 
-use super::{Bootstrap, registry};
+use super::{
+    Bootstrap, registry,
+    stop::{Stop, stopped},
+};
 use crate::{
     bootstrap::{self, Taken},
     cli::{Failure, Settings, out},
@@ -25,9 +28,10 @@ impl Bootstrap {
         if !quiet {
             show(&forecast);
         }
-        self.ask("Take back what bootstrap made?")?;
+        self.ask(&question(registry.as_deref()))?;
+        let stop = Stop::heard()?;
         let mut taken = Vec::new();
-        let outcome = bootstrap::undo(registry.as_deref(), |one: Taken| {
+        let outcome = bootstrap::undo(registry.as_deref(), &|| stop.asked().is_some(), |one: Taken| {
             if !quiet {
                 out::line(match &one.stays {
                     Some(why) => format!("stays: {}: {why}", one.what),
@@ -39,14 +43,38 @@ impl Bootstrap {
         if quiet {
             out::json(&json!({ "taken_back": taken }))?;
         }
+        let how_on = "`gateway bootstrap --undo` goes on where it stopped";
         outcome.map_err(|error| {
             let failure = Failure::from(error);
-            if failure.hint.is_some() {
-                failure
-            } else {
-                failure.hint("`gateway bootstrap --undo` goes on where it stopped")
+            if failure.hint.is_some() { failure } else { failure.hint(how_on) }
+        })?;
+        match stop.asked() {
+            Some(asked) if taken.len() < forecast.len() => {
+                let subjects: Vec<&str> = forecast.iter().map(|one| one.what.as_str()).collect();
+                Err(stopped(asked, &subjects, taken.len(), how_on))
             }
-        })
+            _ => {
+                if registry.is_some() && !quiet {
+                    out::line(WAY_BACK);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+/// After it, when a registry has stayed: its tenants are not out of reach.
+const WAY_BACK: &str = "\nnote: the registry stays, and with it its tenants\n\
+                        hint: `gateway bootstrap` with a copy of this program sets the gateway up with them again; then `gateway tenant \
+                        remove`, and `--undo` once more";
+
+/// The gateway that could remove tenants goes: whoever has some left is asked about them, and not about the rest alone.
+fn question(registry: Option<&str>) -> String {
+    match registry {
+        None => "Take back what bootstrap made?".to_owned(),
+        Some(why) => format!(
+            "{why}. No gateway will be left that removes tenants.\nTake back what bootstrap made all the same?"
+        ),
     }
 }
 
@@ -64,4 +92,20 @@ fn show(forecast: &[Taken]) {
         );
     }
     out::line("");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_has_tenants_left_is_asked_about_them() {
+        let asked = question(Some("the registry `/r` names 2 tenants (`gateway tenant remove` first)"));
+        assert_eq!(
+            asked,
+            "the registry `/r` names 2 tenants (`gateway tenant remove` first). No gateway will be left that removes tenants.\n\
+             Take back what bootstrap made all the same?"
+        );
+        assert_eq!(question(None), "Take back what bootstrap made?");
+    }
 }

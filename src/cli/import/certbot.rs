@@ -10,7 +10,7 @@ use jiff::Timestamp;
 
 use super::tell;
 use crate::{
-    admin::ImportOrder,
+    admin::{ImportOrder, unfit_for},
     bootstrap::{self, Lineage},
     cli::{Client, Failure, Settings, cert, out, reach},
 };
@@ -101,7 +101,7 @@ fn choose(live: &Path, lineages: &[Lineage], host: &str) -> (Option<ImportOrder>
         let (cert, key) = (at.join("fullchain.pem"), at.join("privkey.pem"));
         let read = cert::Import { host: host.to_owned(), cert, key }.files();
         let judged = read.map_err(|failure| failure.message).and_then(|order| {
-            match order.unfit_for(host, Timestamp::now()) {
+            match unfit_for(host, &order, Timestamp::now()) {
                 Some(why) => Err(why),
                 None => Ok(order),
             }

@@ -53,6 +53,12 @@ impl Exec {
         Ok(())
     }
 
+    /// Have the workers no user of their own?
+    pub(super) fn is_of_the_gateways_user(&self, place: &Place) -> bool {
+        let backend = self.the_one(place).ok().and_then(|name| place.config.backend.get(&name));
+        backend.is_some_and(|backend| backend.user.is_none())
+    }
+
     fn the_one(&self, place: &Place) -> Result<String, Failure> {
         if let Some(name) = &self.backend {
             return Ok(name.clone());

@@ -30,7 +30,11 @@ pub(super) struct DeadMan;
 impl DeadMan {
     /// Arm it, where systemd runs this process; elsewhere there is none.
     pub(super) async fn arm(program: &Program, pid: Pid, within: Duration) -> Result<Option<Self>, Failure> {
-        let Some(unit) = unit_of(pid).await else { return Ok(None) };
+        let unable = |why: String| {
+            Failure::failed(format!("no timer can be set that would put the old program back: {why}"))
+                .hint("nothing has changed; `systemctl status` says how systemd is")
+        };
+        let Some(unit) = unit_of(pid).await.map_err(unable)? else { return Ok(None) };
         // One of an earlier upgrade has nothing to do any more.
         Self::stop().await;
         let after = format!("--on-active={}ms", (within + MARGIN).as_millis());
@@ -41,13 +45,8 @@ impl DeadMan {
             .args(["/bin/sh", "-c", PUT_BACK, "sh"])
             .args([program.before().as_os_str(), program.path().as_os_str()])
             .arg(unit);
-        match said(command).await {
-            Ok(_) => Ok(Some(Self)),
-            Err(why) => Err(Failure::failed(format!(
-                "no timer can be set that would put the old program back: {why}"
-            ))
-            .hint("nothing has changed; `systemctl status` says how systemd is")),
-        }
+        said(command).await.map_err(unable)?;
+        Ok(Some(Self))
     }
 
     /// It has nothing to do any more.
@@ -63,13 +62,15 @@ impl DeadMan {
     }
 }
 
-/// The service whose main process it is.
-async fn unit_of(pid: Pid) -> Option<String> {
-    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
-    let unit = service_in(&groups)?.to_owned();
+/// The service whose main process it is; an error where systemd does not say.
+async fn unit_of(pid: Pid) -> Result<Option<String>, String> {
+    let groups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+    // sd_booted(3).
+    let is_booted = std::path::Path::new("/run/systemd/system").exists();
+    let Some(unit) = service_in(&groups).filter(|_| is_booted) else { return Ok(None) };
     let mut command = Command::new("systemctl");
-    command.args(["show", "--property=MainPID", "--value", &unit]);
-    (said(command).await.ok()?.trim() == pid.to_string()).then_some(unit)
+    command.args(["show", "--property=MainPID", "--value", unit]);
+    Ok((said(command).await?.trim() == pid.to_string()).then(|| unit.to_owned()))
 }
 
 /// The service of a `/proc/PID/cgroup`, of version 1 or 2.

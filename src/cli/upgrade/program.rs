@@ -77,12 +77,14 @@ impl Program {
         })
     }
 
-    /// Nothing came of it: it is its own old one no longer.
+    /// Nothing came of it: it is its own old one no longer. Where another stands in its place the way back stays.
     pub(super) fn keep_no_more(&self) {
-        let _gone = fs::remove_file(self.before());
+        if file_at(&self.before()) == file_at(&self.path) {
+            let _gone = fs::remove_file(self.before());
+        }
     }
 
-    /// Put another one in its place.
+    /// Put another one in its place; after an error it stands there itself again.
     pub(super) fn replace_by(&self, file: &Path) -> Result<(), Failure> {
         let new = self.beside("new");
         let put = || {
@@ -90,12 +92,15 @@ impl Program {
             fs::set_permissions(&new, Permissions::from_mode(0o755))?;
             File::open(&new)?.sync_all()?;
             // The way back is on disk before there is anything to go back from.
-            self.settle()?;
-            self.rename(&new, &self.path)
+            self.settle()
         };
-        put().map_err(|error| {
+        put().and_then(|()| fs::rename(&new, &self.path)).map_err(|error| {
             let _half = fs::remove_file(&new);
             self.unwritable(&error)
+        })?;
+        self.settle().map_err(|error| {
+            let failure = Failure::io("write to disk", &self.path, &error);
+            self.put_back().err().unwrap_or_else(|| failure.hint("the old program is back in its place"))
         })
     }
 
@@ -125,9 +130,8 @@ impl Program {
 
     /// Is the program that stands there now the one that this process runs?
     pub(super) fn is_run_by(&self, pid: u32) -> bool {
-        let place = |path: &Path| fs::metadata(path).ok().map(|file| (file.dev(), file.ino()));
-        let runs = place(Path::new(&format!("/proc/{pid}/exe")));
-        runs.is_some() && runs == place(&self.path)
+        let runs = file_at(Path::new(&format!("/proc/{pid}/exe")));
+        runs.is_some() && runs == file_at(&self.path)
     }
 
     /// Is the process still there, whatever program it is by now?
@@ -159,10 +163,39 @@ impl Program {
     }
 }
 
+/// Which file that is, by any of its names.
+fn file_at(path: &Path) -> Option<(u64, u64)> {
+    fs::metadata(path).ok().map(|file| (file.dev(), file.ino()))
+}
+
 /// Field 22 of proc_pid_stat(5); what is dead and not reaped counts as gone.
 fn began(pid: Pid) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     // The name in parentheses may hold spaces; state is the first field after it.
     let fields: Vec<_> = stat.rsplit_once(')')?.1.split_whitespace().collect();
     (fields.first() != Some(&"Z")).then(|| fields.get(19).map(|began| (*began).to_owned()))?
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_way_back_stays_as_long_as_another_program_is_in_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("gateway");
+        fs::write(&path, "old").unwrap();
+        let program = Program { path: path.clone(), pid: Pid::this(), began: String::new() };
+        program.keep().unwrap();
+        program.keep_no_more();
+        assert!(!program.before().exists(), "nothing was replaced");
+        program.keep().unwrap();
+        let new = directory.path().join("new");
+        fs::write(&new, "new").unwrap();
+        program.replace_by(&new).unwrap();
+        program.keep_no_more();
+        assert_eq!(fs::read_to_string(program.before()).unwrap(), "old");
+        program.put_back().unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "old");
+    }
 }

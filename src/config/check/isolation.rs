@@ -7,11 +7,31 @@ use std::{
 
 use nix::unistd::Group;
 
-use super::Check;
+use super::{Check, Config};
 use crate::{backend::Config as Backend, config::load::Purpose};
 
 /// The account of workers that the shipped sysusers.d(5) snippet makes, and its group.
 const SHIPPED: &str = "gateway-app";
+
+/// Groups whose members become root, or read and write what is root's: by their rights (Debian's base-passwd), a socket, a device.
+const PRIVILEGED: [&str; 12] = [
+    "adm",
+    "disk",
+    "docker",
+    "incus-admin",
+    "kmem",
+    "libvirt",
+    "lxd",
+    "root",
+    "shadow",
+    "staff",
+    "sudo",
+    "wheel",
+];
+
+/// Where the system's programs and settings lie: who writes there becomes root with the next of them that root starts or reads.
+const SYSTEM: [&str; 10] =
+    ["/etc", "/usr", "/usr/bin", "/usr/sbin", "/usr/local/bin", "/boot", "/dev", "/bin", "/lib", "/sbin"];
 
 impl Check<'_> {
     pub(super) fn isolation(&mut self, name: &str, backend: &Backend) {
@@ -35,11 +55,13 @@ impl Check<'_> {
             );
         }
         self.in_the_operators_group(name, backend);
+        self.in_a_privileged_group(name, backend);
         if backend.sandbox {
             self.inside(name, backend);
         }
         self.allowed(name, "allow_read", &backend.allow_read);
         self.allowed(name, "allow_write", &backend.allow_write);
+        self.not_too_wide(name, backend);
     }
 
     /// Is it root who would run the gateway? Whose its state is, he runs it.
@@ -63,6 +85,29 @@ impl Check<'_> {
             );
             let remedy = "take their user out of that group, or run them as another user";
             self.warn(&["backend", name, key], message, remedy);
+        }
+    }
+
+    /// Whoever breaks into such a worker is not far from root.
+    fn in_a_privileged_group(&mut self, name: &str, backend: &Backend) {
+        let Some(group) = backend.worker_group().filter(|group| PRIVILEGED.contains(&group.as_str())) else {
+            return;
+        };
+        let key = if backend.group.is_some() { "group" } else { "user" };
+        let message = format!("its workers' group is `{group}`, which opens to them what is root's");
+        let remedy = "take a group of their own, such as the user's (leave `group` out)";
+        self.warn(&["backend", name, key], message, remedy);
+    }
+
+    /// What a worker writes must be the application's alone.
+    fn not_too_wide(&mut self, name: &str, backend: &Backend) {
+        for (index, path) in backend.allow_write.iter().enumerate().filter(|(_, path)| path.exists()) {
+            let configuration = is_within(self.directory, path).then_some("the gateway's configuration");
+            if let Some(what) = too_wide(path, self.config).or(configuration) {
+                let message = format!("its workers could write {what}");
+                let remedy = "name the directories that the application writes to, and nothing above them";
+                self.problem(&["backend", name, "allow_write", &index.to_string()], message, remedy);
+            }
         }
     }
 
@@ -110,6 +155,17 @@ impl Check<'_> {
             }
         }
     }
+}
+
+/// What nobody but root and the gateway may write, if that lies in it or is it.
+pub(crate) fn too_wide(path: &Path, config: &Config) -> Option<&'static str> {
+    let own = [
+        (config.state_dir.as_path(), "the gateway's state"),
+        (config.runtime_dir.as_path(), "the gateway's runtime directory"),
+    ];
+    let system = SYSTEM.iter().map(|path| (Path::new(*path), *path));
+    let mut all = system.chain(own);
+    all.find(|(inner, _)| !inner.as_os_str().is_empty() && is_within(inner, path)).map(|(_, what)| what)
 }
 
 fn is_within(path: &Path, directory: &Path) -> bool {

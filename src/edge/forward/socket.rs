@@ -49,8 +49,8 @@ macro_rules! either {
 /// Connect. Cancel safe: a half-made connection is closed.
 pub(super) async fn connect(address: &Address) -> io::Result<(Reader, Writer)> {
     match address {
-        Address::Unix(path) => {
-            let (reader, writer) = unix::connect(path).await?;
+        Address::Unix(socket) => {
+            let (reader, writer) = unix::halves(socket.connect().await?.into_std()?)?;
             Ok((Reader::Unix(reader), Writer::Unix(writer)))
         }
         Address::Tcp(address) => {

@@ -105,7 +105,8 @@ fn who_expects_100_gets_it_before_sending() {
 
 #[test]
 fn a_websocket_ends_soon_after_one_end_has_hung_up() {
-    let house = House::new();
+    let close_timeout = Duration::from_millis(500);
+    let house = House::with(|settings| settings.config.limits.upgrade_close_timeout = close_timeout);
     let (ended, wait) = mpsc::sync_channel(1);
     house.worker(move |mut wire| {
         wire.request();

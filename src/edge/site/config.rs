@@ -217,7 +217,7 @@ fn addresses(text: &str) -> Result<Vec<Address>, String> {
     if let Some(path) = text.strip_prefix("unix:") {
         let path = PathBuf::from(path);
         return if path.is_absolute() {
-            Ok(vec![Address::Unix(path)])
+            Ok(vec![Address::unix(path)])
         } else {
             Err("a socket is named by its whole path".to_owned())
         };

@@ -26,17 +26,6 @@ pub(crate) struct ImportOrder {
     pub(crate) key: String,
 }
 
-impl ImportOrder {
-    /// Why it would be refused for that host now, if it would.
-    pub(crate) fn unfit_for(&self, host: &str, now: Timestamp) -> Option<String> {
-        match judge(host, self, now) {
-            Err(ImportProblem::Unfit { reason, .. }) => Some(reason),
-            Err(ImportProblem::Machine(error)) => Some(error.to_string()),
-            Ok(_) => None,
-        }
-    }
-}
-
 /// A certificate that was kept.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Imported {
@@ -86,6 +75,15 @@ pub(super) fn import(
     let kept =
         vault.store(Kept::Imported, &id(host), &order.chain, &order.key).map_err(ImportProblem::Machine)?;
     Ok(Imported { certificate: inventory::kept(&kept), warnings })
+}
+
+/// Why it would be refused for that host now, if it would.
+pub(crate) fn unfit_for(host: &str, order: &ImportOrder, now: Timestamp) -> Option<String> {
+    match judge(host, order, now) {
+        Err(ImportProblem::Unfit { reason, .. }) => Some(reason),
+        Err(ImportProblem::Machine(error)) => Some(error.to_string()),
+        Ok(_) => None,
+    }
 }
 
 fn unfit(reason: impl Into<String>, remedy: &'static str) -> ImportProblem {

@@ -91,6 +91,12 @@ const routes = {
   '/append': (query) => outcome(() => fs.closeSync(fs.openSync(query.get('path'), 'a'))),
   '/copy': (query) => outcome(() => fs.copyFileSync(query.get('from'), query.get('path'))),
   '/exec': (query) => outcome(() => execFileSync(query.get('path'), { stdio: 'ignore' })),
+  // A link in the place of the own socket, which goes on to be listened on without a name.
+  '/replace': (query) =>
+    outcome(() => {
+      fs.unlinkSync(process.env.PORT);
+      fs.symlinkSync(query.get('target'), process.env.PORT);
+    }),
   '/order': (query) => answered(query.get('socket'), query.get('path')),
   '/orphan': (query) => answeredToAnOrphan(query.get('socket'), query.get('path')),
   '/signal': (query) => outcome(() => process.kill(Number(query.get('pid')), 0)),
@@ -114,6 +120,7 @@ http
   .createServer(async (request, response) => {
     const { pathname, searchParams } = new URL(request.url, 'http://worker');
     response.setHeader('content-type', 'application/json');
+    if (pathname === '/replace') response.setHeader('connection', 'close');
     response.end(JSON.stringify(await routes[pathname]?.(searchParams) ?? null));
   })
   .listen(process.env.PORT);

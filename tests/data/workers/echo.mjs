@@ -2,7 +2,7 @@
 // asked for by path and query; everything it saw can be asked for at /seen.
 
 import { createHash } from 'node:crypto';
-import { rmSync } from 'node:fs';
+import { existsSync, rmSync } from 'node:fs';
 import http from 'node:http';
 import { createRequire } from 'node:module';
 
@@ -195,9 +195,9 @@ server.on('upgrade', (req, socket, head) => {
   });
 });
 
-// ECHO_READY_AFTER_MS: listens late. ECHO_NEVER: never listens. ECHO_FAIL: ends at once with a last word.
-// ECHO_ANNOUNCE: prints its port.
-const { PORT, ECHO_READY_AFTER_MS, ECHO_NEVER, ECHO_FAIL, ECHO_ANNOUNCE } = process.env;
+// ECHO_READY_AFTER_MS: listens late. ECHO_READY_WITH: not before this file is there. ECHO_NEVER: never listens.
+// ECHO_FAIL: ends at once with a last word. ECHO_ANNOUNCE: prints its port.
+const { PORT, ECHO_READY_AFTER_MS, ECHO_READY_WITH, ECHO_NEVER, ECHO_FAIL, ECHO_ANNOUNCE } = process.env;
 if (ECHO_ANNOUNCE) server.on('listening', () => console.log(server.address().port));
 if (ECHO_FAIL) {
   console.error(ECHO_FAIL);
@@ -206,11 +206,13 @@ if (ECHO_FAIL) {
 if (ECHO_NEVER) {
   setInterval(() => {}, 1000);
 } else {
-  setTimeout(() => {
+  const listen = () => {
+    if (ECHO_READY_WITH && !existsSync(ECHO_READY_WITH)) return setTimeout(listen, 20);
     const port = /^\d+$/.test(PORT);
     if (!port) rmSync(PORT, { force: true });
-    server.listen(port ? { port: Number(PORT), host: '127.0.0.1' } : { path: PORT });
-  }, Number(ECHO_READY_AFTER_MS ?? 0));
+    return server.listen(port ? { port: Number(PORT), host: '127.0.0.1' } : { path: PORT });
+  };
+  setTimeout(listen, Number(ECHO_READY_AFTER_MS ?? 0));
 }
 
 process.on('SIGTERM', () => {

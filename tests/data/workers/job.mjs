@@ -49,6 +49,19 @@ const work = {
     setInterval(() => {}, 1000);
     await new Promise(() => {});
   },
+  // polite FILE: takes half a second to say goodbye; what it has put into a session of its own hears no SIGTERM.
+  async polite(file) {
+    process.on('SIGTERM', () => {
+      setTimeout(() => {
+        console.log('goodbye');
+        process.exit(0);
+      }, 500);
+    });
+    const deaf = `process.on('SIGTERM', () => {}); setInterval(() => {}, 1000); console.log('deaf')`;
+    const child = spawn(process.execPath, ['-e', deaf], { detached: true, stdio: ['ignore', 'pipe', 'ignore'] });
+    child.stdout.once('data', () => appendFileSync(`${file}.pids`, `${process.pid}\n${child.pid}\n`));
+    await new Promise(() => {});
+  },
   // look FILE: its environment, and whether it can read a file.
   async look(file) {
     let read = 'read';

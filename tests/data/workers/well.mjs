@@ -1,4 +1,4 @@
-// Listens at once, except as the worker FAIL_WORKER, where it fails. `/health` answers 200, `/slow?ms=N` answers late,
+// Listens at once, except as the worker FAIL_WORKER, where it fails, or HANG_WORKER, where it never does. `/health` answers 200, `/slow?ms=N` answers late,
 // and everything else tells what it was started with.
 import fs from 'node:fs';
 import http from 'node:http';
@@ -25,7 +25,9 @@ const server = http.createServer((request, response) => {
   response.setHeader('content-type', 'application/json');
   response.end(JSON.stringify({ pid, env, argv: argv.slice(2), directory: process.cwd(), descriptors: descriptors() }));
 });
-server.listen(process.env.PORT, () => console.log(`listening, ${process.env.LABEL ?? 'unlabelled'}`));
+const hangs = process.env.HANG_WORKER && process.env.HANG_WORKER === process.env.GATEWAY_WORKER;
+if (hangs) setInterval(() => {}, 60_000);
+else server.listen(process.env.PORT, () => console.log(`listening, ${process.env.LABEL ?? 'unlabelled'}`));
 process.on('SIGTERM', () => {
   console.log('bye');
   server.close(() => process.exit(0));

@@ -1,13 +1,20 @@
-//! How all workers come to be of another generation: one after the other, and back again if one does not get ready. It
-//! must never leave a slot without the worker that served in it before its successor is ready.
+//! How all workers come to be of another generation: one after the other, and back again if one does not get ready, or
+//! a stop or a rollback comes. It must never leave a slot without the worker that served in it before its successor is
+//! ready.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
-    super::super::{BackendError, LOOK_EVERY, generation::Generation},
-    Crew,
+    super::super::{
+        BackendError, LOOK_EVERY,
+        generation::Generation,
+        job::{Departure, Job, Undone},
+        state::Slot,
+    },
+    Crew, Pressing,
 };
 
 /// Old generations whose workers may still finish their requests when the next one is to take over. Each takes as much
@@ -40,9 +47,8 @@ impl Crew {
         let staying = there.min(wanted);
         let mut departures = Vec::new();
         for (done, job) in self.jobs.iter().take(staying).enumerate() {
-            match job.reload(&next).await {
-                // One that has long requests to finish keeps no other from being replaced.
-                Ok(departure) => departures.extend(departure.within(next.config.stop_grace).await),
+            match self.replace(job, &next, Pressing::either).await {
+                Ok(departure) => departures.extend(departure),
                 Err(undone) => {
                     let error = self.explain(job.slot(), undone);
                     self.take_back(done).await;
@@ -52,7 +58,7 @@ impl Crew {
         }
         // The same build has just proved itself in the other slots: these start like at the gateway's start.
         self.fill_up(wanted, &next);
-        if let Err(error) = self.settled(there).await {
+        if let Err(error) = self.settled(there, Pressing::either).await {
             self.end_jobs(there).await;
             self.show_places();
             self.take_back(staying).await;
@@ -72,8 +78,13 @@ impl Crew {
     pub(super) async fn room(&self, old_generations_max: usize) -> Result<(), BackendError> {
         let draining = || self.board.slots.load().iter().map(|slot| slot.leaving()).sum::<usize>();
         let replaced = || self.jobs.iter().filter(|job| job.slot().serves()).count();
-        let drain_max = old_generations_max * self.jobs.len().max(1);
-        let fits = || draining() + replaced() <= drain_max;
+        // After a scale-down those that were too many are no generation's: room that they had is there for others.
+        let places = || {
+            let surplus = |slot: &&Arc<Slot>| slot.number >= self.jobs.len() && slot.leaving() > 0;
+            self.jobs.len() + self.board.slots.load().iter().filter(surplus).count()
+        };
+        let drain_max = || old_generations_max * places().max(1);
+        let fits = || draining() + replaced() <= drain_max();
         if fits() {
             return Ok(());
         }
@@ -82,7 +93,7 @@ impl Crew {
             "{} workers that were replaced before still finish their requests; those that serve are replaced when no \
              more than {} are left of them",
             draining(),
-            drain_max.saturating_sub(replaced()),
+            drain_max().saturating_sub(replaced()),
         );
         tracing::info!(backend, "waiting: {why}");
         self.board.held_up.store(Arc::new(Some(why)));
@@ -106,17 +117,60 @@ impl Crew {
         outcome
     }
 
-    /// Put the first `done` slots back to the generation that still stands.
-    async fn take_back(&self, done: usize) {
+    /// Put the first `done` slots back to the generation that still stands; needless when all is to be stopped.
+    pub(super) async fn take_back(&self, done: usize) {
         self.stage.roster.warm_up_is(self.generation().config.warm_up());
         for job in self.jobs.iter().take(done) {
-            match job.reload(self.generation()).await {
-                Ok(departure) => drop(departure.within(self.generation().config.stop_grace).await),
+            match self.replace(job, self.generation(), Pressing::stop).await {
+                Ok(_departure) => {}
+                Err(Undone::BrokenOff) => return,
                 Err(undone) => {
                     let error = self.explain(job.slot(), undone);
                     tracing::error!(%error, "a worker could not be put back to the generation before");
                 }
             }
         }
+    }
+
+    /// Replace one worker, unless somebody presses meanwhile; what is to come of the old one, if that has long requests to
+    /// finish: it keeps no other from being replaced.
+    async fn replace(
+        &self,
+        job: &Job,
+        next: &Arc<Generation>,
+        presses: fn(&Pressing) -> bool,
+    ) -> Result<Option<Departure>, Undone> {
+        let gives_up = CancellationToken::new();
+        let reloading = job.reload(next, gives_up.clone());
+        let departure = self.unless_pressed(presses, &gives_up, reloading).await?;
+        let patience = async {
+            tokio::select! {
+                () = tokio::time::sleep(next.config.stop_grace) => {}
+                () = self.pressed(presses) => {}
+            }
+        };
+        Ok(departure.unless(patience).await)
+    }
+
+    /// Have a slot's order carried out; given up as soon as somebody presses, and then it may have been done all the same.
+    pub(super) async fn unless_pressed<T>(
+        &self,
+        presses: fn(&Pressing) -> bool,
+        gives_up: &CancellationToken,
+        order: impl Future<Output = T>,
+    ) -> T {
+        let mut order = std::pin::pin!(order);
+        tokio::select! {
+            biased;
+            done = &mut order => return done,
+            () = self.pressed(presses) => gives_up.cancel(),
+        }
+        order.await
+    }
+
+    /// Resolves when an order waits that presses.
+    pub(super) async fn pressed(&self, presses: fn(&Pressing) -> bool) {
+        // The sender stands on our own board.
+        drop(self.board.pressing.subscribe().wait_for(presses).await);
     }
 }

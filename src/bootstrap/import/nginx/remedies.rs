@@ -116,13 +116,8 @@ pub(super) fn is_set(header: &str) -> bool {
 /// What to do about the directive.
 pub(super) fn remedy(directive: &str) -> &'static str {
     match directive {
-        "allow" | "deny" | "geo" => {
-            "`gateway firewall deny` keeps an address out; by path only the application can"
-        }
-        "auth_basic" | "auth_basic_user_file" | "auth_request" | "auth_jwt" => {
-            "the application asks for the password; the gateway has none of its own"
-        }
-        "limit_req" | "limit_req_zone" | "limit_conn" | "limit_conn_zone" => {
+        "geo" => "`gateway firewall deny` keeps an address out; by path only the application can",
+        "limit_req_zone" | "limit_conn_zone" => {
             "`[edge.admit]` limits each client and each tenant already; see docs/limits.md"
         }
         "expires" => "`cache_control` of the site",

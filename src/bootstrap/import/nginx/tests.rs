@@ -7,7 +7,12 @@ const WHOLE: &str = include_str!("../../../../tests/data/bootstrap/nginx.conf");
 fn told(carried: &Carried) -> String {
     let left: String =
         carried.left.iter().map(|left| format!("# {}\n#   {}\n", left.what, left.remedy)).collect();
-    carried.config.clone() + &left
+    let warnings: String = carried
+        .warnings
+        .iter()
+        .map(|warning| format!("# WARNING {}\n#   {}\n", warning.what, warning.remedy))
+        .collect();
+    carried.config.clone() + &left + &warnings
 }
 
 /// One server for `a.example` with these lines becomes this configuration and leaves these words.

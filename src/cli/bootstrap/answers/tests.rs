@@ -36,6 +36,8 @@ fn nonsense_is_found_out_while_the_order_is_read() {
         ("--upstream https://127.0.0.1:3000", "plain HTTP"),
         ("--app /nope", "there is no directory `/nope`"),
         ("--app / --data /nope", "`--data /nope` does not exist"),
+        ("--app / --data /", "`--data /`: the application could write /etc"),
+        ("--app / --data /etc", "could write /etc"),
         ("--app / --env-file /nope", "`--env-file /nope` does not exist"),
     ] {
         let refused = answers(line).unwrap_err();
@@ -97,7 +99,7 @@ fn what_the_configuration_contradicts_is_told_with_the_line_to_write() {
         Some(("no backend with the upstream", "upstream = ")),
         None,
     );
-    check(&upstream, "--app / --data /usr", None, None);
+    check(&upstream, "--app / --data /usr/share", None, None);
     check(&started, "--app /usr", Some(("starts no application in `/usr`", "directory = \"/usr\"")), None);
     check(
         &started,
@@ -105,7 +107,12 @@ fn what_the_configuration_contradicts_is_told_with_the_line_to_write() {
         Some(("starts `[backend.api]` with `node a.js`", "`command`")),
         None,
     );
-    check(&started, "--app / --data /usr", None, Some("add \"/usr\" to `allow_write` of `[backend.api]`"));
+    check(
+        &started,
+        "--app / --data /usr/share",
+        None,
+        Some("add \"/usr/share\" to `allow_write` of `[backend.api]`"),
+    );
     let file = tempfile::NamedTempFile::new().unwrap();
     let line = format!("--app / --env-file {}", file.path().display());
     check(&started, &line, None, Some("write `env_file = "));

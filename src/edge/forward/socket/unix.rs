@@ -6,7 +6,6 @@ use std::{
     io::{self, IoSlice, Write},
     net::Shutdown,
     os::{fd::AsRawFd, unix::net::UnixStream},
-    path::Path,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -29,13 +28,8 @@ pub(in super::super) struct UnixWriter {
     silent: bool,
 }
 
-/// Connect. Cancel safe: a half-made connection is closed.
-pub(in super::super) async fn connect(path: &Path) -> io::Result<(UnixReader, UnixWriter)> {
-    let stream = tokio::net::UnixStream::connect(path).await?.into_std()?;
-    halves(stream)
-}
-
-fn halves(stream: UnixStream) -> io::Result<(UnixReader, UnixWriter)> {
+/// The two halves of a connection, which does not block.
+pub(in super::super) fn halves(stream: UnixStream) -> io::Result<(UnixReader, UnixWriter)> {
     let stream = Arc::new(stream);
     let reader = watch(stream.clone(), Interest::READABLE)?;
     Ok((UnixReader(reader), UnixWriter { stream, room: None, silent: false }))

@@ -177,7 +177,7 @@ fn requests_wait_for_a_worker_and_pass_when_one_is_ready() {
 #[test]
 fn a_listed_worker_that_cannot_be_reached_is_passed_over() {
     let house = House::new();
-    house.roster.list("api/gone", Address::Unix(house.dir.path().join("nobody.sock")));
+    house.roster.list("api/gone", Address::unix(house.dir.path().join("nobody.sock")));
     house.answering(OK);
     for _ in 0..4 {
         let post = "POST / HTTP/1.1\r\nhost: shared.example\r\ncontent-length: 1\r\n\r\nx";

@@ -24,7 +24,7 @@ use crate::{
     tenant::{CorsPolicy, DoorAddresses, Refusals, Registry, Snapshot, Status, Tenant, TicketMode, Tickets},
 };
 
-pub(super) const PATIENCE: Duration = Duration::from_secs(10);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 pub(super) struct House {
     pub(super) dir: tempfile::TempDir,
@@ -125,7 +125,7 @@ impl House {
         let number = self.workers.fetch_add(1, SeqCst);
         let path = self.dir.path().join(format!("{number}.sock"));
         let worker = Worker::start(&path, serve);
-        self.roster.list(&format!("api/{number}"), Address::Unix(path));
+        self.roster.list(&format!("api/{number}"), Address::unix(path));
         worker
     }
 
