@@ -44,10 +44,12 @@ pub(super) fn is_guard(directive: &str) -> bool {
     lists.iter().any(|list| list.contains(&directive))
 }
 
-/// Is a location, or all of its server, kept from anybody? Slowing them down is not that.
+/// Is a location, or all of its server, kept from people? Slowing them down is not that, nor is a server's condition, which is
+/// mostly about robots.
 pub(super) fn keeps_out(server: &Directive, location: &Directive) -> bool {
-    let of = |block: &Directive, of_location| {
-        block.inside.iter().filter_map(|one| guard(one, of_location)).any(|name| !LIMITS.contains(&name))
+    let of = |block: &Directive, is_location: bool| {
+        let names = block.inside.iter().filter_map(|one| guard(one, is_location));
+        names.into_iter().any(|name| !LIMITS.contains(&name) && (is_location || name != "if"))
     };
     of(location, !std::ptr::eq(server, location)) || of(server, false)
 }
