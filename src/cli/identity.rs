@@ -4,11 +4,12 @@
 
 use std::{
     convert::Infallible,
+    io,
     os::unix::{fs::MetadataExt, process::CommandExt},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
-use nix::unistd::{Gid, Uid, User, geteuid, initgroups, setgid, setgroups, setuid};
+use nix::unistd::{AccessFlags, Gid, Uid, User, access, geteuid, initgroups, setgid, setgroups, setuid};
 
 use super::Failure;
 
@@ -44,15 +45,19 @@ fn restart_as(uid: u32, gid_of_path: u32, path: &Path) -> Result<Infallible, Fai
     groups.map_err(|error| cannot("set groups", &error))?;
     setgid(gid).map_err(|error| cannot("set the group", &error))?;
     setuid(uid).map_err(|error| cannot("set the user", &error))?;
-    let exe = std::env::current_exe().map_err(|error| cannot("find this program", &error))?;
-    let started =
-        |program: &Path| std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
-    let mut error = started(&exe);
-    if error.kind() == std::io::ErrorKind::PermissionDenied {
-        // It lies where that user may not even pass through, such as root's home. This link leads to it from anywhere.
-        error = started(Path::new("/proc/self/exe"));
-    }
+    let program = own_program().map_err(|error| cannot("find this program", &error))?;
+    let error = std::process::Command::new(program).args(std::env::args_os().skip(1)).exec();
     Err(cannot("start again", &error))
+}
+
+/// This program, as whoever this process is by now may start it.
+pub(crate) fn own_program() -> io::Result<PathBuf> {
+    let program = std::env::current_exe()?;
+    // It may lie where that user cannot even pass through, such as root's home. This link leads to it from anywhere.
+    Ok(match access(&program, AccessFlags::X_OK) {
+        Ok(()) => program,
+        Err(_) => PathBuf::from("/proc/self/exe"),
+    })
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use super::{Place, choose, told};
 use crate::{
     backend::{ByHand, NodeWish, node::Spec},
-    cli::{Failure, failure::end_as},
+    cli::{Failure, failure::end_as, identity},
 };
 
 /// Run a command with a backend's Node: in its directory, with its environment, as its workers' user
@@ -38,7 +38,7 @@ impl Exec {
         if let Some(version) = &self.version {
             config.node = NodeWish { version: Some(version.to_string()), path: None };
         }
-        let own_exe = std::env::current_exe()
+        let own_exe = identity::own_program()
             .map_err(|error| Failure::failed(format!("cannot find this program: {error}")))?;
         let by_hand = ByHand {
             backend: &name,
